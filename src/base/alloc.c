@@ -1,0 +1,174 @@
+#include "base/alloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *alloc_zero(size_t size_bytes)
+{
+    void *pointer = calloc(1, size_bytes == 0 ? 1 : size_bytes);
+    if (pointer == NULL) {
+        base_out_of_memory(size_bytes);
+    }
+    return pointer;
+}
+
+void *alloc_array(size_t count, size_t size_bytes)
+{
+    void *pointer = calloc(count == 0 ? 1 : count, size_bytes == 0 ? 1 : size_bytes);
+    if (pointer == NULL) {
+        base_out_of_memory(count);
+    }
+    return pointer;
+}
+
+void *alloc_resize(void *pointer, size_t count, size_t size_bytes)
+{
+    size_t total = 0;
+    if (__builtin_mul_overflow(count, size_bytes, &total)) {
+        base_out_of_memory(SIZE_MAX);
+    }
+    void *moved = realloc(pointer, total == 0 ? 1 : total);
+    if (moved == NULL) {
+        base_out_of_memory(total);
+    }
+    return moved;
+}
+
+char *alloc_string(const char *string)
+{
+    size_t size = strlen(string) + 1;
+    char *copy = alloc_zero(size);
+    memcpy(copy, string, size);
+    return copy;
+}
+
+char *alloc_format(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *string = NULL;
+    int size = vasprintf(&string, format, arguments);
+    va_end(arguments);
+    if (size < 0) {
+        base_out_of_memory(0);
+    }
+    return string;
+}
+
+void alloc_free(void *pointer)
+{
+    free(pointer);
+}
+
+// Small enough that a plain request fits in one chunk, large enough to keep chunks rare.
+#define ARENA_CHUNK_BYTES 4032
+#define ARENA_ALIGN 16
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t size_bytes;
+    size_t used_bytes;
+    _Alignas(ARENA_ALIGN) unsigned char data[];
+};
+
+static struct arena_chunk *chunk_new(size_t size_bytes)
+{
+    size_t total = 0;
+    if (__builtin_add_overflow(size_bytes, sizeof(struct arena_chunk), &total)) {
+        base_out_of_memory(SIZE_MAX);
+    }
+    struct arena_chunk *chunk = malloc(total);
+    if (chunk == NULL) {
+        base_out_of_memory(total);
+    }
+    chunk->next = NULL;
+    chunk->size_bytes = size_bytes;
+    chunk->used_bytes = 0;
+    return chunk;
+}
+
+void *arena_alloc(struct arena *arena, size_t size_bytes)
+{
+    size_t rounded = 0;
+    if (__builtin_add_overflow(size_bytes, ARENA_ALIGN - 1, &rounded)) {
+        base_out_of_memory(SIZE_MAX);
+    }
+    rounded &= ~(size_t)(ARENA_ALIGN - 1);
+    struct arena_chunk *chunk = arena->chunk;
+    if (chunk == NULL || chunk->size_bytes - chunk->used_bytes < rounded) {
+        // Doubling keeps the number of chunks logarithmic for large documents.
+        size_t want = chunk == NULL ? ARENA_CHUNK_BYTES : MIN(chunk->size_bytes * 2, (size_t)1 << 20);
+        chunk = chunk_new(MAX(want, rounded));
+        chunk->next = arena->chunk;
+        arena->chunk = chunk;
+    }
+    void *pointer = chunk->data + chunk->used_bytes;
+    chunk->used_bytes += rounded;
+    arena->total_bytes += rounded;
+    memset(pointer, 0, rounded);
+    return pointer;
+}
+
+void *arena_array(struct arena *arena, size_t count, size_t size_bytes)
+{
+    size_t total = 0;
+    if (__builtin_mul_overflow(count, size_bytes, &total)) {
+        base_out_of_memory(SIZE_MAX);
+    }
+    return arena_alloc(arena, total);
+}
+
+struct text arena_text(struct arena *arena, struct text text)
+{
+    if (text.data == NULL) {
+        return (struct text){0};
+    }
+    char *copy = arena_alloc(arena, text.size + 1);
+    memcpy(copy, text.data, text.size);
+    return (struct text){copy, text.size};
+}
+
+struct text arena_format(struct arena *arena, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    va_list again;
+    va_copy(again, arguments);
+    int size = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    ASSERT(size >= 0);
+    char *string = arena_alloc(arena, (size_t)size + 1);
+    vsnprintf(string, (size_t)size + 1, format, again);
+    va_end(again);
+    return (struct text){string, (size_t)size};
+}
+
+void arena_reset(struct arena *arena)
+{
+    struct arena_chunk *keep = arena->chunk;
+    if (keep == NULL) {
+        return;
+    }
+    struct arena_chunk *chunk = keep->next;
+    while (chunk != NULL) {
+        struct arena_chunk *next = chunk->next;
+        free(chunk);
+        chunk = next;
+    }
+    keep->next = NULL;
+    keep->used_bytes = 0;
+    arena->total_bytes = 0;
+}
+
+void arena_deinit(struct arena *arena)
+{
+    struct arena_chunk *chunk = arena->chunk;
+    while (chunk != NULL) {
+        struct arena_chunk *next = chunk->next;
+        free(chunk);
+        chunk = next;
+    }
+    *arena = (struct arena){0};
+}

@@ -1,0 +1,221 @@
+#include "base/file.h"
+
+#include "base/alloc.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void fd_close(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out, struct err *err)
+{
+    AUTO(fd_close) int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(err, errno, "opening '%s'", path);
+    }
+    size_t before = out->size;
+    for (;;) {
+        char *to = buf_reserve(out, 16384);
+        ssize_t got = read(fd, to, 16384);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return err_sys(err, errno, "reading '%s'", path);
+        }
+        if (got == 0) {
+            break;
+        }
+        out->size += (size_t)got;
+        if (out->size - before > limit_bytes) {
+            return err_set(err, ERR_NO_ROOM, "'%s' is larger than %zu bytes", path, limit_bytes);
+        }
+    }
+    buf_reserve(out, 0);
+    out->data[out->size] = '\0';
+    return 0;
+}
+
+int fd_write_all(int fd, const void *bytes, size_t size, struct err *err)
+{
+    const char *from = bytes;
+    while (size > 0) {
+        ssize_t done = write(fd, from, size);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
+            return err_sys(err, errno, "writing %zu bytes", size);
+        }
+        from += done;
+        size -= (size_t)done;
+    }
+    return 0;
+}
+
+static int sync_parent(int dir_fd, const char *path, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    AUTO(alloc_string) char *parent =
+        slash == NULL ? alloc_string(".")
+                      : alloc_format("%.*s", (int)MAX(slash - path, 1), path);
+    AUTO(fd_close) int fd = openat(dir_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) {
+        return err_sys(err, errno, "syncing directory '%s'", parent);
+    }
+    return 0;
+}
+
+static int write_synced(int dir_fd, const char *path, mode_t mode, struct text content,
+                        struct err *err)
+{
+    AUTO(fd_close) int fd =
+        openat(dir_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0) {
+        return err_sys(err, errno, "creating '%s'", path);
+    }
+    int rc = fd_write_all(fd, content.data, content.size, err);
+    if (rc != 0) {
+        return err_wrap(err, "writing '%s'", path);
+    }
+    if (fsync(fd) != 0) {
+        return err_sys(err, errno, "syncing '%s'", path);
+    }
+    return 0;
+}
+
+int file_replace(int dir_fd, const char *path, mode_t mode, struct text content, struct err *err)
+{
+    AUTO(alloc_string) char *temporary = alloc_format("%s.new-%d", path, (int)getpid());
+    int rc = write_synced(dir_fd, temporary, mode, content, err);
+    if (rc == 0 && renameat(dir_fd, temporary, dir_fd, path) != 0) {
+        rc = err_sys(err, errno, "renaming '%s' to '%s'", temporary, path);
+    }
+    if (rc != 0) {
+        unlinkat(dir_fd, temporary, 0);
+        return rc;
+    }
+    return sync_parent(dir_fd, path, err);
+}
+
+int file_write(int dir_fd, const char *path, struct text content, struct err *err)
+{
+    AUTO(fd_close) int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(err, errno, "opening '%s' to write", path);
+    }
+    // Kernel interface files want everything in one write.
+    ssize_t done = write(fd, content.data, content.size);
+    if (done < 0 || (size_t)done != content.size) {
+        return err_sys(err, done < 0 ? errno : EIO, "writing '%.*s' to '%s'", TEXT_FMT(content),
+                       path);
+    }
+    return 0;
+}
+
+int file_make_dirs(const char *path, mode_t mode, struct err *err)
+{
+    AUTO(alloc_string) char *copy = alloc_string(path);
+    for (char *at = copy + 1;; at++) {
+        if (*at != '/' && *at != '\0') {
+            continue;
+        }
+        char was = *at;
+        *at = '\0';
+        if (mkdir(copy, mode) != 0 && errno != EEXIST) {
+            return err_sys(err, errno, "making directory '%s'", copy);
+        }
+        *at = was;
+        if (was == '\0') {
+            return 0;
+        }
+    }
+}
+
+// Deep enough for any image's tree; the depth is bounded so that a hostile one cannot exhaust
+// descriptors or the stack.
+#define TREE_DEPTH_MAX 512
+
+struct tree_level {
+    DIR *dir;
+    char *name;  ///< how the parent knows it
+};
+
+static int remove_entry(int dir_fd, const char *name, struct tree_level *out_down, struct err *err)
+{
+    *out_down = (struct tree_level){0};
+    if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT) {
+        return 0;
+    }
+    if (errno != EISDIR && errno != EPERM) {
+        return err_sys(err, errno, "removing '%s'", name);
+    }
+    if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0) {
+        return 0;
+    }
+    if (errno != ENOTEMPTY && errno != EEXIST) {
+        return err_sys(err, errno, "removing directory '%s'", name);
+    }
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(err, errno, "opening directory '%s'", name);
+    }
+    struct stat above;
+    struct stat here;
+    if (fstat(fd, &here) != 0 || fstatat(dir_fd, ".", &above, 0) != 0 ||
+        here.st_dev != above.st_dev) {
+        close(fd);
+        return err_set(err, ERR_BUSY, "'%s' is another file system; it is left alone", name);
+    }
+    out_down->dir = fdopendir(fd);
+    out_down->name = alloc_string(name);
+    return 0;
+}
+
+int file_remove_tree(int dir_fd, const char *path, struct err *err)
+{
+    struct tree_level levels[TREE_DEPTH_MAX];
+    size_t depth = 0;
+    int rc = remove_entry(dir_fd, path, &levels[0], err);
+    if (rc != 0 || levels[0].dir == NULL) {
+        return rc;
+    }
+    depth = 1;
+    while (depth > 0) {
+        struct tree_level *level = &levels[depth - 1];
+        struct dirent *entry = rc == 0 ? readdir(level->dir) : NULL;
+        if (entry == NULL) {
+            int parent = depth == 1 ? dir_fd : dirfd(levels[depth - 2].dir);
+            if (rc == 0 && unlinkat(parent, level->name, AT_REMOVEDIR) != 0 && errno != ENOENT) {
+                rc = err_sys(err, errno, "removing directory '%s'", level->name);
+            }
+            closedir(level->dir);
+            alloc_free(level->name);
+            depth--;
+            continue;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        if (depth == TREE_DEPTH_MAX) {
+            rc = err_set(err, ERR_NO_ROOM, "'%s' is nested deeper than %d", path, TREE_DEPTH_MAX);
+            continue;
+        }
+        rc = remove_entry(dirfd(level->dir), entry->d_name, &levels[depth], err);
+        if (rc == 0 && levels[depth].dir != NULL) {
+            depth++;
+        }
+    }
+    return rc == 0 ? 0 : err_wrap(err, "removing tree '%s'", path);
+}

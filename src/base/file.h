@@ -1,0 +1,45 @@
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <sys/types.h>
+
+/*
+ * Small files, whole: read, replace atomically, make and remove trees. Every descriptor is
+ * opened with O_CLOEXEC. Directory descriptors may be AT_FDCWD.
+ */
+
+/** Close a descriptor unless it is negative; for AUTO locals: `AUTO(fd_close) int fd = -1;` */
+void fd_close(int fd);
+UNUSED static inline void fd_close_auto(int *fd)
+{
+    fd_close(*fd);
+}
+
+/** Append a whole file to out. @return 0, ERR_NOT_FOUND, ERR_NO_ROOM past limit_bytes, ERR_SYS */
+MUST_CHECK int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out,
+                         struct err *err);
+
+/**
+ * Replace a file so that after a crash either the old or the new content is there: temporary
+ * file beside it, fsync, rename, fsync of the directory.
+ */
+MUST_CHECK int file_replace(int dir_fd, const char *path, mode_t mode, struct text content,
+                            struct err *err);
+
+/** Write all bytes to an existing file such as one of /proc, /sys or a cgroup; no fsync. */
+MUST_CHECK int file_write(int dir_fd, const char *path, struct text content, struct err *err);
+
+/** Write all bytes to a descriptor, retrying after signals and short writes. */
+MUST_CHECK int fd_write_all(int fd, const void *bytes, size_t size, struct err *err);
+
+/** Make a directory and its parents; those that exist are left as they are. */
+MUST_CHECK int file_make_dirs(const char *path, mode_t mode, struct err *err);
+
+/**
+ * Remove a tree without following links or leaving its file system.
+ *
+ * @return 0 also when it does not exist; ERR_BUSY when something is mounted in it
+ */
+MUST_CHECK int file_remove_tree(int dir_fd, const char *path, struct err *err);

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "base/buf.h"
+#include "shape/shape.h"
+
+/*
+ * JSON in both directions, after AWS JSON 1.1: unknown members are ignored, null is absence,
+ * timestamps are epoch seconds with a fraction, blobs are base64.
+ *
+ * Refused: broken UTF-8, duplicate keys, numbers that do not fit, a wrong type, nesting deeper
+ * than LIMIT_JSON_DEPTH, anything behind the document.
+ */
+
+/**
+ * Decode a struct. Everything in out borrows from the arena; nothing borrows from body.
+ *
+ * An enum value that the schema does not know becomes -1; shape_validate tells.
+ *
+ * @return 0; ERR_INVALID when body is not JSON (error->path is empty) or a member has the wrong
+ *         type (error->path names it)
+ */
+MUST_CHECK int json_decode(const struct shape_type *type, struct text body, struct arena *arena,
+                           void *out, struct shape_error *error);
+
+/** Append a struct as one line of JSON; absent members are left out. */
+void json_encode(const struct shape_type *type, const void *value, struct buf *out);
+
+/** The same, with sensitive members replaced by "***": for people and for dumps. */
+void json_encode_masked(const struct shape_type *type, const void *value, struct buf *out);
+
+/** Append a JSON string literal of a text; the text must be UTF-8. */
+void json_string(struct text text, struct buf *out);
