@@ -356,7 +356,7 @@ class Writer:
     def write_enum(self, name, values):
         c_name = self.c_name(name)
         prefix = c_name.upper()
-        lines = [f"    {prefix}_UNKNOWN = -1,", f"    {prefix}_NONE = 0,"]
+        lines = [f"    {prefix}_UNRECOGNIZED = -1,", f"    {prefix}_ABSENT = 0,"]
         for number, value in values:
             constant = re.sub(r"[^A-Za-z0-9]+", "_", snake(value) if not value.isupper() else value)
             lines.append(f"    {prefix}_{constant.upper().rstrip('_')} = {number},")

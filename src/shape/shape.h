@@ -12,7 +12,7 @@
  *   bool, int, long, double   the value, and `bool has_NAME` beside it
  *   time                      int64_t milliseconds since 1970; 0 is absent
  *   string, blob, document    struct text; absent has no data. A document is raw, valid JSON
- *   enum                      the C enum; 0 (NAME_NONE) is absent, -1 (NAME_UNKNOWN) is a value
+ *   enum                      the C enum; 0 (NAME_ABSENT) is absent, -1 (NAME_UNRECOGNIZED) a value
  *                             that the schema does not know
  *   struct                    a pointer, NULL when absent; inline as an element of a list or map
  *   list<T>                   { T *items; size_t count; }; absent has no items. An empty present
