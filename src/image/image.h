@@ -1,0 +1,75 @@
+#pragma once
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "shape/shape.h"
+
+/*
+ * The node's image store: content by digest, unpacked layers ready to be overlay lower
+ * directories, names pointing to manifests.
+ *
+ * Several processes may use one store at the same time (`berth image load` beside a running
+ * agent): additions are atomic renames, and a lock file covers what must not interleave. After a
+ * crash at any point what is visible is complete. All calls block: use a worker thread.
+ */
+
+struct image_store;
+
+/** What a container needs to know of an image. Borrowed from the arena of image_resolve. */
+struct image {
+    struct text name;          ///< normalised, such as docker.io/library/redis:6-alpine
+    struct text digest;        ///< of the manifest, sha256:...
+    struct text architecture;  ///< OCI name, such as amd64
+    struct text_list layers;   ///< absolute directories, lowest first
+    struct text_list environment;  ///< NAME=value
+    struct text_list entry_point;
+    struct text_list command;
+    struct text user;
+    struct text working_directory;
+    struct text stop_signal;   ///< such as SIGTERM; may be absent
+    struct text_list volumes;  ///< paths declared by the image
+    uint64_t size_bytes;       ///< of the unpacked layers
+};
+
+/** Told while an archive is read. total_bytes is 0 when unknown. */
+typedef void (*image_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);
+
+/** Open or make the store in a directory. */
+MUST_CHECK int image_open(const char *directory, struct image_store **out_store, struct err *err);
+
+/** Close; NULL is allowed. */
+void image_close(struct image_store *store);
+
+/**
+ * Load every image of an archive: an OCI image layout (tar, or a directory), or what `docker save`
+ * writes; each may be compressed with gzip or zstd. Digests are verified, whiteouts become
+ * overlayfs's, paths cannot leave the layer.
+ *
+ * @param path      file or directory; "-" is standard input
+ * @param rename    NULL, or the name to give to the archive's only image
+ * @param out_names normalised names that now point to the loaded images, in the arena
+ * @return 0; ERR_INVALID with what is wrong with the archive; ERR_FULL_DISK. Nothing half-loaded
+ *         stays visible
+ */
+MUST_CHECK int image_load(struct image_store *store, const char *path, const char *rename,
+                          image_progress_fn progress, void *context, struct arena *arena,
+                          struct text_list *out_names, struct err *err);
+
+/**
+ * Find an image by reference: name, name:tag, name@digest, each normalised as Docker does
+ * (`redis` is docker.io/library/redis:latest).
+ *
+ * @return 0, or ERR_NOT_FOUND with a sentence that names the reference
+ */
+MUST_CHECK int image_resolve(struct image_store *store, struct text reference, struct arena *arena,
+                             struct image *out_image, struct err *err);
+
+/** Normalise a reference as above. @return 0, or ERR_INVALID */
+MUST_CHECK int image_normalise(struct text reference, struct arena *arena, struct text *out_name);
+
+/** List all named images, ordered by name. */
+MUST_CHECK int image_list(struct image_store *store, struct arena *arena, struct image **out_images,
+                          size_t *out_count, struct err *err);
+
+/** Remove a name, and the content that nothing refers to any more. */
+MUST_CHECK int image_remove(struct image_store *store, struct text reference, struct err *err);

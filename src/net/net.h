@@ -1,0 +1,83 @@
+#pragma once
+
+#include "base/alloc.h"
+#include "base/err.h"
+#include "shape/shape.h"
+
+/*
+ * The node's networks. Each VPC of a Berth instance has a router namespace of its own with a
+ * bridge per subnet; the host sees one transit link into it. A task's network interface (ENI) is a
+ * network namespace with a veth into its subnet's bridge.
+ *
+ * Everything bears the instance's id: namespaces are bind-mounted below the run directory, host
+ * links are named `bt<instance>...`, nftables tables `berth-<instance>...`. Clean-up finds exactly
+ * its own, and two instances, or overlapping VPCs, never meet. Every step comes with its undo, and
+ * both may run twice. All calls block; they may come from any worker thread, and leave the
+ * thread's own network namespace as it was.
+ */
+
+struct net;
+
+struct net_options {
+    const char *instance;    ///< 8 hex digits
+    const char *run_dir;     ///< such as /run/berth/1a2b3c4d; namespaces are mounted below it
+    uint32_t pool_size;      ///< ready network namespaces to keep, 0 for none
+};
+
+/** A VPC as a node needs it. Addresses are IPv4 in text. */
+struct net_vpc {
+    struct text id;          ///< vpc-...
+    struct text cidr;        ///< such as 172.31.0.0/16
+    bool host_route;         ///< let the host itself reach the VPC through the transit link
+};
+
+/** A network interface to make. */
+struct net_eni {
+    struct text id;             ///< eni-...
+    struct text mac_address;
+    struct text address;
+    uint32_t prefix_length;
+    struct text gateway;        ///< first address of the subnet; the bridge answers on it
+    struct text subnet_id;
+    struct net_vpc vpc;
+};
+
+/** Open, and prepare the host: forwarding, the instance's nftables tables. Runs after a crash, too. */
+MUST_CHECK int net_open(const struct net_options *options, struct net **out_net, struct err *err);
+
+/** Release memory and descriptors; leaves links and namespaces alone. NULL is allowed. */
+void net_close(struct net *net);
+
+/** Make the VPC's router namespace, its transit link and its outward NAT, unless they are there. */
+MUST_CHECK int net_vpc_ensure(struct net *net, const struct net_vpc *vpc, struct err *err);
+
+/**
+ * Make a network interface: namespace with loopback, eth0 with address and MAC, default route,
+ * attached to the subnet's bridge. Makes the VPC and the bridge when they are missing.
+ *
+ * @param out_path  absolute path of the namespace, in the arena
+ */
+MUST_CHECK int net_eni_create(struct net *net, const struct net_eni *eni, struct arena *arena,
+                              struct text *out_path, struct err *err);
+
+/** Undo it; no error when there is nothing. The veth's slow removal is left to the kernel. */
+MUST_CHECK int net_eni_destroy(struct net *net, struct text eni_id, struct err *err);
+
+/** @return path where the namespace of an ENI is or would be mounted */
+struct text net_eni_path(const struct net *net, struct text eni_id, struct arena *arena);
+
+/** Ids of all network interfaces of this instance that exist, from the kernel's view. */
+MUST_CHECK int net_eni_list(struct net *net, struct arena *arena, struct text_list *out_ids,
+                            struct err *err);
+
+/** Remove everything of this instance: interfaces, routers, links, tables. */
+MUST_CHECK int net_destroy_all(struct net *net, struct err *err);
+
+/**
+ * Choose an address range for a first VPC that no route or address of this host overlaps:
+ * 172.31.0.0/16 as AWS's default VPC has, else others of the private ranges.
+ *
+ * @param out_cidr  in the arena
+ * @return 0, or ERR_NO_ROOM when all candidates are taken
+ */
+MUST_CHECK int net_free_cidr(struct arena *arena, struct text *out_cidr, struct err *err);

@@ -1,0 +1,96 @@
+#pragma once
+
+#include "api/session.h"
+#include "api/supervisor.h"
+#include "base/alloc.h"
+#include "base/err.h"
+#include "image/image.h"
+
+#include <sys/types.h>
+
+/*
+ * How a node runs tasks: one vtable, several drivers (oci: crun or runc under a berth-task
+ * supervisor; fake: none, for tests of everything above; later microvm).
+ *
+ * A task's directory in the run directory holds its plan, its bundles, its supervisor's socket and
+ * the last state that the supervisor wrote; the data directory holds the containers' writable
+ * layers and output. All calls block and may come from any worker thread, for different tasks at
+ * the same time. Every step may run twice.
+ */
+
+struct runtime;
+
+/** One container to prepare. */
+struct runtime_container {
+    const struct ecs_container_definition *definition;
+    const struct image *image;
+};
+
+/** A task to prepare. Borrowed for the call. */
+struct runtime_task {
+    struct text id;                         ///< 32 hex digits of the task's ARN
+    const struct session_task_spec *spec;
+    const struct runtime_container *containers;  ///< in the definition's order
+    size_t container_count;
+    struct text network_namespace;          ///< path; absent: the host's network
+    struct text_list environment;           ///< NAME=value to add to every container, weakest
+};
+
+/** What exists of a task on this host. */
+struct runtime_found {
+    struct text id;
+    bool has_state;                     ///< state is the last the supervisor wrote
+    struct supervisor_state state;
+    bool supervisor_alive;
+};
+
+struct runtime_ops {
+    const char *name;
+    /** Bundles, mounts, cgroup, plan. A failure leaves nothing that clean does not remove. */
+    int (*prepare)(struct runtime *runtime, const struct runtime_task *task, struct err *err);
+    /** Start the supervisor of a prepared task, detached from this process. */
+    int (*launch)(struct runtime *runtime, struct text task_id, struct err *err);
+    /** Connect to a task's supervisor: a non-blocking stream of supervisor frames.
+     *  ERR_NOT_FOUND when there is none. */
+    int (*attach)(struct runtime *runtime, struct text task_id, int *out_fd, struct err *err);
+    /** The last state the supervisor wrote, into the arena. ERR_NOT_FOUND when there is none. */
+    int (*read_state)(struct runtime *runtime, struct text task_id, struct arena *arena,
+                      struct supervisor_state *out_state, struct err *err);
+    /** Kill all processes of the task, supervisor included, and wait until they are gone. */
+    int (*kill)(struct runtime *runtime, struct text task_id, struct err *err);
+    /** Remove all that prepare made, but output files. The task must have ended. */
+    int (*clean)(struct runtime *runtime, struct text task_id, struct err *err);
+    /** Every task of which something exists on this host. */
+    int (*list)(struct runtime *runtime, struct arena *arena, struct runtime_found **out_found,
+                size_t *out_count, struct err *err);
+    void (*close)(struct runtime *runtime);
+};
+
+/** Embed as the first member of a driver. */
+struct runtime {
+    const struct runtime_ops *ops;
+};
+
+struct runtime_options {
+    const char *instance;       ///< 8 hex digits
+    const char *run_dir;        ///< such as /run/berth/1a2b3c4d
+    const char *data_dir;       ///< the agent's directory of data
+    const char *supervisor;     ///< absolute path of berth-task
+    uint64_t output_max_bytes;  ///< per container, see supervisor.Plan
+};
+
+/**
+ * The OCI driver: finds crun, else runc, and the host's cgroup layout (pure v2, v1, or hybrid, for
+ * which the runtime gets a mount namespace that shows one hierarchy only).
+ *
+ * @return 0, or ERR_UNSUPPORTED with what the host lacks and how to get it
+ */
+MUST_CHECK int runtime_oci_open(const struct runtime_options *options, struct runtime **out_runtime,
+                                struct err *err);
+
+/** Path of the file with a container's output, in the arena. The rotated part is `PATH.1`. */
+struct text runtime_output_path(const char *data_dir, struct text task_id, struct text container,
+                                struct arena *arena);
+
+/** Close; NULL is allowed. */
+void runtime_close(struct runtime *runtime);
