@@ -1,0 +1,59 @@
+#pragma once
+
+#include "shape/api.h"
+#include "sigv4/sigv4.h"
+
+#include <uv.h>
+
+/*
+ * Typed calls of API operations over HTTP: for the agent (asynchronous, on its loop) and for the
+ * commands (blocking). JSON 1.1 services only.
+ */
+
+struct client;
+
+struct client_options {
+    uv_loop_t *loop;              ///< NULL for blocking use only
+    const char *endpoint;         ///< http://host:port or https://host:port
+    const char *ca_file;          ///< PEM to trust for https; NULL for the system's
+    const char *pinned_ca_sha256; ///< hex hash of the CA that must be in the server's chain, for
+                                  ///< joining before the CA is known; NULL for none
+    const char *key_id;           ///< NULL sends unsigned requests
+    const char *secret;
+    const char *region;
+};
+
+/** How a call ended. Borrowed for the callback. */
+struct client_result {
+    int rc;                       ///< 0; ERR_FAULT: the server refused; ERR_CLOSED, ERR_TIMEOUT: try again
+    int http_status;              ///< 0 when there was no answer
+    struct text fault_code;       ///< such as ClientException
+    struct text message;          ///< the server's, or why there was no answer
+    const void *response;         ///< of operation->output when rc is 0
+};
+
+typedef void (*client_done_fn)(void *context, const struct client_result *result);
+
+/** Make a client; keeps connections alive between calls. */
+MUST_CHECK int client_new(const struct client_options *options, struct client **out_client,
+                          struct err *err);
+
+/** Cancel what is under way (callbacks are not called) and free. NULL is allowed. */
+void client_free(struct client *client);
+
+/** Call an operation; done is called once, later, on the loop. The request is encoded at once. */
+void client_call(struct client *client, const struct api_operation *operation, const void *request,
+                 int timeout_ms, client_done_fn done, void *context);
+
+/**
+ * Call an operation and wait.
+ *
+ * @param out_response  of operation->output, borrowing from the arena
+ * @return 0, ERR_FAULT with `Code: message` in err, ERR_CLOSED, ERR_TIMEOUT
+ */
+MUST_CHECK int client_call_wait(struct client *client, const struct api_operation *operation,
+                                const void *request, int timeout_ms, struct arena *arena,
+                                void *out_response, struct err *err);
+
+/** The PEM of the CA the server presented in the last https call, for storing after a join. */
+struct text client_server_ca(struct client *client, struct arena *arena);
