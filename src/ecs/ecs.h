@@ -1,0 +1,80 @@
+#pragma once
+
+#include "api/ecs.h"
+#include "api/ecs_record.h"
+#include "core/core.h"
+
+/*
+ * Amazon ECS: clusters and task definitions (ecs_module), nodes, placement and tasks
+ * (task_module). Messages and limits are those of ECS.
+ *
+ * Kinds 30 to 49 are ecs_module's, 50 to 69 task_module's.
+ */
+
+extern const struct core_module ecs_module;
+extern const struct core_kind ecs_cluster_kind;
+extern const struct core_kind ecs_family_kind;
+extern const struct core_kind ecs_definition_kind;
+
+/** The region and account a record belongs to. Texts borrow from the realm's record. */
+struct ecs_scope {
+    struct text region;
+    struct text account;
+};
+
+/** @return scope of a realm; the realm must exist */
+struct ecs_scope ecs_scope(const struct core *core, int64_t realm);
+
+/**
+ * Find a cluster by name or ARN; an absent reference is `default`.
+ *
+ * @return its key, or 0. INACTIVE ones are not found
+ */
+int64_t ecs_cluster_find(const struct core *core, int64_t realm, struct text reference);
+
+/** The same, but refuses with ClusterNotFoundException "Cluster not found." @return 0 or ERR_FAULT */
+MUST_CHECK int ecs_cluster_resolve(struct core_call *call, struct text reference,
+                                   int64_t *out_cluster);
+
+/** @return the ARN of a cluster, in the call's arena */
+struct text ecs_cluster_arn(struct core_call *call, int64_t cluster);
+
+/** What a reference to a definition is for. */
+enum ecs_definition_use { ECS_DEFINITION_DESCRIBE, ECS_DEFINITION_RUN, ECS_DEFINITION_REVISION };
+
+/**
+ * Find a definition by `family` (its latest ACTIVE revision), `family:revision` or ARN.
+ *
+ * Refuses as ECS does for that use: unknown, inactive, revision missing or not a number.
+ */
+MUST_CHECK int ecs_definition_resolve(struct core_call *call, struct text reference,
+                                      enum ecs_definition_use use, int64_t *out_definition);
+
+/** @return the ARN of a definition, in the call's arena */
+struct text ecs_definition_arn(struct core_call *call, int64_t definition);
+
+/** @return name of a definition's family; borrows from its record */
+struct text ecs_definition_family(const struct core *core, int64_t definition);
+
+/** The Fargate size table: whether a task may have this size. Units and MiB. */
+bool ecs_fargate_size_valid(int64_t cpu_units, int64_t memory_mib);
+
+/** Parse task sizes as ECS does: "1024", "1 vCPU", ".5 vcpu". @return 0 or ERR_INVALID */
+MUST_CHECK int ecs_parse_cpu(struct text text, int64_t *out_units);
+
+/** Parse "2048", "2GB", "2 GB" into MiB. @return 0 or ERR_INVALID */
+MUST_CHECK int ecs_parse_memory(struct text text, int64_t *out_mib);
+
+/** A page of a listing: decodes nextToken, bounds maxResults. Tokens are opaque and name the last
+ *  entry shown, so that entries that come and go are neither skipped nor repeated. */
+struct ecs_page {
+    struct text after;   ///< key bytes of the last entry shown, absent on the first page
+    size_t size;
+};
+
+/** @return 0, or ERR_FAULT with InvalidParameterException "Invalid token" or the size's message */
+MUST_CHECK int ecs_page_open(struct core_call *call, struct text next_token, bool has_max_results,
+                             int32_t max_results, size_t max_size, struct ecs_page *out_page);
+
+/** @return the token for the page that follows an entry, in the call's arena */
+struct text ecs_page_token(struct core_call *call, struct text last_entry);
