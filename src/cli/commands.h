@@ -1,0 +1,29 @@
+#pragma once
+
+#include "cli/cli.h"
+
+/*
+ * The functions behind cli_commands; only table.c of this folder needs them. Each prints its
+ * result and returns an exit status as cli.h says.
+ */
+
+/** `berth env`: print exports for a shell. */
+int cli_env(int argc, char **argv);
+
+/** `berth aws`: the AWS CLI, pointed here. */
+int cli_aws(int argc, char **argv);
+
+/** `berth ps`: tasks, or one task with its containers. */
+int cli_ps(int argc, char **argv);
+
+/** `berth logs`: what a container wrote. */
+int cli_logs(int argc, char **argv);
+
+/** `berth image`: load, ls, rm. */
+int cli_image(int argc, char **argv);
+
+/** `berth node`: ls, token, remove. */
+int cli_node(int argc, char **argv);
+
+/** `berth doctor`: what this host lacks. */
+int cli_doctor(int argc, char **argv);
