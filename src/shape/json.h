@@ -8,7 +8,9 @@
  * timestamps are epoch seconds with a fraction, blobs are base64.
  *
  * Refused: broken UTF-8, duplicate keys, numbers that do not fit, a wrong type, nesting deeper
- * than LIMIT_JSON_DEPTH, anything behind the document.
+ * than LIMIT_JSON_DEPTH, more containers than any real request has, anything behind the document.
+ * A double also reads and writes the strings "NaN", "Infinity" and "-Infinity", as Smithy's JSON
+ * protocols do. A null inside a list or map is refused.
  */
 
 /**
@@ -22,11 +24,16 @@
 MUST_CHECK int json_decode(const struct shape_type *type, struct text body, struct arena *arena,
                            void *out, struct shape_error *error);
 
-/** Append a struct as one line of JSON; absent members are left out. */
+/**
+ * Append a struct as one line of JSON; absent members are left out.
+ *
+ * Times are epoch seconds with three decimals unless they are whole. Doubles are the shortest that
+ * read back the same. An enum value that the schema does not know becomes null.
+ */
 void json_encode(const struct shape_type *type, const void *value, struct buf *out);
 
 /** The same, with sensitive members replaced by "***": for people and for dumps. */
 void json_encode_masked(const struct shape_type *type, const void *value, struct buf *out);
 
-/** Append a JSON string literal of a text; the text must be UTF-8. */
-void json_string(struct text text, struct buf *out);
+/** Append a text as a JSON string literal; bytes that are not UTF-8 become U+FFFD. */
+void json_quote(struct text text, struct buf *out);
