@@ -38,8 +38,9 @@ const char *cli_data_dir(const char *given);
 
 /** Where the server is and how to sign for it. */
 struct cli_context {
-    struct arena arena;
-    struct config_client config;  ///< borrows from the arena
+    struct arena config_arena;    ///< what config borrows from
+    struct arena arena;           ///< what responses borrow from; may be reset between calls
+    struct config_client config;
     struct client *client;
 };
 

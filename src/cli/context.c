@@ -42,7 +42,7 @@ static int read_config(struct cli_context *context, const char *path, struct err
         return rc;
     }
     struct shape_error problem;
-    if (json_decode(&config_client_shape, buf_view(&content), &context->arena, &context->config,
+    if (json_decode(&config_client_shape, buf_view(&content), &context->config_arena, &context->config,
                     &problem) != 0) {
         return err_set(err, ERR_CORRUPT, "'%s' is damaged: %s %s", path, problem.path,
                        problem.text);
@@ -103,6 +103,7 @@ void cli_context_close(struct cli_context *context)
 {
     client_free(context->client);
     arena_deinit(&context->arena);
+    arena_deinit(&context->config_arena);
     *context = (struct cli_context){0};
 }
 

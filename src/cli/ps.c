@@ -1,0 +1,168 @@
+#include "cli/commands.h"
+
+#include "api/ecs.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+// DescribeTasks takes at most 100 tasks.
+#define DESCRIBE_MAX 100
+
+struct ps_options {
+    const char *data_dir;
+    struct text cluster;
+    struct text task;
+    bool all;
+};
+
+static struct text address_of(const struct ecs_task *task)
+{
+    for (size_t i = 0; i < task->containers.count; i++) {
+        const struct ecs_container *container = &task->containers.items[i];
+        if (container->network_interfaces.count > 0) {
+            return container->network_interfaces.items[0].private_ipv4_address;
+        }
+    }
+    return (struct text){0};
+}
+
+static struct text enum_text(const struct shape_type *type, int32_t number)
+{
+    return text_of(shape_enum_name(type, number));
+}
+
+static void add_task(struct cli_table *table, const struct ecs_task *task, int64_t now_ms)
+{
+    cli_table_cell(table, cli_short(task->task_arn));
+    cli_table_cell(table, cli_short(task->task_definition_arn));
+    cli_table_cell(table, task->last_status);
+    cli_table_cell(table, enum_text(&ecs_health_status_shape, task->health_status));
+    cli_table_cell(table, address_of(task));
+    cli_table_cell(table, cli_age(task->created_at, now_ms, &table->arena));
+    cli_table_cell(table, task->stopped_reason);
+}
+
+static int describe(struct cli_context *context, struct text cluster, struct text_list tasks,
+                    struct ecs_describe_tasks_response *out, struct err *err)
+{
+    const struct ecs_describe_tasks_request request = {.cluster = cluster, .tasks = tasks};
+    return cli_call(context, &ecs_operations[ECS_OP_DESCRIBE_TASKS], &request, out, err);
+}
+
+static int list_status(struct cli_context *context, const struct ps_options *options,
+                       enum ecs_desired_status status, struct cli_table *table, struct err *err)
+{
+    struct text next = {0};
+    do {
+        const struct ecs_list_tasks_request request = {
+            .cluster = options->cluster,
+            .desired_status = status,
+            .has_max_results = true,
+            .max_results = DESCRIBE_MAX,
+            .next_token = next,
+        };
+        struct ecs_list_tasks_response page = {0};
+        int rc = cli_call(context, &ecs_operations[ECS_OP_LIST_TASKS], &request, &page, err);
+        struct ecs_describe_tasks_response described = {0};
+        if (rc == 0 && page.task_arns.count > 0) {
+            rc = describe(context, options->cluster, page.task_arns, &described, err);
+        }
+        if (rc != 0) {
+            return rc;
+        }
+        for (size_t i = 0; i < described.tasks.count; i++) {
+            add_task(table, &described.tasks.items[i], clock_wall_ms());
+        }
+        next = page.next_token;
+    } while (!text_empty(next));
+    return 0;
+}
+
+static int show_list(struct cli_context *context, const struct ps_options *options,
+                     struct err *err)
+{
+    static const char *const headings[] = {"TASK",    "DEFINITION", "STATUS", "HEALTH",
+                                           "ADDRESS", "AGE",        "REASON"};
+    AUTO(cli_table_deinit) struct cli_table table;
+    cli_table_init(&table, ARRAY_LEN(headings), headings);
+    int rc = list_status(context, options, ECS_DESIRED_STATUS_RUNNING, &table, err);
+    if (rc == 0 && options->all) {
+        rc = list_status(context, options, ECS_DESIRED_STATUS_STOPPED, &table, err);
+    }
+    if (rc == 0) {
+        cli_table_print(&table);
+    }
+    return rc;
+}
+
+static int show_task(struct cli_context *context, const struct ps_options *options,
+                     struct err *err)
+{
+    struct text reference = options->task;
+    struct ecs_describe_tasks_response response = {0};
+    int rc = describe(context, options->cluster, (struct text_list){&reference, 1}, &response, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (response.tasks.count == 0) {
+        return err_set(err, ERR_NOT_FOUND, "no task '%.*s' in this cluster; `berth ps --all` lists",
+                       TEXT_FMT(reference));
+    }
+    const struct ecs_task *task = &response.tasks.items[0];
+    static const char *const headings[] = {"CONTAINER", "IMAGE", "STATUS", "HEALTH", "EXIT",
+                                           "REASON"};
+    printf("%.*s  %.*s  %.*s  %.*s\n", TEXT_FMT(task->task_arn), TEXT_FMT(task->last_status),
+           TEXT_FMT(address_of(task)), TEXT_FMT(task->stopped_reason));
+    AUTO(cli_table_deinit) struct cli_table table;
+    cli_table_init(&table, ARRAY_LEN(headings), headings);
+    for (size_t i = 0; i < task->containers.count; i++) {
+        const struct ecs_container *container = &task->containers.items[i];
+        cli_table_cell(&table, container->name);
+        cli_table_cell(&table, container->image);
+        cli_table_cell(&table, container->last_status);
+        cli_table_cell(&table, enum_text(&ecs_health_status_shape, container->health_status));
+        if (container->has_exit_code) {
+            cli_table_number(&table, container->exit_code);
+        } else {
+            cli_table_cell(&table, (struct text){0});
+        }
+        cli_table_cell(&table, container->reason);
+    }
+    cli_table_print(&table);
+    return 0;
+}
+
+int cli_ps(int argc, char **argv)
+{
+    static const struct option known[] = {{"data", required_argument, NULL, 'd'},
+                                          {"cluster", required_argument, NULL, 'c'},
+                                          {"all", no_argument, NULL, 'a'},
+                                          {0}};
+    struct ps_options options = {0};
+    for (int option; (option = getopt_long(argc, argv, "a", known, NULL)) != -1;) {
+        switch (option) {
+        case 'd':
+            options.data_dir = optarg;
+            break;
+        case 'c':
+            options.cluster = text_of(optarg);
+            break;
+        case 'a':
+            options.all = true;
+            break;
+        default:
+            return CLI_USAGE;
+        }
+    }
+    options.task = optind < argc ? text_of(argv[optind]) : (struct text){0};
+    struct err err;
+    AUTO(cli_context_close) struct cli_context context = {0};
+    int rc = cli_context_open(&context, options.data_dir, &err);
+    if (rc == 0) {
+        rc = options.task.data != NULL ? show_task(&context, &options, &err)
+                                       : show_list(&context, &options, &err);
+    }
+    return rc == 0 ? 0 : cli_fail(&err);
+}
