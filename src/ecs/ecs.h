@@ -17,13 +17,37 @@ extern const struct core_kind ecs_family_kind;
 extern const struct core_kind ecs_definition_kind;
 
 /** The region and account a record belongs to. Texts borrow from the realm's record. */
-struct ecs_scope {
+struct ecs_realm_scope {
     struct text region;
     struct text account;
 };
 
 /** @return scope of a realm; the realm must exist */
-struct ecs_scope ecs_scope(const struct core *core, int64_t realm);
+struct ecs_realm_scope ecs_scope(const struct core *core, int64_t realm);
+
+/** Refuse what ECS refuses for want of a role that Berth's nodes do not need (DESIGN §5). Off at
+ *  start. Not stored: the wiring sets it before the first request. */
+void ecs_set_strict(struct core *core, bool strict);
+
+/** The parts of `arn:aws:ecs:REGION:ACCOUNT:TYPE/PATH`. They borrow from the ARN. */
+struct ecs_arn {
+    struct text region;
+    struct text account;
+    struct text type; ///< such as `cluster` or `task-definition`
+    struct text path; ///< what follows the first slash; may hold more of them
+};
+
+/** @return whether a text is an ARN of ECS; a text that does not begin with `arn:` is none */
+bool ecs_arn_parse(struct text text, struct ecs_arn *out_arn);
+
+/**
+ * Take the path out of a reference that is an ARN of a type in a scope; other texts are paths as
+ * they are.
+ *
+ * @return false when it is an ARN of something else, or of another region or account
+ */
+bool ecs_reference_path(struct text reference, const char *type, struct ecs_realm_scope scope,
+                        struct text *out_path);
 
 /**
  * Find a cluster by name or ARN; an absent reference is `default`.
@@ -32,7 +56,8 @@ struct ecs_scope ecs_scope(const struct core *core, int64_t realm);
  */
 int64_t ecs_cluster_find(const struct core *core, int64_t realm, struct text reference);
 
-/** The same, but refuses with ClusterNotFoundException "Cluster not found." @return 0 or ERR_FAULT */
+/** The same, but refuses with ClusterNotFoundException "Cluster not found." @return 0 or ERR_FAULT
+ */
 MUST_CHECK int ecs_cluster_resolve(struct core_call *call, struct text reference,
                                    int64_t *out_cluster);
 
@@ -53,6 +78,14 @@ MUST_CHECK int ecs_definition_resolve(struct core_call *call, struct text refere
 /** @return the ARN of a definition, in the call's arena */
 struct text ecs_definition_arn(struct core_call *call, int64_t definition);
 
+/**
+ * A definition as the API shows it: what was registered, with ARN, family, revision, status and
+ * dates filled in.
+ *
+ * @return a copy in the call's arena whose members borrow from the record
+ */
+struct ecs_task_definition *ecs_definition_show(struct core_call *call, int64_t definition);
+
 /** @return name of a definition's family; borrows from its record */
 struct text ecs_definition_family(const struct core *core, int64_t definition);
 
@@ -68,7 +101,7 @@ MUST_CHECK int ecs_parse_memory(struct text text, int64_t *out_mib);
 /** A page of a listing: decodes nextToken, bounds maxResults. Tokens are opaque and name the last
  *  entry shown, so that entries that come and go are neither skipped nor repeated. */
 struct ecs_page {
-    struct text after;   ///< key bytes of the last entry shown, absent on the first page
+    struct text after; ///< key bytes of the last entry shown, absent on the first page
     size_t size;
 };
 

@@ -1,0 +1,87 @@
+#pragma once
+
+#include "ecs/ecs.h"
+
+/*
+ * What the parts of ecs_module share: its volatile state and the handlers that ecs.c registers.
+ */
+
+/** Derived from records, never stored. */
+struct ecs_state {
+    bool strict;               ///< see ecs_set_strict
+    struct index *clusters;    ///< realm, name
+    struct index *families;    ///< realm, name
+    struct index *revisions;   ///< family's key, revision
+    struct index *definitions; ///< realm, status, name of the family, revision
+};
+
+/** Lets definitions go whose deletion was asked for, once nothing refers to them. */
+extern const struct core_manager ecs_definition_manager;
+
+/** Give ecs_definition_manager its work after a start. */
+void ecs_definition_recover(struct core_call *call, void *state);
+
+/** @return the module's state of an engine */
+struct ecs_state *ecs_state(const struct core *core);
+
+/** @return key of the caller's realm, or 0 when nothing was ever written in it */
+int64_t ecs_caller_realm(const struct core_call *call);
+
+/** Find a cluster of any status by its name. @return its key, or 0 */
+int64_t ecs_cluster_lookup(const struct core *core, int64_t realm, struct text name);
+
+/** Find a family by its name. @return its key, or 0 */
+int64_t ecs_family_lookup(const struct core *core, int64_t realm, struct text name);
+
+/** Find a definition that was not deleted. @return its key, or 0 */
+int64_t ecs_definition_lookup(const struct core *core, int64_t family, int64_t revision);
+
+/** Find the latest ACTIVE revision of a family. @return its key, or 0 */
+int64_t ecs_definition_latest(const struct core *core, int64_t realm, struct text family);
+
+/** The record of a definition, which must exist. Valid until the input ends. */
+const struct ecs_record_definition *ecs_definition_record(const struct core *core,
+                                                          int64_t definition);
+
+/** A reference to a definition, cut into its parts. They borrow from it. */
+struct ecs_definition_reference {
+    struct text family;
+    struct text revision; ///< absent when it names none
+};
+
+/** Cut a reference. @return false when it is an ARN of something else or from elsewhere */
+bool ecs_definition_reference_parse(const struct core_call *call, struct text reference,
+                                    struct ecs_definition_reference *out_parts);
+
+/** @return whether every byte of a text is a letter, a digit, an underscore or a hyphen */
+bool ecs_name_valid(struct text name);
+
+/** Refuse tags that break ECS's rules. @return 0 or ERR_FAULT */
+MUST_CHECK int ecs_tags_check(struct core_call *call, const struct ecs_tag *tags, size_t count);
+
+/** Handler of CreateCluster; see core_handler_fn. */
+int ecs_create_cluster(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DescribeClusters. */
+int ecs_describe_clusters(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of ListClusters. */
+int ecs_list_clusters(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DeleteCluster. */
+int ecs_delete_cluster(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of RegisterTaskDefinition. */
+int ecs_register_task_definition(struct core_call *call, void *state, const void *request,
+                                 void *response);
+/** Handler of DescribeTaskDefinition. */
+int ecs_describe_task_definition(struct core_call *call, void *state, const void *request,
+                                 void *response);
+/** Handler of ListTaskDefinitions. */
+int ecs_list_task_definitions(struct core_call *call, void *state, const void *request,
+                              void *response);
+/** Handler of ListTaskDefinitionFamilies. */
+int ecs_list_task_definition_families(struct core_call *call, void *state, const void *request,
+                                      void *response);
+/** Handler of DeregisterTaskDefinition. */
+int ecs_deregister_task_definition(struct core_call *call, void *state, const void *request,
+                                   void *response);
+/** Handler of DeleteTaskDefinitions. */
+int ecs_delete_task_definitions(struct core_call *call, void *state, const void *request,
+                                void *response);
