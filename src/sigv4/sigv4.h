@@ -19,8 +19,8 @@ struct sigv4_header {
 /** A request as it is on the wire. Borrowed for the call. */
 struct sigv4_request {
     struct text method;
-    struct text path;     ///< as sent, percent-encoded, without the query
-    struct text query;    ///< as sent, without '?'; may be absent
+    struct text path;  ///< as sent, percent-encoded, without the query
+    struct text query; ///< as sent, without '?'; may be absent
     const struct sigv4_header *headers;
     size_t header_count;
     struct text body;
@@ -29,13 +29,13 @@ struct sigv4_request {
 /** What a request claims before anything was verified. */
 struct sigv4_claim {
     struct text key_id;
-    struct text date;       ///< yyyymmdd of the credential scope
+    struct text date; ///< yyyymmdd of the credential scope
     struct text region;
     struct text service;
     int64_t signed_at_ms;
-    int64_t expires_s;      ///< query form; 0 in the header form
+    int64_t expires_s; ///< query form; 0 in the header form
     struct text signed_headers;
-    struct text signature;  ///< 64 hex digits
+    struct text signature; ///< 64 hex digits
     struct text session_token;
     bool presigned;
 };
@@ -43,10 +43,10 @@ struct sigv4_claim {
 /** Why a request was refused, each with an error of its own in AWS. */
 enum sigv4_result {
     SIGV4_OK,
-    SIGV4_MISSING,      ///< no authentication at all: MissingAuthenticationTokenException
-    SIGV4_INCOMPLETE,   ///< IncompleteSignatureException
-    SIGV4_EXPIRED,      ///< outside the window of 5 minutes, or a pre-signed URL's life is over
-    SIGV4_MISMATCH,     ///< InvalidSignatureException
+    SIGV4_MISSING,    ///< no authentication at all: MissingAuthenticationTokenException
+    SIGV4_INCOMPLETE, ///< IncompleteSignatureException
+    SIGV4_EXPIRED,    ///< outside the window of 5 minutes, or a pre-signed URL's life is over
+    SIGV4_MISMATCH,   ///< InvalidSignatureException
 };
 
 /** How far a client's clock may be off: 5 minutes, as AWS. */
@@ -83,7 +83,7 @@ void sigv4_cache_free(struct sigv4_cache *cache);
 struct sigv4_identity {
     struct text key_id;
     struct text secret;
-    struct text session_token;  ///< may be absent
+    struct text session_token; ///< may be absent
     struct text region;
     struct text service;
 };
