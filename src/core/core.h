@@ -15,9 +15,10 @@
  * yields effects; everything it changed forms part of the next batch (core_batch_take), which the
  * caller makes durable before it lets anything out: replies, effects, projections.
  *
- * Records are immutable: core_put clones the struct it is given and lets go of the older one at
- * the end of the input. So a pointer from core_get stays valid and unchanged until the current
- * input ends, whatever is put meanwhile.
+ * Records are immutable: core_put clones the struct it is given and lets go of the older one when
+ * the next input begins. So a pointer from core_get stays valid and unchanged for the rest of the
+ * input, whatever is put meanwhile, and a response may borrow from records when it is encoded
+ * before the next input.
  *
  * Services register as modules: tables, handlers, managers, and volatile state (indexes, arrays)
  * that is derived from records in `changed` and never stored.
@@ -27,38 +28,43 @@ struct core;
 
 /** A table. */
 struct core_kind {
-    uint16_t number;                ///< permanent; unique over all modules; from 1
-    const char *name;               ///< for debug dump and messages
-    const struct shape_type *type;  ///< of the record
-    uint32_t version;               ///< written into new rows
+    uint16_t number;               ///< permanent; unique over all modules; from 1 below 0xFFFF
+    const char *name;              ///< for debug dump and messages
+    const struct shape_type *type; ///< of the record
+    uint32_t version;              ///< written into new rows
 };
 
 /** Who asks, and where. Borrowed for the call. */
 struct core_caller {
-    struct text account;   ///< 12 digits
-    struct text region;    ///< known to be a region's name
-    struct text arn;       ///< of the caller, such as arn:aws:iam::000000000000:root
-    struct text node_id;   ///< present when a node asks: it may act for itself only
-    struct text key_id;    ///< access key id, absent for unsigned operations
+    struct text account; ///< 12 digits
+    struct text region;  ///< known to be a region's name
+    struct text arn;     ///< of the caller, such as arn:aws:iam::000000000000:root
+    struct text node_id; ///< present when a node asks: it may act for itself only
+    struct text key_id;  ///< access key id, absent for unsigned operations
 };
 
 /** One input being applied. Lives for the call. */
 struct core_call {
     struct core *core;
-    int64_t now_ms;                     ///< never less than in the call before
-    const struct core_caller *caller;   ///< NULL in managers
-    struct arena *arena;                ///< freed after the reply was encoded
-    const struct api_error *fault;      ///< set by core_fault
+    int64_t now_ms;                   ///< never less than in the call before
+    const struct core_caller *caller; ///< NULL in managers
+    struct arena *arena;              ///< freed after the reply was encoded
+    const struct api_error *fault;    ///< set by core_fault
     char fault_text[1024];
-    struct text_list fault_resource_ids;///< ConflictException's second member
-    uint64_t random[4];                 ///< state of core_random
-    uint32_t put_count;                 ///< records changed by this input
+    struct text_list fault_resource_ids; ///< ConflictException's second member
+    uint32_t put_count;                  ///< records changed by this input
 };
 
-/** Work that a manager does for one entity. May put, delete, queue more work, set timers. */
+/**
+ * Work that a manager does for one entity. May put, delete, queue more work, set timers. The record
+ * may be gone since the work was queued.
+ */
 typedef void (*core_work_fn)(struct core_call *call, void *state, int64_t key);
 
-/** Handle an operation: fill response (zeroed) or fail with `return core_fault(...)`. */
+/**
+ * Handle an operation: fill response (zeroed) or fail with `return core_fault(...)`, and then
+ * without having put, deleted or yielded anything: an operation validates first.
+ */
 typedef int (*core_handler_fn)(struct core_call *call, void *state, const void *request,
                                void *response);
 
@@ -86,10 +92,14 @@ struct core_module {
     /** Make volatile state; kept until core_free. May be NULL. */
     void *(*state_new)(struct core *core);
     void (*state_free)(void *state);
-    /** A record of any module came (before NULL), changed, or went (after NULL); also on load. */
+    /**
+     * A record of any module came (before NULL), changed, or went (after NULL); also on load, where
+     * records come in ascending key, so links to later ones do not resolve yet. core_get sees the
+     * table after the change. May not put.
+     */
     void (*changed)(void *state, struct core *core, const struct core_kind *kind, int64_t key,
                     const void *before, const void *after);
-    /** After all rows were loaded: queue work, set timers. */
+    /** After all rows were loaded: queue work, set timers. An input of its own for each module. */
     void (*recover)(struct core_call *call, void *state);
     /** Append a line for every violated invariant. Changes nothing. */
     void (*check)(void *state, struct core *core, struct buf *violations);
@@ -97,24 +107,24 @@ struct core_module {
 
 /** A message for the outside, released when the input that yielded it is durable. */
 struct core_effect {
-    uint32_t kind;                  ///< of enum core_effect_kind
-    struct text target;             ///< such as a node's id
-    const char *type;               ///< constant text, such as `PayloadMessage`
+    uint32_t kind;      ///< of enum core_effect_kind
+    struct text target; ///< such as a node's id
+    const char *type;   ///< constant text, such as `PayloadMessage`
     const struct shape_type *shape;
-    const void *message;            ///< owned by the batch
+    const void *message; ///< owned by the batch
 };
 
 enum core_effect_kind {
-    CORE_EFFECT_NODE = 1,   ///< a frame for the ACS session of the node `target`
-    CORE_EFFECT_EVENT = 2,  ///< something that watchers of the event stream see
+    CORE_EFFECT_NODE = 1,  ///< a frame for the ACS session of the node `target`
+    CORE_EFFECT_EVENT = 2, ///< something that watchers of the event stream see
 };
 
 // ---- for the adapter that owns the engine -------------------------------------------------
 
 /** What time and chance an input arrives with. */
 struct core_input {
-    int64_t now_ms;             ///< wall clock; the engine takes the maximum of all it was given
-    unsigned char entropy[32];  ///< all randomness of this input
+    int64_t now_ms;            ///< wall clock; the engine takes the maximum of all it was given
+    unsigned char entropy[32]; ///< all randomness of this input
 };
 
 /** Make an engine. modules and what they point to must outlive it. */
@@ -132,7 +142,13 @@ void core_free(struct core *core);
 MUST_CHECK int core_load(struct core *core, int64_t key, uint16_t kind, struct text bytes,
                          struct err *err);
 
-/** All rows are in: give managers their first work. */
+/**
+ * Tell which version the loaded rows have, as the store told; before core_recover. Without it the
+ * engine counts from 0.
+ */
+void core_set_version(struct core *core, uint64_t version);
+
+/** All rows are in: give managers their first work. Once, also when the store was empty. */
 void core_recover(struct core *core, const struct core_input *input);
 
 /**
@@ -167,19 +183,26 @@ int64_t core_next_due(const struct core *core);
 /** Version of the state in memory: grows with every input that changed a record. */
 uint64_t core_version(const struct core *core);
 
+/**
+ * Memory of what the next batch holds so far, about: records as they lie in memory, effects. For
+ * back-pressure.
+ */
+size_t core_pending_bytes(const struct core *core);
+
 /** A changed row. */
 struct core_row {
     int64_t key;
     uint16_t kind;
-    struct text bytes;  ///< absent: the row goes
+    struct text bytes; ///< absent: the row goes
 };
 
-/** Everything since the last batch, to be made durable at once. */
+/** Everything since the last batch, to be made durable at once. Without rows the version may be
+ *  that of the batch before. */
 struct core_batch {
-    uint64_t version;           ///< of the state once it is durable
-    const struct core_row *rows;
+    uint64_t version;            ///< of the state once it is durable
+    const struct core_row *rows; ///< in ascending key
     size_t row_count;
-    const struct core_effect *effects;  ///< in the order they were yielded
+    const struct core_effect *effects; ///< in the order they were yielded
     size_t effect_count;
 };
 
@@ -197,7 +220,10 @@ void core_batch_free(struct core_batch *batch);
 /** Ask every module for violated invariants, and check the engine's own. Empty when all is well. */
 void core_check(struct core *core, struct buf *violations);
 
-/** Visit every record in ascending key: for debug dump and the simulator. */
+/**
+ * Visit every record in ascending key: for debug dump and the simulator. The engine's own row,
+ * which remembers how far keys were given out, is none.
+ */
 void core_dump(struct core *core,
                void (*visit)(void *context, const struct core_kind *kind, int64_t key,
                              const void *record),
@@ -208,10 +234,13 @@ void core_dump(struct core *core,
 /** @return the record, or NULL when there is none of this kind under the key */
 const void *core_get(const struct core *core, const struct core_kind *kind, int64_t key);
 
-/** @return a key that was never used: keys ascend over the life of the store */
+/**
+ * @return a key that was never used: keys ascend over the life of the store, also over restarts,
+ *         which skip some
+ */
 int64_t core_new_key(struct core_call *call);
 
-/** Insert or replace; record is cloned. */
+/** Insert or replace; record is cloned. The key is from core_new_key and belongs to one kind. */
 void core_put(struct core_call *call, const struct core_kind *kind, int64_t key,
               const void *record);
 
@@ -224,7 +253,10 @@ int64_t core_next(const struct core *core, const struct core_kind *kind, int64_t
 /** @return how many records of that kind there are */
 size_t core_count(const struct core *core, const struct core_kind *kind);
 
-/** Copy a record (or any shape) shallowly into the call's arena, to change members and put it. */
+/**
+ * Copy a record, which must be there, shallowly into the call's arena, to change members and put
+ * it.
+ */
 void *core_edit(struct core_call *call, const struct core_kind *kind, int64_t key);
 
 /** Queue an entity for a manager; it is queued once however often this is called. */
@@ -238,7 +270,7 @@ void core_timer(struct core_call *call, const struct core_manager *manager, int6
 void core_effect(struct core_call *call, enum core_effect_kind kind, struct text target,
                  const char *type, const struct shape_type *shape, const void *message);
 
-/** 64 random bits out of the input's entropy. */
+/** 64 random bits out of the input's entropy; good enough for secrets (core/chance.h). */
 uint64_t core_random(struct core_call *call);
 
 /** A random id of digits hex characters (at most 64), in the call's arena. */

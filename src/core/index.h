@@ -6,25 +6,34 @@
  * An ordered index in memory: byte strings to record keys, in memcmp order.
  *
  * Modules keep these as volatile state and maintain them from `changed`. Compose keys with
- * index_key: parts are separated so that a prefix of parts is a prefix of bytes, and numbers
- * sort as numbers. Not unique: the record's key is part of the order, so several records may share
- * a byte string.
+ * index_key_text and index_key_u64: parts are separated so that a prefix of parts is a prefix of
+ * bytes, and numbers sort as numbers. Not unique: the record's key is part of the order, so several
+ * records may share a byte string.
  */
 struct index;
 
 #define INDEX_KEY_MAX 1024
 
-/** A composed key. */
+/** A composed key. Zero-initialise, then append parts. */
 struct index_key {
     unsigned char bytes[INDEX_KEY_MAX];
     size_t size;
 };
 
-/** Append a text part. Longer keys than INDEX_KEY_MAX end the process: names are bounded. */
+/**
+ * Append a text part; an absent text counts as an empty one. Longer keys than INDEX_KEY_MAX end
+ * the process: names are bounded.
+ */
 void index_key_text(struct index_key *key, struct text part);
 
 /** Append a number part, ordered as unsigned. */
 void index_key_u64(struct index_key *key, uint64_t part);
+
+/**
+ * Append the beginning of a text part, to walk over all texts that begin so. Nothing may be
+ * appended behind it, and the key is for walks only.
+ */
+void index_key_text_begin(struct index_key *key, struct text beginning);
 
 /** Make an empty index. */
 struct index *index_new(void);
@@ -32,7 +41,7 @@ struct index *index_new(void);
 /** Free; NULL is allowed. */
 void index_free(struct index *index);
 
-/** Add an entry; it must not be there yet. */
+/** Add an entry; it must not be there yet. record is above 0. */
 void index_add(struct index *index, const struct index_key *key, int64_t record);
 
 /** Remove an entry; it must be there. */
@@ -44,14 +53,20 @@ int64_t index_get(const struct index *index, const struct index_key *key);
 /** @return how many entries there are */
 size_t index_count(const struct index *index);
 
+/** @return whether entries are in order and counted right; for checks */
+bool index_valid(const struct index *index);
+
 /** A walk over entries that begin with a prefix. */
 struct index_cursor {
     const struct index *index;
     struct index_key prefix;
-    struct index_key at;    ///< where the walk stands
+    struct index_key at; ///< where the walk stands
     int64_t at_record;
     bool descending;
     bool started;
+    uint64_t change; ///< private: of the index when leaf and place were found
+    size_t leaf;     ///< private
+    size_t place;    ///< private
 };
 
 /** Begin a walk over all entries whose key begins with the prefix, in order or against it. */

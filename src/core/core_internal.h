@@ -1,0 +1,125 @@
+#pragma once
+
+#include "core/agenda.h"
+#include "core/chance.h"
+#include "core/core.h"
+#include "core/key_set.h"
+
+#include "base/map.h"
+
+/*
+ * The engine's inside, shared by core.c (registration and inputs), core_record.c (tables) and
+ * core_batch.c (what leaves the engine).
+ *
+ * All records lie in one hash table from key to slot; each table adds the ordered set of its keys.
+ * A slot stays, without a value, from a delete until the batch that carries it is taken.
+ */
+
+#define COUNTER_KEY 1 ///< of the engine's own row; keys of records are above it
+#define COUNTER_KIND 0xFFFF
+
+/** One record. */
+struct slot {
+    int64_t key;      ///< 0 in an empty slot
+    void *value;      ///< from shape_clone; NULL when deleted
+    uint32_t input;   ///< number of the input that changed it last
+    uint16_t table;   ///< index in core->tables
+    bool dirty;       ///< in core->dirty
+    bool has_unknown; ///< core->unknown holds members that the schema does not know
+};
+
+/** All records of one kind. */
+struct table {
+    const struct core_kind *kind;
+    struct key_set keys;
+};
+
+/** The handlers of one service. */
+struct service {
+    const struct api_service *api;
+    const struct core_handler **handlers; ///< by index of the operation; NULL for none
+    size_t *modules;                      ///< by index of the operation
+};
+
+/** Top-level members that a newer program wrote, kept over rewrites. */
+struct unknown {
+    uint32_t count;
+    size_t size;
+    char pairs[];
+};
+
+struct core {
+    const struct core_module *const *modules;
+    size_t module_count;
+    void **states;           ///< by module
+    uint32_t *manager_first; ///< by module: number of its first manager
+    struct service *services;
+    size_t service_count;
+
+    struct table *tables;
+    size_t table_count;
+    uint16_t *table_numbers; ///< by number of the kind: index in tables plus one, 0 for none
+    size_t table_number_count;
+    struct slot *slots;   ///< open addressing; see slot_find
+    size_t slot_capacity; ///< a power of two
+    size_t slot_count;
+    struct map unknown; ///< by key
+
+    int64_t key_next;
+    int64_t key_reserved; ///< keys below it may have been given out, says the stored row
+    bool counter_dirty;
+
+    bool recovered;
+    struct core_call *call; ///< of the input being applied, else NULL
+    bool notifying;         ///< modules are being told of a change
+    uint32_t input_number;  ///< may wrap: only ever compared with slots of the same input
+    int64_t now_ms;
+    uint64_t version;
+    struct chance chance;
+    struct agenda agenda;
+    struct arena work_arena; ///< of managers' calls, and of loading
+
+    void **old; ///< values replaced by the last input
+    size_t old_count;
+    size_t old_capacity;
+    int64_t *dirty; ///< keys of the next batch
+    size_t dirty_count;
+    size_t dirty_capacity;
+    size_t pending_bytes;
+    struct core_effect *effects;
+    size_t effect_count;
+    size_t effect_capacity;
+    struct arena effect_arena;
+};
+
+/** A batch with what it owns. */
+struct batch {
+    struct core_batch batch; ///< first, so that one pointer stands for both
+    struct buf bytes;
+    struct arena arena;
+};
+
+/** Make tables of all kinds that modules register. */
+void core_tables_init(struct core *core);
+
+/** Free tables, records and what goes with them. */
+void core_tables_deinit(struct core *core);
+
+/** Let go of the records that the last input replaced. */
+void core_old_release(struct core *core);
+
+/** @return the slot of the key, or the empty one where it would go */
+struct slot *core_slot_find(const struct core *core, int64_t key);
+
+/** Take a slot out of the hash table; its value was given up already. */
+void core_slot_remove(struct core *core, int64_t key);
+
+/** Append violations of the tables' own invariants. */
+void core_tables_check(const struct core *core, struct buf *violations);
+
+/** Load the engine's own row. */
+MUST_CHECK int core_counter_load(struct core *core, int64_t key, struct text bytes,
+                                 struct err *err);
+
+/** Append the engine's own row as bytes. */
+void core_counter_encode(const struct core *core, struct buf *out);
