@@ -99,7 +99,8 @@ void *arena_alloc(struct arena *arena, size_t size_bytes)
     struct arena_chunk *chunk = arena->chunk;
     if (chunk == NULL || chunk->size_bytes - chunk->used_bytes < rounded) {
         // Doubling keeps the number of chunks logarithmic for large documents.
-        size_t want = chunk == NULL ? ARENA_CHUNK_BYTES : MIN(chunk->size_bytes * 2, (size_t)1 << 20);
+        size_t want =
+            chunk == NULL ? ARENA_CHUNK_BYTES : MIN(chunk->size_bytes * 2, (size_t)1 << 20);
         chunk = chunk_new(MAX(want, rounded));
         chunk->next = arena->chunk;
         arena->chunk = chunk;

@@ -40,8 +40,8 @@ UNUSED static inline void alloc_string_auto(char **string)
  * Zero-initialise, allocate, then arena_reset (keeps one chunk) or arena_deinit.
  */
 struct arena {
-    struct arena_chunk *chunk;  ///< newest first
-    size_t total_bytes;         ///< handed out since init or reset; for limits
+    struct arena_chunk *chunk; ///< newest first
+    size_t total_bytes;        ///< handed out since init or reset; for limits
 };
 
 /** Zeroed, 16-byte aligned memory that lives until reset or deinit. */

@@ -23,8 +23,7 @@
 /** Ignore a result on purpose; the second argument says why. */
 #define IGNORE(call, why)                                                                          \
     do {                                                                                           \
-        if (call) {                                                                                \
-        }                                                                                          \
+        if (call) {}                                                                               \
     } while (0)
 
 /**

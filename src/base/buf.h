@@ -9,11 +9,11 @@
  * every append. Zero-initialised storage is a valid empty buffer without a limit.
  */
 struct buf {
-    char *data;           ///< owned; terminated with a zero byte that is not counted, once not NULL
-    size_t size;          ///< bytes in use
-    size_t capacity;      ///< bytes allocated
-    size_t limit_bytes;   ///< 0 for none
-    bool full;            ///< something was dropped
+    char *data;         ///< owned; terminated with a zero byte that is not counted, once not NULL
+    size_t size;        ///< bytes in use
+    size_t capacity;    ///< bytes allocated
+    size_t limit_bytes; ///< 0 for none
+    bool full;          ///< something was dropped
 };
 
 /** Append bytes. */

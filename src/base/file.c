@@ -67,9 +67,9 @@ int fd_write_all(int fd, const void *bytes, size_t size, struct err *err)
 static int sync_parent(int dir_fd, const char *path, struct err *err)
 {
     const char *slash = strrchr(path, '/');
-    AUTO(alloc_string) char *parent =
-        slash == NULL ? alloc_string(".")
-                      : alloc_format("%.*s", (int)MAX(slash - path, 1), path);
+    AUTO(alloc_string)
+    char *parent =
+        slash == NULL ? alloc_string(".") : alloc_format("%.*s", (int)MAX(slash - path, 1), path);
     AUTO(fd_close) int fd = openat(dir_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0) {
         return err_sys(err, errno, "syncing directory '%s'", parent);
@@ -80,8 +80,8 @@ static int sync_parent(int dir_fd, const char *path, struct err *err)
 static int write_synced(int dir_fd, const char *path, mode_t mode, struct text content,
                         struct err *err)
 {
-    AUTO(fd_close) int fd =
-        openat(dir_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+    AUTO(fd_close)
+    int fd = openat(dir_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0) {
         return err_sys(err, errno, "creating '%s'", path);
     }
@@ -149,7 +149,7 @@ int file_make_dirs(const char *path, mode_t mode, struct err *err)
 
 struct tree_level {
     DIR *dir;
-    char *name;  ///< how the parent knows it
+    char *name; ///< how the parent knows it
 };
 
 static int remove_entry(int dir_fd, const char *name, struct tree_level *out_down, struct err *err)

@@ -24,7 +24,8 @@ struct log_field {
 #define LOG_STR(name, string) ((struct log_field){name, LOG_KIND_TEXT, log_view(string), 0})
 #define LOG_TXT(name, view) ((struct log_field){name, LOG_KIND_TEXT, (view), 0})
 #define LOG_U64(name, value) ((struct log_field){name, LOG_KIND_U64, {0}, (uint64_t)(value)})
-#define LOG_I64(name, value) ((struct log_field){name, LOG_KIND_I64, {0}, (uint64_t)(int64_t)(value)})
+#define LOG_I64(name, value)                                                                       \
+    ((struct log_field){name, LOG_KIND_I64, {0}, (uint64_t)(int64_t)(value)})
 
 /** `LOG(WARN, "task did not stop in time, killing", LOG_STR("task", id));` */
 #define LOG(level, ...) LOG_LINE(LOG_LEVEL_##level, __VA_ARGS__, (struct log_field){0})

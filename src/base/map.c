@@ -7,7 +7,7 @@
 
 // Open addressing with linear probing; a slot with a key but no value was deleted.
 struct map_slot {
-    char *key;  ///< owned
+    char *key; ///< owned
     size_t key_size;
     uint64_t hash;
     void *value;

@@ -11,9 +11,9 @@
  */
 struct map {
     struct map_slot *slots;
-    size_t capacity;  ///< a power of two, or 0
+    size_t capacity; ///< a power of two, or 0
     size_t count;
-    size_t used;      ///< live and deleted slots
+    size_t used; ///< live and deleted slots
 };
 
 /** @return the value, or NULL */

@@ -17,9 +17,9 @@
 
 /** One command. argv[0] is its own name. */
 struct cli_command {
-    const char *name;     ///< one word or two, such as `image load`
-    const char *usage;    ///< what follows the name
-    const char *summary;  ///< one line
+    const char *name;    ///< one word or two, such as `image load`
+    const char *usage;   ///< what follows the name
+    const char *summary; ///< one line
     int (*run)(int argc, char **argv);
 };
 
@@ -38,8 +38,8 @@ const char *cli_data_dir(const char *given);
 
 /** Where the server is and how to sign for it. */
 struct cli_context {
-    struct arena config_arena;    ///< what config borrows from
-    struct arena arena;           ///< what responses borrow from; may be reset between calls
+    struct arena config_arena; ///< what config borrows from
+    struct arena arena;        ///< what responses borrow from; may be reset between calls
     struct config_client config;
     struct client *client;
 };

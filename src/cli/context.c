@@ -42,8 +42,8 @@ static int read_config(struct cli_context *context, const char *path, struct err
         return rc;
     }
     struct shape_error problem;
-    if (json_decode(&config_client_shape, buf_view(&content), &context->config_arena, &context->config,
-                    &problem) != 0) {
+    if (json_decode(&config_client_shape, buf_view(&content), &context->config_arena,
+                    &context->config, &problem) != 0) {
         return err_set(err, ERR_CORRUPT, "'%s' is damaged: %s %s", path, problem.path,
                        problem.text);
     }
@@ -110,8 +110,8 @@ void cli_context_close(struct cli_context *context)
 int cli_call(struct cli_context *context, const struct api_operation *operation,
              const void *request, void *out_response, struct err *err)
 {
-    int rc = client_call_wait(context->client, operation, request, CALL_TIMEOUT_MS,
-                              &context->arena, out_response, err);
+    int rc = client_call_wait(context->client, operation, request, CALL_TIMEOUT_MS, &context->arena,
+                              out_response, err);
     if (rc == ERR_CLOSED) {
         return err_wrap(err, "no answer from %.*s; is Berth running?",
                         TEXT_FMT(context->config.endpoint));

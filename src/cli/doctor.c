@@ -61,8 +61,7 @@ static void check_runtime(struct report *report)
     if (in_path("crun")) {
         tell(report, FINE, "OCI runtime", "crun");
     } else if (in_path("runc")) {
-        tell(report, WEAK, "OCI runtime",
-             "runc only, which starts slower; apt-get install crun");
+        tell(report, WEAK, "OCI runtime", "runc only, which starts slower; apt-get install crun");
     } else {
         tell(report, LACKING, "OCI runtime", "neither crun nor runc; apt-get install crun");
     }
@@ -93,7 +92,8 @@ static void check_filesystem(struct report *report, const char *name, const char
     if (strstr(list.data, line) != NULL) {
         tell(report, FINE, name, "there");
     } else {
-        AUTO(alloc_string) char *advice =
+        AUTO(alloc_string)
+        char *advice =
             alloc_format("not loaded yet: modprobe %s (loaded on demand on most hosts)", module);
         tell(report, WEAK, name, advice);
     }
@@ -114,8 +114,9 @@ static void check_namespaces(struct report *report)
     } else if (WEXITSTATUS(status) == 0) {
         tell(report, FINE, "namespaces", "network, mount, pid, uts, ipc");
     } else {
-        AUTO(alloc_string) char *why =
-            alloc_format("%s; inside a container, run it privileged", strerror(WEXITSTATUS(status)));
+        AUTO(alloc_string)
+        char *why = alloc_format("%s; inside a container, run it privileged",
+                                 strerror(WEXITSTATUS(status)));
         tell(report, LACKING, "namespaces", why);
     }
 }
@@ -155,8 +156,8 @@ static void check_disk(struct report *report)
         *slash = '\0';
     }
     uint64_t free_mib = ((uint64_t)disk.f_bavail * disk.f_frsize) >> 20;
-    AUTO(alloc_string) char *how = alloc_format("%llu MiB free at %s", (unsigned long long)free_mib,
-                                                path);
+    AUTO(alloc_string)
+    char *how = alloc_format("%llu MiB free at %s", (unsigned long long)free_mib, path);
     tell(report, free_mib >= 2048 ? FINE : WEAK, "disk", how);
 }
 

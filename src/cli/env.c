@@ -28,8 +28,8 @@ static int print_network(struct cli_context *context, struct err *err)
 {
     const struct berth_describe_network_request request = {0};
     struct berth_describe_network_response network = {0};
-    int rc = cli_call(context, &berth_operations[BERTH_OP_DESCRIBE_NETWORK], &request, &network,
-                      err);
+    int rc =
+        cli_call(context, &berth_operations[BERTH_OP_DESCRIBE_NETWORK], &request, &network, err);
     if (rc != 0) {
         return rc;
     }

@@ -71,8 +71,8 @@ static int run(const struct image_options *options, const char *action, char **a
                int argument_count)
 {
     struct err err;
-    AUTO(alloc_string) char *directory =
-        alloc_format("%s/node/images", cli_data_dir(options->data_dir));
+    AUTO(alloc_string)
+    char *directory = alloc_format("%s/node/images", cli_data_dir(options->data_dir));
     struct image_store *store = NULL;
     int rc = file_make_dirs(directory, 0700, &err);
     if (rc == 0) {
@@ -94,9 +94,8 @@ static int run(const struct image_options *options, const char *action, char **a
 
 int cli_image(int argc, char **argv)
 {
-    static const struct option known[] = {{"data", required_argument, NULL, 'd'},
-                                          {"name", required_argument, NULL, 'n'},
-                                          {0}};
+    static const struct option known[] = {
+        {"data", required_argument, NULL, 'd'}, {"name", required_argument, NULL, 'n'}, {0}};
     struct image_options options = {0};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (option == 'd') {

@@ -18,8 +18,8 @@ static int follow(struct cli_context *context, struct berth_get_task_logs_reques
 {
     for (;;) {
         struct berth_get_task_logs_response response = {0};
-        int rc = cli_call(context, &berth_operations[BERTH_OP_GET_TASK_LOGS], &request, &response,
-                          err);
+        int rc =
+            cli_call(context, &berth_operations[BERTH_OP_GET_TASK_LOGS], &request, &response, err);
         if (rc == 0) {
             rc = fd_write_all(STDOUT_FILENO, response.data.data, response.data.size, err);
         }

@@ -22,10 +22,10 @@ static void add_node(struct cli_table *table, const struct berth_node *node)
     cli_table_cell(table, node->status);
     cli_table_cell(table, node->availability_zone);
     cli_table_cell(table, node->capacity);
-    cli_table_cell(table, arena_format(&table->arena, "%d/%d", node->cpu_units_free,
-                                       node->cpu_units));
-    cli_table_cell(table, arena_format(&table->arena, "%d/%d", node->memory_mib_free,
-                                       node->memory_mib));
+    cli_table_cell(table,
+                   arena_format(&table->arena, "%d/%d", node->cpu_units_free, node->cpu_units));
+    cli_table_cell(table,
+                   arena_format(&table->arena, "%d/%d", node->memory_mib_free, node->memory_mib));
     cli_table_number(table, node->task_count);
     cli_table_cell(table, cli_age(node->last_seen_at, clock_wall_ms(), &table->arena));
 }
@@ -63,8 +63,8 @@ static int make_token(struct cli_context *context, const struct node_options *op
         .expires_in_seconds = (int32_t)options->expires_s,
     };
     struct berth_create_join_token_response response = {0};
-    int rc = cli_call(context, &berth_operations[BERTH_OP_CREATE_JOIN_TOKEN], &request, &response,
-                      err);
+    int rc =
+        cli_call(context, &berth_operations[BERTH_OP_CREATE_JOIN_TOKEN], &request, &response, err);
     if (rc == 0) {
         printf("%.*s\n", TEXT_FMT(response.token));
     }

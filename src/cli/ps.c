@@ -80,8 +80,7 @@ static int list_status(struct cli_context *context, const struct ps_options *opt
     return 0;
 }
 
-static int show_list(struct cli_context *context, const struct ps_options *options,
-                     struct err *err)
+static int show_list(struct cli_context *context, const struct ps_options *options, struct err *err)
 {
     static const char *const headings[] = {"TASK",    "DEFINITION", "STATUS", "HEALTH",
                                            "ADDRESS", "AGE",        "REASON"};
@@ -97,8 +96,7 @@ static int show_list(struct cli_context *context, const struct ps_options *optio
     return rc;
 }
 
-static int show_task(struct cli_context *context, const struct ps_options *options,
-                     struct err *err)
+static int show_task(struct cli_context *context, const struct ps_options *options, struct err *err)
 {
     struct text reference = options->task;
     struct ecs_describe_tasks_response response = {0};
@@ -111,8 +109,8 @@ static int show_task(struct cli_context *context, const struct ps_options *optio
                        TEXT_FMT(reference));
     }
     const struct ecs_task *task = &response.tasks.items[0];
-    static const char *const headings[] = {"CONTAINER", "IMAGE", "STATUS", "HEALTH", "EXIT",
-                                           "REASON"};
+    static const char *const headings[] = {"CONTAINER", "IMAGE", "STATUS",
+                                           "HEALTH",    "EXIT",  "REASON"};
     printf("%.*s  %.*s  %.*s  %.*s\n", TEXT_FMT(task->task_arn), TEXT_FMT(task->last_status),
            TEXT_FMT(address_of(task)), TEXT_FMT(task->stopped_reason));
     AUTO(cli_table_deinit) struct cli_table table;
