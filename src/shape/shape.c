@@ -335,15 +335,13 @@ bool shape_map_unique(const struct shape_type *type, const struct shape_list *ma
     return unique;
 }
 
-static bool value_equal(const struct shape_type *type, const void *a, const void *b);
-
 static bool entry_equal(const struct shape_type *type, const void *a, const void *b)
 {
     const struct text *left = a;
     const struct text *right = b;
     return text_equal(*left, *right) &&
-           value_equal(type->element, (const char *)a + type->value_offset,
-                       (const char *)b + type->value_offset);
+           shape_value_equal(type->element, (const char *)a + type->value_offset,
+                             (const char *)b + type->value_offset);
 }
 
 // Maps in the same order, the usual case, need no sorting.
@@ -384,8 +382,8 @@ static bool list_equal(const struct shape_type *type, const struct shape_list *a
     }
     size_t stride = shape_stride(type);
     for (size_t i = 0; i < a->count; i++) {
-        if (!value_equal(type->element, (const char *)a->items + i * stride,
-                         (const char *)b->items + i * stride)) {
+        if (!shape_value_equal(type->element, (const char *)a->items + i * stride,
+                               (const char *)b->items + i * stride)) {
             return false;
         }
     }
@@ -400,14 +398,15 @@ static bool struct_equal(const struct shape_type *type, const void *a, const voi
         if (present != shape_present(member, b)) {
             return false;
         }
-        if (present && !value_equal(member->type, shape_value(member, a), shape_value(member, b))) {
+        if (present &&
+            !shape_value_equal(member->type, shape_value(member, a), shape_value(member, b))) {
             return false;
         }
     }
     return true;
 }
 
-static bool value_equal(const struct shape_type *type, const void *a, const void *b)
+bool shape_value_equal(const struct shape_type *type, const void *a, const void *b)
 {
     switch (type->kind) {
     case SHAPE_BOOL:

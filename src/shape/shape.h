@@ -136,8 +136,9 @@ extern const struct shape_type shape_text_map;
 
 /** Where and why decoding or validation refused. */
 struct shape_error {
-    char path[256];   ///< such as `containerDefinitions[0].image`; empty for the whole
-    char text[256];   ///< a clause that fits behind the path
+    char path[256];  ///< such as `containerDefinitions[0].image`; empty for the whole
+    char text[512];  ///< of a decoder a clause that fits behind the path, such as `expected a
+                     ///< string`; of shape_validate a whole sentence as AWS words it
 };
 
 /** @return the member of that wire name, or NULL */
@@ -166,7 +167,10 @@ void *shape_copy(const struct shape_type *type, const void *value, struct arena 
  */
 void *shape_clone(const struct shape_type *type, const void *value, size_t *out_size_bytes);
 
-/** Deep equality of two structs: same members present, same values, same order in lists. */
+/**
+ * Deep equality of two structs: same members present, same values, same order in lists. The order
+ * of a map's entries does not matter.
+ */
 bool shape_equal(const struct shape_type *type, const void *a, const void *b);
 
 /** One difference between two structs. */
@@ -183,16 +187,22 @@ struct shape_changes {
 };
 
 /**
- * Differences of two structs, smallest parts first. Lists of structs that have a `name` member are
- * matched by it, others by position. Sensitive values read `"***"`.
+ * Differences of two structs, down to the smallest parts: texts, numbers, and structs, lists or
+ * entries that only one side has. Lists of structs that have a `name` member are matched by it
+ * when every element has its own, others by position; named elements that only changed places are
+ * one change of the list. Sensitive values read `"***"`.
  */
 struct shape_changes shape_diff(const struct shape_type *type, const void *before,
                                 const void *after, struct arena *arena);
 
 /**
- * Check required members, known enum values, and every min, max and pattern.
+ * Check required members, known enum values, and every min, max and pattern. Lengths of texts
+ * count characters. Elements and map keys have no rules of their own. Patterns are compiled once
+ * and kept, without a lock: call this from one thread only.
  *
- * @return 0, or ERR_INVALID with the first violation in member order
+ * @return 0, or ERR_INVALID with the first violation in member order and AWS's sentence, such as
+ *         `Value '0' at 'tags[0].key' failed to satisfy constraint: Member must have ...`. It never
+ *         quotes sensitive, long or unrecognized values.
  */
 MUST_CHECK int shape_validate(const struct shape_type *type, const void *value,
                               struct shape_error *error);

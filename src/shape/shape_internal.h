@@ -33,6 +33,9 @@ void shape_path_write(const struct shape_path *path, struct buf *out);
 int shape_fail(struct shape_error *error, const struct shape_path *path, int code,
                const char *format, ...) PRINTF_LIKE(4, 5);
 
+/** shape_equal for values of any kind. A struct is given by its own address. */
+bool shape_value_equal(const struct shape_type *type, const void *a, const void *b);
+
 /** @return whether no two entries of a map have the same key */
 bool shape_map_unique(const struct shape_type *type, const struct shape_list *map);
 
@@ -116,9 +119,6 @@ void put_base64(struct buf *buf, struct text bytes);
 
 /** Decode padded base64 into the arena. @return 0 or ERR_INVALID */
 MUST_CHECK int base64_decode(struct text text, struct arena *arena, struct text *out_bytes);
-
-/** Parse a decimal number that fills the text, as JSON writes numbers. @return 0 or ERR_INVALID */
-MUST_CHECK int decimal_parse(struct text text, double *out_value);
 
 /** Append any value as JSON, without terminator. A struct is given by its own address. */
 void json_put_value(const struct shape_type *type, const void *value, bool masked, struct buf *out);
