@@ -1,0 +1,152 @@
+"""A Berth for tests: started on free ports and a folder of its own, ended by its own pid."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import boto3
+import botocore.config
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BERTH = os.environ.get("BERTH", os.path.join(ROOT, "build/berth"))
+IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
+
+
+def free_port(address="127.0.0.1"):
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, seconds=20.0, step=0.02):
+    """Call until it returns something true; return that, or fail with what was waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what.__doc__ or what}"
+        time.sleep(step)
+
+
+class Berth:
+    """One `berth up` (or `berth server`) and clients for it."""
+
+    def __init__(self, data, *arguments, command="up", address="127.0.0.1", port=None, prefix=()):
+        self.data = str(data)
+        self.command = command
+        self.arguments = list(arguments)
+        self.address = address
+        self.port = port or free_port()
+        self.prefix = list(prefix)
+        self.process = None
+        self.log = os.path.join(self.data, "test.log")
+
+    @property
+    def endpoint(self):
+        scheme = "http" if self.address.startswith("127.") else "https"
+        return f"{scheme}://{self.address}:{self.port}"
+
+    def start(self, seconds=30):
+        os.makedirs(self.data, exist_ok=True)
+        with open(self.log, "ab") as log:
+            begin = log.tell()
+            self.process = subprocess.Popen(
+                [*self.prefix, BERTH, self.command, "--data", self.data, "--listen",
+                 f"{self.address}:{self.port}", *self.arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        def ready():
+            """the line `ready URL`"""
+            assert self.process.poll() is None, self.tail()
+            with open(self.log, "rb") as file:
+                file.seek(begin)
+                return b"\nready http" in b"\n" + file.read()
+        wait_for(ready, seconds)
+        return self
+
+    def tail(self):
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return "the log ends with:\n" + "".join(file.readlines()[-40:])
+
+    def stop(self, how=signal.SIGTERM, seconds=40):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(seconds)
+        status = self.process.returncode if self.process else None
+        self.process = None
+        return status
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    @property
+    def keys(self):
+        with open(os.path.join(self.data, "client.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def client(self, service="ecs", **changes):
+        keys = self.keys
+        settings = {"endpoint_url": keys["endpoint"], "region_name": keys["region"],
+                    "aws_access_key_id": keys["accessKeyId"],
+                    "aws_secret_access_key": keys["secretAccessKey"],
+                    "verify": keys.get("caFile", True),
+                    "config": botocore.config.Config(retries={"max_attempts": 1},
+                                                     read_timeout=30, connect_timeout=5)}
+        settings.update(changes)
+        return boto3.session.Session().client(service, **settings)
+
+    def environment(self):
+        keys = self.keys
+        names = {"AWS_ACCESS_KEY_ID": keys["accessKeyId"], "AWS_PAGER": "",
+                 "AWS_SECRET_ACCESS_KEY": keys["secretAccessKey"],
+                 "AWS_DEFAULT_REGION": keys["region"], "AWS_ENDPOINT_URL": keys["endpoint"],
+                 "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+        if "caFile" in keys:
+            names["AWS_CA_BUNDLE"] = keys["caFile"]
+        return dict(os.environ, **names)
+
+    def run(self, *arguments, check=True, seconds=60):
+        """A berth command on this data directory; returns its standard output."""
+        words = list(arguments)
+        position = 2 if words[0] in ("image", "debug") else 1
+        words[position:position] = ["--data", self.data]
+        done = subprocess.run([BERTH, *words], capture_output=True, text=True, timeout=seconds,
+                              check=False)
+        if check:
+            assert done.returncode == 0, f"berth {' '.join(words)}: {done.stderr}\n{self.tail()}"
+            return done.stdout
+        return done
+
+    def aws(self, *arguments, program="aws", seconds=120):
+        """The AWS CLI; returns what it printed, decoded."""
+        done = subprocess.run([program, "--endpoint-url", self.keys["endpoint"], "--output", "json",
+                               *arguments], capture_output=True, text=True, timeout=seconds,
+                              env=self.environment(), check=False)
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def load(self, *names):
+        for name in names:
+            self.run("image", "load", os.path.join(IMAGES, name))
+
+    def network(self):
+        """Arguments for RunTask: the default subnets and security group."""
+        out = self.run("env")
+        values = dict(line[len("export "):].split("=", 1) for line in out.splitlines())
+        subnets = values["BERTH_SUBNETS"].strip("'").split(",")
+        groups = [values["BERTH_SECURITY_GROUP"].strip("'")]
+        return {"awsvpcConfiguration": {"subnets": subnets, "securityGroups": groups}}
+
+
+def aws_programs():
+    """Every AWS CLI on this machine: the newer one may know more operations."""
+    found = []
+    for program in (shutil.which("aws"), "/usr/bin/aws"):
+        if program and os.path.exists(program) and os.path.realpath(program) not in map(
+                os.path.realpath, found):
+            found.append(program)
+    return found
