@@ -130,8 +130,9 @@ static int http_date_parse(struct text text, int64_t *out_ms)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     struct tm parts = {0};
-    if (text.size != 29 || !text_ends(text, TEXT(" GMT")) ||
-        digits_parse(text, 5, 2, &parts.tm_mday) != 0 ||
+    struct text zone = text_slice(text, 25, text.size);
+    bool utc = text_is(zone, " GMT") || text_is(zone, " -0000") || text_is(zone, " +0000");
+    if (!utc || digits_parse(text, 5, 2, &parts.tm_mday) != 0 ||
         digits_parse(text, 12, 4, &parts.tm_year) != 0 ||
         digits_parse(text, 17, 2, &parts.tm_hour) != 0 ||
         digits_parse(text, 20, 2, &parts.tm_min) != 0 ||
@@ -368,7 +369,7 @@ static bool list_has(struct text names, struct text wanted)
 }
 
 // The signature says nothing about headers outside the list; those that decide what is asked must
-// be in it.
+// be in it. A session token may be added after signing; it proves itself.
 static enum sigv4_result check_signed_headers(const struct sigv4_request *request,
                                               struct text names, struct arena *arena,
                                               struct text *out_reason)
@@ -386,7 +387,8 @@ static enum sigv4_result check_signed_headers(const struct sigv4_request *reques
     }
     for (size_t i = 0; i < request->header_count; i++) {
         struct text name = request->headers[i].name;
-        if (text_equal_nocase(text_slice(name, 0, 6), TEXT("x-amz-")) && !list_has(names, name)) {
+        if (text_equal_nocase(text_slice(name, 0, 6), TEXT("x-amz-")) &&
+            !text_equal_nocase(name, TEXT("x-amz-security-token")) && !list_has(names, name)) {
             *out_reason = arena_format(
                 arena, "There were headers present in the request which were not signed: %.*s",
                 TEXT_FMT(name));

@@ -147,7 +147,7 @@ static void put_query(struct writer *writer, const struct sigv4_canonical *canon
     size_t count = 0;
     for (struct text rest = query; rest.data != NULL;) {
         struct text pair = text_cut(&rest, '&');
-        if (pair.size == 0) {
+        if (pair.size == 0 && !canonical->query_as_sent) {
             continue;
         }
         size_t equals = text_find(pair, '=');
