@@ -1,0 +1,175 @@
+"""kill -9 of server, agent and supervisor while tasks start and stop: nothing acknowledged is
+lost, nothing runs twice, nothing is left behind."""
+import os
+import random
+import signal
+import subprocess
+import time
+
+import botocore.exceptions
+import pytest
+
+import support
+
+
+def definition(ecs):
+    return ecs.register_task_definition(
+        family="worker", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+        memory="512", containerDefinitions=[
+            {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"], "stopTimeout": 2,
+             # Each start leaves a line, so a second start of the same task would be seen.
+             "command": ["echo started; trap 'exit 0' TERM; while :; do sleep 0.1; done"]}],
+    )["taskDefinition"]["taskDefinitionArn"]
+
+
+def leftovers(berth):
+    """What of this instance is in the kernel: mounts, links, cgroups, supervisors."""
+    with open(os.path.join(berth.data, "instance"), encoding="utf-8") as file:
+        instance = file.read().strip()
+    found = []
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        found += [line.split()[1] for line in file if instance in line or berth.data in line]
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    found += [line for line in links.splitlines() if instance[:6] in line]
+    for root in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup"):
+        path = os.path.join(root, f"berth-{instance}")
+        if os.path.isdir(path):
+            found += [os.path.join(path, name) for name in os.listdir(path)
+                      if os.path.isdir(os.path.join(path, name))]
+    return found
+
+
+def tasks_of(found, status):
+    return [task for task in found if task["lastStatus"] == status]
+
+
+def describe_all(ecs, arns):
+    out = []
+    for start in range(0, len(arns), 100):
+        out += ecs.describe_tasks(tasks=arns[start:start + 100])["tasks"]
+    return out
+
+
+def settled(ecs, arns, wanted):
+    def all_settled():
+        tasks = describe_all(ecs, arns)
+        return tasks if all(task["lastStatus"] == wanted.get(task["taskArn"], task["desiredStatus"])
+                            for task in tasks) and len(tasks) == len(arns) else None
+    all_settled.__doc__ = "every task where it should be"
+    return support.wait_for(all_settled, 60, 0.2)
+
+
+def started_once(berth, arns):
+    for arn in arns:
+        out = berth.run("logs", arn, check=False)
+        assert out.stdout.count("started") <= 1, f"{arn} ran twice"
+
+
+@pytest.fixture
+def crashing(tmp_path):
+    berth = support.Berth(tmp_path / "data").start()
+    berth.load("hello.tar.gz")
+    berth.client().create_cluster(clusterName="default")
+    yield berth
+    berth.stop()
+
+
+def attempt(call, **arguments):
+    """A call that may hit the moment of a crash. @return its answer or None"""
+    try:
+        return call(**arguments)
+    except (botocore.exceptions.ClientError, botocore.exceptions.EndpointConnectionError,
+            botocore.exceptions.ConnectionClosedError, botocore.exceptions.ReadTimeoutError,
+            botocore.exceptions.HTTPClientError):
+        return None
+
+
+def test_kill_server_and_agent_in_transition(crashing):
+    dice = random.Random(7)
+    ecs = crashing.client()
+    name = definition(ecs)
+    network = crashing.network()
+    acknowledged, stopped = [], set()
+    for round_number in range(4):
+        for number in range(4):
+            answer = attempt(ecs.run_task, taskDefinition=name, launchType="FARGATE",
+                             networkConfiguration=network, startedBy=f"r{round_number}-{number}")
+            acknowledged += [task["taskArn"] for task in (answer or {"tasks": []})["tasks"]]
+        alive = [arn for arn in acknowledged if arn not in stopped]
+        for arn in dice.sample(alive, min(2, len(alive))):
+            if attempt(ecs.stop_task, task=arn):
+                stopped.add(arn)
+        time.sleep(dice.random() * 0.15)
+        crashing.kill()
+        crashing.start()
+        ecs = crashing.client()
+    assert len(acknowledged) >= 12
+    tasks = settled(ecs, acknowledged, {})
+    assert {task["taskArn"] for task in tasks} == set(acknowledged)
+    for task in tasks:
+        assert (task["desiredStatus"] == "STOPPED") >= (task["taskArn"] in stopped)
+    # Only what was asked to stop has ended.
+    assert {t["taskArn"] for t in tasks_of(tasks, "STOPPED")} == stopped, [
+        (t["taskArn"], t.get("stoppedReason")) for t in tasks_of(tasks, "STOPPED")]
+    started_once(crashing, acknowledged)
+    for arn in acknowledged:
+        ecs.stop_task(task=arn)
+    settled(ecs, acknowledged, {})
+
+    def clean():
+        """nothing left of any task"""
+        rest = [item for item in leftovers(crashing) if "/tasks/" in item or "cgroup" in item]
+        return rest == [] or None
+    support.wait_for(clean, 20, 0.2)
+    assert crashing.stop() == 0
+    assert leftovers(crashing) == []
+
+
+def supervisors(berth):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if words and words[0].endswith(b"berth-task"):
+            found.append(int(pid))
+    return found
+
+
+def test_kill_supervisor(crashing):
+    ecs = crashing.client()
+    name = definition(ecs)
+    arn = ecs.run_task(taskDefinition=name, launchType="FARGATE",
+                       networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    [supervisor] = supervisors(crashing)
+    os.kill(supervisor, signal.SIGKILL)
+
+    def stopped():
+        """STOPPED"""
+        task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
+        return task if task["lastStatus"] == "STOPPED" else None
+    task = support.wait_for(stopped, 30)
+    assert "supervisor" in task["stoppedReason"] + task["containers"][0].get("reason", "")
+    assert "exitCode" not in task["containers"][0], "nobody saw the end, so no code may be told"
+    assert supervisors(crashing) == []
+
+
+def test_tasks_outlive_server_and_agent(crashing):
+    ecs = crashing.client()
+    name = definition(ecs)
+    arn = ecs.run_task(taskDefinition=name, launchType="FARGATE",
+                       networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    before = supervisors(crashing)
+    crashing.kill()
+    assert supervisors(crashing) == before and len(before) == 1
+    crashing.start()
+    ecs = crashing.client()
+    task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
+    assert task["lastStatus"] == "RUNNING" and supervisors(crashing) == before
+    ecs.stop_task(task=arn)
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    assert ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"] == 0

@@ -1,0 +1,145 @@
+"""Several hosts: agents in network namespaces of their own join with a token over TLS."""
+import subprocess
+
+import pytest
+
+import support
+
+
+def sh(*words):
+    subprocess.run(words, check=True, capture_output=True)
+
+
+class Host:
+    """A network namespace with a link to a common bridge."""
+
+    def __init__(self, name, address):
+        self.name, self.address = name, address
+        sh("ip", "netns", "add", name)
+        sh("ip", "link", "add", f"{name}-u", "type", "veth", "peer", "name", "eth0", "netns", name)
+        sh("ip", "link", "set", f"{name}-u", "master", "lan", "up")
+        for words in (("link", "set", "lo", "up"), ("link", "set", "eth0", "up"),
+                      ("addr", "add", f"{address}/24", "dev", "eth0"),
+                      ("route", "add", "default", "via", "198.18.0.1")):
+            sh("ip", "-n", name, *words)
+        self.prefix = ["ip", "netns", "exec", name]
+
+    def remove(self):
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+
+
+class Agent:
+    """A `berth agent` on a host."""
+
+    def __init__(self, host, data, token, zone):
+        self.host, self.data = host, str(data)
+        self.process = subprocess.Popen(
+            [*host.prefix, support.BERTH, "agent", "--data", self.data, "--join", token,
+             "--zone", zone, "--name", host.name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def stop(self):
+        self.process.terminate()
+        out, _ = self.process.communicate(timeout=40)
+        return self.process.returncode, out
+
+
+@pytest.fixture
+def lan():
+    sh("ip", "link", "add", "lan", "type", "bridge")
+    sh("ip", "link", "set", "lan", "up")
+    sh("ip", "addr", "add", "198.18.0.1/24", "dev", "lan")
+    yield
+    sh("ip", "link", "del", "lan")
+
+
+def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
+    server = support.Berth(tmp_path / "server", address="198.18.0.1")
+    hosts, agents = [], []
+    try:
+        server.start()
+        assert server.endpoint.startswith("https://")
+        ecs = server.client()
+        ecs.create_cluster(clusterName="default")
+        for number, zone in ((2, "b"), (3, "c")):
+            hosts.append(Host(f"host{number}", f"198.18.0.{number}"))
+            token = server.run("node", "token").strip()
+            data = tmp_path / f"host{number}"
+            subprocess.run([support.BERTH, "image", "load", "--data", str(data),
+                            f"{support.IMAGES}/hello.tar.gz"], check=True, capture_output=True)
+            agents.append(Agent(hosts[-1], data, token, server.keys["region"] + zone))
+
+        def joined():
+            """three ACTIVE nodes"""
+            for agent in agents:
+                assert agent.process.poll() is None, agent.process.stdout.read()
+            return server.run("node", "ls").count("ACTIVE") == 3
+        support.wait_for(joined, 30, 0.2)
+        ecs.register_task_definition(
+            family="hello", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[{"name": "hello", "image": "hello"}])
+        network = server.network()["awsvpcConfiguration"]
+        # Only the zones of the two other hosts, for the image is loaded there alone.
+        subnets = network["subnets"][1:]
+        answer = ecs.run_task(taskDefinition="hello", launchType="FARGATE", count=4,
+                              networkConfiguration={"awsvpcConfiguration": {"subnets": subnets}})
+        arns = [task["taskArn"] for task in answer["tasks"]]
+        assert len(arns) == 4
+        ecs.get_waiter("tasks_running").wait(tasks=arns, WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+        tasks = ecs.describe_tasks(tasks=arns)["tasks"]
+        assert {task["availabilityZone"][-1] for task in tasks} == {"b", "c"}
+        for task in tasks:
+            host = hosts["bc".index(task["availabilityZone"][-1])]
+            address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
+            body = subprocess.run([*host.prefix, "curl", "-sf", "-m", "5",
+                                   f"http://{address}:8080/"], capture_output=True, check=True)
+            assert body.stdout
+            assert server.run("logs", task["taskArn"]) is not None
+        for arn in arns:
+            ecs.stop_task(task=arn)
+        ecs.get_waiter("tasks_stopped").wait(tasks=arns, WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+    finally:
+        ends = [agent.stop() for agent in agents]
+        status = server.stop()
+        for host in hosts:
+            host.remove()
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert status == 0
+
+
+def test_a_token_works_once_and_a_wrong_one_never(lan, tmp_path):
+    server = support.Berth(tmp_path / "server", address="198.18.0.1").start()
+    host = Host("host4", "198.18.0.4")
+    try:
+        token = server.run("node", "token").strip()
+        first = Agent(host, tmp_path / "one", token, "us-east-1a")
+
+        def joined():
+            """two ACTIVE nodes"""
+            return server.run("node", "ls").count("ACTIVE") == 2
+        support.wait_for(joined, 20, 0.2)
+        second = Agent(host, tmp_path / "two", token, "us-east-1a")
+        out, _ = second.process.communicate(timeout=20)
+        assert second.process.returncode != 0 and "token" in out
+        forged = token[:-8] + "AAAAAAAA"
+        third = Agent(host, tmp_path / "three", forged, "us-east-1a")
+        out, _ = third.process.communicate(timeout=20)
+        assert third.process.returncode != 0
+        first.stop()
+    finally:
+        server.stop()
+        host.remove()
+
+
+def test_plain_http_off_loopback_is_refused(lan, tmp_path):
+    """An address that is not on loopback is served over TLS only."""
+    server = support.Berth(tmp_path / "server", address="198.18.0.1").start()
+    try:
+        with pytest.raises(subprocess.CalledProcessError):
+            subprocess.run(["curl", "-sf", "-m", "5", f"http://198.18.0.1:{server.port}/healthz"],
+                           check=True, capture_output=True)
+        subprocess.run(["curl", "-sf", "-m", "5", "--cacert", server.keys["caFile"],
+                        f"https://198.18.0.1:{server.port}/healthz"], check=True,
+                       capture_output=True)
+    finally:
+        server.stop()

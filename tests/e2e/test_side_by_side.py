@@ -1,0 +1,46 @@
+"""Two `berth up` with different folders and ports run side by side and clean up only their own."""
+import subprocess
+
+import support
+from test_crash import leftovers
+
+
+def test_two_instances(tmp_path):
+    one = support.Berth(tmp_path / "one").start()
+    two = support.Berth(tmp_path / "two").start()
+    arns = {}
+    for berth in (one, two):
+        berth.load("hello.tar.gz")
+        ecs = berth.client()
+        ecs.create_cluster(clusterName="default")
+        ecs.register_task_definition(
+            family="hello", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[{"name": "hello", "image": "hello"}])
+        arn = ecs.run_task(taskDefinition="hello", launchType="FARGATE",
+                           networkConfiguration=berth.network())["tasks"][0]["taskArn"]
+        ecs.get_waiter("tasks_running").wait(tasks=[arn],
+                                             WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        arns[berth] = arn
+
+    def answers(berth):
+        task = berth.client().describe_tasks(tasks=[arns[berth]])["tasks"][0]
+        address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
+        return subprocess.run(["curl", "-sf", "-m", "5", f"http://{address}:8080/"],
+                              capture_output=True, check=False).returncode == 0
+    support.wait_for(lambda: answers(one) and answers(two), 10)
+    assert one.stop() == 0
+    assert leftovers(one) == []
+    assert leftovers(two) != []
+    assert answers(two)
+    assert two.stop() == 0
+    assert leftovers(two) == []
+
+
+def test_a_second_one_on_the_same_folder_is_refused(tmp_path):
+    one = support.Berth(tmp_path / "one").start()
+    second = subprocess.run([support.BERTH, "up", "--data", one.data, "--listen",
+                             f"127.0.0.1:{support.free_port()}"], capture_output=True, text=True,
+                            timeout=30, check=False)
+    assert second.returncode != 0 and one.data in second.stderr
+    assert one.client().list_clusters()["clusterArns"] is not None
+    assert one.stop() == 0
