@@ -9,17 +9,21 @@
  * The engine's host: gives it time and entropy, makes its batches durable in a worker, and lets
  * replies and effects out only then (commit, then speak).
  *
- * One write is under way at a time; what happens meanwhile forms the next batch by itself. All
- * calls and callbacks are on the loop's thread. A failed write ends the process through on_fatal:
- * memory may never be ahead of what was promised.
+ * One write is under way at a time, on a thread of the host's own; what happens meanwhile forms the
+ * next batch by itself. All calls and callbacks are on the loop's thread. A failed write ends the
+ * process through on_fatal: memory may never be ahead of what was promised.
+ *
+ * Each turn of the loop does a bounded piece of the managers' work behind the requests that came in
+ * with it, so that both share a batch and neither starves the other. A host keeps the loop alive
+ * while something is to be done or written, not while it only waits for a timer.
  */
 
 struct host;
 
 struct host_options {
     uv_loop_t *loop;
-    struct core *core;    ///< borrowed; loaded and recovered by host_start
-    struct store *store;  ///< borrowed
+    struct core *core;   ///< borrowed; loaded and recovered by host_start
+    struct store *store; ///< borrowed
     /** A durable effect, in order. Borrowed for the call. */
     void (*on_effect)(void *context, const struct core_effect *effect);
     /** The store failed: report and end the process at once. */
@@ -37,17 +41,25 @@ struct host_stats {
     size_t waiting_count;
 };
 
-/** Load all rows from the store into the engine, recover, and begin to serve. */
+/**
+ * Load all rows from the store into the engine, recover, and begin to serve.
+ *
+ * @return 0, or what store_load and core_load return; the engine is of no use then
+ */
 MUST_CHECK int host_start(const struct host_options *options, struct host **out_host,
                           struct err *err);
 
-/** Write what is outstanding, wait for it, stop timers, free. NULL is allowed. */
+/**
+ * Write what is outstanding, wait for it, release what waited for it, stop timers, free. NULL is
+ * allowed. Not from one of the host's own callbacks. The loop must run once more afterwards, which
+ * closes handles; the engine and the store may be freed before that.
+ */
 void host_stop(struct host *host);
 
 /**
  * Apply an operation now. The reply may be encoded at once but must be held back with host_wait.
  * Results as core_request; ERR_BUSY when too much is waiting to become durable (tell the client
- * ThrottlingException).
+ * ThrottlingException), always after a write failed.
  */
 MUST_CHECK int host_request(struct host *host, const struct core_caller *caller,
                             const struct api_operation *operation, struct core_call *call,
@@ -57,13 +69,16 @@ MUST_CHECK int host_request(struct host *host, const struct core_caller *caller,
 struct host_wait {
     uint64_t version;
     void (*done)(struct host_wait *wait);
-    struct host_wait *next;  ///< private to the host
+    struct host_wait *next; ///< private to the host
 };
 
-/** Call wait->done once the state as of now is durable: right away when it is already. */
+/**
+ * Call wait->done once the state as of now is durable: right away when it is already. Waits end in
+ * the order they began. None ends after a write failed.
+ */
 void host_wait(struct host *host, struct host_wait *wait);
 
-/** Take back a wait whose owner goes away. */
+/** Take back a wait whose owner goes away; nothing happens when it is over already. */
 void host_wait_cancel(struct host *host, struct host_wait *wait);
 
 /** The engine, for reads on the loop's thread. */
