@@ -40,6 +40,9 @@ def suite(folder):
         if case.endswith("-unnormalized"):
             continue
         for form in ("header", "query"):
+            # A token added to the query after signing: AWS IoT takes that, no service of ours does.
+            if case == "post-sts-header-after" and form == "query":
+                continue
             with open(os.path.join(folder, case, form + "-signed-request.txt"), "rb") as file:
                 raw = file.read()
             # The files end with line breaks that are no part of the body.
