@@ -1,0 +1,28 @@
+#pragma once
+
+#include "base/err.h"
+
+/*
+ * The supervisor of one task: starts its containers by plan, keeps their output and true exit
+ * codes, and tells agents how they are. It depends on no other process of Berth: an agent may come,
+ * go and be replaced while the task runs.
+ *
+ * In the task's directory it reads `plan`, holds a lock on `lock`, listens on `socket`, keeps the
+ * newest state in `state` (replaced by rename) and has its runtime's files in `oci`, `N.pid`,
+ * `N.log`, `N.probe`. It has a mount namespace of its own with the containers' root file systems,
+ * so that these go when the last process of the task does, however it ends.
+ */
+
+/** Called once, when agents can connect. */
+typedef void (*supervisor_ready_fn)(void *context);
+
+/**
+ * Run a task to its end. Call once, early, in a process without threads: it changes the mount
+ * namespace, cgroup, signal mask and OOM score of the process, and becomes a child subreaper.
+ *
+ * @param directory  absolute path
+ * @return 0 when all containers have ended and the last state is written; ERR_BUSY when another
+ *         supervisor has the task; else what kept it from starting
+ */
+MUST_CHECK int supervisor_run(const char *directory, supervisor_ready_fn ready, void *context,
+                              struct err *err);

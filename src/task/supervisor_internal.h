@@ -1,0 +1,133 @@
+#pragma once
+
+#include "task/order.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+
+#include <sys/types.h>
+
+/*
+ * The parts of the supervisor: mounts (its mount namespace), children (runtime processes, probes,
+ * exit codes), output (what containers write), links (agents, the state file).
+ */
+
+/** Agents at one time: one, a second that takes over, and somebody who looks. */
+#define SUPERVISOR_LINK_MAX 8
+
+/** Processes that ended before their pid file was read: at most two for each start or probe. */
+#define SUPERVISOR_UNCLAIMED_MAX 64
+
+/** What an event of the loop is about; the index follows in the lower 32 bits. */
+enum supervisor_source {
+    SOURCE_SIGNAL = 1,
+    SOURCE_LISTEN,
+    SOURCE_LINK,
+    SOURCE_OUTPUT,
+};
+
+/** What a container writes, on its way to its file. */
+struct supervisor_output {
+    int pipe_fd;        ///< read end, non-blocking; -1 before the start and after the end
+    int file_fd;        ///< -1 when the file cannot be written
+    int64_t size_bytes; ///< of the file
+    bool failing;       ///< reported already
+};
+
+/** One container and the processes around it; pids are 0 when there is none. */
+struct supervised {
+    const struct supervisor_plan_container *plan;
+    pid_t start_pid;       ///< the runtime, while it starts the container
+    pid_t pid;             ///< the container's first process: our child through the subreaper
+    pid_t probe_start_pid; ///< the runtime, while it starts a probe
+    pid_t probe_pid;
+    bool probe_cancelled;
+    struct supervisor_output output;
+};
+
+/** A process that ended and that nobody knows yet. */
+struct supervisor_unclaimed {
+    pid_t pid;
+    int status;
+};
+
+/** A connected agent. */
+struct supervisor_link {
+    int fd; ///< -1 for a free slot
+    struct buf in;
+    struct buf out; ///< the frame being sent
+    size_t sent_bytes;
+    int64_t version; ///< of the state in out, or sent last
+    bool waits_to_write;
+};
+
+struct supervisor {
+    const char *directory;
+    int dir_fd;
+    int lock_fd;
+    int null_fd;
+    int epoll_fd;
+    int signal_fd;
+    int listen_fd;
+    struct arena arena; ///< the plan
+    struct supervisor_plan plan;
+    struct order *order;
+    struct supervised *containers;
+    size_t count;
+    struct supervisor_link links[SUPERVISOR_LINK_MAX];
+    struct supervisor_unclaimed unclaimed[SUPERVISOR_UNCLAIMED_MAX];
+    size_t unclaimed_count;
+    struct buf frame; ///< the newest state, encoded
+    int64_t version;  ///< of frame
+};
+
+/** Both clocks, now. */
+struct order_time supervisor_time(void);
+
+/** Watch a descriptor. @return 0 or the error of epoll_ctl */
+MUST_CHECK int supervisor_watch(struct supervisor *supervisor, int fd, uint32_t events,
+                                enum supervisor_source source, size_t index, struct err *err);
+
+/** Leave the host's mount namespace and mount the containers' root file systems. */
+MUST_CHECK int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err);
+
+/** Carry out one action of the order. Failures become events of the order. */
+void supervisor_children_act(struct supervisor *supervisor, const struct order_action *action);
+
+/** Take note of every child that has ended. */
+void supervisor_children_reap(struct supervisor *supervisor);
+
+/** Kill and reap whatever is left of children, when no container runs any more. */
+void supervisor_children_end(struct supervisor *supervisor);
+
+/**
+ * Open the pipe and the file of a container's output.
+ *
+ * @param out_write_fd  the container's end; the caller closes it once the container has it
+ */
+MUST_CHECK int supervisor_output_open(struct supervisor *supervisor, size_t index,
+                                      int *out_write_fd, struct err *err);
+
+/** Copy a bounded part of what is there. */
+void supervisor_output_copy(struct supervisor *supervisor, size_t index);
+
+/** Copy all that is there; the container has ended. Closes the pipe when nothing holds it open. */
+void supervisor_output_drain(struct supervisor *supervisor, size_t index);
+
+/** Close pipe and file. */
+void supervisor_output_close(struct supervisor_output *output);
+
+/** Listen for agents. */
+MUST_CHECK int supervisor_links_open(struct supervisor *supervisor, struct err *err);
+
+/** Take the agents that connect. */
+void supervisor_links_accept(struct supervisor *supervisor);
+
+/** An agent's connection is ready for what epoll says. */
+void supervisor_link_event(struct supervisor *supervisor, size_t index, uint32_t events);
+
+/** Write the state file and send the state to every agent, if it has changed. */
+void supervisor_links_publish(struct supervisor *supervisor);
+
+/** Send what is still to be sent, for at most timeout_ms, and close all connections. */
+void supervisor_links_close(struct supervisor *supervisor, int64_t timeout_ms);

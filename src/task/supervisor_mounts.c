@@ -1,0 +1,173 @@
+#include "task/supervisor_internal.h"
+
+#include "base/file.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+
+// A mount table of ten thousand lines of 200 bytes fits.
+#define MOUNTINFO_BYTES_MAX (4u << 20)
+
+// Docker stops at 127 layers; overlayfs itself takes 500.
+#define LAYERS_MAX 128
+
+// Undoes the octal escapes of the kernel's mount table, in place.
+static void unescape(char *path)
+{
+    char *to = path;
+    for (const char *from = path; *from != '\0'; to++) {
+        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] != '\0' &&
+            from[3] != '\0') {
+            *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
+            from += 4;
+        } else {
+            *to = *from++;
+        }
+    }
+    *to = '\0';
+}
+
+static void let_go(struct text line, struct text keep)
+{
+    struct text rest = line;
+    struct text path = {0};
+    for (size_t field = 0; field < 5; field++) {
+        path = text_cut(&rest, ' ');
+    }
+    struct text word = {0};
+    while (rest.data != NULL && !text_is(word, "-")) {
+        word = text_cut(&rest, ' ');
+    }
+    char mount_point[4096];
+    if (!text_is(text_cut(&rest, ' '), "nsfs") ||
+        text_copy(path, mount_point, sizeof(mount_point)) != 0) {
+        return;
+    }
+    unescape(mount_point);
+    if (!text_is(keep, mount_point)) {
+        IGNORE(umount2(mount_point, MNT_DETACH) != 0, "it may just have gone");
+    }
+}
+
+// Our copy of a mounted network namespace would keep it alive, with its link and address, for as
+// long as this task runs, even after its own task has ended and the host has unmounted it.
+static int let_namespaces_go(struct text keep, struct err *err)
+{
+    AUTO(buf_deinit) struct buf table = {0};
+    int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_BYTES_MAX, &table, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct text rest = buf_view(&table);
+    while (rest.data != NULL) {
+        let_go(text_cut(&rest, '\n'), keep);
+    }
+    return 0;
+}
+
+struct layer_fds {
+    int fds[LAYERS_MAX + 2];
+    size_t count;
+};
+
+static void layer_fds_deinit(struct layer_fds *layers)
+{
+    for (size_t i = 0; i < layers->count; i++) {
+        fd_close(layers->fds[i]);
+    }
+}
+
+AUTO_VALUE(struct layer_fds, layer_fds_deinit)
+
+static int open_layer(struct layer_fds *layers, struct text path, struct err *err)
+{
+    char name[4096];
+    if (text_copy(path, name, sizeof(name)) != 0) {
+        return err_set(err, ERR_INVALID, "the path of a layer is too long");
+    }
+    int fd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(err, errno, "opening layer '%s'", name);
+    }
+    layers->fds[layers->count++] = fd;
+    return 0;
+}
+
+static int mount_root(const struct supervisor_plan_container *container, struct err *err)
+{
+    if (container->layers.count > LAYERS_MAX) {
+        return err_set(err, ERR_UNSUPPORTED, "an image with %zu layers; the limit is %d",
+                       container->layers.count, LAYERS_MAX);
+    }
+    AUTO(layer_fds_deinit) struct layer_fds layers = {0};
+    AUTO(buf_deinit) struct buf options = {0};
+    // The kernel takes one page of options. Descriptors name many layers in little room, and need
+    // no escapes for the characters that separate options.
+    for (size_t i = container->layers.count; i > 0; i--) {
+        int rc = open_layer(&layers, container->layers.items[i - 1], err);
+        if (rc != 0) {
+            return rc;
+        }
+        buf_format(&options, "%s/proc/self/fd/%d", i == container->layers.count ? "lowerdir=" : ":",
+                   layers.fds[layers.count - 1]);
+    }
+    int rc = open_layer(&layers, container->upper, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = open_layer(&layers, container->work, err);
+    if (rc != 0) {
+        return rc;
+    }
+    buf_format(&options, ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
+               layers.fds[layers.count - 2], layers.fds[layers.count - 1]);
+    char target[4096];
+    int size = snprintf(target, sizeof(target), "%.*s/rootfs", TEXT_FMT(container->bundle));
+    if (size < 0 || (size_t)size >= sizeof(target)) {
+        return err_set(err, ERR_INVALID, "the path of a bundle is too long");
+    }
+    if (mount("overlay", target, "overlay", 0, options.data) != 0) {
+        return err_sys(err, errno, "mounting %zu layers on '%s'", container->layers.count, target);
+    }
+    return 0;
+}
+
+int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
+{
+    if (unshare(CLONE_NEWNS) != 0) {
+        return err_sys(err, errno, "making a mount namespace");
+    }
+    // Unmounts on the host are to reach us, ours are not to reach the host.
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) {
+        return err_sys(err, errno, "parting from the host's mounts");
+    }
+    for (size_t i = 0; i < plan->unmount.count; i++) {
+        char path[4096];
+        if (text_copy(plan->unmount.items[i], path, sizeof(path)) != 0) {
+            return err_set(err, ERR_INVALID, "the path of a mount is too long");
+        }
+        if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) {
+            return err_sys(err, errno, "unmounting '%s'", path);
+        }
+    }
+    int rc = let_namespaces_go(plan->network_namespace, err);
+    if (rc != 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < plan->containers.count; i++) {
+        const struct supervisor_plan_container *container = &plan->containers.items[i];
+        if (container->layers.count == 0) {
+            continue;
+        }
+        rc = mount_root(container, err);
+        if (rc != 0) {
+            return err_wrap(err, "container '%.*s'", TEXT_FMT(container->name));
+        }
+    }
+    return 0;
+}
