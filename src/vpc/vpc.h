@@ -8,15 +8,35 @@
  * Networks: a default VPC with a subnet in each of three zones per realm, network interfaces and
  * their addresses. In every subnet the first four addresses and the last are reserved, as in AWS.
  *
- * Kinds 20 to 29 are this module's.
+ * Ids of the default VPC, its subnets and its security group follow from account, region and zone,
+ * so that examples can name them. Kinds 20 to 29 are this module's.
  */
 
-extern const struct core_module vpc_module;
-extern const struct core_kind vpc_kind;
-extern const struct core_kind vpc_subnet_kind;
-extern const struct core_kind vpc_eni_kind;
+#define VPC_ZONE_COUNT 3 ///< zones of a region: <region>a, b and c
 
-/** Range for default VPCs that are made from now on; 172.31.0.0/16 unless told. Not stored. */
+extern const struct core_module vpc_module;
+
+/** Tables of the module: the engine knows a kind by its address in this array. */
+extern const struct core_kind vpc_kinds[];
+#define vpc_kind (vpc_kinds[0])
+#define vpc_subnet_kind (vpc_kinds[1])
+#define vpc_eni_kind (vpc_kinds[2])
+
+/** A range of IPv4 addresses. */
+struct vpc_range {
+    uint32_t base;         ///< the network's address, host order
+    uint8_t prefix_length; ///< 0 to 32
+};
+
+/** Parse `172.31.0.0/16`; the host part must be zero. @return 0 or ERR_INVALID */
+MUST_CHECK int vpc_parse_cidr(struct text cidr, struct vpc_range *out_range);
+
+/** @return whether a text can be the range of a VPC: /16 to /24, so that its subnets, a sixteenth
+ *          each, are from /20 to the /28 that is AWS's smallest */
+bool vpc_cidr_valid(struct text cidr);
+
+/** Range for default VPCs that are made from now on; 172.31.0.0/16 unless told. Not stored. The
+ *  text is copied and must be valid by vpc_cidr_valid. */
 void vpc_set_default_cidr(struct core *core, struct text cidr);
 
 /** @return key of the realm's default VPC; makes it with its subnets in the first call */
@@ -31,14 +51,21 @@ bool vpc_security_group_exists(const struct core *core, int64_t vpc, struct text
 /** @return how many addresses of a subnet are free */
 uint32_t vpc_subnet_free(const struct core *core, int64_t subnet);
 
-/** Make a network interface with the lowest free address that was not used most recently.
- *  @return its key, or 0 when the subnet has no address left (nothing changed then) */
+/**
+ * Make a network interface. Its address is the next free one above the last that was given out,
+ * round and round, so that an address rests as long as possible before somebody else has it.
+ *
+ * @param groups  ids of its security groups, which exist; empty for the VPC's default one
+ * @param owner   key of the task it is for
+ * @return its key, or 0 when the subnet has no address left (nothing changed then)
+ */
 int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text_list *groups,
                        int64_t owner);
 
 /** Delete it and free its address. No error when it is gone already. */
 void vpc_eni_delete(struct core_call *call, int64_t eni);
 
-/** Fill what a node needs to know of an interface, but for the attachment's ARN. */
+/** Fill what a node needs to know of an interface, but for the attachment's ARN. Texts are in the
+ *  call's arena or borrow from records. */
 void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
                   struct session_eni *out_spec);

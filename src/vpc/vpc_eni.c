@@ -1,0 +1,94 @@
+#include "vpc/vpc_internal.h"
+
+#include "base/text.h"
+
+// The low four bytes are the address, which is unique in its VPC; 02 marks an address that no
+// vendor gave out.
+static struct text mac_address(struct core_call *call, uint32_t address)
+{
+    return arena_format(call->arena, "02:00:%02x:%02x:%02x:%02x", address >> 24,
+                        address >> 16 & 255, address >> 8 & 255, address & 255);
+}
+
+int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text_list *groups,
+                       int64_t owner)
+{
+    const struct vpc_record_subnet *in = core_get(call->core, &vpc_subnet_kind, subnet);
+    ASSERT(in != NULL);
+    const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, in->vpc);
+    ASSERT(vpc != NULL);
+    const struct subnet_addresses *addresses =
+        map_get_u64(&vpc_state(call->core)->addresses, (uint64_t)subnet);
+    uint32_t offset = addresses_find(addresses);
+    if (offset == 0) {
+        return 0;
+    }
+    uint32_t address = addresses->range.base + offset;
+    struct text digits = core_random_hex(call, 17);
+    struct text default_group = vpc->default_security_group_id;
+    struct vpc_record_eni record = {
+        .has_subnet = true,
+        .subnet = subnet,
+        .eni_id = arena_format(call->arena, "eni-%.*s", TEXT_FMT(digits)),
+        .has_address = true,
+        .address = address,
+        .mac_address = mac_address(call, address),
+        .security_groups = {.items = &default_group, .count = 1},
+        .has_owner = true,
+        .owner = owner,
+    };
+    if (groups != NULL && groups->count > 0) {
+        record.security_groups = *groups;
+    }
+    int64_t key = core_new_key(call);
+    core_put(call, &vpc_eni_kind, key, &record);
+    return key;
+}
+
+void vpc_eni_delete(struct core_call *call, int64_t eni)
+{
+    if (core_get(call->core, &vpc_eni_kind, eni) != NULL) {
+        core_delete(call, &vpc_eni_kind, eni);
+    }
+}
+
+/** The name that AWS gives to an address of a VPC. */
+static struct text private_name(struct core_call *call, uint32_t address, struct text region)
+{
+    struct text domain = text_is(region, "us-east-1")
+                             ? TEXT("ec2.internal")
+                             : arena_format(call->arena, "%.*s.compute.internal", TEXT_FMT(region));
+    return arena_format(call->arena, "ip-%u-%u-%u-%u.%.*s", address >> 24, address >> 16 & 255,
+                        address >> 8 & 255, address & 255, TEXT_FMT(domain));
+}
+
+void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
+                  struct session_eni *out_spec)
+{
+    const struct vpc_record_eni *record = core_get(call->core, &vpc_eni_kind, eni);
+    ASSERT(record != NULL);
+    const struct vpc_record_subnet *subnet = core_get(call->core, &vpc_subnet_kind, record->subnet);
+    ASSERT(subnet != NULL);
+    const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, subnet->vpc);
+    ASSERT(vpc != NULL);
+    struct vpc_range subnet_range = range_of(subnet->cidr);
+    uint32_t address = (uint32_t)record->address;
+
+    struct text *resolver = ARENA_NEW(call->arena, struct text);
+    *resolver = address_format(call->arena, range_of(vpc->cidr).base + 2);
+    *out_spec = (struct session_eni){
+        .eni_id = record->eni_id,
+        .mac_address = record->mac_address,
+        .address = address_format(call->arena, address),
+        .has_prefix_length = true,
+        .prefix_length = subnet_range.prefix_length,
+        .gateway = address_format(call->arena, subnet_range.base + 1),
+        .vpc_id = vpc->vpc_id,
+        .vpc_cidr = vpc->cidr,
+        .subnet_id = subnet->subnet_id,
+        .subnet_cidr = subnet->cidr,
+        .security_groups = record->security_groups,
+        .hostname = private_name(call, address, region),
+        .domain_name_servers = {.items = resolver, .count = 1},
+    };
+}
