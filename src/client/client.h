@@ -25,11 +25,11 @@ struct client_options {
 
 /** How a call ended. Borrowed for the callback. */
 struct client_result {
-    int rc;                       ///< 0; ERR_FAULT: the server refused; ERR_CLOSED, ERR_TIMEOUT: try again
-    int http_status;              ///< 0 when there was no answer
-    struct text fault_code;       ///< such as ClientException
-    struct text message;          ///< the server's, or why there was no answer
-    const void *response;         ///< of operation->output when rc is 0
+    int rc;          ///< 0; ERR_FAULT: the server refused; ERR_CLOSED, ERR_TIMEOUT: try again
+    int http_status; ///< 0 when there was no answer
+    struct text fault_code; ///< such as ClientException
+    struct text message;    ///< the server's, or why there was no answer
+    const void *response;   ///< of operation->output when rc is 0
 };
 
 typedef void (*client_done_fn)(void *context, const struct client_result *result);
@@ -38,8 +38,11 @@ typedef void (*client_done_fn)(void *context, const struct client_result *result
 MUST_CHECK int client_new(const struct client_options *options, struct client **out_client,
                           struct err *err);
 
-/** Cancel what is under way (callbacks are not called) and free. NULL is allowed. */
+/** Cancel what is under way (callbacks are not called) and free; allowed inside a callback. With a
+ *  loop, its memory goes once the loop has turned again. NULL is allowed. */
 void client_free(struct client *client);
+
+AUTO_POINTER(struct client, client_free)
 
 /** Call an operation; done is called once, later, on the loop. The request is encoded at once. */
 void client_call(struct client *client, const struct api_operation *operation, const void *request,
@@ -55,5 +58,6 @@ MUST_CHECK int client_call_wait(struct client *client, const struct api_operatio
                                 const void *request, int timeout_ms, struct arena *arena,
                                 void *out_response, struct err *err);
 
-/** The PEM of the CA the server presented in the last https call, for storing after a join. */
+/** The PEM of the CA that matched pinned_ca_sha256 in the last https call, for storing after a
+ *  join; absent when there was none, or no pin. In the arena. */
 struct text client_server_ca(struct client *client, struct arena *arena);
