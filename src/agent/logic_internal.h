@@ -1,0 +1,233 @@
+#pragma once
+
+#include "agent/logic.h"
+#include "agent/mutant.h"
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/text.h"
+
+#include <string.h>
+
+/*
+ * What the parts of the task logic share. logic.c takes events of the session, logic_task.c moves
+ * one task forward, logic_end.c takes it to its end, logic_report.c tells the server.
+ *
+ * A task is a set of facts. Events change facts and then call task_step, which looks at the facts
+ * alone and asks for whatever can be done now. So no order of events can leave a task stuck.
+ */
+
+#define TOMBSTONE_MAX 4096  ///< ended tasks remembered, see logic_bury
+#define CHANGE_DELAY_MS 100 ///< see task_report
+#define RETRY_FIRST_MS 100  ///< of reports; doubles
+#define RETRY_LAST_MS 30000
+#define HOST_RETRY_FIRST_MS 500 ///< of kill, clean and journal; doubles
+#define HOST_RETRY_LAST_MS 60000
+#define START_TIMEOUT_MS 60000    ///< from LAUNCHED to the supervisor's first state
+#define STOP_TIMEOUT_DEFAULT_S 30 ///< ECS's for a container without one
+#define STOP_GRACE_MS 60000       ///< beyond all stop timeouts, before the agent kills
+#define HEX_ID_SIZE 32
+
+#define NEVER INT64_MAX
+
+/** A step on the host that is asked for once and answered once. */
+enum step {
+    STEP_TODO,
+    STEP_BUSY,
+    STEP_DONE,
+    STEP_SKIPPED, ///< failed, or not wanted any more
+};
+
+enum stage { STAGE_NONE, STAGE_PENDING, STAGE_RUNNING, STAGE_STOPPED };
+
+/** A message of the session to acknowledge once all its tasks are safe. */
+struct ack {
+    size_t waiting;  ///< tasks of it that are not
+    int64_t session; ///< acknowledged in this one only
+    char *message_id;
+};
+
+/** A task is safe once its record of this version is durable, or the task is gone. */
+struct ack_wait {
+    struct ack *ack;
+    int64_t version;
+};
+
+struct agent_task {
+    struct agent_task *next;
+    struct agent_task *previous;
+    struct agent_task *queue_next;  ///< waiting to be prepared
+    struct session_task_spec *spec; ///< owned; never changes
+    struct text id;                 ///< in spec
+
+    bool stop_requested;
+    bool queued;              ///< to be prepared
+    bool journaled;           ///< false: known only to tell the server that it is over
+    enum journal_phase phase; ///< as in the newest record, durable or not
+    int64_t put_version;      ///< of the newest record
+    int64_t durable_version;
+    int64_t launch_version;  ///< of the first record in phase LAUNCHED
+    int64_t stopped_version; ///< of the first record in phase STOPPED
+
+    enum step prepare;
+    enum step launch;
+    bool attached; ///< a state came from the supervisor now connected
+    bool stop_sent;
+    int64_t stop_deadline_ms;  ///< NEVER, or when to kill
+    int64_t start_deadline_ms; ///< NEVER, or when to give up waiting for a state
+
+    struct supervisor_state *state; ///< owned; the newest, or NULL
+    struct journal_task *kept;      ///< owned, or NULL; only its images are set
+    int64_t pull_started_at;
+    int64_t pull_stopped_at;
+
+    bool ended;
+    char *reason;           ///< owned, or NULL
+    char *failed_container; ///< owned, or NULL
+    enum step kill;
+    enum step clean;
+    bool clean_failed;        ///< at least once
+    bool stop_put_failed;     ///< the journal could not take the end
+    enum step erase;          ///< of the record
+    int64_t host_retry_at_ms; ///< of kill, clean and erase
+    uint32_t host_attempts;
+
+    bool ran; ///< every container was started: RUNNING is to be told
+    enum stage stage_accepted;
+    enum stage stage_sent;
+    int64_t facts; ///< grows when the content of a report does
+    int64_t facts_accepted;
+    int64_t facts_sent;
+    int64_t report_id;    ///< of the one under way, or 0
+    int64_t report_at_ms; ///< not before: back-off
+    int64_t change_at_ms; ///< not before, for a change within a stage; 0 for none
+    uint32_t report_attempts;
+
+    bool health_changed;
+    struct ack_wait *waits; ///< owned
+    size_t wait_count;
+};
+
+struct agent_logic {
+    char *boot_id;
+    uint32_t prepare_max;
+    uint32_t prepare_busy;
+    bool recovered;
+    bool connected;
+    int64_t session;  ///< counts CONNECTED
+    int64_t sequence; ///< highest seqNum or timeline of this session
+    char *container_instance;
+    char *cluster;
+    char *manifest_id; ///< of the last manifest that was answered with candidates
+
+    struct map tasks; ///< by id
+    struct agent_task *first;
+    struct agent_task *last;
+    struct agent_task *queue_first;
+    struct agent_task *queue_last;
+
+    char tombstones[TOMBSTONE_MAX][HEX_ID_SIZE];
+    size_t tombstone_next;
+    struct map tombstone_of; ///< by id
+
+    int64_t next_report_id;
+    int64_t next_message;
+    bool health_changed;
+    int64_t health_at_ms; ///< NEVER without tasks that have health
+    int64_t due_ms;       ///< no task's timer is earlier
+    int64_t told_due_ms;  ///< of the last WAKE_AT
+};
+
+/** One event being applied. */
+struct turn {
+    struct agent_logic *logic;
+    struct agent_time now;
+    struct agent_effects *effects;
+};
+
+// ---- logic.c
+
+/** Append an effect of this kind for the task (NULL for none). Valid until the next is added. */
+struct agent_effect *turn_effect(struct turn *turn, enum agent_effect_kind kind,
+                                 struct agent_task *task);
+
+/** Append a frame for the session. */
+void turn_send(struct turn *turn, enum agent_effect_kind kind, const char *type,
+               const struct shape_type *shape, const void *frame);
+
+/** See to it that time is given at at_ms or before. */
+void turn_due(struct turn *turn, int64_t at_ms);
+
+/** Resolve those acknowledgements that waited for this task; gone: all of them. */
+void task_resolve_acks(struct turn *turn, struct agent_task *task, bool gone);
+
+/** Add a task; spec is cloned. */
+struct agent_task *task_new(struct agent_logic *logic, const struct session_task_spec *spec);
+
+/** Remember that a task ended and forget the task. */
+void task_forget(struct turn *turn, struct agent_task *task);
+
+// ---- logic_task.c
+
+/** Do what can be done now. The task may be gone afterwards. */
+void task_step(struct turn *turn, struct agent_task *task);
+
+/** Prepare tasks that wait, as far as there is room. */
+void logic_start_prepares(struct turn *turn);
+
+/** Make the newest facts durable. */
+void task_put(struct turn *turn, struct agent_task *task);
+
+/** The milliseconds until an attempt that follows this many failures. */
+int64_t backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms);
+
+/** Take in what a supervisor says. */
+void task_state(struct turn *turn, struct agent_task *task, const struct supervisor_state *state);
+
+/** Copy what the containers run. */
+void task_images(struct agent_task *task, const struct journal_container_image_list *images);
+
+/** Events that answer effects. */
+void task_journaled(struct turn *turn, struct agent_task *task, const struct agent_event *event);
+/** See task_journaled. */
+void task_prepared(struct turn *turn, struct agent_task *task, const struct agent_event *event);
+/** See task_journaled. */
+void task_launched(struct turn *turn, struct agent_task *task, const struct agent_event *event);
+
+/** Take over a task from the journal. */
+void task_recover(struct turn *turn, const struct agent_event *event);
+
+// ---- logic_end.c
+
+/** The task is over, for a reason or none: from here on nothing is started. */
+void task_end(struct turn *turn, struct agent_task *task, struct text reason);
+
+/** What task_step does once a task has ended. @return false when the task is gone */
+bool task_step_end(struct turn *turn, struct agent_task *task);
+
+/** Why a lost supervisor ended the task. */
+void task_supervisor_lost(struct turn *turn, struct agent_task *task);
+
+/** See task_journaled. */
+void task_killed(struct turn *turn, struct agent_task *task, int rc);
+/** See task_journaled. */
+void task_cleaned(struct turn *turn, struct agent_task *task, int rc);
+
+// ---- logic_report.c
+
+/** Something that a report tells has changed. */
+void task_facts(struct turn *turn, struct agent_task *task);
+
+/** Send a report when one is due. */
+void task_report(struct turn *turn, struct agent_task *task);
+
+/** Take the answer. */
+void task_reported(struct turn *turn, struct agent_task *task, enum agent_outcome outcome);
+
+/** @return whether the server took the STOPPED report */
+bool task_stopped_accepted(const struct agent_task *task);
+
+/** @return whether nothing stands against telling the server that the task is STOPPED */
+bool task_may_report_stopped(const struct agent_task *task);
+
+/** Publish health: what changed, or all of it when the period is over. */
+void logic_health(struct turn *turn);

@@ -1,0 +1,414 @@
+#include "agent/logic_internal.h"
+
+// ---- the journal --------------------------------------------------------------------------
+
+void task_put(struct turn *turn, struct agent_task *task)
+{
+    if (!task->journaled) {
+        return;
+    }
+    struct journal_task *record = ARENA_NEW(&turn->effects->arena, struct journal_task);
+    record->spec = task->spec;
+    record->phase = task->phase;
+    record->has_stop_requested = task->stop_requested;
+    record->stop_requested = task->stop_requested;
+    if (task->phase != JOURNAL_PHASE_ACCEPTED) {
+        record->boot_id = text_of(turn->logic->boot_id);
+    }
+    if (task->ended) {
+        record->last = task->state;
+        record->reason = text_of(task->reason);
+        record->failed_container = text_of(task->failed_container);
+    }
+    record->pull_started_at = task->pull_started_at;
+    record->pull_stopped_at = task->pull_stopped_at;
+    if (task->kept != NULL) {
+        record->images = task->kept->images;
+    }
+    task->put_version++;
+    struct agent_effect *effect = turn_effect(turn, AGENT_EFFECT_JOURNAL_PUT, task);
+    effect->version = task->put_version;
+    effect->record = record;
+}
+
+void task_journaled(struct turn *turn, struct agent_task *task, const struct agent_event *event)
+{
+    bool erased = task->erase == STEP_BUSY && event->version == task->put_version;
+    if (event->rc == 0) {
+        task->durable_version = MAX(task->durable_version, event->version);
+        if (erased) {
+            task_forget(turn, task);
+            return;
+        }
+        task_resolve_acks(turn, task, false);
+    } else if (erased) {
+        task->erase = STEP_TODO;
+        task->host_attempts++;
+        task->host_retry_at_ms =
+            turn->now.monotonic_ms +
+            backoff_ms(task->host_attempts, HOST_RETRY_FIRST_MS, HOST_RETRY_LAST_MS);
+    } else if (task->ended) {
+        task->stop_put_failed = task->stop_put_failed || event->version >= task->stopped_version;
+    } else if (task->launch == STEP_TODO) {
+        // It must not be launched without a durable record, so it cannot run here at all.
+        task_end(turn, task, event->reason);
+    }
+    task_step(turn, task);
+}
+
+// ---- helpers ------------------------------------------------------------------------------
+
+int64_t backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms)
+{
+    int64_t delay = first_ms;
+    for (uint32_t i = 1; i < failures && delay < last_ms; i++) {
+        delay *= 2;
+    }
+    return MIN(delay, last_ms);
+}
+
+void task_images(struct agent_task *task, const struct journal_container_image_list *images)
+{
+    if (images->count > 0) {
+        const struct journal_task only_images = {.images = *images};
+        alloc_free(task->kept);
+        task->kept = shape_clone(&journal_task_shape, &only_images, NULL);
+    }
+}
+
+// How long an orderly stop may take: containers stop one after the other, each in its own time.
+static int64_t stop_patience_ms(const struct agent_task *task)
+{
+    int64_t seconds = 0;
+    const struct ecs_container_definition_list *containers =
+        &task->spec->definition->container_definitions;
+    for (size_t i = 0; i < containers->count; i++) {
+        const struct ecs_container_definition *container = &containers->items[i];
+        seconds +=
+            container->has_stop_timeout ? MAX(container->stop_timeout, 0) : STOP_TIMEOUT_DEFAULT_S;
+    }
+    return seconds * 1000 + STOP_GRACE_MS;
+}
+
+static void expect_stop(struct turn *turn, struct agent_task *task)
+{
+    if (task->stop_deadline_ms == NEVER) {
+        task->stop_deadline_ms = turn->now.monotonic_ms + stop_patience_ms(task);
+    }
+}
+
+// ---- preparing ----------------------------------------------------------------------------
+
+static void enqueue(struct agent_logic *logic, struct agent_task *task)
+{
+    ASSERT(!task->queued);
+    task->queued = true;
+    task->queue_next = NULL;
+    if (logic->queue_last == NULL) {
+        logic->queue_first = task;
+    } else {
+        logic->queue_last->queue_next = task;
+    }
+    logic->queue_last = task;
+}
+
+void logic_start_prepares(struct turn *turn)
+{
+    struct agent_logic *logic = turn->logic;
+    while (logic->queue_first != NULL && logic->prepare_busy < logic->prepare_max) {
+        struct agent_task *task = logic->queue_first;
+        logic->queue_first = task->queue_next;
+        if (logic->queue_first == NULL) {
+            logic->queue_last = NULL;
+        }
+        task->queued = false;
+        ASSERT(task->prepare == STEP_TODO);
+        task->prepare = STEP_BUSY;
+        logic->prepare_busy++;
+        turn_effect(turn, AGENT_EFFECT_PREPARE, task)->spec = task->spec;
+        task_facts(turn, task);
+        task_report(turn, task);
+    }
+}
+
+void task_prepared(struct turn *turn, struct agent_task *task, const struct agent_event *event)
+{
+    if (task->prepare != STEP_BUSY) {
+        return;
+    }
+    ASSERT(turn->logic->prepare_busy > 0);
+    turn->logic->prepare_busy--;
+    task->prepare = event->rc == 0 ? STEP_DONE : STEP_SKIPPED;
+    task->pull_started_at = event->pull_started_at;
+    task->pull_stopped_at = event->pull_stopped_at;
+    task_images(task, &event->images);
+    task_facts(turn, task);
+    if (event->rc != 0 && !task->ended) {
+        if (!text_empty(event->failed_container)) {
+            task->failed_container = alloc_format("%.*s", TEXT_FMT(event->failed_container));
+        }
+        task_end(turn, task, event->reason);
+    }
+}
+
+// ---- launching ----------------------------------------------------------------------------
+
+void task_launched(struct turn *turn, struct agent_task *task, const struct agent_event *event)
+{
+    if (task->launch != STEP_BUSY) {
+        return;
+    }
+    task->launch = STEP_DONE;
+    if (event->rc == 0) {
+        task->start_deadline_ms = turn->now.monotonic_ms + START_TIMEOUT_MS;
+    } else if (!task->ended) {
+        task_end(turn, task, event->reason);
+    }
+}
+
+static bool may_launch(const struct agent_task *task)
+{
+    bool durable = task->durable_version >= task->launch_version;
+    return task->prepare == STEP_DONE && task->phase == JOURNAL_PHASE_LAUNCHED &&
+           (durable || MUTANT("launch-before-journal"));
+}
+
+static void step_start(struct turn *turn, struct agent_task *task)
+{
+    bool stop = task->stop_requested && !MUTANT("launch-after-stop");
+    if (stop && task->launch == STEP_TODO) {
+        task_end(turn, task, (struct text){0});
+        return;
+    }
+    if (task->prepare == STEP_TODO && !task->queued) {
+        enqueue(turn->logic, task);
+    }
+    if (task->prepare == STEP_DONE && task->phase == JOURNAL_PHASE_ACCEPTED) {
+        task->phase = JOURNAL_PHASE_LAUNCHED;
+        task_put(turn, task);
+        task->launch_version = task->put_version;
+    }
+    if (task->launch == STEP_TODO && may_launch(task)) {
+        task->launch = STEP_BUSY;
+        turn_effect(turn, AGENT_EFFECT_LAUNCH, task);
+    }
+}
+
+// ---- running ------------------------------------------------------------------------------
+
+static const struct supervisor_container_state *state_find(const struct supervisor_state *state,
+                                                           struct text name)
+{
+    for (size_t i = 0; state != NULL && i < state->containers.count; i++) {
+        if (text_equal(state->containers.items[i].name, name)) {
+            return &state->containers.items[i];
+        }
+    }
+    return NULL;
+}
+
+// WAITING and STARTING read alike in a report, and so do RUNNING and STOPPING.
+static int report_status(enum supervisor_status status)
+{
+    return status == SUPERVISOR_STATUS_STOPPED ? 2 : status >= SUPERVISOR_STATUS_RUNNING ? 1 : 0;
+}
+
+static bool report_differs(const struct supervisor_state *before,
+                           const struct supervisor_state *after)
+{
+    if (before == NULL || before->essential_exited != after->essential_exited) {
+        return true;
+    }
+    for (size_t i = 0; i < after->containers.count; i++) {
+        const struct supervisor_container_state *now = &after->containers.items[i];
+        const struct supervisor_container_state *then = state_find(before, now->name);
+        if (then == NULL || report_status(then->status) != report_status(now->status) ||
+            then->has_exit_code != now->has_exit_code || then->exit_code != now->exit_code ||
+            !text_equal(then->reason, now->reason)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool health_differs(const struct supervisor_state *before,
+                           const struct supervisor_state *after)
+{
+    for (size_t i = 0; i < after->containers.count; i++) {
+        const struct supervisor_container_state *now = &after->containers.items[i];
+        const struct supervisor_container_state *then = state_find(before, now->name);
+        enum supervisor_health health = then == NULL ? SUPERVISOR_HEALTH_ABSENT : then->health;
+        if (now->health != health) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * ECS calls a task RUNNING once each container has come at least as far as running. One that is
+ * not essential and failed to start counts as having come further, as long as nothing stops the
+ * task: a container that never started because the task was ending has not run.
+ */
+static bool all_started(const struct agent_task *task)
+{
+    const struct ecs_container_definition_list *containers =
+        &task->spec->definition->container_definitions;
+    bool ending = task->stop_requested || task->state->essential_exited || task->state->finished;
+    bool any = false;
+    for (size_t i = 0; i < containers->count; i++) {
+        const struct supervisor_container_state *container =
+            state_find(task->state, containers->items[i].name);
+        if (container == NULL) {
+            return false;
+        }
+        bool started = container->started_at != 0;
+        bool failed = container->status == SUPERVISOR_STATUS_STOPPED && !ending;
+        if (!started && !failed) {
+            return false;
+        }
+        any = any || started;
+    }
+    return any;
+}
+
+static void take_state(struct turn *turn, struct agent_task *task,
+                       const struct supervisor_state *state)
+{
+    bool report = report_differs(task->state, state);
+    bool health = health_differs(task->state, state);
+    alloc_free(task->state);
+    task->state = shape_clone(&supervisor_state_shape, state, NULL);
+    task->ran = task->ran || all_started(task);
+    if (report) {
+        task_facts(turn, task);
+    }
+    if (health) {
+        task->health_changed = true;
+        turn->logic->health_changed = true;
+    }
+}
+
+void task_state(struct turn *turn, struct agent_task *task, const struct supervisor_state *state)
+{
+    if (task->ended || task->launch != STEP_DONE) {
+        return;
+    }
+    task->attached = true;
+    task->start_deadline_ms = NEVER;
+    if (task->state != NULL && state->sequence <= task->state->sequence) {
+        return;
+    }
+    take_state(turn, task, state);
+    if (task->state->essential_exited) {
+        expect_stop(turn, task);
+    }
+    if (task->state->finished) {
+        task_end(turn, task, (struct text){0});
+    }
+}
+
+static void step_running(struct turn *turn, struct agent_task *task)
+{
+    if (task->stop_requested && task->attached && !task->stop_sent) {
+        task->stop_sent = true;
+        expect_stop(turn, task);
+        turn_effect(turn, AGENT_EFFECT_STOP, task);
+    }
+    int64_t now_ms = turn->now.monotonic_ms;
+    if (task->start_deadline_ms <= now_ms) {
+        task_end(turn, task,
+                 TEXT("ContainerRuntimeTimeoutError: the task's supervisor did not answer; timed "
+                      "out after waiting 1m0s"));
+    } else if (task->stop_deadline_ms <= now_ms) {
+        task_end(turn, task,
+                 TEXT("TaskStateError: Agent could not progress task's state to stopped"));
+    } else {
+        turn_due(turn, MIN(task->start_deadline_ms, task->stop_deadline_ms));
+    }
+}
+
+void task_step(struct turn *turn, struct agent_task *task)
+{
+    if (!task->ended && task->launch == STEP_TODO) {
+        step_start(turn, task);
+    }
+    if (!task->ended && task->launch == STEP_DONE) {
+        step_running(turn, task);
+    }
+    if (task->ended && !task_step_end(turn, task)) {
+        return;
+    }
+    task_report(turn, task);
+}
+
+// ---- recovery -----------------------------------------------------------------------------
+
+static void recover_launched(struct turn *turn, struct agent_task *task,
+                             const struct agent_event *event)
+{
+    // Without a boot id it is not known whether, and so in which boot, it was launched.
+    bool same_boot =
+        text_empty(event->record->boot_id) || text_is(event->record->boot_id, turn->logic->boot_id);
+    task->phase = JOURNAL_PHASE_LAUNCHED;
+    task->launch_version = task->put_version;
+    task->prepare = STEP_DONE;
+    task->launch = MUTANT("relaunch-after-crash") ? STEP_TODO : STEP_DONE;
+    if (event->state != NULL) {
+        take_state(turn, task, event->state);
+    }
+    if (same_boot && event->supervisor_alive) {
+        task->start_deadline_ms = turn->now.monotonic_ms + START_TIMEOUT_MS;
+        turn_effect(turn, AGENT_EFFECT_ATTACH, task);
+    } else if (task->state != NULL && task->state->finished) {
+        task_end(turn, task, (struct text){0});
+    } else if (!same_boot) {
+        task_end(turn, task, TEXT("ContainerRuntimeError: the host was restarted"));
+    } else if (task->state != NULL) {
+        task_supervisor_lost(turn, task);
+    } else if (task->launch == STEP_DONE) {
+        task_end(turn, task,
+                 TEXT("ContainerRuntimeError: the node's agent was interrupted while it started "
+                      "the task"));
+    }
+}
+
+static void recover_stopped(struct turn *turn, struct agent_task *task,
+                            const struct journal_task *record)
+{
+    if (record->last != NULL) {
+        take_state(turn, task, record->last);
+    }
+    task->ended = true;
+    task->phase = JOURNAL_PHASE_STOPPED;
+    task->stopped_version = task->put_version;
+    task->prepare = STEP_SKIPPED;
+    task->launch = STEP_SKIPPED;
+    task_facts(turn, task);
+}
+
+void task_recover(struct turn *turn, const struct agent_event *event)
+{
+    const struct journal_task *record = event->record;
+    ASSERT(record->spec != NULL);
+    ASSERT(record->spec->definition != NULL);
+    struct agent_task *task = task_new(turn->logic, record->spec);
+    task->journaled = true;
+    task->put_version = 1;
+    task->durable_version = 1;
+    task->stop_requested = record->stop_requested;
+    task->reason =
+        text_empty(record->reason) ? NULL : alloc_format("%.*s", TEXT_FMT(record->reason));
+    task->failed_container = text_empty(record->failed_container)
+                                 ? NULL
+                                 : alloc_format("%.*s", TEXT_FMT(record->failed_container));
+    task->pull_started_at = record->pull_started_at;
+    task->pull_stopped_at = record->pull_stopped_at;
+    task_images(task, &record->images);
+    bool remains = event->supervisor_alive || event->state != NULL;
+    if (record->phase == JOURNAL_PHASE_STOPPED) {
+        recover_stopped(turn, task, record);
+    } else if (record->phase == JOURNAL_PHASE_LAUNCHED || remains) {
+        recover_launched(turn, task, event);
+    }
+}
