@@ -53,11 +53,114 @@ def snake(name):
     return name + "_" if name in KEYWORDS else name
 
 
-TOKEN = re.compile(r'\s+|//[^\n]*|"(?:[^"\\]|\\.)*"|->|[A-Za-z0-9_][A-Za-z0-9_.:/\-]*|[{}()<>!:,=]')
+def constant_of(value):
+    """The end of the C constant of an enum's value."""
+    word = value if value.isupper() else snake(value)
+    return re.sub(r"[^A-Za-z0-9]+", "_", word).upper().rstrip("_")
+
+
+TOKEN = re.compile(r'\s+|//[^\n]*|"(?:[^"\\\n]|\\.)*"|->|-?[A-Za-z0-9_][A-Za-z0-9_.:/\-]*|[{}()<>!:,=]')
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NUMBER_MAX = 2 ** 31 - 1
+# Which rules fit which members; the others never have any.
+RULES_OF = {"min": {"int", "long", "double", "string", "blob", "document", "list", "map"},
+            "pattern": {"string"}, "idempotency": {"string"}}
+RULES_OF["max"] = RULES_OF["min"]
+
+
+CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": "[:space:]"}
+CONTROLS = {"t": "\t", "n": "\n", "r": "\r"}
+
+
+def posix_bracket(pattern, at):
+    """The bracket expression that opens at `at`, for POSIX, and where it ends."""
+    at += 1
+    negated = pattern[at:at + 1] == "^"
+    at += negated
+    parts, literals, first = [], [], True
+    while pattern[at:at + 1] != "]" or first:
+        first = False
+        if at >= len(pattern):
+            raise ValueError("a bracket is not closed")
+        if pattern.startswith("[:", at):
+            end = pattern.index(":]", at) + 2
+            parts.append(pattern[at:end])
+            at = end
+            continue
+        escaped = pattern[at] == "\\"
+        character = pattern[at + 1:at + 2] if escaped else pattern[at]
+        at += 2 if escaped else 1
+        if escaped and character in CLASSES:
+            parts.append(CLASSES[character])
+            continue
+        if escaped and character.isalnum():
+            if character not in CONTROLS:
+                raise ValueError(f"\\{character} has no equivalent in brackets")
+            character = CONTROLS[character]
+        if pattern[at:at + 1] == "-" and pattern[at + 1:at + 2] not in ("]", ""):
+            high = pattern[at + 1]
+            at += 2
+            if high == "\\":
+                high = pattern[at:at + 1]
+                at += 1
+            parts.append(f"{character}-{high}")
+        else:
+            literals.append(character)
+    # In POSIX a backslash is itself here; places tell what `]`, `^` and `-` mean.
+    plain = "".join(c for c in dict.fromkeys(literals) if c not in "][^-")
+    body = ("]" if "]" in literals else "") + "".join(parts) + plain + \
+        ("[" if "[" in literals else "")
+    ends = ("^" if "^" in literals else "") + ("-" if "-" in literals else "")
+    if not body and not negated and ends.startswith("^"):
+        return ("\\^" if ends == "^" else "[-^]"), at + 1
+    return f"[{'^' if negated else ''}{body}{ends}]", at + 1
+
+
+def posix_of(pattern):
+    """The pattern of an AWS model as a POSIX extended expression; ValueError where none fits.
+
+    Classes such as \\d are spelled out, groups without capture become groups, and lazy repetition
+    becomes plain repetition, for only whether the whole text matches counts.
+    """
+    out = []
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        following = pattern[at + 1:at + 2]
+        if character == "[":
+            bracket, at = posix_bracket(pattern, at)
+            out.append(bracket)
+            continue
+        if character == "\\":
+            if following in CLASSES:
+                out.append(f"[{CLASSES[following]}]")
+            elif following.lower() in CLASSES:
+                out.append(f"[^{CLASSES[following.lower()]}]")
+            elif following in CONTROLS:
+                out.append(CONTROLS[following])
+            elif not following or following.isalnum():
+                raise ValueError(f"\\{following} is not in POSIX extended expressions")
+            else:
+                out.append(f"\\{following}" if following in "^.[$()|*+?{\\" else following)
+            at += 2
+            continue
+        if pattern.startswith("(?", at):
+            if not pattern.startswith("(?:", at):
+                raise ValueError(f"{pattern[at:at + 3]} is not in POSIX extended expressions")
+            out.append("(")
+            at += 3
+            continue
+        out.append(character)
+        at += 1
+        if character in "*+?}" and pattern[at:at + 1] in ("?", "+"):
+            if pattern[at] == "+":
+                raise ValueError(f"{character}+ is not in POSIX extended expressions")
+            at += 1
+    return "".join(out)
 
 
 class Parser:
-    """Reads one file into its declarations."""
+    """Reads one file into tokens, each with its line."""
 
     def __init__(self, path):
         self.path = path
@@ -66,11 +169,12 @@ class Parser:
         with open(path, encoding="utf-8") as file:
             source = file.read()
         position = 0
+        line = 1
         while position < len(source):
             match = TOKEN.match(source, position)
-            line = source.count("\n", 0, position) + 1
             if match is None:
-                raise ApiError(f"{path}:{line}: cannot read {source[position:position + 20]!r}")
+                found = source[position:].split("\n", 1)[0][:20]
+                raise ApiError(f"{path}:{line}: cannot read {found!r}")
             token = match.group()
             position = match.end()
             if token.strip() and not token.startswith("//"):
@@ -79,19 +183,26 @@ class Parser:
                     self.tokens += [(token[:-1], line), (":", line)]
                 else:
                     self.tokens.append((token, line))
+            line += token.count("\n")
 
-    def fail(self, message):
-        line = self.tokens[min(self.at, len(self.tokens) - 1)][1]
-        raise ApiError(f"{self.path}:{line}: {message}")
+    def line(self):
+        """The line of the token taken last."""
+        return self.tokens[max(self.at - 1, 0)][1] if self.tokens else 1
+
+    def fail(self, message, line=None):
+        """Refuse the token taken last, or what stands in the given line."""
+        raise ApiError(f"{self.path}:{line or self.line()}: {message}")
 
     def peek(self):
         return self.tokens[self.at][0] if self.at < len(self.tokens) else None
 
     def take(self, want=None):
         token = self.peek()
-        if token is None or (want is not None and token != want):
-            self.fail(f"expected {want or 'more'}, found {token!r}")
+        if token is None:
+            self.fail(f"the file ends, expected {want or 'more'}")
         self.at += 1
+        if want is not None and token != want:
+            self.fail(f"expected {want!r}, found {token!r}")
         return token
 
     def maybe(self, token):
@@ -99,6 +210,29 @@ class Parser:
             self.at += 1
             return True
         return False
+
+    def take_name(self, what):
+        """An identifier."""
+        token = self.take()
+        if IDENTIFIER.fullmatch(token) is None:
+            self.fail(f"expected the name of {what}, found {token!r}")
+        return token
+
+    def take_word(self, what):
+        """A word or a quoted string, as it goes over the wire: without quotes or escapes."""
+        token = self.take()
+        word = token[1:-1] if token[0] == '"' else token
+        if not word or re.search(r'["\\]', word) or token in ("{", "}", "(", ")", ":", ",", "!"):
+            self.fail(f"expected {what}, found {token!r}")
+        return word
+
+    def take_integer(self, what, low=-2 ** 63, high=2 ** 63 - 1):
+        token = self.take()
+        if re.fullmatch(r"-?[0-9]+", token) is None:
+            self.fail(f"expected {what}, found {token!r}")
+        if not low <= int(token) <= high:
+            self.fail(f"{what} must be from {low} to {high}, found {token}")
+        return int(token)
 
 
 class Module:
@@ -113,19 +247,39 @@ class Module:
         self.operations = []
         self.enums = {}
         self.structs = {}
+        self.lines = {}  # of declarations, by name
+        readers = {"service": self.read_service, "module": self.read_module, "use": self.read_use,
+                   "error": self.read_error, "operation": self.read_operation,
+                   "enum": self.read_enum, "struct": self.read_struct}
         parser = Parser(path)
         while parser.peek() is not None:
             keyword = parser.take()
-            handler = getattr(self, "read_" + keyword, None)
-            if handler is None:
+            if keyword not in readers:
                 parser.fail(f"unknown declaration {keyword!r}")
-            handler(parser)
+            readers[keyword](parser)
         if self.name is None:
-            raise ApiError(f"{path}: no service or module declaration")
+            raise ApiError(f"{path}:1: no service or module declaration")
+
+    def fail(self, line, message):
+        raise ApiError(f"{self.path}:{line}: {message}")
+
+    def declare(self, parser, name, kind):
+        """Remember where a name is declared; each may be once."""
+        if (kind, name) in self.lines:
+            parser.fail(f"{kind} {name} is declared twice, first in line {self.lines[kind, name]}")
+        self.lines[kind, name] = parser.line()
+
+    def take_module_name(self, parser, what):
+        if self.name is not None:
+            parser.fail("a file declares one service or module")
+        self.name = parser.take_name(what)
+        if snake(self.name) != self.name:
+            parser.fail(f"the name of {what} is lower case, for it begins every C name")
 
     def read_service(self, parser):
-        self.name = parser.take()
+        self.take_module_name(parser, "a service")
         self.service = {"xml_namespace": None, "target": None, "version": None}
+        line = parser.line()
         parser.take("{")
         while not parser.maybe("}"):
             key = parser.take()
@@ -137,25 +291,35 @@ class Module:
                     parser.fail(f"unknown protocol {kind!r}")
                 self.service["protocol"] = kind
             elif key in ("version", "target", "signing", "xml_namespace"):
-                self.service[key] = parser.take().strip('"')
+                self.service[key] = parser.take_word(f"a value of {key}")
             else:
                 parser.fail(f"unknown service property {key!r}")
+        needed = ["protocol", "version", "signing"]
+        needed.append("xml_namespace" if self.service.get("protocol") == "query" else "target")
+        for key in needed:
+            if self.service.get(key) is None:
+                parser.fail(f"service {self.name} has no {key}", line)
 
     def read_module(self, parser):
-        self.name = parser.take()
+        self.take_module_name(parser, "a module")
         parser.take("{")
         parser.take("}")
 
     def read_use(self, parser):
-        self.uses.append(parser.take())
+        name = parser.take_name("a module")
+        self.declare(parser, name, "use")
+        self.uses.append(name)
 
     def read_error(self, parser):
-        name, status = parser.take(), int(parser.take())
-        code = parser.take() if parser.maybe("=") else name
-        self.errors[name] = (status, code.strip('"'))
+        name = parser.take_name("an error")
+        self.declare(parser, name, "error")
+        status = parser.take_integer("an HTTP status", 400, 599)
+        code = parser.take_word("a code") if parser.maybe("=") else name
+        self.errors[name] = (status, code)
 
     def read_operation(self, parser):
-        name = parser.take()
+        name = parser.take_name("an operation")
+        self.declare(parser, name, "operation")
         parser.take("(")
         given = parser.take()
         parser.take(")")
@@ -163,21 +327,32 @@ class Module:
         result = parser.take()
         throws = []
         if parser.maybe("throws"):
-            throws.append(parser.take())
+            throws.append(parser.take_name("an error"))
             while parser.maybe(","):
-                throws.append(parser.take())
+                throws.append(parser.take_name("an error"))
         self.operations.append((name, given, result, throws, parser.maybe("readonly")))
 
     def read_enum(self, parser):
-        name = parser.take()
+        name = parser.take_name("an enum")
+        self.declare(parser, name, "type")
         parser.take("{")
         values = []
+        numbers, names, constants = set(), set(), {"UNRECOGNIZED", "ABSENT"}
         while not parser.maybe("}"):
-            number = int(parser.take())
-            values.append((number, parser.take().strip('"')))
-        numbers = [number for number, _ in values]
-        if len(set(numbers)) != len(numbers) or min(numbers, default=1) < 1:
-            parser.fail(f"enum {name}: numbers must be unique and from 1")
+            number = parser.take_integer("a number", 1, NUMBER_MAX)
+            value = parser.take_word("a value")
+            if number in numbers:
+                parser.fail(f"enum {name}: number {number} is there twice")
+            if value in names:
+                parser.fail(f"enum {name}: value {value} is there twice")
+            if constant_of(value) in constants:
+                parser.fail(f"enum {name}: value {value} gives a constant that is there already")
+            numbers.add(number)
+            names.add(value)
+            constants.add(constant_of(value))
+            values.append((number, value))
+        if not values:
+            parser.fail(f"enum {name} has no values")
         self.enums[name] = sorted(values)
 
     def read_type(self, parser):
@@ -186,36 +361,85 @@ class Module:
             inner = self.read_type(parser)
             parser.take(">")
             return (word, inner)
+        if word not in SCALARS and re.fullmatch(r"([a-z_0-9]+\.)?[A-Za-z_][A-Za-z0-9_]*", word) is None:
+            parser.fail(f"expected a type, found {word!r}")
         return word
 
+    def read_rules(self, parser, member):
+        """What stands in parentheses behind a member's type."""
+        kind = member["type"][0] if isinstance(member["type"], tuple) else member["type"]
+        while not parser.maybe(")"):
+            key = parser.take()
+            if key not in ("min", "max", "pattern", "sensitive", "idempotency"):
+                parser.fail(f"unknown rule {key!r}")
+            if key in RULES_OF and kind not in RULES_OF[key]:
+                parser.fail(f"rule {key} does not fit a member of type {kind}")
+            if member[key]:
+                parser.fail(f"rule {key} is there twice")
+            if key in ("min", "max"):
+                member[key] = parser.take_integer(f"a value of {key}")
+            elif key == "pattern":
+                member[key] = self.read_pattern(parser)
+            else:
+                member[key] = True
+            if not parser.maybe(",") and parser.peek() != ")":
+                parser.take(")")
+        if None not in (member["min"], member["max"]) and member["min"] > member["max"]:
+            parser.fail(f"min {member['min']} is over max {member['max']}")
+
+    def read_pattern(self, parser):
+        token = parser.take()
+        if token[0] != '"':
+            parser.fail(f"expected a pattern in quotes, found {token!r}")
+        pattern = re.sub(r"\\(.)", r"\1", token[1:-1])
+        try:
+            re.compile(re.sub(r"\[:[a-z]+:\]", "a", pattern))
+            return posix_of(pattern)
+        except (re.error, ValueError) as error:
+            parser.fail(f"bad pattern: {error}")
+            return None
+
     def read_struct(self, parser):
-        name = parser.take()
+        name = parser.take_name("a struct")
+        self.declare(parser, name, "type")
         parser.take("{")
         members = []
         while not parser.maybe("}"):
-            number = int(parser.take())
-            member = {"number": number, "name": parser.take().strip('"'),
-                      "required": parser.maybe("!"), "min": None, "max": None, "pattern": None,
-                      "sensitive": False, "idempotency": False}
+            number = parser.take_integer("a number", 1, NUMBER_MAX)
+            member = {"number": number, "name": parser.take_word("the name of a member"),
+                      "line": parser.line(), "required": parser.maybe("!"), "min": None,
+                      "max": None, "pattern": None, "sensitive": False, "idempotency": False}
+            if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.\-]*", member["name"]) is None:
+                parser.fail(f"expected the name of a member, found {member['name']!r}")
+            self.check_member(parser, name, members, member)
             parser.take(":")
             member["type"] = self.read_type(parser)
             if parser.maybe("("):
-                while not parser.maybe(")"):
-                    key = parser.take()
-                    if key in ("min", "max"):
-                        member[key] = int(parser.take())
-                    elif key == "pattern":
-                        member[key] = parser.take()[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-                    elif key in ("sensitive", "idempotency"):
-                        member[key] = True
-                    else:
-                        parser.fail(f"unknown rule {key!r}")
-                    parser.maybe(",")
+                self.read_rules(parser, member)
             members.append(member)
-        numbers = [member["number"] for member in members]
-        if len(set(numbers)) != len(numbers) or min(numbers, default=1) < 1:
-            parser.fail(f"struct {name}: numbers must be unique and from 1")
+        fields = {snake(member["name"]): member for member in members}
+        for member in members:
+            scalar = None if isinstance(member["type"], tuple) else SCALARS.get(member["type"])
+            flag = "has_" + snake(member["name"])
+            if scalar and scalar[2] and flag in fields:
+                parser.fail(f"struct {name}: {fields[flag]['name']} is also the presence flag of "
+                            f"{member['name']} in C", fields[flag]["line"])
         self.structs[name] = sorted(members, key=lambda member: member["number"])
+
+    @staticmethod
+    def check_member(parser, name, members, member):
+        """A new member's number, name and C name are its own."""
+        for other in members:
+            where = f"as in line {other['line']}"
+            if other["number"] == member["number"]:
+                parser.fail(f"struct {name}: number {member['number']} is there twice, {where}",
+                            member["line"])
+            if other["name"] == member["name"]:
+                parser.fail(f"struct {name}: member {member['name']} is there twice, {where}",
+                            member["line"])
+            if snake(other["name"]) == snake(member["name"]):
+                parser.fail(f"struct {name}: member {member['name']} is the same in C {where}",
+                            member["line"])
 
 
 class Writer:
@@ -229,20 +453,24 @@ class Writer:
         self.maps = {}
         self.header = []
         self.source = []
+        self.line = 1  # of what is being written, for messages
 
     def resolve(self, type_):
         """A named type as (module, name, is_enum)."""
         module, name = self.module, type_
         if "." in type_:
             prefix, name = type_.split(".", 1)
+            if prefix not in self.module.uses:
+                module.fail(self.line, f"module {prefix} is not used")
             if prefix not in self.modules:
-                raise ApiError(f"{self.module.path}: module {prefix} is not used")
+                module.fail(self.line, f"the file of module {prefix} is not given")
             module = self.modules[prefix]
         if name in module.enums:
             return module, name, True
         if name in module.structs:
             return module, name, False
-        raise ApiError(f"{self.module.path}: no such type: {type_}")
+        self.module.fail(self.line, f"no such type: {type_}")
+        return None
 
     def c_name(self, type_):
         module, name, _ = self.resolve(type_)
@@ -270,11 +498,12 @@ class Writer:
         else:
             base = self.c_name(inner)
         name = f"{base}_{kind}"
-        # Containers of another module's type are declared here under this module's name.
-        if not isinstance(inner, tuple) and inner not in SCALARS:
-            owner = self.resolve(inner)[0]
-            if owner is not self.module:
-                name = f"{self.module.name}_{name}"
+        # Containers of shared or another module's types are declared under this module's name.
+        if not name.startswith(f"{self.module.name}_"):
+            name = f"{self.module.name}_{name}"
+        for struct in list(self.module.structs) + list(self.module.enums):
+            if name == f"{self.module.name}_{snake(struct).rstrip('_')}":
+                self.module.fail(self.line, f"{struct} has the name that C gives to {kind}<...>")
         (self.lists if kind == "list" else self.maps)[name] = inner
         return name
 
@@ -296,7 +525,7 @@ class Writer:
             if name in done:
                 return
             if name in trail:
-                raise ApiError(f"{self.module.path}: {name} contains itself")
+                self.module.fail(self.module.lines["type", name], f"{name} contains itself")
             for member in self.module.structs[name]:
                 type_ = member["type"]
                 while isinstance(type_, tuple):
@@ -335,6 +564,7 @@ class Writer:
         c_name = self.c_name(name)
         lines = []
         for member in self.module.structs[name]:
+            self.line = member["line"]
             type_ = member["type"]
             field = snake(member["name"])
             if isinstance(type_, tuple):
@@ -358,8 +588,7 @@ class Writer:
         prefix = c_name.upper()
         lines = [f"    {prefix}_UNRECOGNIZED = -1,", f"    {prefix}_ABSENT = 0,"]
         for number, value in values:
-            constant = re.sub(r"[^A-Za-z0-9]+", "_", snake(value) if not value.isupper() else value)
-            lines.append(f"    {prefix}_{constant.upper().rstrip('_')} = {number},")
+            lines.append(f"    {prefix}_{constant_of(value)} = {number},")
         self.header.append(f"enum {c_name} {{\n" + "\n".join(lines) + "\n};\n")
         self.header.append(f"extern const struct shape_type {c_name}_shape;\n")
         rows = "".join(f'    {{{number}, "{value}"}},\n' for number, value in values)
@@ -427,13 +656,17 @@ class Writer:
         rows = []
         constants = []
         for index, (operation, given, result, throws, read_only) in enumerate(module.operations):
+            self.line = module.lines["operation", operation]
+            for type_ in (given, result):
+                if type_ in SCALARS or self.resolve(type_)[2]:
+                    module.fail(self.line, f"{operation} takes and gives structs, {type_} is none")
             symbol = snake(operation)
             constants.append(f"    {upper}_OP_{symbol.upper()} = {index},\n")
             errors = "NULL"
             if throws:
                 for error in throws:
                     if error not in module.errors:
-                        raise ApiError(f"{module.path}: {operation} throws unknown {error}")
+                        module.fail(self.line, f"{operation} throws unknown {error}")
                 listed = ", ".join(f"&{name}_error_{snake(error)}" for error in throws)
                 self.source.append(f"static const struct api_error *const {name}_{symbol}_errors[] "
                                    f"= {{{listed}}};\n")
@@ -491,8 +724,11 @@ def main():
     arguments = parser.parse_args()
     try:
         modules = [Module(path) for path in arguments.files]
+        for use in modules[0].uses:
+            if use not in [module.name for module in modules[1:]]:
+                modules[0].fail(modules[0].lines["use", use], f"the file of module {use} is not given")
         Writer(modules[0], modules[1:]).write(arguments.out)
-    except ApiError as error:
+    except (ApiError, OSError, UnicodeDecodeError) as error:
         sys.exit(str(error))
 
 
