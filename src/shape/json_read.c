@@ -12,8 +12,8 @@
 // the largest frame we send, hold fewer than 30,000.
 #define JSON_CONTAINERS_MAX 65536
 
-// The end of 9999-12-31, in seconds; what other programs can still print as a date.
-#define TIME_SECONDS_MAX 253402300800.0
+// The last millisecond of 9999-12-31; what other programs can still print as a date.
+#define TIME_MS_MAX 253402300799999
 
 // What decoding needs all the way down.
 struct decoder {
@@ -114,11 +114,14 @@ static int read_time(struct decoder *decoder, const json_t *json, const struct s
     if (!json_is_number(json)) {
         return fail(decoder, path, "expected a time in seconds since 1970");
     }
+    // Too large to convert would be undefined; the bound itself is checked after rounding.
     double seconds = json_number_value(json);
-    if (!(seconds > -TIME_SECONDS_MAX && seconds < TIME_SECONDS_MAX)) {
+    bool far = !(fabs(seconds) <= (double)(TIME_MS_MAX / 1000 + 1));
+    int64_t time_ms = far ? 0 : llround(seconds * 1000);
+    if (far || time_ms < -TIME_MS_MAX || time_ms > TIME_MS_MAX) {
         return fail(decoder, path, "expected a time before the year 10000");
     }
-    *out_ms = json_is_integer(json) ? json_integer_value(json) * 1000 : llround(seconds * 1000);
+    *out_ms = time_ms;
     return 0;
 }
 
