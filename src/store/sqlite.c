@@ -148,15 +148,21 @@ static void reserve_make(const struct sqlite *sqlite)
     }
 }
 
-// Bring the log into the file; on a full disk with the help of the reserve.
 static int checkpoint(struct sqlite *sqlite, int mode, struct err *err)
 {
     int code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
-    if (code != SQLITE_OK && fail(sqlite, code, "completing", err) == ERR_FULL_DISK &&
-        unlink(sqlite->reserve_path) == 0) {
-        code = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
-    }
     return code == SQLITE_OK ? 0 : fail(sqlite, code, "completing", err);
+}
+
+// Bring the log into the file, on a full disk with the help of the reserve. Only an opening may use
+// it: while Berth runs, a full disk ends it first, or nobody would know that the reserve is gone.
+static int checkpoint_at_opening(struct sqlite *sqlite, struct err *err)
+{
+    int rc = checkpoint(sqlite, SQLITE_CHECKPOINT_TRUNCATE, err);
+    if (rc == ERR_FULL_DISK && unlink(sqlite->reserve_path) == 0) {
+        rc = checkpoint(sqlite, SQLITE_CHECKPOINT_TRUNCATE, err);
+    }
+    return rc;
 }
 
 static int note_log_pages(void *context, sqlite3 *db, const char *name, int pages)
@@ -446,7 +452,7 @@ int store_sqlite_open(const char *path, struct store **out_store, struct err *er
     if (rc == 0) {
         // After a crash the log may be in the page cache only: this syncs it and the file before
         // anybody acts on what it says.
-        rc = checkpoint(sqlite, SQLITE_CHECKPOINT_TRUNCATE, err);
+        rc = checkpoint_at_opening(sqlite, err);
     }
     if (rc == 0) {
         rc = prepare(sqlite, err);
