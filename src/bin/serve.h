@@ -1,0 +1,53 @@
+#pragma once
+
+#include "bin/data.h"
+
+#include <uv.h>
+
+/*
+ * The server's half, wired: store, engine with its modules, host, front. Used by `berth up` and
+ * `berth server`.
+ */
+
+struct serve;
+
+struct serve_options {
+    struct data_dir *data; ///< borrowed; open
+    uv_loop_t *loop;
+    const char *listen;         ///< ADDR:PORT of the API
+    const char *session_listen; ///< ADDR:PORT of node sessions; NULL: same address, any free port
+    const char *advertise;      ///< name or address by which nodes reach this server, or NULL
+    const char *region;
+    const char *vpc_cidr; ///< of default VPCs
+    bool any_credentials;
+    bool strict; ///< refuse what ECS refuses for want of a role
+};
+
+/** A node's identity, made in this process. Texts are terminated and in the given arena. */
+struct serve_identity {
+    struct text node_id;
+    struct text key_id;
+    struct text secret;
+};
+
+/** The modules of the engine, in the order of their arrows. */
+extern const struct core_module *const serve_modules[];
+extern const size_t serve_module_count;
+
+/** Open the store and begin to serve. */
+MUST_CHECK int serve_start(const struct serve_options *options, struct serve **out_serve,
+                           struct err *err);
+
+/** Stop serving: replies go out, all is written. NULL is allowed. */
+void serve_stop(struct serve *serve);
+
+/** @return URL of the API, with its actual port */
+const char *serve_url(const struct serve *serve);
+
+/** @return PEM file of the CA, or NULL while only loopback is served */
+const char *serve_ca_file(const struct serve *serve);
+
+/** Have a node join without the network: for the node of `berth up`. Turns the loop until it is
+ *  durable. */
+MUST_CHECK int serve_join(struct serve *serve, const char *name, struct arena *arena,
+                          struct serve_identity *out_identity, struct err *err);
