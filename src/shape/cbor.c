@@ -97,7 +97,7 @@ static void put_mended(struct buf *out, struct text text)
 
 static void put_text(struct buf *out, struct text text)
 {
-    if (!text_is_utf8(text)) {
+    if (!shape_is_utf8(text)) {
         put_mended(out, text);
         return;
     }
@@ -418,7 +418,7 @@ static int read_text(struct decoder *decoder, enum major major, const struct sha
     struct text text = {copy, (size_t)size};
     decoder->reader.at += size;
     copy[size] = '\0';
-    if (major == MAJOR_TEXT && !text_is_utf8(text)) {
+    if (major == MAJOR_TEXT && !shape_is_utf8(text)) {
         return fail(decoder, path, "text is not UTF-8");
     }
     *out_text = text;

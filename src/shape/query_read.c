@@ -58,7 +58,7 @@ static int form_unescape(struct text escaped, struct arena *arena, struct text *
         }
         to[size++] = byte;
     }
-    if (!text_is_utf8((struct text){to, size})) {
+    if (!shape_is_utf8((struct text){to, size})) {
         return ERR_INVALID;
     }
     *out_text = (struct text){to, size};

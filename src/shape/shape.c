@@ -496,3 +496,18 @@ size_t shape_utf8_size(const char *data, size_t size)
     size_t want = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     return want <= size && text_is_utf8((struct text){data, want}) ? want : 0;
 }
+
+bool shape_is_utf8(struct text text)
+{
+    // Most texts are ASCII, which eight bytes at a time tell.
+    size_t i = 0;
+    while (text.size - i >= sizeof(uint64_t)) {
+        uint64_t word = 0;
+        memcpy(&word, text.data + i, sizeof(word));
+        if ((word & 0x8080808080808080u) != 0) {
+            break;
+        }
+        i += sizeof(word);
+    }
+    return i == text.size || text_is_utf8(text_slice(text, i, text.size));
+}

@@ -69,6 +69,9 @@ static inline size_t shape_stride(const struct shape_type *type)
 /** @return size of the UTF-8 sequence at the front, 0 when it is broken; size is not 0 */
 size_t shape_utf8_size(const char *data, size_t size);
 
+/** text_is_utf8, faster for texts that are mostly ASCII. */
+bool shape_is_utf8(struct text text);
+
 /** Room for size bytes within the buffer's limit, or NULL (the buffer is full then). */
 static inline char *put_room(struct buf *buf, size_t size)
 {
