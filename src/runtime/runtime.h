@@ -28,18 +28,18 @@ struct runtime_container {
 
 /** A task to prepare. Borrowed for the call. */
 struct runtime_task {
-    struct text id;                         ///< 32 hex digits of the task's ARN
+    struct text id; ///< 32 hex digits of the task's ARN
     const struct session_task_spec *spec;
-    const struct runtime_container *containers;  ///< in the definition's order
+    const struct runtime_container *containers; ///< in the definition's order
     size_t container_count;
-    struct text network_namespace;          ///< path; absent: the host's network
-    struct text_list environment;           ///< NAME=value to add to every container, weakest
+    struct text network_namespace; ///< path; absent: the host's network
+    struct text_list environment;  ///< NAME=value to add to every container, weakest
 };
 
 /** What exists of a task on this host. */
 struct runtime_found {
     struct text id;
-    bool has_state;                     ///< state is the last the supervisor wrote
+    bool has_state; ///< state is the last the supervisor wrote
     struct supervisor_state state;
     bool supervisor_alive;
 };
@@ -72,11 +72,12 @@ struct runtime {
 };
 
 struct runtime_options {
-    const char *instance;       ///< 8 hex digits
-    const char *run_dir;        ///< such as /run/berth/1a2b3c4d
-    const char *data_dir;       ///< the agent's directory of data
-    const char *supervisor;     ///< absolute path of berth-task
-    uint64_t output_max_bytes;  ///< per container, see supervisor.Plan
+    const char *instance;      ///< 8 hex digits
+    const char *run_dir;       ///< such as /run/berth/1a2b3c4d
+    const char *data_dir;      ///< the agent's directory of data
+    const char *supervisor;    ///< absolute path of berth-task
+    uint64_t output_max_bytes; ///< per container, see supervisor.Plan
+    const char *oci_runtime;   ///< absolute path of crun or runc; NULL: looked for
 };
 
 /**

@@ -2,19 +2,15 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "task/overlay.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mount.h>
 
 // A mount table of ten thousand lines of 200 bytes fits.
 #define MOUNTINFO_BYTES_MAX (4u << 20)
-
-// Docker stops at 127 layers; overlayfs itself takes 500.
-#define LAYERS_MAX 128
 
 // Undoes the octal escapes of the kernel's mount table, in place.
 static void unescape(char *path)
@@ -70,71 +66,15 @@ static int let_namespaces_go(struct text keep, struct err *err)
     return 0;
 }
 
-struct layer_fds {
-    int fds[LAYERS_MAX + 2];
-    size_t count;
-};
-
-static void layer_fds_deinit(struct layer_fds *layers)
-{
-    for (size_t i = 0; i < layers->count; i++) {
-        fd_close(layers->fds[i]);
-    }
-}
-
-AUTO_VALUE(struct layer_fds, layer_fds_deinit)
-
-static int open_layer(struct layer_fds *layers, struct text path, struct err *err)
-{
-    char name[4096];
-    if (text_copy(path, name, sizeof(name)) != 0) {
-        return err_set(err, ERR_INVALID, "the path of a layer is too long");
-    }
-    int fd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return err_sys(err, errno, "opening layer '%s'", name);
-    }
-    layers->fds[layers->count++] = fd;
-    return 0;
-}
-
 static int mount_root(const struct supervisor_plan_container *container, struct err *err)
 {
-    if (container->layers.count > LAYERS_MAX) {
-        return err_set(err, ERR_UNSUPPORTED, "an image with %zu layers; the limit is %d",
-                       container->layers.count, LAYERS_MAX);
-    }
-    AUTO(layer_fds_deinit) struct layer_fds layers = {0};
-    AUTO(buf_deinit) struct buf options = {0};
-    // The kernel takes one page of options. Descriptors name many layers in little room, and need
-    // no escapes for the characters that separate options.
-    for (size_t i = container->layers.count; i > 0; i--) {
-        int rc = open_layer(&layers, container->layers.items[i - 1], err);
-        if (rc != 0) {
-            return rc;
-        }
-        buf_format(&options, "%s/proc/self/fd/%d", i == container->layers.count ? "lowerdir=" : ":",
-                   layers.fds[layers.count - 1]);
-    }
-    int rc = open_layer(&layers, container->upper, err);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = open_layer(&layers, container->work, err);
-    if (rc != 0) {
-        return rc;
-    }
-    buf_format(&options, ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
-               layers.fds[layers.count - 2], layers.fds[layers.count - 1]);
-    char target[4096];
-    int size = snprintf(target, sizeof(target), "%.*s/rootfs", TEXT_FMT(container->bundle));
-    if (size < 0 || (size_t)size >= sizeof(target)) {
-        return err_set(err, ERR_INVALID, "the path of a bundle is too long");
-    }
-    if (mount("overlay", target, "overlay", 0, options.data) != 0) {
-        return err_sys(err, errno, "mounting %zu layers on '%s'", container->layers.count, target);
-    }
-    return 0;
+    const struct overlay overlay = {
+        .layers = container->layers,
+        .upper = container->upper,
+        .work = container->work,
+    };
+    AUTO(alloc_string) char *target = alloc_format("%.*s/rootfs", TEXT_FMT(container->bundle));
+    return overlay_mount(&overlay, target, err);
 }
 
 int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)

@@ -1,0 +1,317 @@
+#include "runtime/config.h"
+
+#include "base/text.h"
+#include "shape/json.h"
+
+// Docker's choices: what must not be seen or written from inside, and why is in the kernel's
+// documentation of each.
+static const char *const masked_paths[] = {
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+};
+
+static const char *const readonly_paths[] = {
+    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+};
+
+struct default_mount {
+    const char *destination;
+    const char *type;
+    const char *source;
+    const char *options[8];
+};
+
+static const struct default_mount default_mounts[] = {
+    {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
+    {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
+    {"/dev/pts",
+     "devpts",
+     "devpts",
+     {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+    {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}},
+    {"/sys/fs/cgroup", "cgroup", "cgroup", {"ro", "nosuid", "noexec", "nodev"}},
+    {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}},
+};
+
+// Docker's device rules: nothing, but making nodes, and the harmless ones.
+struct device_rule {
+    bool allow;
+    char type; ///< 'a' for all
+    int major; ///< -1 for any
+    int minor;
+    const char *access;
+};
+
+static const struct device_rule device_rules[] = {
+    {false, 'a', -1, -1, "rwm"}, {true, 'c', -1, -1, "m"},    {true, 'b', -1, -1, "m"},
+    {true, 'c', 1, 3, "rwm"},    {true, 'c', 1, 5, "rwm"},    {true, 'c', 1, 7, "rwm"},
+    {true, 'c', 1, 8, "rwm"},    {true, 'c', 1, 9, "rwm"},    {true, 'c', 5, 0, "rwm"},
+    {true, 'c', 5, 2, "rwm"},    {true, 'c', 136, -1, "rwm"},
+};
+
+static void comma(struct buf *out)
+{
+    char last = out->size == 0 ? '{' : out->data[out->size - 1];
+    if (last != '{' && last != '[') {
+        buf_byte(out, ',');
+    }
+}
+
+static void key(struct buf *out, const char *name)
+{
+    comma(out);
+    buf_format(out, "\"%s\":", name);
+}
+
+static void member(struct buf *out, const char *name, struct text value)
+{
+    key(out, name);
+    json_quote(value, out);
+}
+
+static void member_number(struct buf *out, const char *name, uint64_t value)
+{
+    key(out, name);
+    buf_format(out, "%llu", (unsigned long long)value);
+}
+
+static void member_bool(struct buf *out, const char *name, bool value)
+{
+    key(out, name);
+    buf_string(out, value ? "true" : "false");
+}
+
+static void member_texts(struct buf *out, const char *name, struct text_list list)
+{
+    key(out, name);
+    buf_byte(out, '[');
+    for (size_t i = 0; i < list.count; i++) {
+        comma(out);
+        json_quote(list.items[i], out);
+    }
+    buf_byte(out, ']');
+}
+
+static void member_strings(struct buf *out, const char *name, const char *const *strings,
+                           size_t count)
+{
+    key(out, name);
+    buf_byte(out, '[');
+    for (size_t i = 0; i < count && strings[i] != NULL; i++) {
+        comma(out);
+        json_quote(text_of(strings[i]), out);
+    }
+    buf_byte(out, ']');
+}
+
+static void write_user(const struct config_process *process, struct buf *out)
+{
+    key(out, "user");
+    buf_byte(out, '{');
+    member_number(out, "uid", process->uid);
+    member_number(out, "gid", process->gid);
+    key(out, "additionalGids");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < process->group_count; i++) {
+        comma(out);
+        buf_format(out, "%u", process->groups[i]);
+    }
+    buf_string(out, "]}");
+}
+
+static void write_limits(const struct config_process *process, struct buf *out)
+{
+    key(out, "rlimits");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < process->limit_count; i++) {
+        comma(out);
+        buf_byte(out, '{');
+        member(out, "type", text_of(process->limits[i].name));
+        member_number(out, "hard", process->limits[i].hard);
+        member_number(out, "soft", process->limits[i].soft);
+        buf_byte(out, '}');
+    }
+    buf_byte(out, ']');
+}
+
+void config_write_process(const struct config_process *process, struct buf *out)
+{
+    buf_byte(out, '{');
+    member_bool(out, "terminal", false);
+    write_user(process, out);
+    member_texts(out, "args", process->arguments);
+    member_texts(out, "env", process->environment);
+    member(out, "cwd", process->directory);
+    key(out, "capabilities");
+    buf_byte(out, '{');
+    // Not inheritable ones, as Docker since 20.10.14: a program could pass them on by file
+    // capabilities. The kernel takes effective and permitted ones from other users than root.
+    member_texts(out, "bounding", process->capabilities);
+    member_texts(out, "effective", process->capabilities);
+    member_texts(out, "permitted", process->capabilities);
+    buf_byte(out, '}');
+    write_limits(process, out);
+    // The supervisor is protected from the OOM killer; what it starts is not.
+    member_number(out, "oomScoreAdj", 0);
+    member_bool(out, "noNewPrivileges", false);
+    buf_byte(out, '}');
+}
+
+static void write_shm(const struct config *config, struct buf *out)
+{
+    comma(out);
+    buf_byte(out, '{');
+    member(out, "destination", TEXT("/dev/shm"));
+    member(out, "type", TEXT("tmpfs"));
+    member(out, "source", TEXT("shm"));
+    key(out, "options");
+    buf_format(out, "[\"nosuid\",\"noexec\",\"nodev\",\"mode=1777\",\"size=%llu\"]}",
+               (unsigned long long)config->shm_bytes);
+}
+
+static void write_mounts(const struct config *config, struct buf *out)
+{
+    key(out, "mounts");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < ARRAY_LEN(default_mounts); i++) {
+        const struct default_mount *mount = &default_mounts[i];
+        comma(out);
+        buf_byte(out, '{');
+        member(out, "destination", text_of(mount->destination));
+        member(out, "type", text_of(mount->type));
+        member(out, "source", text_of(mount->source));
+        member_strings(out, "options", mount->options, ARRAY_LEN(mount->options));
+        buf_byte(out, '}');
+    }
+    write_shm(config, out);
+    for (size_t i = 0; i < config->mount_count; i++) {
+        const struct config_mount *mount = &config->mounts[i];
+        comma(out);
+        buf_byte(out, '{');
+        member(out, "destination", mount->destination);
+        member(out, "type", mount->type);
+        member(out, "source", mount->source);
+        member_texts(out, "options", mount->options);
+        buf_byte(out, '}');
+    }
+    buf_byte(out, ']');
+}
+
+static void write_namespaces(const struct config *config, struct buf *out)
+{
+    static const char *const names[] = {"pid", "ipc", "uts", "mount", "cgroup"};
+    key(out, "namespaces");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        comma(out);
+        buf_byte(out, '{');
+        member(out, "type", text_of(names[i]));
+        buf_byte(out, '}');
+    }
+    if (config->network_namespace.data != NULL) {
+        comma(out);
+        buf_byte(out, '{');
+        member(out, "type", TEXT("network"));
+        member(out, "path", config->network_namespace);
+        buf_byte(out, '}');
+    }
+    buf_byte(out, ']');
+}
+
+static void write_devices(struct buf *out)
+{
+    key(out, "devices");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < ARRAY_LEN(device_rules); i++) {
+        const struct device_rule *rule = &device_rules[i];
+        comma(out);
+        buf_byte(out, '{');
+        member_bool(out, "allow", rule->allow);
+        if (rule->type != 'a') {
+            member(out, "type", (struct text){&rule->type, 1});
+        }
+        if (rule->major >= 0) {
+            member_number(out, "major", (uint64_t)rule->major);
+        }
+        if (rule->minor >= 0) {
+            member_number(out, "minor", (uint64_t)rule->minor);
+        }
+        member(out, "access", text_of(rule->access));
+        buf_byte(out, '}');
+    }
+    buf_byte(out, ']');
+}
+
+static void write_resources(const struct config *config, struct buf *out)
+{
+    key(out, "resources");
+    buf_byte(out, '{');
+    write_devices(out);
+    if (config->memory_bytes > 0 || config->memory_reservation_bytes > 0) {
+        key(out, "memory");
+        buf_byte(out, '{');
+        if (config->memory_bytes > 0) {
+            member_number(out, "limit", config->memory_bytes);
+        }
+        if (config->memory_bytes > 0 && config->limit_swap) {
+            member_number(out, "swap", config->memory_bytes);
+        }
+        if (config->memory_reservation_bytes > 0) {
+            member_number(out, "reservation", config->memory_reservation_bytes);
+        }
+        buf_byte(out, '}');
+    }
+    key(out, "cpu");
+    buf_byte(out, '{');
+    member_number(out, "shares", config->cpu_shares);
+    buf_string(out, "}}");
+}
+
+static void write_linux(const struct config *config, struct buf *out)
+{
+    key(out, "linux");
+    buf_byte(out, '{');
+    write_namespaces(config, out);
+    member(out, "cgroupsPath", config->cgroup_path);
+    write_resources(config, out);
+    key(out, "sysctl");
+    buf_byte(out, '{');
+    for (size_t i = 0; i < config->sysctls.count; i++) {
+        comma(out);
+        json_quote(config->sysctls.items[i].key, out);
+        buf_byte(out, ':');
+        json_quote(config->sysctls.items[i].value, out);
+    }
+    buf_byte(out, '}');
+    member_strings(out, "maskedPaths", masked_paths, ARRAY_LEN(masked_paths));
+    member_strings(out, "readonlyPaths", readonly_paths, ARRAY_LEN(readonly_paths));
+    buf_byte(out, '}');
+}
+
+void config_write(const struct config *config, struct buf *out)
+{
+    ASSERT(config->cpu_shares >= 2);
+    ASSERT(config->process.arguments.count > 0);
+    buf_byte(out, '{');
+    member(out, "ociVersion", TEXT("1.0.2"));
+    key(out, "process");
+    config_write_process(&config->process, out);
+    key(out, "root");
+    buf_byte(out, '{');
+    member(out, "path", TEXT("rootfs"));
+    member_bool(out, "readonly", config->readonly_root);
+    buf_byte(out, '}');
+    member(out, "hostname", config->hostname);
+    write_mounts(config, out);
+    write_linux(config, out);
+    buf_byte(out, '}');
+}

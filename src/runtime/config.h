@@ -1,0 +1,62 @@
+#pragma once
+
+#include "base/buf.h"
+#include "shape/shape.h"
+
+/*
+ * The documents that an OCI runtime reads: config.json of a bundle, and the process document of an
+ * exec. Everything is decided before: this only writes. What every container of Berth has in common
+ * is here: namespaces, Docker's masked and read-only paths, its default mounts and devices.
+ *
+ * There is no seccomp filter yet; issue 5 adds one.
+ */
+
+/** A mount besides the default ones. */
+struct config_mount {
+    struct text destination;
+    struct text type;
+    struct text source;
+    struct text_list options;
+};
+
+struct config_limit {
+    const char *name; ///< such as RLIMIT_NOFILE
+    uint64_t soft;
+    uint64_t hard;
+};
+
+/** Who and how a process in the container is. */
+struct config_process {
+    struct text_list arguments;
+    struct text_list environment;
+    struct text directory;
+    uint32_t uid;
+    uint32_t gid;
+    const uint32_t *groups;
+    size_t group_count;
+    struct text_list capabilities; ///< such as CAP_CHOWN
+    const struct config_limit *limits;
+    size_t limit_count;
+};
+
+struct config {
+    struct config_process process;
+    struct text hostname;
+    bool readonly_root;
+    struct text network_namespace; ///< path; absent: the host's
+    struct text cgroup_path;
+    uint64_t shm_bytes; ///< of /dev/shm
+    const struct config_mount *mounts;
+    size_t mount_count;
+    struct text_map sysctls;
+    uint64_t memory_bytes; ///< 0 for no limit
+    uint64_t memory_reservation_bytes;
+    bool limit_swap;     ///< the memory limit is to include swap
+    uint64_t cpu_shares; ///< at least 2
+};
+
+/** Append config.json. */
+void config_write(const struct config *config, struct buf *out);
+
+/** Append the document of a process to be executed in a running container. */
+void config_write_process(const struct config_process *process, struct buf *out);

@@ -1,0 +1,515 @@
+#include "runtime/oci_internal.h"
+
+#include "base/file.h"
+#include "base/text.h"
+#include "runtime/config.h"
+#include "runtime/spec.h"
+#include "runtime/user.h"
+#include "task/overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHM_BYTES_DEFAULT (UINT64_C(64) << 20) // Docker's
+#define CPU_SHARES_MIN 2                       // the kernel's
+#define STOP_TIMEOUT_DEFAULT_S 30
+#define HEALTH_INTERVAL_DEFAULT_S 30
+#define HEALTH_TIMEOUT_DEFAULT_S 5
+#define HEALTH_RETRIES_DEFAULT 3
+#define MIB (UINT64_C(1) << 20)
+
+/** One container while its bundle is made. */
+struct bundle {
+    const struct oci_task *task;
+    const struct ecs_container_definition *definition;
+    const struct image *image;
+    size_t index;
+    struct arena *arena;
+    struct text path;
+    struct overlay overlay;
+    int root_fd;
+    struct config config;
+    struct config_mount *mounts;
+};
+
+static struct text joined(struct arena *arena, struct text directory, const char *name)
+{
+    return arena_format(arena, "%.*s/%s", TEXT_FMT(directory), name);
+}
+
+static struct text_list strings(struct arena *arena, const char *const *items, size_t count)
+{
+    struct text_list list = {.items = arena_array(arena, count, sizeof(struct text))};
+    for (size_t i = 0; i < count; i++) {
+        list.items[list.count++] = text_of(items[i]);
+    }
+    return list;
+}
+
+// The root of the merged tree has the upper layer's owner and mode: those of the image.
+static int copy_root_attributes(const struct bundle *bundle, struct err *err)
+{
+    struct text_list layers = bundle->overlay.layers;
+    struct stat status;
+    const char *upper = bundle->overlay.upper.data;
+    AUTO(alloc_string) char *top = alloc_format("%.*s", TEXT_FMT(layers.items[layers.count - 1]));
+    if (stat(top, &status) != 0) {
+        return err_sys(err, errno, "looking at layer '%s'", top);
+    }
+    if (chown(upper, status.st_uid, status.st_gid) != 0 ||
+        chmod(upper, status.st_mode & 07777u) != 0) {
+        return err_sys(err, errno, "preparing '%s'", upper);
+    }
+    return 0;
+}
+
+static int make_directories(struct bundle *bundle, struct err *err)
+{
+    const struct oci_task *task = bundle->task;
+    struct text data =
+        arena_format(bundle->arena, "%.*s/c/%zu", TEXT_FMT(task->data), bundle->index);
+    struct text output = runtime_output_path(task->oci->data_dir, task->task->id,
+                                             bundle->definition->name, bundle->arena);
+    bundle->path = arena_format(bundle->arena, "%.*s/c/%zu", TEXT_FMT(task->run), bundle->index);
+    bundle->overlay = (struct overlay){
+        .layers = bundle->image->layers,
+        .upper = joined(bundle->arena, data, "upper"),
+        .work = joined(bundle->arena, data, "work"),
+    };
+    struct text paths[] = {
+        joined(bundle->arena, bundle->path, "rootfs"),
+        bundle->overlay.upper,
+        bundle->overlay.work,
+        arena_text(bundle->arena, text_slice(output, 0, text_find_last(output, '/'))),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        int rc = file_make_dirs(paths[i].data, 0755, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (bundle->overlay.layers.count == 0) {
+        return err_set(err, ERR_INVALID, "image '%.*s' has no layers",
+                       TEXT_FMT(bundle->image->name));
+    }
+    return copy_root_attributes(bundle, err);
+}
+
+// Users and directories must be looked up in the merged tree. The supervisor mounts it in a mount
+// namespace of its own; here it is mounted for a moment, and lives on behind the descriptor.
+static int open_root(struct bundle *bundle, struct err *err)
+{
+    struct text target = joined(bundle->arena, bundle->path, "rootfs");
+    int rc = overlay_mount(&bundle->overlay, target.data, err);
+    if (rc != 0) {
+        return rc;
+    }
+    bundle->root_fd = open(target.data, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int number = errno;
+    IGNORE(umount2(target.data, MNT_DETACH) != 0, "clean tries again");
+    return bundle->root_fd < 0 ? err_sys(err, number, "opening '%s'", target.data) : 0;
+}
+
+static const struct ecs_volume *find_volume(const struct bundle *bundle, struct text name,
+                                            size_t *out_index)
+{
+    const struct ecs_volume_list *volumes = &bundle->task->task->spec->definition->volumes;
+    for (size_t i = 0; i < volumes->count; i++) {
+        if (text_equal(volumes->items[i].name, name)) {
+            *out_index = i;
+            return &volumes->items[i];
+        }
+    }
+    return NULL;
+}
+
+// A scratch volume begins with the owner and mode of the directory that it covers first, so that a
+// container whose user is not root can write where its image lets it.
+static int make_scratch(const struct bundle *bundle, struct text source, struct text destination,
+                        struct err *err)
+{
+    if (mkdir(source.data, 0755) != 0) {
+        return errno == EEXIST ? 0 : err_sys(err, errno, "making volume '%s'", source.data);
+    }
+    uint32_t uid = 0;
+    uint32_t gid = 0;
+    uint32_t mode = 0;
+    if (user_directory_owner(bundle->root_fd, destination, &uid, &gid, &mode) == 0 &&
+        (chown(source.data, uid, gid) != 0 || chmod(source.data, mode) != 0)) {
+        return err_sys(err, errno, "preparing volume '%s'", source.data);
+    }
+    return 0;
+}
+
+static int volume_source(const struct bundle *bundle, const struct ecs_mount_point *point,
+                         struct text destination, struct text *out_source, struct err *err)
+{
+    size_t index = 0;
+    const struct ecs_volume *volume = find_volume(bundle, point->source_volume, &index);
+    if (volume == NULL) {
+        return err_set(err, ERR_INVALID,
+                       "container '%.*s' mounts volume '%.*s', which is not defined",
+                       TEXT_FMT(bundle->definition->name), TEXT_FMT(point->source_volume));
+    }
+    if (volume->host != NULL && !text_empty(volume->host->source_path)) {
+        *out_source = spec_clean_path(volume->host->source_path, bundle->arena);
+        if (out_source->data == NULL) {
+            return err_set(err, ERR_INVALID, "sourcePath of volume '%.*s' is not absolute",
+                           TEXT_FMT(volume->name));
+        }
+        return file_make_dirs(out_source->data, 0755, err);
+    }
+    struct text parent = joined(bundle->arena, bundle->task->data, "v");
+    int rc = file_make_dirs(parent.data, 0755, err);
+    if (rc != 0) {
+        return rc;
+    }
+    *out_source = arena_format(bundle->arena, "%.*s/%zu", TEXT_FMT(parent), index);
+    return make_scratch(bundle, *out_source, destination, err);
+}
+
+static void add_bind(struct bundle *bundle, struct text source, struct text destination,
+                     bool readonly)
+{
+    const char *const options[] = {"rbind", "rprivate", readonly ? "ro" : "rw"};
+    bundle->mounts[bundle->config.mount_count++] = (struct config_mount){
+        .destination = destination,
+        .type = TEXT("bind"),
+        .source = source,
+        .options = strings(bundle->arena, options, ARRAY_LEN(options)),
+    };
+}
+
+static int add_volumes(struct bundle *bundle, struct err *err)
+{
+    const struct ecs_mount_point_list *points = &bundle->definition->mount_points;
+    for (size_t i = 0; i < points->count; i++) {
+        const struct ecs_mount_point *point = &points->items[i];
+        struct text destination = spec_clean_path(point->container_path, bundle->arena);
+        struct text source = {0};
+        if (destination.data == NULL) {
+            return err_set(err, ERR_INVALID, "containerPath '%.*s' is not absolute",
+                           TEXT_FMT(point->container_path));
+        }
+        int rc = volume_source(bundle, point, destination, &source, err);
+        if (rc != 0) {
+            return rc;
+        }
+        add_bind(bundle, source, destination, point->read_only);
+    }
+    return 0;
+}
+
+static int add_tmpfs(struct bundle *bundle, struct err *err)
+{
+    const struct ecs_linux_parameters *parameters = bundle->definition->linux_parameters;
+    for (size_t i = 0; parameters != NULL && i < parameters->tmpfs.count; i++) {
+        const struct ecs_tmpfs *tmpfs = &parameters->tmpfs.items[i];
+        struct text_list options = {
+            .items =
+                arena_array(bundle->arena, tmpfs->mount_options.count + 4, sizeof(struct text))};
+        struct text destination = spec_clean_path(tmpfs->container_path, bundle->arena);
+        if (destination.data == NULL || tmpfs->size <= 0) {
+            return err_set(err, ERR_INVALID,
+                           "a tmpfs of container '%.*s' has no valid path or size",
+                           TEXT_FMT(bundle->definition->name));
+        }
+        options.items[options.count++] = TEXT("nosuid");
+        options.items[options.count++] = TEXT("nodev");
+        options.items[options.count++] = TEXT("noexec");
+        for (size_t k = 0; k < tmpfs->mount_options.count; k++) {
+            options.items[options.count++] = tmpfs->mount_options.items[k];
+        }
+        options.items[options.count++] =
+            arena_format(bundle->arena, "size=%llu", (unsigned long long)tmpfs->size * MIB);
+        bundle->mounts[bundle->config.mount_count++] = (struct config_mount){
+            .destination = destination,
+            .type = TEXT("tmpfs"),
+            .source = TEXT("tmpfs"),
+            .options = options,
+        };
+    }
+    return 0;
+}
+
+static int compare_depth(const void *a, const void *b)
+{
+    const struct config_mount *left = a;
+    const struct config_mount *right = b;
+    size_t depths[2] = {0, 0};
+    for (size_t i = 0; i < left->destination.size; i++) {
+        depths[0] += left->destination.data[i] == '/' ? 1 : 0;
+    }
+    for (size_t i = 0; i < right->destination.size; i++) {
+        depths[1] += right->destination.data[i] == '/' ? 1 : 0;
+    }
+    if (depths[0] != depths[1]) {
+        return depths[0] < depths[1] ? -1 : 1;
+    }
+    return text_compare(left->destination, right->destination);
+}
+
+static int fill_mounts(struct bundle *bundle, struct err *err)
+{
+    static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
+    const struct ecs_linux_parameters *parameters = bundle->definition->linux_parameters;
+    size_t most = ARRAY_LEN(files) + bundle->definition->mount_points.count +
+                  (parameters == NULL ? 0 : parameters->tmpfs.count);
+    bundle->mounts = arena_array(bundle->arena, most, sizeof(struct config_mount));
+    bundle->config.mounts = bundle->mounts;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        add_bind(bundle, joined(bundle->arena, bundle->path, files[i]),
+                 arena_format(bundle->arena, "/etc/%s", files[i]), false);
+    }
+    int rc = add_tmpfs(bundle, err);
+    if (rc == 0) {
+        rc = add_volumes(bundle, err);
+    }
+    if (rc == 0) {
+        // What lies inside another mount comes after it, whatever the order of the definition.
+        qsort(bundle->mounts, bundle->config.mount_count, sizeof(struct config_mount),
+              compare_depth);
+    }
+    return rc;
+}
+
+static uint64_t own_hard_limit(int resource)
+{
+    struct rlimit limit;
+    return getrlimit((__rlimit_resource_t)resource, &limit) != 0 || limit.rlim_max == RLIM_INFINITY
+               ? UINT64_MAX
+               : limit.rlim_max;
+}
+
+static int fill_process(struct bundle *bundle, struct err *err)
+{
+    struct config_process *process = &bundle->config.process;
+    const struct ecs_container_definition *definition = bundle->definition;
+    struct user user = {0};
+    int rc = spec_arguments(definition, bundle->image, bundle->arena, &process->arguments, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = user_resolve(bundle->root_fd,
+                      text_empty(definition->user) ? bundle->image->user : definition->user,
+                      bundle->arena, &user, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct text directory = text_empty(definition->working_directory)
+                                ? bundle->image->working_directory
+                                : definition->working_directory;
+    process->directory =
+        text_empty(directory) ? TEXT("/") : spec_clean_path(directory, bundle->arena);
+    if (process->directory.data == NULL) {
+        return err_set(err, ERR_INVALID, "the working directory '%.*s' is not absolute",
+                       TEXT_FMT(directory));
+    }
+    rc = user_make_directory(bundle->root_fd, process->directory, err);
+    if (rc != 0) {
+        return rc;
+    }
+    process->uid = user.uid;
+    process->gid = user.gid;
+    process->groups = user.groups;
+    process->group_count = user.group_count;
+    process->environment =
+        spec_environment(definition, bundle->image, bundle->task->task->environment,
+                         bundle->task->hostname, user.home, bundle->arena);
+    process->capabilities = spec_capabilities(definition, bundle->arena);
+    struct config_limit *limits = NULL;
+    spec_limits(definition, own_hard_limit, bundle->arena, &limits, &process->limit_count);
+    process->limits = limits;
+    return 0;
+}
+
+static int write_config(struct bundle *bundle, struct err *err)
+{
+    const struct ecs_container_definition *definition = bundle->definition;
+    const struct runtime_task *task = bundle->task->task;
+    const struct ecs_linux_parameters *parameters = definition->linux_parameters;
+    struct config *config = &bundle->config;
+    config->hostname = bundle->task->hostname;
+    config->readonly_root = definition->readonly_root_filesystem;
+    config->network_namespace = task->network_namespace;
+    config->cgroup_path = cgroup_container_path(&bundle->task->cgroup, bundle->index,
+                                                definition->name, bundle->arena);
+    config->shm_bytes = parameters != NULL && parameters->shared_memory_size > 0
+                            ? (uint64_t)parameters->shared_memory_size * MIB
+                            : SHM_BYTES_DEFAULT;
+    config->sysctls = spec_sysctls(definition, task->network_namespace.data != NULL, bundle->arena);
+    config->memory_bytes = definition->memory > 0 ? (uint64_t)definition->memory * MIB : 0;
+    config->memory_reservation_bytes =
+        definition->memory_reservation > 0 ? (uint64_t)definition->memory_reservation * MIB : 0;
+    config->limit_swap = cgroup_limits_swap(&bundle->task->cgroup);
+    config->cpu_shares = (uint64_t)MAX(definition->cpu, CPU_SHARES_MIN);
+    AUTO(buf_deinit) struct buf document = {0};
+    config_write(config, &document);
+    return oci_write_file(bundle->path, "config.json", 0600, buf_view(&document), err);
+}
+
+static int64_t seconds_ms(bool has, int32_t seconds, int32_t otherwise)
+{
+    return (int64_t)(has ? seconds : otherwise) * 1000;
+}
+
+static int plan_health(struct bundle *bundle, struct supervisor_plan_container *plan,
+                       struct err *err)
+{
+    const struct ecs_health_check *check = bundle->definition->health_check;
+    if (check == NULL) {
+        return 0;
+    }
+    struct text_list command = spec_health_command(check->command, bundle->arena);
+    if (command.count == 0) {
+        return 0;
+    }
+    struct config_process process = bundle->config.process;
+    process.arguments = command;
+    AUTO(buf_deinit) struct buf document = {0};
+    config_write_process(&process, &document);
+    int rc = oci_write_file(bundle->path, "health.json", 0600, buf_view(&document), err);
+    if (rc != 0) {
+        return rc;
+    }
+    plan->health_check = ARENA_NEW(bundle->arena, struct supervisor_health_check);
+    *plan->health_check = (struct supervisor_health_check){
+        .command = command,
+        .has_interval_ms = true,
+        .interval_ms = seconds_ms(check->has_interval, check->interval, HEALTH_INTERVAL_DEFAULT_S),
+        .has_timeout_ms = true,
+        .timeout_ms = seconds_ms(check->has_timeout, check->timeout, HEALTH_TIMEOUT_DEFAULT_S),
+        .has_retries = true,
+        .retries = check->has_retries ? check->retries : HEALTH_RETRIES_DEFAULT,
+        .has_start_period_ms = true,
+        .start_period_ms = seconds_ms(check->has_start_period, check->start_period, 0),
+        .process = joined(bundle->arena, bundle->path, "health.json"),
+    };
+    return 0;
+}
+
+static enum supervisor_condition condition_of(enum ecs_container_condition condition)
+{
+    switch (condition) {
+    case ECS_CONTAINER_CONDITION_START:
+        return SUPERVISOR_CONDITION_START;
+    case ECS_CONTAINER_CONDITION_COMPLETE:
+        return SUPERVISOR_CONDITION_COMPLETE;
+    case ECS_CONTAINER_CONDITION_SUCCESS:
+        return SUPERVISOR_CONDITION_SUCCESS;
+    case ECS_CONTAINER_CONDITION_HEALTHY:
+        return SUPERVISOR_CONDITION_HEALTHY;
+    case ECS_CONTAINER_CONDITION_ABSENT:
+    case ECS_CONTAINER_CONDITION_UNRECOGNIZED:
+        break;
+    }
+    return SUPERVISOR_CONDITION_ABSENT;
+}
+
+static void plan_dependencies(struct bundle *bundle, struct supervisor_plan_container *plan)
+{
+    const struct ecs_container_dependency_list *list = &bundle->definition->depends_on;
+    if (list->count == 0) {
+        return;
+    }
+    plan->depends_on.items =
+        arena_array(bundle->arena, list->count, sizeof(*plan->depends_on.items));
+    plan->depends_on.count = list->count;
+    for (size_t i = 0; i < list->count; i++) {
+        plan->depends_on.items[i] = (struct supervisor_dependency){
+            .container = list->items[i].container_name,
+            .condition = condition_of(list->items[i].condition),
+        };
+    }
+}
+
+static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *out_plan,
+                     struct err *err)
+{
+    const struct ecs_container_definition *definition = bundle->definition;
+    const struct runtime_task *task = bundle->task->task;
+    struct supervisor_plan_container plan = {
+        .name = definition->name,
+        .id = arena_format(bundle->arena, "%.*s-%zu", TEXT_FMT(task->id), bundle->index),
+        .bundle = bundle->path,
+        .has_essential = true,
+        .essential = !definition->has_essential || definition->essential,
+        .has_start_timeout_ms = definition->has_start_timeout,
+        .start_timeout_ms = seconds_ms(definition->has_start_timeout, definition->start_timeout, 0),
+        .has_stop_timeout_ms = true,
+        .stop_timeout_ms = seconds_ms(definition->has_stop_timeout, definition->stop_timeout,
+                                      STOP_TIMEOUT_DEFAULT_S),
+        .has_stop_signal = true,
+        .output = runtime_output_path(bundle->task->oci->data_dir, task->id, definition->name,
+                                      bundle->arena),
+        .cgroup = cgroup_memory_directory(&bundle->task->cgroup, bundle->index, definition->name,
+                                          bundle->arena),
+        .layers = bundle->overlay.layers,
+        .upper = bundle->overlay.upper,
+        .work = bundle->overlay.work,
+    };
+    if (spec_signal(bundle->image->stop_signal, &plan.stop_signal) != 0) {
+        return err_set(err, ERR_INVALID, "the image's stop signal '%.*s' does not exist",
+                       TEXT_FMT(bundle->image->stop_signal));
+    }
+    plan_dependencies(bundle, &plan);
+    int rc = plan_health(bundle, &plan, err);
+    if (rc == 0) {
+        *out_plan = plan;
+    }
+    return rc;
+}
+
+static int prepare_bundle(struct bundle *bundle, struct supervisor_plan_container *out_plan,
+                          struct err *err)
+{
+    int rc = make_directories(bundle, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = open_root(bundle, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = oci_files_write(bundle->task, bundle->index, bundle->path, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = fill_process(bundle, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = fill_mounts(bundle, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = write_config(bundle, err);
+    if (rc != 0) {
+        return rc;
+    }
+    return fill_plan(bundle, out_plan, err);
+}
+
+int oci_container_prepare(const struct oci_task *task, size_t index,
+                          struct supervisor_plan_container *out_plan, struct err *err)
+{
+    struct bundle bundle = {
+        .task = task,
+        .definition = task->task->containers[index].definition,
+        .image = task->task->containers[index].image,
+        .index = index,
+        .arena = task->arena,
+        .root_fd = -1,
+    };
+    int rc = spec_supported(task->task->spec->definition, bundle.definition, err);
+    if (rc == 0) {
+        rc = prepare_bundle(&bundle, out_plan, err);
+    }
+    fd_close(bundle.root_fd);
+    return rc == 0 ? 0 : err_wrap(err, "container '%.*s'", TEXT_FMT(bundle.definition->name));
+}

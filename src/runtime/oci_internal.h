@@ -1,0 +1,71 @@
+#pragma once
+
+#include "runtime/cgroup.h"
+#include "runtime/runtime.h"
+
+/*
+ * The parts of the OCI driver: prepare (a task), container (a bundle), files (hosts, resolv.conf),
+ * and the rest in oci.c.
+ *
+ *   <run_dir>/tasks/<id>/            plan, state, lock, socket, log: see task/supervisor.h
+ *   <run_dir>/tasks/<id>/c/<n>/      bundle of a container
+ *   <data_dir>/tasks/<id>/c/<n>/     its writable layer: upper, work
+ *   <data_dir>/tasks/<id>/v/<n>/     scratch volumes
+ *   <data_dir>/output/<id>/<name>/   its output; clean leaves it
+ */
+
+struct oci {
+    struct runtime runtime;
+    char *instance;
+    char *run_dir;
+    char *data_dir;
+    char *supervisor;
+    char *binary; ///< crun or runc
+    uint64_t output_max_bytes;
+    struct cgroup_host cgroups;
+};
+
+/** A task being prepared. */
+struct oci_task {
+    const struct oci *oci;
+    const struct runtime_task *task;
+    struct cgroup_task cgroup;
+    struct arena *arena; ///< holds all that the plan borrows
+    struct text run;     ///< <run_dir>/tasks/<id>
+    struct text data;    ///< <data_dir>/tasks/<id>
+    struct text hostname;
+};
+
+/** @return <run_dir>/tasks/<id>, in the arena */
+struct text oci_run_directory(const struct oci *oci, struct text task_id, struct arena *arena);
+
+/** @return <data_dir>/tasks/<id>, in the arena */
+struct text oci_data_directory(const struct oci *oci, struct text task_id, struct arena *arena);
+
+/** @return what names the task's cgroup */
+struct cgroup_task oci_cgroup(const struct oci *oci, struct text task_id);
+
+/** Task ids become names of files and cgroups. @return 0, or ERR_INVALID */
+MUST_CHECK int oci_check_id(struct text task_id, struct err *err);
+
+/** @return whether a supervisor holds the task's lock */
+bool oci_alive(const struct oci *oci, struct text task_id);
+
+/** The prepare of runtime_ops. */
+MUST_CHECK int oci_prepare(struct runtime *runtime, const struct runtime_task *task,
+                           struct err *err);
+
+/** Make a container's bundle and fill its part of the plan, which borrows from the task's arena. */
+MUST_CHECK int oci_container_prepare(const struct oci_task *task, size_t index,
+                                     struct supervisor_plan_container *out_plan, struct err *err);
+
+/** Write hosts, hostname and resolv.conf into a bundle. */
+MUST_CHECK int oci_files_write(const struct oci_task *task, size_t index, struct text bundle,
+                               struct err *err);
+
+/** Replace a small file; after a crash of the host nobody reads it, so it is not synced. */
+MUST_CHECK int oci_write_file(struct text directory, const char *name, mode_t mode,
+                              struct text content, struct err *err);
+
+/** The servers of a resolv.conf that a container can reach: not those on loopback. For tests. */
+void oci_resolv_servers(struct text content, struct text_list *out_servers, struct arena *arena);

@@ -1,0 +1,81 @@
+#pragma once
+
+#include "api/ecs.h"
+#include "base/alloc.h"
+#include "base/err.h"
+#include "image/image.h"
+#include "runtime/config.h"
+
+/*
+ * What an ECS container definition and its image mean together: pure rules, after ECS and Docker.
+ * All results are in the arena or borrow from the arguments.
+ */
+
+/**
+ * Refuse what this driver cannot honour, rather than run a task that is not what was asked for.
+ *
+ * @return 0, or ERR_UNSUPPORTED with the parameter and what to do
+ */
+MUST_CHECK int spec_supported(const struct ecs_task_definition *task,
+                              const struct ecs_container_definition *definition, struct err *err);
+
+/**
+ * The argument vector: entry point, then command. An entry point of the definition drops the
+ * image's command as well, as in Docker.
+ *
+ * @return 0, or ERR_INVALID when both leave nothing to run
+ */
+MUST_CHECK int spec_arguments(const struct ecs_container_definition *definition,
+                              const struct image *image, struct arena *arena,
+                              struct text_list *out_arguments, struct err *err);
+
+/**
+ * The environment. Later ones win: PATH and HOSTNAME, the image, the task, the definition; HOME
+ * comes from the user's entry when nobody set it.
+ */
+struct text_list spec_environment(const struct ecs_container_definition *definition,
+                                  const struct image *image, struct text_list task_environment,
+                                  struct text hostname, struct text home, struct arena *arena);
+
+/**
+ * The number of a signal: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; absent is SIGTERM.
+ *
+ * @return 0, or ERR_INVALID
+ */
+MUST_CHECK int spec_signal(struct text name, int32_t *out_signal);
+
+/**
+ * The argument vector of a health check: CMD-SHELL goes to /bin/sh, CMD and a bare command as they
+ * are. Empty for NONE.
+ */
+struct text_list spec_health_command(struct text_list command, struct arena *arena);
+
+/** Docker's default capabilities with the definition's additions and removals, as CAP_NAME. */
+struct text_list spec_capabilities(const struct ecs_container_definition *definition,
+                                   struct arena *arena);
+
+/** @return this process's hard limit of a resource of getrlimit, UINT64_MAX for none */
+typedef uint64_t (*spec_hard_limit_fn)(int resource);
+
+/**
+ * Resource limits: those of the definition, and ECS's default of 65535 open files. Each is cut to
+ * our own hard limit, as one that cannot be set would keep the container from starting.
+ *
+ * @param out_limits  in the arena
+ */
+void spec_limits(const struct ecs_container_definition *definition, spec_hard_limit_fn hard_limit,
+                 struct arena *arena, struct config_limit **out_limits, size_t *out_count);
+
+/**
+ * Kernel parameters: systemControls over Docker's default for a network namespace of its own, in
+ * which no port needs privileges.
+ */
+struct text_map spec_sysctls(const struct ecs_container_definition *definition, bool own_network,
+                             struct arena *arena);
+
+/**
+ * An absolute path without `.`, empty and `..` parts; `..` does not leave the root.
+ *
+ * @return absent when path is not absolute
+ */
+struct text spec_clean_path(struct text path, struct arena *arena);
