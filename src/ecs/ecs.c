@@ -28,6 +28,7 @@ static void state_free(void *pointer)
     index_free(state->families);
     index_free(state->revisions);
     index_free(state->definitions);
+    map_deinit(&state->cluster_counts);
     alloc_free(state);
 }
 
@@ -55,6 +56,23 @@ static void revision_key(struct index_key *out_key, int64_t family, int64_t revi
     index_key_u64(out_key, (uint64_t)revision);
 }
 
+size_t ecs_cluster_count(const struct core *core, int64_t realm)
+{
+    return (size_t)(uintptr_t)map_get_u64(&ecs_state(core)->cluster_counts, (uint64_t)realm);
+}
+
+/** Keep the number of a realm's clusters; 0 has no entry. */
+static void count_clusters(struct ecs_state *state, int64_t realm, int change)
+{
+    intptr_t count = (intptr_t)map_get_u64(&state->cluster_counts, (uint64_t)realm) + change;
+    ASSERT(count >= 0);
+    if (count == 0) {
+        map_remove_u64(&state->cluster_counts, (uint64_t)realm);
+    } else {
+        map_put_u64(&state->cluster_counts, (uint64_t)realm, (void *)count);
+    }
+}
+
 static void cluster_changed(struct ecs_state *state, int64_t key,
                             const struct ecs_record_cluster *before,
                             const struct ecs_record_cluster *after)
@@ -64,9 +82,11 @@ static void cluster_changed(struct ecs_state *state, int64_t key,
     if (before == NULL && after != NULL) {
         named_key(&at, after->realm, after->name);
         index_add(state->clusters, &at, key);
+        count_clusters(state, after->realm, 1);
     } else if (before != NULL && after == NULL) {
         named_key(&at, before->realm, before->name);
         index_remove(state->clusters, &at, key);
+        count_clusters(state, before->realm, -1);
     }
 }
 
@@ -119,11 +139,11 @@ static void definition_changed(struct ecs_state *state, const struct core *core,
 static void changed(void *state, struct core *core, const struct core_kind *kind, int64_t key,
                     const void *before, const void *after)
 {
-    if (kind->number == ecs_cluster_kind.number) {
+    if (kind == &ecs_cluster_kind) {
         cluster_changed(state, key, before, after);
-    } else if (kind->number == ecs_family_kind.number) {
+    } else if (kind == &ecs_family_kind) {
         family_changed(state, key, before, after);
-    } else if (kind->number == ecs_definition_kind.number) {
+    } else if (kind == &ecs_definition_kind) {
         definition_changed(state, core, key, before, after);
     }
 }
@@ -420,24 +440,11 @@ struct text ecs_definition_arn(struct core_call *call, int64_t definition)
 
 // ---- the module ---------------------------------------------------------------------------
 
-#define CLUSTER_KIND                                                                               \
-    {                                                                                              \
-        .number = 30, .name = "ecs_cluster", .type = &ecs_record_cluster_shape, .version = 1       \
-    }
-#define FAMILY_KIND                                                                                \
-    {                                                                                              \
-        .number = 31, .name = "ecs_family", .type = &ecs_record_family_shape, .version = 1         \
-    }
-#define DEFINITION_KIND                                                                            \
-    {                                                                                              \
-        .number = 32, .name = "ecs_definition", .type = &ecs_record_definition_shape, .version = 1 \
-    }
-
-const struct core_kind ecs_cluster_kind = CLUSTER_KIND;
-const struct core_kind ecs_family_kind = FAMILY_KIND;
-const struct core_kind ecs_definition_kind = DEFINITION_KIND;
-
-static const struct core_kind kinds[] = {CLUSTER_KIND, FAMILY_KIND, DEFINITION_KIND};
+const struct core_kind ecs_kinds[] = {
+    {.number = 30, .name = "cluster", .type = &ecs_record_cluster_shape, .version = 1},
+    {.number = 31, .name = "family", .type = &ecs_record_family_shape, .version = 1},
+    {.number = 32, .name = "definition", .type = &ecs_record_definition_shape, .version = 1},
+};
 
 static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_CREATE_CLUSTER], ecs_create_cluster},
@@ -454,8 +461,8 @@ static const struct core_handler handlers[] = {
 
 const struct core_module ecs_module = {
     .name = "ecs",
-    .kinds = kinds,
-    .kind_count = ARRAY_LEN(kinds),
+    .kinds = ecs_kinds,
+    .kind_count = ARRAY_LEN(ecs_kinds),
     .handlers = handlers,
     .handler_count = ARRAY_LEN(handlers),
     .managers = &ecs_definition_manager,

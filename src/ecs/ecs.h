@@ -12,9 +12,12 @@
  */
 
 extern const struct core_module ecs_module;
-extern const struct core_kind ecs_cluster_kind;
-extern const struct core_kind ecs_family_kind;
-extern const struct core_kind ecs_definition_kind;
+
+/** Tables of ecs_module: the engine knows a kind by its address in this array. */
+extern const struct core_kind ecs_kinds[];
+#define ecs_cluster_kind (ecs_kinds[0])
+#define ecs_family_kind (ecs_kinds[1])
+#define ecs_definition_kind (ecs_kinds[2])
 
 /** The region and account a record belongs to. Texts borrow from the realm's record. */
 struct ecs_realm_scope {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "base/map.h"
+#include "core/index.h"
 #include "ecs/ecs.h"
 
 /*
@@ -9,6 +11,7 @@
 /** Derived from records, never stored. */
 struct ecs_state {
     bool strict;               ///< see ecs_set_strict
+    struct map cluster_counts; ///< realm to how many clusters it has, of any status
     struct index *clusters;    ///< realm, name
     struct index *families;    ///< realm, name
     struct index *revisions;   ///< family's key, revision
@@ -26,6 +29,9 @@ struct ecs_state *ecs_state(const struct core *core);
 
 /** @return key of the caller's realm, or 0 when nothing was ever written in it */
 int64_t ecs_caller_realm(const struct core_call *call);
+
+/** @return how many clusters of any status a realm has */
+size_t ecs_cluster_count(const struct core *core, int64_t realm);
 
 /** Find a cluster of any status by its name. @return its key, or 0 */
 int64_t ecs_cluster_lookup(const struct core *core, int64_t realm, struct text name);
@@ -53,7 +59,7 @@ struct ecs_definition_reference {
 bool ecs_definition_reference_parse(const struct core_call *call, struct text reference,
                                     struct ecs_definition_reference *out_parts);
 
-/** @return whether every byte of a text is a letter, a digit, an underscore or a hyphen */
+/** @return whether a text has at least one byte and each is a letter, a digit, `_` or `-` */
 bool ecs_name_valid(struct text name);
 
 /** Refuse tags that break ECS's rules. @return 0 or ERR_FAULT */
