@@ -31,21 +31,22 @@ PREFIXES = ("shape_", "cbor_", "json_", "api_find")
 
 # The C library: what works on its arguments alone. printf only into memory; no locale is ever set.
 LIBC = """
-    memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strrchr strstr
+    bcmp memchr memcmp memcpy memmove memset strchr strcmp strlen strncmp strrchr strstr
     bsearch qsort snprintf vsnprintf
 """.split()
 
 # What compilers put in: stack protection, position independence, fortified forms of the above.
 COMPILER = re.compile(r"__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__(%s)_chk|__isoc99_.*_chk"
                       % "|".join(LIBC))
-SANITIZER = re.compile(r"__(asan|ubsan|tsan|sanitizer|sancov|gcov|llvm_prof)\w*|\.?__odr_asan.*")
+# The last form is how ASan of clang describes constants.
+SANITIZER = re.compile(r"__(asan|ubsan|tsan|sanitizer|sancov|gcov|llvm_prof)\w*|\.?__odr_asan.*|__unnamed_\d+")
 MUTABLE = re.compile(r"\.(data|bss|tdata|tbss)(\..*)?$|\*COM\*")
 CONSTANT = re.compile(r"\.data\.rel\.ro(\..*)?$")
 
 
 def symbols(library):
     """Yields (object, name, type, section) of every symbol in a library."""
-    # Without -l: names only; --format=sysv tells the section.
+    # This format tells the section, which alone tells constants with pointers from variables.
     output = subprocess.run(["nm", "--format=sysv", library], check=True, capture_output=True,
                             text=True).stdout
     member = library
