@@ -95,6 +95,7 @@ static inline void put(struct buf *buf, const char *bytes, size_t size)
     }
 }
 
+/** put of one byte. */
 static inline void put_byte(struct buf *buf, char byte)
 {
     put(buf, &byte, 1);
@@ -103,6 +104,7 @@ static inline void put_byte(struct buf *buf, char byte)
 /** put of a string literal. */
 #define PUT(buf, literal) put((buf), (literal), sizeof(literal) - 1)
 
+/** Terminate what put has appended. */
 static inline void put_end(struct buf *buf)
 {
     if (buf->data != NULL) {
