@@ -1,0 +1,82 @@
+#pragma once
+
+#include "agent/identity.h"
+#include "image/image.h"
+#include "net/net.h"
+#include "runtime/runtime.h"
+
+#include <uv.h>
+
+/*
+ * The agent of a node: registers the host, keeps its sessions with the server open, and carries
+ * out what the task logic (agent/logic.h) asks for.
+ *
+ * Everything here is on the loop's thread; what blocks runs in libuv's workers. The workers are
+ * shared with the rest of the process: a program sets UV_THREADPOOL_SIZE before it first uses the
+ * loop, 16 suits an agent; two of them are left free for others.
+ *
+ * The data directory holds the journal, the identity and the output of containers. One agent at a
+ * time uses it.
+ */
+
+struct agent;
+
+struct agent_options {
+    uv_loop_t *loop;
+    const struct agent_identity *identity; ///< copied
+    const char *zone;        ///< availability zone such as eu-west-1a; NULL: the region's first
+    const char *capacity;    ///< "FARGATE": a host of that pool; else the cluster to register with
+    const char *version;     ///< of this program, told to the server
+    const char *data_dir;    ///< absolute
+    struct runtime *runtime; ///< borrowed
+    struct net *net;         ///< borrowed; NULL: tasks with a network interface are refused
+    struct image_store *images; ///< borrowed; NULL: no images are looked up, for fake runtimes
+    bool host_route;            ///< let the host reach the VPCs; see net_vpc
+    uint32_t cpu_units;         ///< offered to tasks; 0: all of the host's
+    uint32_t memory_mib;        ///< offered to tasks; 0: the host's less a reserve
+    /** The host is registered and its session open, for the first time. May be NULL. */
+    void (*on_ready)(void *context);
+    /** The agent cannot go on, the server has removed the node for example: end the process. */
+    void (*on_fatal)(void *context, const struct err *err);
+    void *context;
+};
+
+/** Numbers for people and tests. */
+struct agent_stats {
+    size_t task_count;
+    size_t job_count; ///< blocking calls under way or waiting for a worker
+    bool registered;
+    bool connected; ///< the ACS session is open
+    bool telemetry; ///< the TCS session is open
+    uint64_t report_count;
+    uint64_t journal_write_count;
+    uint64_t journal_record_count;
+};
+
+/**
+ * Open the journal, take over the tasks that are in it, remove what belongs to none of them, and
+ * begin to register and connect. Blocks for as long as reading the journal and the host takes.
+ *
+ * @return 0; ERR_BUSY when another agent uses the data directory; ERR_VERSION when a newer Berth
+ *         wrote the journal; what the runtime returned
+ */
+MUST_CHECK int agent_start(const struct agent_options *options, struct agent **out_agent,
+                           struct err *err);
+
+enum agent_stop_mode {
+    AGENT_STOP_KEEP,  ///< tasks go on; a later agent takes them over
+    AGENT_STOP_TASKS, ///< stop all tasks first, each in its own stop timeout
+};
+
+/** Begin to stop. stopped is called once, on the loop: then uv_run may end and agent_free be
+ * called. With AGENT_STOP_TASKS it comes when all tasks are gone and the server knows, or cannot be
+ * told. */
+void agent_stop(struct agent *agent, enum agent_stop_mode mode, void (*stopped)(void *context),
+                void *context);
+
+/** Close everything and free. Turns the loop itself until its handles are closed and its workers
+ * are done: call it when uv_run has returned, never inside a callback. NULL is allowed. */
+void agent_free(struct agent *agent);
+
+/** Fill in numbers. */
+void agent_stats(const struct agent *agent, struct agent_stats *out_stats);
