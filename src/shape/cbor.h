@@ -19,7 +19,7 @@
 
 /** Unknown members of a record's top level, as they were: encoded key-value pairs. */
 struct cbor_unknown {
-    struct text pairs;  ///< borrowed from the arena; absent when there are none
+    struct text pairs; ///< borrowed from the arena; absent when there are none
     uint32_t count;
 };
 

@@ -26,13 +26,13 @@
 
 enum shape_kind {
     SHAPE_BOOL,
-    SHAPE_INT,       ///< int32_t
-    SHAPE_LONG,      ///< int64_t
+    SHAPE_INT,  ///< int32_t
+    SHAPE_LONG, ///< int64_t
     SHAPE_DOUBLE,
-    SHAPE_TIME,      ///< int64_t milliseconds
+    SHAPE_TIME, ///< int64_t milliseconds
     SHAPE_TEXT,
     SHAPE_BLOB,
-    SHAPE_DOCUMENT,  ///< struct text holding JSON
+    SHAPE_DOCUMENT, ///< struct text holding JSON
     SHAPE_ENUM,
     SHAPE_STRUCT,
     SHAPE_LIST,
@@ -45,23 +45,23 @@ extern const char shape_empty;
 
 /** One value of an enum. */
 struct shape_enum_value {
-    int32_t number;    ///< permanent; as in the C enum
-    const char *name;  ///< as on the wire
+    int32_t number;   ///< permanent; as in the C enum
+    const char *name; ///< as on the wire
 };
 
 /** A shape. Generated, constant, shared. */
 struct shape_type {
     enum shape_kind kind;
-    const char *name;        ///< as in the schema; the kind's name for unnamed ones
-    uint32_t size_bytes;     ///< of one value as an element: sizeof the C type
+    const char *name;    ///< as in the schema; the kind's name for unnamed ones
+    uint32_t size_bytes; ///< of one value as an element: sizeof the C type
     uint32_t align_bytes;
-    const struct shape_member *members;       ///< struct: in ascending number
-    const uint16_t *by_name;                  ///< struct: indexes of members in name order
+    const struct shape_member *members; ///< struct: in ascending number
+    const uint16_t *by_name;            ///< struct: indexes of members in name order
     uint16_t member_count;
-    const struct shape_type *element;         ///< list, and value of a map
-    uint32_t value_offset;                    ///< map: of the value in an entry
-    uint32_t entry_size_bytes;                ///< map: sizeof an entry
-    const struct shape_enum_value *values;    ///< enum: in ascending number
+    const struct shape_type *element;      ///< list, and value of a map
+    uint32_t value_offset;                 ///< map: of the value in an entry
+    uint32_t entry_size_bytes;             ///< map: sizeof an entry
+    const struct shape_enum_value *values; ///< enum: in ascending number
     uint16_t value_count;
 };
 
@@ -71,21 +71,21 @@ struct shape_type {
 
 enum shape_flag {
     SHAPE_REQUIRED = 1,
-    SHAPE_SENSITIVE = 2,    ///< never logged, never shown by debug dump
-    SHAPE_IDEMPOTENCY = 4,  ///< a client token
+    SHAPE_SENSITIVE = 2,   ///< never logged, never shown by debug dump
+    SHAPE_IDEMPOTENCY = 4, ///< a client token
 };
 
 /** A member of a struct. */
 struct shape_member {
-    const char *name;              ///< as on the wire
+    const char *name; ///< as on the wire
     const struct shape_type *type;
-    uint32_t number;               ///< permanent, from 1
-    uint32_t offset;               ///< of the value in the C struct
-    uint32_t has_offset;           ///< of the presence flag, or SHAPE_NO_OFFSET
-    uint32_t flags;                ///< of enum shape_flag
-    int64_t min;                   ///< value of a number, length of a text, count of a list
+    uint32_t number;     ///< permanent, from 1
+    uint32_t offset;     ///< of the value in the C struct
+    uint32_t has_offset; ///< of the presence flag, or SHAPE_NO_OFFSET
+    uint32_t flags;      ///< of enum shape_flag
+    int64_t min;         ///< value of a number, length of a text, count of a list
     int64_t max;
-    const char *pattern;           ///< POSIX extended expression over the whole text, or NULL
+    const char *pattern; ///< POSIX extended expression over the whole text, or NULL
 };
 
 /** Lists and maps of plain values that every schema shares. */
@@ -136,9 +136,9 @@ extern const struct shape_type shape_text_map;
 
 /** Where and why decoding or validation refused. */
 struct shape_error {
-    char path[256];  ///< such as `containerDefinitions[0].image`; empty for the whole
-    char text[512];  ///< of a decoder a clause that fits behind the path, such as `expected a
-                     ///< string`; of shape_validate a whole sentence as AWS words it
+    char path[256]; ///< such as `containerDefinitions[0].image`; empty for the whole
+    char text[512]; ///< of a decoder a clause that fits behind the path, such as `expected a
+                    ///< string`; of shape_validate a whole sentence as AWS words it
 };
 
 /** @return the member of that wire name, or NULL */
@@ -175,9 +175,9 @@ bool shape_equal(const struct shape_type *type, const void *a, const void *b);
 
 /** One difference between two structs. */
 struct shape_change {
-    struct text path;    ///< such as `containerDefinitions[web].image`
-    struct text before;  ///< JSON, absent when it was not there
-    struct text after;   ///< JSON, absent when it is gone
+    struct text path;   ///< such as `containerDefinitions[web].image`
+    struct text before; ///< JSON, absent when it was not there
+    struct text after;  ///< JSON, absent when it is gone
 };
 
 /** Differences in member order. */
