@@ -1,0 +1,14 @@
+#pragma once
+
+#include <stdint.h>
+
+/*
+ * What ecs_module asks of task_module, answered as a test wants: so that clusters and definitions
+ * are tested by themselves. Every test sets what it needs.
+ */
+
+/** What every cluster counts from now on. */
+void task_fake_counts(int32_t registered_instances, int32_t running_tasks, int32_t pending_tasks);
+
+/** Whether every definition is in use from now on. */
+void task_fake_in_use(int in_use);
