@@ -1,0 +1,574 @@
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "runtime_fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+// Real containers through the OCI driver: crun or runc, cgroups, overlay mounts, signals. Each test
+// has an instance of its own, and checks at its end that nothing of it is left on the host.
+
+#define SKIPPED 77
+
+static int set_up(void **state)
+{
+    *state = fixture_new(NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+static const struct supervisor_container_state *container(const struct fixture_task *task,
+                                                          size_t index)
+{
+    assert_true(index < task->state.containers.count);
+    return &task->state.containers.items[index];
+}
+
+static struct text_list texts(struct fixture_task *task, const char *const *items, size_t count)
+{
+    struct text_list list = {.items =
+                                 arena_array(&task->fixture->arena, count, sizeof(struct text))};
+    for (size_t i = 0; i < count; i++) {
+        list.items[list.count++] = text_of(items[i]);
+    }
+    return list;
+}
+
+static void depend(struct fixture_task *task, size_t index, const char *on,
+                   enum ecs_container_condition condition)
+{
+    struct ecs_container_definition *definition = &task->definitions[index];
+    definition->depends_on.items =
+        arena_array(&task->fixture->arena, 1, sizeof(*definition->depends_on.items));
+    definition->depends_on.count = 1;
+    definition->depends_on.items[0] = (struct ecs_container_dependency){text_of(on), condition};
+}
+
+// The exit code is the process's own, both streams are kept in order, and the environment, user,
+// directory, host name and hosts file are those that ECS and Docker give.
+static void container_gets_what_its_definition_says(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct ecs_container_definition *definition =
+        fixture_add(task, "web",
+                    "echo first; echo second >&2; echo $A-$B-$C; echo home=$HOME; id; pwd; "
+                    "hostname; cat /etc/hosts /etc/resolv.conf; ls -ld .; exit 7");
+    static const char *const image_environment[] = {"A=image", "B=image", "C=image"};
+    static const char *const task_environment[] = {"B=task", "C=task"};
+    static const char *const servers[] = {"10.0.0.2"};
+    struct ecs_key_value_pair own[] = {{TEXT("C"), TEXT("own")}};
+    task->image.environment = texts(task, image_environment, 3);
+    task->environment = texts(task, task_environment, 2);
+    task->eni.domain_name_servers = texts(task, servers, 1);
+    definition->environment.items = own;
+    definition->environment.count = 1;
+    definition->user = TEXT("app");
+    definition->working_directory = TEXT("/srv/new/./place");
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    struct text output = fixture_output(task, "web");
+    print_message("%.*s", TEXT_FMT(output));
+    assert_true(text_starts(output, TEXT("first\nsecond\nimage-task-own\nhome=/home/app\n")));
+    assert_true(fixture_holds(output, "uid=1000(app) gid=1000(app) groups=2000(extra)"));
+    assert_true(fixture_holds(output, "\n/srv/new/place\n"));
+    assert_true(fixture_holds(output, "10.0.0.5\tip-10-0-0-5.eu-west-1.compute.internal\n"));
+    assert_true(fixture_holds(output, "nameserver 10.0.0.2\n"));
+    assert_true(container(task, 0)->has_exit_code);
+    assert_int_equal(container(task, 0)->exit_code, 7);
+    assert_true(container(task, 0)->started_at > 0);
+    assert_true(container(task, 0)->finished_at >= container(task, 0)->started_at);
+    assert_true(task->state.essential_exited);
+    assert_true(task->state.execution_stopped_at > 0);
+    fixture_end(task);
+}
+
+// A container that ends before its pid file is read still has its exit code and output.
+static void short_lives_are_not_lost(void **state)
+{
+    for (size_t i = 0; i < 5; i++) {
+        struct fixture_task *task = fixture_task(*state);
+        fixture_add(task, "quick", "echo done; exit 42");
+        fixture_start(task);
+        fixture_wait(task, fixture_finished);
+        assert_int_equal(container(task, 0)->exit_code, 42);
+        assert_true(text_is(fixture_output(task, "quick"), "done\n"));
+        fixture_end(task);
+    }
+}
+
+// STOP: whoever depends goes first; one that handles SIGTERM ends by its own code, one that does
+// not is killed after its stopTimeout.
+static void stop_goes_in_reverse_order(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "base", "trap 'echo term; exit 3' TERM; while true; do sleep 0.1; done");
+    fixture_add(task, "deaf", "trap '' TERM; while true; do sleep 0.1; done");
+    depend(task, 1, "base", ECS_CONTAINER_CONDITION_START);
+    task->definitions[1].stop_timeout = 1;
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    assert_true(container(task, 1)->started_at >= container(task, 0)->started_at);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 3);
+    assert_int_equal(container(task, 1)->exit_code, 137);
+    assert_true(container(task, 0)->finished_at >= container(task, 1)->finished_at);
+    assert_true(text_is(fixture_output(task, "base"), "term\n"));
+    assert_false(task->state.essential_exited);
+    fixture_end(task);
+}
+
+// KILL does not wait for anything.
+static void kill_is_at_once(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "base", "trap '' TERM; while true; do sleep 0.1; done");
+    task->definitions[0].stop_timeout = 60;
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    int64_t begin_ns = clock_monotonic_ns();
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
+    fixture_wait(task, fixture_finished);
+    assert_true(clock_monotonic_ns() - begin_ns < INT64_C(5000000000));
+    assert_int_equal(container(task, 0)->exit_code, 137);
+    fixture_end(task);
+}
+
+static bool sidecar_ended(const struct fixture_task *task)
+{
+    return task->state.containers.count == 2 &&
+           task->state.containers.items[1].status == SUPERVISOR_STATUS_STOPPED;
+}
+
+// A sidecar's end leaves the task running; an essential container's end stops the others.
+static void essential_decides(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web", "while ! test -e /shared/go; do sleep 0.05; done; exit 5");
+    fixture_add(task, "side", "exit 1");
+    task->definitions[1].essential = false;
+    struct ecs_volume volume = {.name = TEXT("shared")};
+    struct ecs_mount_point point = {.source_volume = TEXT("shared"),
+                                    .container_path = TEXT("/shared")};
+    task->definition.volumes.items = &volume;
+    task->definition.volumes.count = 1;
+    for (size_t i = 0; i < 2; i++) {
+        task->definitions[i].mount_points.items = &point;
+        task->definitions[i].mount_points.count = 1;
+    }
+    fixture_start(task);
+    fixture_wait(task, sidecar_ended);
+    assert_int_equal(container(task, 0)->status, SUPERVISOR_STATUS_RUNNING);
+    assert_false(task->state.essential_exited);
+    struct arena *arena = &task->fixture->arena;
+    struct text go =
+        arena_format(arena, "%s/tasks/%.*s/v/0/go", task->fixture->data_dir, TEXT_FMT(task->id));
+    int fd = open(go.data, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    close(fd);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 5);
+    assert_true(task->state.essential_exited);
+    fixture_end(task);
+}
+
+// The others get SIGTERM when the essential one ends.
+static void essential_exit_stops_the_others(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web", "sleep 0.5; exit 9");
+    fixture_add(task, "side", "trap 'exit 143' TERM; while true; do sleep 0.1; done");
+    task->definitions[1].essential = false;
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 9);
+    assert_int_equal(container(task, 1)->exit_code, 143);
+    assert_true(task->state.essential_exited);
+    fixture_end(task);
+}
+
+// SUCCESS waits for an exit with 0; a failure keeps the dependent from ever starting.
+static void dependencies_hold_back(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "init", "sleep 0.3; exit 0");
+    fixture_add(task, "web", "exit 0");
+    task->definitions[0].essential = false;
+    depend(task, 1, "init", ECS_CONTAINER_CONDITION_SUCCESS);
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_true(container(task, 1)->started_at >= container(task, 0)->finished_at);
+    assert_int_equal(container(task, 1)->exit_code, 0);
+    fixture_end(task);
+
+    task = fixture_task(*state);
+    fixture_add(task, "init", "exit 4");
+    fixture_add(task, "web", "exit 0");
+    task->definitions[0].essential = false;
+    depend(task, 1, "init", ECS_CONTAINER_CONDITION_SUCCESS);
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_false(container(task, 1)->has_exit_code);
+    assert_true(text_starts(container(task, 1)->reason, TEXT("CannotStartContainerError: ")));
+    assert_int_equal(container(task, 1)->started_at, 0);
+    fixture_end(task);
+}
+
+static bool healthy(const struct fixture_task *task)
+{
+    return task->state.containers.count > 0 &&
+           task->state.containers.items[0].health == SUPERVISOR_HEALTH_HEALTHY;
+}
+
+static bool unhealthy(const struct fixture_task *task)
+{
+    return task->state.containers.items[0].health == SUPERVISOR_HEALTH_UNHEALTHY;
+}
+
+// HEALTHY by the command's exit code inside the container, then UNHEALTHY; a command that hangs is
+// killed at its timeout and counts as a failure. HEALTHY releases who waits for it.
+static void health_follows_the_command(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web",
+                "touch /tmp-ok; sleep 3; echo hang > /mode; while true; do sleep 1; done");
+    fixture_add(task, "after", "while true; do sleep 1; done");
+    static const char *const command[] = {
+        "CMD-SHELL", "if test -e /mode; then sleep 100; fi; test -e /tmp-ok && test $A = b"};
+    struct ecs_health_check check = {
+        .command = texts(task, command, 2),
+        .has_interval = true,
+        .interval = 1,
+        .has_timeout = true,
+        .timeout = 1,
+        .has_retries = true,
+        .retries = 1,
+    };
+    struct ecs_key_value_pair own[] = {{TEXT("A"), TEXT("b")}};
+    task->definitions[0].health_check = &check;
+    task->definitions[0].environment.items = own;
+    task->definitions[0].environment.count = 1;
+    depend(task, 1, "web", ECS_CONTAINER_CONDITION_HEALTHY);
+    fixture_start(task);
+    fixture_wait(task, healthy);
+    fixture_wait(task, fixture_running);
+    assert_true(container(task, 1)->started_at >= container(task, 0)->health_since);
+    fixture_wait(task, unhealthy);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
+    fixture_end(task);
+}
+
+// A container's own limit binds, and the OOM killer's work is told from other kills.
+static void memory_limit_binds(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct ecs_container_definition *definition = fixture_add(task, "eater", "exec tail /dev/zero");
+    definition->has_memory = true;
+    definition->memory = 16;
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 137);
+    assert_true(container(task, 0)->oom_killed);
+    assert_true(text_is(container(task, 0)->reason,
+                        "OutOfMemoryError: Container killed due to memory usage"));
+    fixture_end(task);
+}
+
+// So does the task's, for all containers together; CPU is a quota that the kernel shows.
+static void task_limits_bind(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "eater", "sleep 0.2; exec tail /dev/zero");
+    task->definitions[0].has_cpu = true;
+    task->definitions[0].cpu = 128;
+    task->spec.has_cpu_units = true;
+    task->spec.cpu_units = 256;
+    task->spec.has_memory_mib = true;
+    task->spec.memory_mib = 24;
+    fixture_start(task);
+    struct text quota = fixture_control(task, "cpu", ".", "cpu.cfs_quota_us");
+    struct text max = fixture_control(task, "cpu", ".", "cpu.max");
+    struct text bytes = fixture_control(task, "memory", ".", "memory.limit_in_bytes");
+    struct text memory_max = fixture_control(task, "memory", ".", "memory.max");
+    assert_true(text_is(quota, "25000") || text_is(max, "25000 100000"));
+    assert_true(text_is(bytes, "25165824") || text_is(memory_max, "25165824"));
+    fixture_wait(task, fixture_running);
+    struct text shares = fixture_control(task, "cpu", "0-eater", "cpu.shares");
+    struct text weight = fixture_control(task, "cpu", "0-eater", "cpu.weight");
+    assert_true(text_is(shares, "128") || text_is(weight, "5"));
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 137);
+    assert_true(container(task, 0)->oom_killed);
+    fixture_end(task);
+}
+
+// A flood is rotated once and bounded; what was written last is there.
+static void flood_is_bounded(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "flood", "yes 0123456789abcdef | head -c 3000000; echo; echo last");
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    struct text output = fixture_output(task, "flood");
+    struct text path = runtime_output_path(task->fixture->data_dir, task->id, TEXT("flood"),
+                                           &task->fixture->arena);
+    struct text older = arena_format(&task->fixture->arena, "%.*s.1", TEXT_FMT(path));
+    struct stat status;
+    assert_int_equal(stat(older.data, &status), 0);
+    assert_int_equal(status.st_size, 256 << 10);
+    assert_true(output.size <= 256u << 10);
+    assert_true(text_ends(output, TEXT("\nlast\n")));
+    assert_int_equal(container(task, 0)->exit_code, 0);
+    fixture_end(task);
+}
+
+// What cannot start says why, in the runtime's words, and has no exit code.
+static void start_failure_is_explained(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web", "unused");
+    static const char *const command[] = {"/no/such/program"};
+    task->definitions[0].command = texts(task, command, 1);
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    print_message("%.*s\n", TEXT_FMT(container(task, 0)->reason));
+    assert_true(text_starts(container(task, 0)->reason, TEXT("CannotStartContainerError: ")));
+    assert_true(fixture_holds(container(task, 0)->reason, "/no/such/program"));
+    assert_false(container(task, 0)->has_exit_code);
+    assert_false(task->state.essential_exited);
+    fixture_end(task);
+}
+
+// What prepare refuses, it names; clean removes what it had made.
+static void prepare_refuses_with_a_reason(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web", "true");
+    task->definitions[0].user = TEXT("nobody-here");
+    assert_int_equal(fixture_prepare(task, &err), ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, "nobody-here"));
+    task->definitions[0].user = (struct text){0};
+    task->definitions[0].privileged = true;
+    assert_int_equal(fixture_prepare(task, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "privileged"));
+    struct runtime *runtime = task->fixture->runtime;
+    assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_NOT_FOUND);
+    int fd = -1;
+    assert_int_equal(runtime->ops->attach(runtime, task->id, &fd, &err), ERR_NOT_FOUND);
+    fixture_end(task);
+}
+
+// The root can be read-only, volumes and /dev/shm stay writable; another user than root may write
+// into a volume over a directory of its own.
+static void files_are_as_asked(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web",
+                "touch /x 2>/dev/null && exit 1; touch /dev/shm/x || exit 2; "
+                "touch /home/app/x || exit 3; touch /ro/x 2>/dev/null && exit 4; exit 0");
+    struct ecs_volume volumes[] = {{.name = TEXT("home")}, {.name = TEXT("ro")}};
+    struct ecs_mount_point points[] = {
+        {.source_volume = TEXT("ro"),
+         .container_path = TEXT("/ro"),
+         .has_read_only = true,
+         .read_only = true},
+        {.source_volume = TEXT("home"), .container_path = TEXT("/home/app")},
+    };
+    task->definition.volumes.items = volumes;
+    task->definition.volumes.count = 2;
+    task->definitions[0].mount_points.items = points;
+    task->definitions[0].mount_points.count = 2;
+    task->definitions[0].readonly_root_filesystem = true;
+    task->definitions[0].user = TEXT("1000:1000");
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 0);
+    fixture_end(task);
+}
+
+// An agent may go and come back: the supervisor tells it the whole state, and the file agrees.
+static void agents_come_and_go(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    struct runtime *runtime = task->fixture->runtime;
+    fixture_add(task, "web", "trap 'exit 0' TERM; while true; do sleep 0.1; done");
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    fixture_attach(task);
+    task->state = (struct supervisor_state){0};
+    fixture_wait(task, fixture_running);
+    struct supervisor_state state_file = {0};
+    assert_int_equal(
+        runtime->ops->read_state(runtime, task->id, &task->fixture->arena, &state_file, &err), 0);
+    assert_int_equal(state_file.sequence, task->state.sequence);
+    assert_int_equal(state_file.containers.items[0].pid, container(task, 0)->pid);
+    assert_int_equal(fixture_prepare(task, &err), ERR_BUSY);
+    assert_int_equal(runtime->ops->launch(runtime, task->id, &err), 0);
+    assert_int_equal(runtime->ops->clean(runtime, task->id, &err), ERR_BUSY);
+    pid_t supervisor = fixture_supervisor(task);
+    assert_int_equal(getsid(supervisor), supervisor);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_wait(task, fixture_finished);
+    struct pollfd gone = {.fd = pidfd_open(supervisor, 0), .events = POLLIN};
+    assert_true(gone.fd < 0 || poll(&gone, 1, 5000) == 1);
+    fd_close(gone.fd);
+    assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_EXISTS);
+    fixture_end(task);
+}
+
+static size_t status_kib(pid_t pid, const char *name)
+{
+    struct err err = {0};
+    AUTO(alloc_string) char *path = alloc_format("/proc/%d/status", (int)pid);
+    AUTO(buf_deinit) struct buf content = {0};
+    assert_int_equal(file_read(AT_FDCWD, path, 64u << 10, &content, &err), 0);
+    const char *at = strstr(content.data, name);
+    assert_non_null(at);
+    return (size_t)strtoul(at + strlen(name) + 1, NULL, 10);
+}
+
+// A supervisor that is killed takes nothing with it: its containers are found by their cgroup, and
+// kill and clean leave no process, mount or cgroup (see fixture_free).
+static void killed_supervisor_leaves_nothing_unfound(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    struct runtime *runtime = task->fixture->runtime;
+    fixture_add(task, "one", "while true; do sleep 0.1; done");
+    fixture_add(task, "two", "(sleep 1000 &) ; while true; do sleep 0.1; done");
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    pid_t pid = container(task, 0)->pid;
+    pid_t supervisor = fixture_supervisor(task);
+    size_t rss_kib = status_kib(supervisor, "VmRSS:");
+    print_message("supervisor: VmRSS %zu KiB, RssAnon %zu KiB\n", rss_kib,
+                  status_kib(supervisor, "RssAnon:"));
+    assert_true(rss_kib < 1024);
+    int container_fd = pidfd_open(pid, 0);
+    struct pollfd gone = {.fd = pidfd_open(supervisor, 0), .events = POLLIN};
+    assert_true(gone.fd >= 0);
+    assert_true(container_fd >= 0);
+    assert_int_equal(kill(supervisor, SIGKILL), 0);
+    assert_int_equal(poll(&gone, 1, 5000), 1);
+    struct runtime_found *found = NULL;
+    size_t count = 0;
+    assert_int_equal(runtime->ops->list(runtime, &task->fixture->arena, &found, &count, &err), 0);
+    assert_int_equal(count, 1);
+    assert_true(text_equal(found[0].id, task->id));
+    assert_false(found[0].supervisor_alive);
+    assert_true(found[0].has_state);
+    assert_false(found[0].state.finished);
+    int fd = -1;
+    assert_int_equal(runtime->ops->attach(runtime, task->id, &fd, &err), ERR_NOT_FOUND);
+    assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_EXISTS);
+    assert_int_equal(runtime->ops->clean(runtime, task->id, &err), ERR_BUSY);
+    assert_int_equal(runtime->ops->kill(runtime, task->id, &err), 0);
+    struct pollfd container_gone = {.fd = container_fd, .events = POLLIN};
+    assert_int_equal(poll(&container_gone, 1, 0), 1);
+    close(gone.fd);
+    close(container_fd);
+    close(task->fd);
+    task->fd = -1;
+    fixture_end(task);
+}
+
+// Two instances on one host do not see each other.
+static void instances_are_apart(void **state)
+{
+    struct err err = {0};
+    struct fixture *other = fixture_new(NULL);
+    struct fixture_task *task = fixture_task(*state);
+    fixture_add(task, "web", "trap 'exit 0' TERM; while true; do sleep 0.1; done");
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    struct runtime_found *found = NULL;
+    size_t count = 1;
+    assert_int_equal(other->runtime->ops->list(other->runtime, &other->arena, &found, &count, &err),
+                     0);
+    assert_int_equal(count, 0);
+    assert_int_equal(other->runtime->ops->kill(other->runtime, task->id, &err), 0);
+    assert_int_equal(other->runtime->ops->clean(other->runtime, task->id, &err), 0);
+    fixture_free(other);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 0);
+    fixture_end(task);
+}
+
+// Where crun is missing, runc does the same.
+static void runc_does_as_well(void **state)
+{
+    (void)state;
+    static const char runc[] = "/usr/sbin/runc";
+    if (access(runc, X_OK) != 0) {
+        print_message("SKIP: %s is not installed\n", runc);
+        skip();
+    }
+    struct fixture *fixture = fixture_new(runc);
+    struct fixture_task *task = fixture_task(fixture);
+    fixture_add(task, "web", "echo hello; exit 6");
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 6);
+    assert_true(text_is(fixture_output(task, "web"), "hello\n"));
+    fixture_end(task);
+    task = fixture_task(fixture);
+    static const char *const command[] = {"/no/such/program"};
+    fixture_add(task, "web", "unused");
+    task->definitions[0].command = texts(task, command, 1);
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_true(fixture_holds(container(task, 0)->reason, "/no/such/program"));
+    fixture_end(task);
+    fixture_free(fixture);
+}
+
+#define NODE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    if (!fixture_possible()) {
+        return SKIPPED;
+    }
+    const struct CMUnitTest tests[] = {
+        NODE_TEST(container_gets_what_its_definition_says),
+        NODE_TEST(short_lives_are_not_lost),
+        NODE_TEST(stop_goes_in_reverse_order),
+        NODE_TEST(kill_is_at_once),
+        NODE_TEST(essential_decides),
+        NODE_TEST(essential_exit_stops_the_others),
+        NODE_TEST(dependencies_hold_back),
+        NODE_TEST(health_follows_the_command),
+        NODE_TEST(memory_limit_binds),
+        NODE_TEST(task_limits_bind),
+        NODE_TEST(flood_is_bounded),
+        NODE_TEST(start_failure_is_explained),
+        NODE_TEST(prepare_refuses_with_a_reason),
+        NODE_TEST(files_are_as_asked),
+        NODE_TEST(agents_come_and_go),
+        NODE_TEST(killed_supervisor_leaves_nothing_unfound),
+        NODE_TEST(instances_are_apart),
+        cmocka_unit_test(runc_does_as_well),
+    };
+    return cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
+}
