@@ -5,11 +5,25 @@
 
 /*
  * Nodes, placement and tasks: which host runs what, and how each task stands.
+ *
+ * A node has one inventory; being a container instance of a cluster or a host of the FARGATE pool
+ * are views on it. What is free follows from the tasks, leases live in memory: neither is stored.
+ * A task is placed once, when it is made, and never again: a retry is a new task. Its node's
+ * reports say what ran; its desired status is only ever changed here.
  */
 
 extern const struct core_module task_module;
-extern const struct core_kind task_node_kind;
-extern const struct core_kind task_kind;
+
+/** Tables of the module: the engine knows a kind by its address in this array. */
+extern const struct core_kind task_kinds[];
+#define task_node_kind (task_kinds[0])
+#define task_kind (task_kinds[1])
+
+/** Set what DiscoverPollEndpoint answers: base URLs of the two sessions. Copied, not stored. */
+void task_set_endpoints(struct core *core, struct text acs_url, struct text tcs_url);
+
+/** Set how long stopped tasks are kept: 7 days unless told. Not stored: before core_recover. */
+void task_set_retention_ms(struct core *core, int64_t retention_ms);
 
 /** What DescribeClusters counts. */
 struct task_cluster_counts {
@@ -28,6 +42,8 @@ bool task_definition_in_use(const struct core *core, int64_t definition);
 /**
  * Find which node to ask for a task's output.
  *
+ * @param out_node_id   borrows from a record: valid until the next input
+ * @param out_task_arn  valid until the next call
  * @return 0, or ERR_NOT_FOUND when there is no such task or it never had a node
  */
 MUST_CHECK int task_locate(const struct core *core, struct text account, struct text region,

@@ -1,0 +1,595 @@
+#include "ecs/task_internal.h"
+
+#include "base/limits.h"
+
+#include <string.h>
+
+#define ATTRIBUTES_MAX 500       // a stock agent sends some 60; this bounds a record
+#define CUSTOM_ATTRIBUTES_MAX 10 // ECS: besides those of ECS itself
+#define RESOURCES_MAX 32
+#define ZONES_MAX 26            // letters of a region's zones
+#define INVENTORY_MAX 100000000 // units or MiB: sums over 10,000 nodes stay far from overflow
+
+static int refuse(struct core_call *call, const char *message)
+{
+    return core_fault(call, &ecs_error_invalid_parameter_exception, "%s", message);
+}
+
+// ---- joining ------------------------------------------------------------------------------
+
+void task_node_joined(struct core_call *call, const struct identity_node *node)
+{
+    struct text name = text_empty(node->name) ? node->node_id : node->name;
+    const struct task_record_node record = {
+        .node_id = node->node_id,
+        .name = text_slice(name, 0, LIMIT_NAME_CHARS),
+        .account = node->account,
+        .region = node->region,
+        .joined_at = call->now_ms,
+        .has_cpu_units = true,
+        .has_memory_mib = true,
+        .has_eni_slots = true,
+        .has_connections = true,
+        .has_berth_agent = true,
+        .berth_agent = true,
+    };
+    core_put(call, &task_node_kind, core_new_key(call), &record);
+}
+
+// ---- reading a registration ---------------------------------------------------------------
+
+struct registration {
+    const struct ecs_register_container_instance_request *request;
+    int64_t cluster; // 0 for a host of the pool
+    struct text capacity;
+    struct text architecture;
+    int32_t cpu_units;
+    int32_t memory_mib;
+    int32_t eni_slots;
+    struct text zones[ZONES_MAX];
+    size_t zone_count;
+};
+
+static struct text attribute_value(const struct ecs_register_container_instance_request *request,
+                                   const char *name)
+{
+    for (size_t i = 0; i < request->attributes.count; i++) {
+        if (text_is(request->attributes.items[i].name, name)) {
+            struct text value = request->attributes.items[i].value;
+            return value.data == NULL ? TEXT("") : value;
+        }
+    }
+    return (struct text){0};
+}
+
+static bool attribute_bytes(struct text text, const char *more)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        char byte = text.data[i];
+        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                     (byte >= '0' && byte <= '9');
+        if (!plain && text_find(text_of(more), byte) == SIZE_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool own_attribute(struct text name)
+{
+    return text_starts(name, TEXT("ecs.")) || text_starts(name, TEXT("com.amazonaws.ecs.")) ||
+           text_starts(name, TEXT("berth."));
+}
+
+static int check_attributes(struct core_call *call,
+                            const struct ecs_register_container_instance_request *request)
+{
+    size_t custom = 0;
+    for (size_t i = 0; i < request->attributes.count; i++) {
+        const struct ecs_attribute *attribute = &request->attributes.items[i];
+        bool name = attribute->name.size >= 1 && attribute->name.size <= 128 &&
+                    attribute_bytes(attribute->name, "-_/\\.");
+        if (!name ||
+            (!own_attribute(attribute->name) &&
+             (attribute->value.size > 128 || !attribute_bytes(attribute->value, "-_/\\.@: ")))) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "Attribute '%.*s' is not valid: a name has 1 to 128 letters, numbers "
+                              "and -_/\\. and a value up to 128, with @ : and spaces as well.",
+                              TEXT_FMT(text_slice(attribute->name, 0, 200)));
+        }
+        if (attribute->value.size > 4096) {
+            return refuse(call, "An attribute's value is too long.");
+        }
+        custom += own_attribute(attribute->name) ? 0 : 1;
+    }
+    if (custom > CUSTOM_ATTRIBUTES_MAX || request->attributes.count > ATTRIBUTES_MAX) {
+        return refuse(call, "Too many attributes: a container instance can have 10 of its own.");
+    }
+    return 0;
+}
+
+static int read_resource(struct core_call *call,
+                         const struct ecs_register_container_instance_request *request,
+                         const char *name, int32_t *out_value)
+{
+    for (size_t i = 0; i < request->total_resources.count; i++) {
+        const struct ecs_resource *resource = &request->total_resources.items[i];
+        if (!text_is(resource->name, name)) {
+            continue;
+        }
+        if (resource->integer_value < 0 || resource->integer_value > INVENTORY_MAX) {
+            break;
+        }
+        *out_value = resource->integer_value;
+        return 0;
+    }
+    return core_fault(call, &ecs_error_invalid_parameter_exception,
+                      "totalResources must hold an INTEGER resource %s between 0 and %d.", name,
+                      INVENTORY_MAX);
+}
+
+// One zone, or several separated by commas: a single host may stand for all zones of its region.
+static int read_zones(struct core_call *call, struct registration *registration)
+{
+    struct text rest = attribute_value(registration->request, "ecs.availability-zone");
+    if (text_empty(rest)) {
+        registration->zones[0] = arena_format(call->arena, "%.*sa", TEXT_FMT(call->caller->region));
+        registration->zone_count = 1;
+        return 0;
+    }
+    while (rest.data != NULL) {
+        struct text zone = text_trim(text_cut(&rest, ','));
+        if (zone.size < 1 || zone.size > 64 || !attribute_bytes(zone, "-") ||
+            registration->zone_count == ZONES_MAX) {
+            return refuse(call, "Attribute ecs.availability-zone must name a zone, or several "
+                                "separated by commas.");
+        }
+        registration->zones[registration->zone_count] = zone;
+        registration->zone_count++;
+    }
+    return 0;
+}
+
+static int read_inventory(struct core_call *call, struct registration *registration)
+{
+    const struct ecs_register_container_instance_request *request = registration->request;
+    if (request->total_resources.count > RESOURCES_MAX) {
+        return refuse(call, "totalResources has too many entries.");
+    }
+    int rc = read_resource(call, request, "CPU", &registration->cpu_units);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = read_resource(call, request, "MEMORY", &registration->memory_mib);
+    if (rc != 0) {
+        return rc;
+    }
+    // A stock agent is given network interfaces by messages that are not built yet.
+    registration->eni_slots = text_empty(call->caller->node_id) ? 0 : TASK_ENI_SLOTS;
+    struct text slots = attribute_value(request, "berth.eni-slots");
+    int64_t count = 0;
+    if (slots.data != NULL) {
+        if (text_to_i64(slots, &count) != 0 || count < 0 || count > 100000) {
+            return refuse(call, "Attribute berth.eni-slots must be a number up to 100000.");
+        }
+        registration->eni_slots = (int32_t)count;
+    }
+    registration->architecture = attribute_value(request, "ecs.cpu-architecture");
+    return 0;
+}
+
+static int read_registration(struct core_call *call, struct registration *registration)
+{
+    const struct ecs_register_container_instance_request *request = registration->request;
+    int rc = check_attributes(call, request);
+    if (rc != 0) {
+        return rc;
+    }
+    registration->capacity = attribute_value(request, "berth.capacity");
+    if (registration->capacity.data != NULL) {
+        if (!text_is(registration->capacity, "FARGATE")) {
+            return refuse(call, "Attribute berth.capacity must be FARGATE.");
+        }
+        if (text_empty(call->caller->node_id)) {
+            return refuse(call, "Only a node of Berth's own can be a host of the FARGATE pool.");
+        }
+    } else {
+        rc = ecs_cluster_resolve(call, request->cluster, &registration->cluster);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    rc = read_zones(call, registration);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = ecs_tags_check(call, request->tags.items, request->tags.count);
+    return rc != 0 ? rc : read_inventory(call, registration);
+}
+
+// ---- registering --------------------------------------------------------------------------
+
+static void add_attribute(struct ecs_attribute *items, size_t *count, const char *name,
+                          struct text value)
+{
+    for (size_t i = 0; i < *count; i++) {
+        if (text_is(items[i].name, name)) {
+            return;
+        }
+    }
+    items[*count].name = text_of(name);
+    items[*count].value = value;
+    (*count)++;
+}
+
+// What was sent, with identical values as the agent insists, and what ECS adds.
+static void fill_attributes(struct core_call *call, const struct registration *registration,
+                            struct task_record_membership *membership)
+{
+    const struct ecs_register_container_instance_request *request = registration->request;
+    size_t count = request->attributes.count;
+    struct ecs_attribute *items = arena_array(call->arena, count + 5, sizeof(*items));
+    if (count > 0) {
+        memcpy(items, request->attributes.items, count * sizeof(*items));
+    }
+    add_attribute(items, &count, "ecs.availability-zone", registration->zones[0]);
+    add_attribute(items, &count, "ecs.os-type", TEXT("linux"));
+    add_attribute(items, &count, "ecs.os-family", TEXT("LINUX"));
+    add_attribute(items, &count, "ecs.cpu-architecture", TEXT("x86_64"));
+    add_attribute(items, &count, "ecs.instance-type", TEXT("berth"));
+    membership->attributes.items = items;
+    membership->attributes.count = count;
+}
+
+static struct text *copy_zones(struct core_call *call, const struct registration *registration)
+{
+    struct text *zones = arena_array(call->arena, registration->zone_count, sizeof(*zones));
+    memcpy(zones, registration->zones, registration->zone_count * sizeof(*zones));
+    return zones;
+}
+
+// The place of the membership in the record's list: one that is updated, or a new one at its end.
+static size_t find_membership(const struct task_record_node *record,
+                              const struct registration *registration, bool stock)
+{
+    struct text arn = registration->request->container_instance_arn;
+    size_t slash = text_find_last(arn, '/');
+    struct text id = slash == SIZE_MAX ? arn : text_slice(arn, slash + 1, arn.size);
+    for (size_t i = 0; i < record->memberships.count; i++) {
+        const struct task_record_membership *membership = &record->memberships.items[i];
+        bool same = stock || text_empty(arn) ? membership->cluster == registration->cluster
+                                             : text_equal(membership->instance_id, id);
+        if (same && membership->cluster == registration->cluster) {
+            return i;
+        }
+    }
+    return record->memberships.count;
+}
+
+static void fill_membership(struct core_call *call, const struct registration *registration,
+                            struct task_record_membership *membership)
+{
+    membership->has_cluster = registration->cluster != 0;
+    membership->cluster = registration->cluster;
+    membership->capacity = registration->capacity;
+    membership->zones.items = copy_zones(call, registration);
+    membership->zones.count = registration->zone_count;
+    membership->tags.items = registration->request->tags.items;
+    membership->tags.count = registration->request->tags.count;
+    membership->platform_devices.items = registration->request->platform_devices.items;
+    membership->platform_devices.count = registration->request->platform_devices.count;
+    membership->has_version = true;
+    membership->version++;
+    fill_attributes(call, registration, membership);
+}
+
+static void fill_node(const struct registration *registration, const struct task_node *node,
+                      struct task_record_node *record)
+{
+    record->has_cpu_units = true;
+    record->cpu_units = registration->cpu_units;
+    record->has_memory_mib = true;
+    record->memory_mib = registration->memory_mib;
+    record->has_eni_slots = true;
+    record->eni_slots = registration->eni_slots;
+    record->resources.items = registration->request->total_resources.items;
+    record->resources.count = registration->request->total_resources.count;
+    record->architecture =
+        text_empty(registration->architecture) ? (struct text){0} : registration->architecture;
+    if (registration->request->version_info != NULL) {
+        record->version_info = registration->request->version_info;
+    }
+    // A host that came back smaller keeps its tasks; it just gets no more.
+    record->has_shrunk = node != NULL && (registration->cpu_units < node->cpu_used ||
+                                          registration->memory_mib < node->memory_used ||
+                                          registration->eni_slots < node->eni_used);
+    record->shrunk = record->has_shrunk;
+}
+
+// The node that a registration is about: the caller's own, or that of the ARN it names; NULL for
+// a stock agent that registers for the first time.
+static int find_node(struct core_call *call, const struct task_state *state,
+                     const struct registration *registration, struct task_node **out_node)
+{
+    struct text node_id = call->caller->node_id;
+    struct text arn = registration->request->container_instance_arn;
+    struct task_node *node = task_node_of(state, node_id);
+    if (text_empty(node_id) && !text_empty(arn)) {
+        size_t slash = text_find_last(arn, '/');
+        struct text id = slash == SIZE_MAX ? arn : text_slice(arn, slash + 1, arn.size);
+        node = map_get(&state->nodes_by_instance, id);
+        const struct task_record_node *record =
+            node == NULL ? NULL : core_get(call->core, &task_node_kind, node->key);
+        // A node with an identity is its own business; so is one of another account.
+        if (record == NULL || !text_equal(record->node_id, id) ||
+            !text_equal(record->account, call->caller->account) ||
+            !text_equal(record->region, call->caller->region) ||
+            record->memberships.items[0].cluster != registration->cluster) {
+            return core_fault(call, &ecs_error_client_exception,
+                              "The referenced container instance was not found.");
+        }
+    } else if (!text_empty(node_id) && node == NULL) {
+        return core_fault(
+            call, &ecs_error_client_exception,
+            "Node %.*s is not known here: it was removed. Join it again with a token.",
+            TEXT_FMT(node_id));
+    }
+    if (node == NULL && state->node_count >= LIMIT_NODES) {
+        return core_fault(call, &ecs_error_client_exception,
+                          "There are %d nodes already, which is the limit.", LIMIT_NODES);
+    }
+    *out_node = node;
+    return 0;
+}
+
+// ---- showing ------------------------------------------------------------------------------
+
+static struct ecs_resource integer_resource(const char *name, int64_t value)
+{
+    return (struct ecs_resource){
+        .name = text_of(name),
+        .type = TEXT("INTEGER"),
+        .has_double_value = true,
+        .has_long_value = true,
+        .has_integer_value = true,
+        .integer_value = (int32_t)MAX(INT64_C(0), value),
+    };
+}
+
+static void fill_remaining(struct core_call *call, const struct task_node *node,
+                           const struct task_record_node *record,
+                           struct ecs_container_instance *instance)
+{
+    size_t count = record->resources.count;
+    struct ecs_resource *items = arena_array(call->arena, count, sizeof(*items));
+    for (size_t i = 0; i < count; i++) {
+        items[i] = record->resources.items[i]; // PORTS lists those in use: the reserved ones
+        if (text_is(items[i].name, "CPU")) {
+            items[i] = integer_resource("CPU", node->cpu_units - node->cpu_used);
+        } else if (text_is(items[i].name, "MEMORY")) {
+            items[i] = integer_resource("MEMORY", node->memory_mib - node->memory_used);
+        }
+    }
+    instance->remaining_resources.items = items;
+    instance->remaining_resources.count = count;
+    instance->registered_resources.items = record->resources.items;
+    instance->registered_resources.count = count;
+}
+
+static void show_instance(struct core_call *call, const struct task_node *node,
+                          const struct task_record_node *record, size_t index,
+                          struct ecs_container_instance *instance)
+{
+    const struct task_record_membership *membership = &record->memberships.items[index];
+    instance->container_instance_arn = task_instance_arn(call, record, membership);
+    instance->ec2_instance_id = arena_format(call->arena, "i-%.17s", membership->instance_id.data);
+    instance->has_version = true;
+    instance->version = membership->version;
+    instance->version_info = record->version_info != NULL
+                                 ? record->version_info
+                                 : ARENA_NEW(call->arena, struct ecs_version_info);
+    instance->status = TEXT("ACTIVE");
+    instance->has_agent_connected = true;
+    instance->agent_connected = node->connected && task_node_live(node);
+    instance->has_running_tasks_count = true;
+    instance->has_pending_tasks_count = true;
+    for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
+        const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
+        if (!entry->holds || task_membership(record, task) != membership) {
+            continue;
+        }
+        bool pending = task->last_status < TASK_RECORD_TASK_STATUS_RUNNING;
+        instance->pending_tasks_count += pending ? 1 : 0;
+        instance->running_tasks_count += pending ? 0 : 1;
+    }
+    instance->attributes.items = membership->attributes.items;
+    instance->attributes.count = membership->attributes.count;
+    instance->registered_at = membership->registered_at;
+    instance->attachments.items = SHAPE_EMPTY;
+    instance->tags.items = membership->tags.count > 0 ? membership->tags.items : SHAPE_EMPTY;
+    instance->tags.count = membership->tags.count;
+    fill_remaining(call, node, record, instance);
+}
+
+// ---- RegisterContainerInstance ------------------------------------------------------------
+
+static struct text fresh_instance(struct core_call *call, const struct task_state *state)
+{
+    struct text id = core_random_hex(call, 32);
+    while (map_get(&state->nodes_by_instance, id) != NULL) {
+        id = core_random_hex(call, 32);
+    }
+    return id;
+}
+
+int task_register_instance(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    struct task_state *state = pointer;
+    struct registration registration = {.request = input};
+    struct ecs_register_container_instance_response *response = output;
+    int rc = read_registration(call, &registration);
+    if (rc != 0) {
+        return rc;
+    }
+    struct task_node *node = NULL;
+    rc = find_node(call, state, &registration, &node);
+    if (rc != 0) {
+        return rc;
+    }
+    bool stock = text_empty(call->caller->node_id);
+    struct task_record_node *record;
+    int64_t key;
+    if (node != NULL) {
+        key = node->key;
+        record = core_edit(call, &task_node_kind, key);
+    } else {
+        key = core_new_key(call);
+        record = ARENA_NEW(call->arena, struct task_record_node);
+        record->account = call->caller->account;
+        record->region = call->caller->region;
+        record->joined_at = call->now_ms;
+        record->has_connections = true;
+    }
+    fill_node(&registration, node, record);
+    size_t index = find_membership(record, &registration, stock);
+    size_t count = MAX(record->memberships.count, index + 1);
+    struct task_record_membership *memberships =
+        arena_array(call->arena, count, sizeof(*memberships));
+    if (record->memberships.count > 0) {
+        memcpy(memberships, record->memberships.items,
+               record->memberships.count * sizeof(*memberships));
+    }
+    if (index == record->memberships.count) {
+        memberships[index].instance_id = fresh_instance(call, state);
+        memberships[index].registered_at = call->now_ms;
+    }
+    fill_membership(call, &registration, &memberships[index]);
+    record->memberships.items = memberships;
+    record->memberships.count = count;
+    if (record->node_id.data == NULL) {
+        record->node_id = memberships[index].instance_id;
+        record->name = record->node_id;
+    }
+    core_put(call, &task_node_kind, key, record);
+
+    response->container_instance = ARENA_NEW(call->arena, struct ecs_container_instance);
+    show_instance(call, task_node(state, key), record, index, response->container_instance);
+    return 0;
+}
+
+int task_discover_endpoint(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    (void)input;
+    const struct task_state *state = pointer;
+    struct ecs_discover_poll_endpoint_response *response = output;
+    if (text_empty(state->acs_url) || text_empty(state->tcs_url)) {
+        return core_fault(call, &ecs_error_server_exception,
+                          "This server has no listener for the sessions of nodes.");
+    }
+    response->endpoint = state->acs_url;
+    response->telemetry_endpoint = state->tcs_url;
+    response->service_connect_endpoint = state->acs_url;
+    return 0;
+}
+
+// ---- administration -----------------------------------------------------------------------
+
+static void show_node(struct core_call *call, const struct task_node *node,
+                      const struct task_record_node *record, struct berth_node *out_node)
+{
+    struct berth_node shown = {
+        .node_id = record->node_id,
+        .name = record->name,
+        .status = node->removed ? TEXT("REMOVED")
+                  : node->lost  ? TEXT("LOST")
+                  : node->seen  ? TEXT("ACTIVE")
+                                : TEXT("NEW"),
+        .has_cpu_units = true,
+        .cpu_units = node->cpu_units,
+        .has_cpu_units_free = true,
+        .cpu_units_free = (int32_t)MAX(INT64_C(0), node->cpu_units - node->cpu_used),
+        .has_memory_mib = true,
+        .memory_mib = node->memory_mib,
+        .has_memory_mib_free = true,
+        .memory_mib_free = (int32_t)MAX(INT64_C(0), node->memory_mib - node->memory_used),
+        .has_task_count = true,
+        .task_count = node->task_count,
+        .last_seen_at = node->seen ? node->beat_ms : 0,
+        .agent_version = text_empty(node->agent_version) ? (struct text){0} : node->agent_version,
+    };
+    if (record->memberships.count > 0) {
+        const struct task_record_membership *membership = &record->memberships.items[0];
+        shown.availability_zone = membership->zones.items[0];
+        shown.capacity = membership->capacity;
+        if (membership->cluster != 0) {
+            const struct ecs_record_cluster *cluster =
+                core_get(call->core, &ecs_cluster_kind, membership->cluster);
+            shown.capacity = cluster->name;
+        }
+    }
+    *out_node = shown;
+}
+
+// Pages are by key, in the token's plain digits: people may read them.
+int task_list_nodes(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    const struct task_state *state = pointer;
+    const struct berth_list_nodes_request *request = input;
+    struct berth_list_nodes_response *response = output;
+    int64_t after = 0;
+    if (!text_empty(request->next_token) &&
+        (text_to_i64(request->next_token, &after) != 0 || after < 0)) {
+        return core_fault(call, &berth_error_invalid_parameter_exception, "Invalid token");
+    }
+    size_t size = request->has_max_results ? (size_t)MAX(1, MIN(request->max_results, 1000)) : 1000;
+    response->nodes.items =
+        arena_array(call->arena, MIN(size, state->node_count), sizeof(struct berth_node));
+    int64_t last = 0;
+    for (size_t i = 0; i < state->node_count; i++) {
+        const struct task_node *node = state->nodes[i];
+        if (node->key <= after || node->removed) {
+            continue;
+        }
+        if (response->nodes.count == size) {
+            response->next_token = arena_format(call->arena, "%lld", (long long)last);
+            break;
+        }
+        show_node(call, node, core_get(call->core, &task_node_kind, node->key),
+                  &response->nodes.items[response->nodes.count]);
+        response->nodes.count++;
+        last = node->key;
+    }
+    return 0;
+}
+
+int task_remove_node(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    struct task_state *state = pointer;
+    const struct berth_remove_node_request *request = input;
+    struct berth_remove_node_response *response = output;
+    struct task_node *node = task_node_of(state, request->node_id);
+    if (node == NULL) {
+        return core_fault(call, &berth_error_resource_not_found_exception, "There is no node %.*s.",
+                          TEXT_FMT(text_slice(request->node_id, 0, 200)));
+    }
+    bool force = request->has_force && request->force;
+    if (node->task_count > 0 && !force) {
+        return core_fault(call, &berth_error_invalid_parameter_exception,
+                          "Node %.*s still has %d tasks. Stop them first, or remove it with force: "
+                          "then they count as stopped, whether they run or not.",
+                          TEXT_FMT(request->node_id), (int)node->task_count);
+    }
+    struct task_record_node *record = core_edit(call, &task_node_kind, node->key);
+    record->removed_at = call->now_ms;
+    record->removed_reason =
+        arena_format(call->arena, "Node %.*s was removed by force while it had this task.",
+                     TEXT_FMT(record->name));
+    response->node = ARENA_NEW(call->arena, struct berth_node);
+    show_node(call, node, record, response->node);
+    response->node->status = TEXT("REMOVED");
+    identity_node_keys_delete(call, record->node_id);
+    core_put(call, &task_node_kind, node->key, record);
+    node->connected = false;
+    core_work(call, &task_managers[TASK_MANAGER_REMOVE], node->key);
+    return 0;
+}

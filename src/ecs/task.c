@@ -1,0 +1,96 @@
+#include "ecs/task_internal.h"
+
+#include <stdio.h>
+
+const struct core_kind task_kinds[] = {
+    {.number = 50, .name = "task_node", .type = &task_record_node_shape, .version = 1},
+    {.number = 51, .name = "task", .type = &task_record_task_shape, .version = 1},
+};
+enum { KIND_COUNT = ARRAY_LEN(task_kinds) };
+
+const struct core_manager task_managers[] = {
+    [TASK_MANAGER_DELIVER] = {"deliver", task_deliver_work},
+    [TASK_MANAGER_FINISH] = {"finish", task_finish_work},
+    [TASK_MANAGER_LEASES] = {"leases", task_leases_work},
+    [TASK_MANAGER_REAP] = {"reap", task_reap_work},
+    [TASK_MANAGER_REMOVE] = {"remove", task_remove_work},
+};
+_Static_assert(ARRAY_LEN(task_managers) == TASK_MANAGER_COUNT, "every manager has its work");
+
+static const struct core_handler handlers[] = {
+    {&ecs_operations[ECS_OP_REGISTER_CONTAINER_INSTANCE], task_register_instance},
+    {&ecs_operations[ECS_OP_DISCOVER_POLL_ENDPOINT], task_discover_endpoint},
+    {&ecs_operations[ECS_OP_RUN_TASK], task_run_task},
+    {&ecs_operations[ECS_OP_DESCRIBE_TASKS], task_describe_tasks},
+    {&ecs_operations[ECS_OP_LIST_TASKS], task_list_tasks},
+    {&ecs_operations[ECS_OP_STOP_TASK], task_stop_task},
+    {&ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE], task_submit_task},
+    {&ecs_operations[ECS_OP_SUBMIT_CONTAINER_STATE_CHANGE], task_submit_container},
+    {&ecs_operations[ECS_OP_SUBMIT_ATTACHMENT_STATE_CHANGES], task_submit_attachments},
+    {&node_operations[NODE_OP_NODE_CONNECT], task_node_connect},
+    {&node_operations[NODE_OP_NODE_DISCONNECT], task_node_disconnect},
+    {&node_operations[NODE_OP_NODE_BEAT], task_node_beat},
+    {&node_operations[NODE_OP_NODE_ACK], task_node_ack},
+    {&node_operations[NODE_OP_NODE_STOP_CANDIDATES], task_node_stop_candidates},
+    {&node_operations[NODE_OP_NODE_HEALTH], task_node_health},
+    {&berth_operations[BERTH_OP_LIST_NODES], task_list_nodes},
+    {&berth_operations[BERTH_OP_REMOVE_NODE], task_remove_node},
+};
+
+static void recover(struct core_call *call, void *pointer)
+{
+    struct task_state *state = pointer;
+    task_leases_recover(call, state);
+    core_work(call, &task_managers[TASK_MANAGER_REAP], 1);
+    for (size_t i = 0; i < state->node_count; i++) {
+        const struct task_node *node = state->nodes[i];
+        if (node->removed) {
+            core_work(call, &task_managers[TASK_MANAGER_REMOVE], node->key);
+        }
+        for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
+            const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
+            if (task->last_status == TASK_RECORD_TASK_STATUS_DEPROVISIONING) {
+                core_work(call, &task_managers[TASK_MANAGER_FINISH], entry->key);
+            }
+        }
+    }
+}
+
+const struct core_module task_module = {
+    .name = "task",
+    .kinds = task_kinds,
+    .kind_count = KIND_COUNT,
+    .handlers = handlers,
+    .handler_count = ARRAY_LEN(handlers),
+    .managers = task_managers,
+    .manager_count = TASK_MANAGER_COUNT,
+    .state_new = task_state_new,
+    .state_free = task_state_free,
+    .changed = task_state_changed,
+    .recover = recover,
+    .check = task_check,
+};
+
+int task_locate(const struct core *core, struct text account, struct text region,
+                struct text cluster, struct text task, struct text *out_node_id,
+                struct text *out_task_arn, bool *out_stopped)
+{
+    int64_t cluster_key = ecs_cluster_find(core, identity_realm(core, account, region), cluster);
+    const struct task_entry *entry = cluster_key == 0 ? NULL : task_find(core, cluster_key, task);
+    if (entry == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    struct task_state *state = task_state(core);
+    const struct task_record_task *record = core_get(core, &task_kind, entry->key);
+    const struct ecs_record_cluster *names = core_get(core, &ecs_cluster_kind, cluster_key);
+    int size = snprintf(state->locate_arn, sizeof(state->locate_arn),
+                        "arn:aws:ecs:%.*s:%.*s:task/%.*s/%.*s", TEXT_FMT(region), TEXT_FMT(account),
+                        TEXT_FMT(names->name), TEXT_FMT(record->task_id));
+    ASSERT(size > 0);
+    ASSERT((size_t)size < sizeof(state->locate_arn));
+    const struct task_record_node *node = core_get(core, &task_node_kind, record->node);
+    *out_node_id = node->node_id;
+    *out_task_arn = (struct text){state->locate_arn, (size_t)size};
+    *out_stopped = record->last_status == TASK_RECORD_TASK_STATUS_STOPPED;
+    return 0;
+}

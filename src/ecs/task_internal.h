@@ -1,0 +1,331 @@
+#pragma once
+
+#include "api/berth.h"
+#include "api/node.h"
+#include "core/index.h"
+#include "ecs/ecs_internal.h"
+#include "ecs/place.h"
+#include "ecs/task.h"
+#include "identity/identity.h"
+
+#include "base/map.h"
+#include "base/text.h"
+
+/*
+ * What the parts of task_module share: volatile state derived from records (task_state.c), how
+ * tasks are shown and sent (task_show.c, task_spec.c), the life cycle (task_life.c), sessions and
+ * leases (node_session.c), and the handlers that task.c registers.
+ */
+
+#define TASK_RETENTION_MS (7 * 24 * 3600 * INT64_C(1000)) ///< ECS keeps an hour, people ask later
+#define TASK_STOPPED_MAX 200000 ///< stopped tasks kept at most: they are history, not state
+#define TASK_TOKEN_MS (24 * 3600 * INT64_C(1000)) ///< a clientToken means the same task that long
+#define TASK_RUN_MAX 10                           ///< ECS: tasks of one RunTask
+#define TASK_PAYLOAD_MAX 10  ///< tasks of one PayloadMessage: keeps frames small
+#define TASK_ENI_SLOTS 250   ///< of a Berth host that does not say
+#define TASK_REASON_MAX 1024 ///< ECS's agent cuts reasons there as well
+
+#define NODE_LEASE_MS 3000         ///< DESIGN §2: a Berth agent renews every second
+#define NODE_LEASE_STOCK_MS 120000 ///< a stock agent is heard from every 15 to 60 seconds
+#define NODE_TICK_MS 500           ///< how often leases are looked at while there are any
+#define NODE_HOLD_MS 60000         ///< mass silence: none is declared lost that long
+#define NODE_RESEND_MS 2000        ///< a payload without an acknowledgement is sent again
+
+struct task_group;
+struct task_node;
+
+/** One zone of a group, and the nodes in it. */
+struct task_zone {
+    struct text name; ///< owned
+    struct task_group *group;
+    struct place_set nodes;
+    int32_t task_count; ///< tasks placed through it that hold room
+};
+
+/** The FARGATE pool (cluster 0), or a cluster: what tasks of it may be placed on. */
+struct task_group {
+    int64_t cluster;
+    struct task_zone **zones; ///< ascending by name
+    size_t zone_count;
+    struct task_cluster_counts counts; ///< of a cluster
+};
+
+/** A task in memory, beside its record. */
+struct task_entry {
+    int64_t key;
+    uint64_t id_hash;
+    struct task_node *node;
+    struct task_zone *zone;      ///< through which it was placed
+    struct task_entry *previous; ///< of the same node, ascending
+    struct task_entry *next;
+    struct task_entry *waiting_previous; ///< of the same node, see waiting
+    struct task_entry *waiting_next;
+    int64_t sent_ms;
+    int64_t sent_sequence; ///< of the newest payload that held it; 0 for none in this session
+    int32_t cpu_units;
+    int32_t memory_mib;
+    uint8_t sent_status;  ///< desired status in that payload
+    uint8_t acked_status; ///< the newest desired status that the node is known to have
+    bool eni;
+    bool holds;   ///< room of the node, that is: it is not STOPPED
+    bool waiting; ///< the node is not known to have its desired status
+};
+
+/** A node in memory, beside its record. */
+struct task_node {
+    int64_t key;
+    struct text node_id; ///< owned
+    uint8_t architecture;
+    int32_t cpu_units;
+    int32_t memory_mib;
+    int32_t eni_slots;
+    int64_t cpu_used;
+    int64_t memory_used;
+    int32_t eni_used;
+    int32_t task_count; ///< that hold room
+    size_t entry_count; ///< stopped ones included
+    struct task_entry *first;
+    struct task_entry *last;
+    struct task_entry *waiting_first;
+    struct task_entry *waiting_last;
+    struct task_zone **zones; ///< of its memberships
+    size_t zone_count;
+    int64_t *clusters; ///< of its memberships
+    size_t cluster_count;
+    struct text *instances; ///< owned: instance ids of its memberships
+    size_t instance_count;
+
+    bool removed;
+    bool seen; ///< it was connected, or registered before the last start of the server
+    bool lost;
+    bool connected; ///< its session is open
+    int64_t session;
+    int64_t beat_ms; ///< when it was heard of last
+    int64_t lease_ms;
+    int64_t contact_ms;        ///< since when it is in contact or lost
+    int64_t connection;        ///< number of its session, as in the record
+    uint32_t sequence;         ///< of the newest message of this session
+    int64_t resend_due_ms;     ///< of the timer that looks at what waits, 0 when it is not set
+    struct text agent_version; ///< owned
+};
+
+/** Entries by a number; see task_state.c. */
+struct task_table {
+    struct task_entry **slots;
+    size_t capacity;
+    size_t count;
+    bool by_id;
+};
+
+/** Derived from records, never stored. */
+struct task_state {
+    struct core *core;
+    struct text acs_url; ///< owned
+    struct text tcs_url; ///< owned
+    int64_t retention_ms;
+    char locate_arn[512];
+
+    struct task_node **nodes; ///< ascending by key
+    size_t node_count;
+    size_t node_capacity;
+    struct map nodes_by_id;       ///< of those that are not removed
+    struct map nodes_by_instance; ///< likewise
+    struct map groups;            ///< by cluster's key; the pool has POOL_KEY
+    struct map definition_uses;   ///< by definition's key: count as a pointer
+    struct task_table by_key;
+    struct task_table by_id;
+    struct index *by_cluster; ///< cluster, desired status
+    struct index *by_family;  ///< cluster, desired status, family
+    struct index *by_starter; ///< cluster, desired status, startedBy; of those that have one
+    struct index *by_token;   ///< realm, clientToken; of those that have one
+    struct index *stopped;    ///< stoppedAt
+
+    int64_t tick_due_ms;   ///< 0 when no tick is set
+    int64_t hold_start_ms; ///< of the mass silence under way, or 0
+};
+
+/** Numbers of the managers in task_module. */
+enum task_manager {
+    TASK_MANAGER_DELIVER, ///< node: send what it is not known to have
+    TASK_MANAGER_FINISH,  ///< task: give its interface back, then STOPPED
+    TASK_MANAGER_LEASES,  ///< 1: look at leases
+    TASK_MANAGER_REAP,    ///< 1: let old stopped tasks go
+    TASK_MANAGER_REMOVE,  ///< node: stop its tasks in steps
+    TASK_MANAGER_COUNT,
+};
+extern const struct core_manager task_managers[];
+
+// ---- task_state.c -------------------------------------------------------------------------
+
+/** Make the volatile state. */
+void *task_state_new(struct core *core);
+/** Free it. */
+void task_state_free(void *pointer);
+/** Keep it up to date; see core_module. */
+void task_state_changed(void *pointer, struct core *core, const struct core_kind *kind, int64_t key,
+                        const void *before, const void *after);
+/** @return the state of an engine */
+struct task_state *task_state(const struct core *core);
+/** @return the entry of a task's key, or NULL */
+struct task_entry *task_entry(const struct task_state *state, int64_t key);
+/** @return the entry of a task's id, or NULL */
+struct task_entry *task_entry_by_id(const struct task_state *state, struct text task_id);
+/** @return the node of a key, or NULL */
+struct task_node *task_node(const struct task_state *state, int64_t key);
+/** @return the group of a cluster, or of the FARGATE pool for 0; NULL when nothing is in it */
+struct task_group *task_group(const struct task_state *state, int64_t cluster);
+/** @return the zone of that name in a group, or NULL */
+struct task_zone *task_group_zone(const struct task_group *group, struct text name);
+/** Tell placement anew what is free on a node and whether it can be used. */
+void task_node_refresh(struct task_node *node);
+/** What placement is told of a node. */
+struct place_node task_node_place(const struct task_node *node);
+/** Note whether the node is known to have a task's desired status. */
+void task_entry_wait(struct task_entry *entry, bool waiting);
+/** Compose a key of one of the indexes over cluster, desired status and one thing more. */
+void task_list_key(struct index_key *out_key, int64_t cluster,
+                   enum task_record_task_status desired);
+
+// ---- task_check.c -------------------------------------------------------------------------
+
+/** See core_module. */
+void task_check(void *pointer, struct core *core, struct buf *violations);
+
+// ---- task_show.c --------------------------------------------------------------------------
+
+/** How a task is shown. */
+enum task_show {
+    TASK_SHOW_TAGS = 1,  ///< with its tags
+    TASK_SHOW_EVENT = 2, ///< in the words of EventBridge
+};
+
+/** Join texts in an arena. */
+struct text task_join(struct arena *arena, const struct text *parts, size_t count);
+/** @return the ARN of a task */
+struct text task_arn(struct core_call *call, const struct task_record_task *record);
+/** @return the ARN of a node's membership */
+struct text task_instance_arn(struct core_call *call, const struct task_record_node *node,
+                              const struct task_record_membership *membership);
+/** @return the membership through which a node runs a task, or NULL */
+const struct task_record_membership *task_membership(const struct task_record_node *node,
+                                                     const struct task_record_task *task);
+/** @return the ARN of a task's network interface attachment */
+struct text task_attachment_arn(struct core_call *call, const struct task_record_task *record);
+/** @return the ARN of a container of a task */
+struct text task_container_arn(struct core_call *call, const struct task_record_task *record,
+                               size_t index);
+/** @return the wire name of a status */
+struct text task_status_name(enum task_record_task_status status);
+/** Fill a task as DescribeTasks shows it; flags are of enum task_show. */
+void task_show(struct core_call *call, int64_t key, const struct task_record_task *record,
+               unsigned flags, struct ecs_task *out_task);
+/** @return the group a task is in */
+struct text task_group_name(struct core_call *call, const struct task_record_task *record);
+/** Parse a reference to a task of a cluster: id or ARN. @return its entry, or NULL */
+struct task_entry *task_find(const struct core *core, int64_t cluster, struct text reference);
+
+// ---- task_spec.c --------------------------------------------------------------------------
+
+/** Sizes of a task after overrides. */
+struct task_sizes {
+    bool has_cpu; ///< the task has a limit of its own
+    bool has_memory;
+    int32_t cpu_units; ///< what it holds of a node
+    int32_t memory_mib;
+};
+
+/** @return the definition of a task, as stored */
+const struct ecs_task_definition *task_definition(const struct core *core, int64_t key);
+/** Work out sizes. @return 0, or ERR_INVALID when an override is no size */
+MUST_CHECK int task_sizes(const struct ecs_task_definition *definition,
+                          const struct ecs_task_override *overrides, struct task_sizes *out_sizes);
+/** @return the override of a container, or NULL */
+const struct ecs_container_override *task_override(const struct ecs_task_override *overrides,
+                                                   struct text container);
+/** Fill what a node needs to run a task, overrides merged in. */
+void task_spec(struct core_call *call, int64_t key, const struct task_record_task *record,
+               struct session_task_spec *out_spec);
+
+// ---- task_life.c --------------------------------------------------------------------------
+
+/** @return whether a task may go from one status to another: only ever forward */
+bool task_may_move(enum task_record_task_status from, enum task_record_task_status to);
+/** A task's record in the arena, to change and task_put. Containers and extra may be changed. */
+struct task_record_task *task_edit(struct core_call *call, int64_t key);
+/** Move a task; the move must be allowed. Its version grows. */
+void task_move(struct task_record_task *record, enum task_record_task_status status);
+/** Put a task; when its version grew, watchers are told. */
+void task_put(struct core_call *call, int64_t key, const struct task_record_task *record);
+/** Have a task stop: desired status, stopCode, reason. Nothing when it is to stop already. */
+void task_want_stopped(struct core_call *call, struct task_record_task *record,
+                       enum ecs_task_stop_code code, struct text reason);
+/** Nothing of a task runs any more: on to DEPROVISIONING or STOPPED. task_put comes after it. */
+void task_finish(struct core_call *call, int64_t key, struct task_record_task *record);
+/** Manager TASK_MANAGER_FINISH. */
+void task_finish_work(struct core_call *call, void *state, int64_t key);
+/** Manager TASK_MANAGER_REAP. */
+void task_reap_work(struct core_call *call, void *state, int64_t key);
+/** Manager TASK_MANAGER_REMOVE. */
+void task_remove_work(struct core_call *call, void *state, int64_t key);
+/** Handler of StopTask; see core_handler_fn. */
+int task_stop_task(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- task_run.c, task_list.c, task_submit.c -----------------------------------------------
+
+/** Handler of RunTask. */
+int task_run_task(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DescribeTasks. */
+int task_describe_tasks(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of ListTasks. */
+int task_list_tasks(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of SubmitTaskStateChange. */
+int task_submit_task(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of SubmitContainerStateChange. */
+int task_submit_container(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of SubmitAttachmentStateChanges. */
+int task_submit_attachments(struct core_call *call, void *state, const void *request,
+                            void *response);
+/** Handler of NodeHealth. */
+int task_node_health(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- node.c -------------------------------------------------------------------------------
+
+/** Told by JoinNode: the node's record begins. */
+void task_node_joined(struct core_call *call, const struct identity_node *node);
+/** Handler of RegisterContainerInstance. */
+int task_register_instance(struct core_call *call, void *state, const void *request,
+                           void *response);
+/** Handler of DiscoverPollEndpoint. */
+int task_discover_endpoint(struct core_call *call, void *state, const void *request,
+                           void *response);
+/** Handler of ListNodes. */
+int task_list_nodes(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of RemoveNode. */
+int task_remove_node(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- node_session.c -----------------------------------------------------------------------
+
+/** @return the node a caller is or asks about, by its id; NULL when there is none */
+struct task_node *task_node_of(const struct task_state *state, struct text node_id);
+/** @return whether a node is in contact, as far as its lease tells */
+bool task_node_live(const struct task_node *node);
+/** Send a node tasks that it is not known to have; does nothing without a session. */
+void task_send(struct core_call *call, struct task_node *node, struct task_entry *const *entries,
+               size_t count);
+/** Handler of NodeConnect. */
+int task_node_connect(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of NodeDisconnect. */
+int task_node_disconnect(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of NodeBeat. */
+int task_node_beat(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of NodeAck. */
+int task_node_ack(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of NodeStopCandidates. */
+int task_node_stop_candidates(struct core_call *call, void *state, const void *request,
+                              void *response);
+/** Manager TASK_MANAGER_DELIVER. */
+void task_deliver_work(struct core_call *call, void *state, int64_t key);
+/** Manager TASK_MANAGER_LEASES. */
+void task_leases_work(struct core_call *call, void *state, int64_t key);
+/** Give every lease a full period, as after a start. */
+void task_leases_recover(struct core_call *call, struct task_state *state);

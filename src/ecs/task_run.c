@@ -1,0 +1,786 @@
+#include "ecs/task_internal.h"
+
+#include "shape/cbor.h"
+#include "shape/json.h"
+#include "vpc/vpc.h"
+
+#include <string.h>
+
+#define SUBNETS_MAX 16        // ECS
+#define SECURITY_GROUPS_MAX 5 // ECS
+#define OVERRIDE_CHARS_MAX 8192
+#define STARTED_BY_MAX 128
+#define TOKEN_MAX 64
+#define GROUP_MAX 255
+#define FAILURES_MAX 100 // one for each instance that was looked at, but never thousands
+
+#define CAPACITY_UNAVAILABLE                                                                       \
+    "Capacity is unavailable at this time. Please try again later or in a different availability " \
+    "zone"
+
+// One RunTask, read and checked.
+struct run {
+    const struct ecs_run_task_request *request;
+    const struct ecs_record_cluster *cluster_record;
+    const struct ecs_record_definition *definition_record;
+    const struct ecs_task_definition *definition;
+    int64_t cluster;
+    int64_t definition_key;
+    size_t count;
+    enum ecs_launch_type launch_type;
+    struct text provider; // of capacity, absent when a launch type was asked for
+    bool spot;            // FARGATE_SPOT only: no pool of it exists
+    struct text platform_version;
+    bool awsvpc;
+    int64_t subnets[SUBNETS_MAX];
+    size_t subnet_count;
+    struct text_list groups;
+    struct task_sizes sizes;
+    struct place_request need;
+    struct ecs_tag *tags;
+    size_t tag_count;
+    int64_t request_hash;
+    const struct task_group *group;
+};
+
+static int refuse(struct core_call *call, const char *message)
+{
+    return core_fault(call, &ecs_error_invalid_parameter_exception, "%s", message);
+}
+
+// ---- what was asked for -------------------------------------------------------------------
+
+static bool compatible(const struct ecs_task_definition *definition,
+                       enum ecs_compatibility compatibility)
+{
+    for (size_t i = 0; i < definition->compatibilities.count; i++) {
+        if (definition->compatibilities.items[i] == compatibility) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What a strategy comes down to while FARGATE is the only pool: services widen this.
+static int read_strategy(struct core_call *call, struct run *run,
+                         const struct ecs_capacity_provider_strategy_item *items, size_t count)
+{
+    run->launch_type = ECS_LAUNCH_TYPE_FARGATE;
+    run->spot = true;
+    for (size_t i = 0; i < count; i++) {
+        struct text name = items[i].capacity_provider;
+        if (!text_is(name, "FARGATE") && !text_is(name, "FARGATE_SPOT")) {
+            return refuse(call, "The specified capacity provider was not found.");
+        }
+        if (text_is(name, "FARGATE")) {
+            run->spot = false;
+        }
+    }
+    run->provider = run->spot ? TEXT("FARGATE_SPOT") : TEXT("FARGATE");
+    return 0;
+}
+
+static int read_launch_type(struct core_call *call, struct run *run)
+{
+    const struct ecs_run_task_request *request = run->request;
+    if (request->capacity_provider_strategy.count > 0) {
+        if (request->launch_type != ECS_LAUNCH_TYPE_ABSENT) {
+            return refuse(
+                call, "Specify either Launch Type or Capacity Provider Strategy, but not both.");
+        }
+        return read_strategy(call, run, request->capacity_provider_strategy.items,
+                             request->capacity_provider_strategy.count);
+    }
+    switch (request->launch_type) {
+    case ECS_LAUNCH_TYPE_ABSENT:
+        run->launch_type = ECS_LAUNCH_TYPE_EC2;
+        if (run->cluster_record->default_capacity_provider_strategy.count > 0) {
+            return read_strategy(call, run,
+                                 run->cluster_record->default_capacity_provider_strategy.items,
+                                 run->cluster_record->default_capacity_provider_strategy.count);
+        }
+        return 0;
+    case ECS_LAUNCH_TYPE_EC2:
+    case ECS_LAUNCH_TYPE_FARGATE:
+        run->launch_type = request->launch_type;
+        return 0;
+    case ECS_LAUNCH_TYPE_EXTERNAL:
+        return core_fault(call, &ecs_error_unsupported_feature_exception,
+                          "Launch type EXTERNAL is not supported by this version of Berth.");
+    case ECS_LAUNCH_TYPE_MANAGED_INSTANCES:
+    case ECS_LAUNCH_TYPE_UNRECOGNIZED:
+        break;
+    }
+    return refuse(call, "launch type should be one of [EC2,FARGATE,EXTERNAL]");
+}
+
+static int check_launch_type(struct core_call *call, struct run *run)
+{
+    bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    if (!compatible(run->definition, fargate ? ECS_COMPATIBILITY_FARGATE : ECS_COMPATIBILITY_EC2)) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "Task definition does not support launch_type %s.",
+                          fargate ? "FARGATE" : "EC2");
+    }
+    struct text version = run->request->platform_version;
+    if (!fargate) {
+        return text_empty(version)
+                   ? 0
+                   : refuse(
+                         call,
+                         "The platform version must be null when specifying an EC2 launch type.");
+    }
+    if (text_empty(version) || text_is(version, "LATEST") || text_is(version, "1.4.0")) {
+        run->platform_version = (struct text){0}; // 1.4.0 is what a record without one means
+        return 0;
+    }
+    if (text_is(version, "1.3.0")) {
+        run->platform_version = version;
+        return 0;
+    }
+    return core_fault(call, &ecs_error_platform_unknown_exception,
+                      "The specified platform does not exist.");
+}
+
+static bool name_bytes(struct text text, const char *more)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        char byte = text.data[i];
+        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                     (byte >= '0' && byte <= '9');
+        if (!plain && text_find(text_of(more), byte) == SIZE_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int check_names(struct core_call *call, const struct ecs_run_task_request *request)
+{
+    if (request->started_by.size > STARTED_BY_MAX || !name_bytes(request->started_by, "-/_")) {
+        return refuse(call, "startedBy can have up to 128 characters: letters, numbers, hyphens, "
+                            "forward slashes and underscores.");
+    }
+    if (request->group.size > GROUP_MAX) {
+        return refuse(call, "group can have up to 255 characters.");
+    }
+    if (request->reference_id.size > 1024) {
+        return refuse(call, "referenceId can have up to 1024 characters.");
+    }
+    bool token = request->client_token.size <= TOKEN_MAX;
+    for (size_t i = 0; token && i < request->client_token.size; i++) {
+        token = request->client_token.data[i] >= 33 && request->client_token.data[i] <= 126;
+    }
+    return token ? 0 : refuse(call, "clientToken can have up to 64 characters of ASCII 33 to 126.");
+}
+
+// Refused rather than passed over in silence: the user would believe that they hold.
+static int check_unbuilt(struct core_call *call, const struct run *run)
+{
+    if (run->request->volume_configurations.count > 0) {
+        return core_fault(call, &ecs_error_unsupported_feature_exception,
+                          "Volumes that are configured at launch are not supported by this version "
+                          "of Berth.");
+    }
+    bool constraints = run->request->placement_constraints.count > 0 ||
+                       run->definition->placement_constraints.count > 0;
+    if (constraints && run->launch_type == ECS_LAUNCH_TYPE_EC2) {
+        return core_fault(call, &ecs_error_unsupported_feature_exception,
+                          "Placement constraints are not supported by this version of Berth.");
+    }
+    return 0;
+}
+
+// ---- overrides, tags ----------------------------------------------------------------------
+
+static int check_overrides(struct core_call *call, struct run *run)
+{
+    const struct ecs_task_override *overrides = run->request->overrides;
+    for (size_t i = 0; overrides != NULL && i < overrides->container_overrides.count; i++) {
+        struct text name = overrides->container_overrides.items[i].name;
+        size_t place = 0;
+        size_t count = run->definition->container_definitions.count;
+        while (place < count &&
+               !text_equal(run->definition->container_definitions.items[place].name, name)) {
+            place++;
+        }
+        if (place == count) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "Override for container named %.*s is not a container in the "
+                              "TaskDefinition.",
+                              TEXT_FMT(name));
+        }
+    }
+    if (overrides != NULL) {
+        AUTO(buf_deinit) struct buf json = {0};
+        json_encode(&ecs_task_override_shape, overrides, &json);
+        if (json.size > OVERRIDE_CHARS_MAX) {
+            return refuse(call, "Container Overrides length must be at most 8192");
+        }
+    }
+    if (task_sizes(run->definition, overrides, &run->sizes) != 0) {
+        return core_fault(call, &ecs_error_client_exception,
+                          "Invalid 'cpu' or 'memory' setting for task.");
+    }
+    if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE &&
+        !ecs_fargate_size_valid(run->sizes.cpu_units, run->sizes.memory_mib)) {
+        return core_fault(call, &ecs_error_client_exception,
+                          "No Fargate configuration exists for given values.");
+    }
+    return 0;
+}
+
+static void add_tag(struct run *run, struct ecs_tag tag)
+{
+    for (size_t i = 0; i < run->tag_count; i++) {
+        if (text_equal(run->tags[i].key, tag.key)) {
+            return; // the request's own come first and win
+        }
+    }
+    run->tags[run->tag_count] = tag;
+    run->tag_count++;
+}
+
+static int read_tags(struct core_call *call, struct run *run)
+{
+    const struct ecs_run_task_request *request = run->request;
+    if (request->propagate_tags == ECS_PROPAGATE_TAGS_SERVICE) {
+        return refuse(call, "Invalid value for propagateTags: a task that no service starts has no "
+                            "service to take tags from.");
+    }
+    int rc = ecs_tags_check(call, request->tags.items, request->tags.count);
+    if (rc != 0) {
+        return rc;
+    }
+    size_t inherited = request->propagate_tags == ECS_PROPAGATE_TAGS_TASK_DEFINITION
+                           ? run->definition_record->tags.count
+                           : 0;
+    run->tags = arena_array(call->arena, request->tags.count + inherited + 1, sizeof(*run->tags));
+    for (size_t i = 0; i < request->tags.count; i++) {
+        add_tag(run, request->tags.items[i]);
+    }
+    for (size_t i = 0; i < inherited; i++) {
+        add_tag(run, run->definition_record->tags.items[i]);
+    }
+    if (request->has_enable_ecs_managed_tags && request->enable_ecs_managed_tags) {
+        add_tag(run, (struct ecs_tag){TEXT("aws:ecs:clusterName"), run->cluster_record->name});
+    }
+    return 0;
+}
+
+// ---- network ------------------------------------------------------------------------------
+
+static int read_subnets(struct core_call *call, struct run *run,
+                        const struct ecs_aws_vpc_configuration *config, int64_t *out_vpc)
+{
+    if (config->subnets.count == 0) {
+        return refuse(call, "subnets can not be empty.");
+    }
+    if (config->subnets.count > SUBNETS_MAX) {
+        return refuse(call, "subnets can have at most 16 items.");
+    }
+    int64_t vpc = 0;
+    for (size_t i = 0; i < config->subnets.count; i++) {
+        struct text id = config->subnets.items[i];
+        int64_t key = vpc_subnet_find(call->core, run->cluster_record->realm, id);
+        if (key == 0) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "Error retrieving subnet information for [%.*s]: The subnet ID "
+                              "'%.*s' does not exist (ErrorCode: InvalidSubnetID.NotFound)",
+                              TEXT_FMT(id), TEXT_FMT(id));
+        }
+        const struct vpc_record_subnet *subnet = core_get(call->core, &vpc_subnet_kind, key);
+        if (vpc != 0 && subnet->vpc != vpc) {
+            return refuse(call, "subnets must all be in the same VPC.");
+        }
+        vpc = subnet->vpc;
+        run->subnets[run->subnet_count] = key;
+        run->subnet_count++;
+    }
+    *out_vpc = vpc;
+    return 0;
+}
+
+static int read_network(struct core_call *call, struct run *run)
+{
+    const struct ecs_network_configuration *network = run->request->network_configuration;
+    const struct ecs_aws_vpc_configuration *config =
+        network == NULL ? NULL : network->awsvpc_configuration;
+    run->awsvpc = run->definition->network_mode == ECS_NETWORK_MODE_AWSVPC;
+    if (!run->awsvpc) {
+        return config == NULL ? 0
+                              : refuse(call, "Network Configuration is not valid for the given "
+                                             "networkMode of this task definition.");
+    }
+    if (config == NULL) {
+        return refuse(call, "Network Configuration must be provided when networkMode 'awsvpc' is "
+                            "specified.");
+    }
+    int64_t vpc = 0;
+    int rc = read_subnets(call, run, config, &vpc);
+    if (rc != 0) {
+        return rc;
+    }
+    if (config->security_groups.count > SECURITY_GROUPS_MAX) {
+        return refuse(call, "securityGroups can have at most 5 items.");
+    }
+    for (size_t i = 0; i < config->security_groups.count; i++) {
+        struct text id = config->security_groups.items[i];
+        if (!vpc_security_group_exists(call->core, vpc, id)) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "Error retrieving security group information for [%.*s]: The "
+                              "security group '%.*s' does not exist (ErrorCode: "
+                              "InvalidGroup.NotFound)",
+                              TEXT_FMT(id), TEXT_FMT(id));
+        }
+    }
+    if (config->assign_public_ip == ECS_ASSIGN_PUBLIC_IP_ENABLED &&
+        run->launch_type != ECS_LAUNCH_TYPE_FARGATE) {
+        return refuse(call, "Assign public IP is not supported for this launch type.");
+    }
+    run->groups = config->security_groups;
+    return 0;
+}
+
+// ---- the same request again ---------------------------------------------------------------
+
+static void hash_request(struct run *run)
+{
+    AUTO(buf_deinit) struct buf bytes = {0};
+    cbor_encode(&ecs_run_task_request_shape, run->request, 1, NULL, &bytes);
+    run->request_hash = (int64_t)(text_hash(buf_view(&bytes)) >> 1);
+}
+
+// Tasks that the same clientToken made. They decide while they are kept, for a day at most.
+static int find_repeated(struct core_call *call, const struct task_state *state, struct run *run,
+                         struct ecs_run_task_response *response, bool *out_found)
+{
+    *out_found = false;
+    if (text_empty(run->request->client_token)) {
+        return 0;
+    }
+    hash_request(run);
+    struct index_key prefix;
+    prefix.size = 0;
+    index_key_u64(&prefix, (uint64_t)run->cluster_record->realm);
+    index_key_text(&prefix, run->request->client_token);
+    struct index_cursor cursor;
+    index_walk(state->by_token, &prefix, false, &cursor);
+    struct text *arns = arena_array(call->arena, TASK_RUN_MAX, sizeof(*arns));
+    struct ecs_task *tasks = arena_array(call->arena, TASK_RUN_MAX, sizeof(*tasks));
+    size_t count = 0;
+    bool same = true;
+    for (int64_t key = index_step(&cursor); key != 0 && count < TASK_RUN_MAX;
+         key = index_step(&cursor)) {
+        const struct task_record_task *record = core_get(call->core, &task_kind, key);
+        if (record->created_at + TASK_TOKEN_MS <= call->now_ms) {
+            continue;
+        }
+        same = same && record->extra->request_hash == run->request_hash;
+        arns[count] = task_arn(call, record);
+        task_show(call, key, record, TASK_SHOW_TAGS, &tasks[count]);
+        count++;
+    }
+    if (count == 0) {
+        return 0;
+    }
+    if (!same) {
+        call->fault_resource_ids = (struct text_list){arns, count};
+        return core_fault(call, &ecs_error_conflict_exception,
+                          "The clientToken was used before for a request with other parameters.");
+    }
+    response->tasks.items = tasks;
+    response->tasks.count = count;
+    response->failures.items = SHAPE_EMPTY;
+    *out_found = true;
+    return 0;
+}
+
+// ---- placing ------------------------------------------------------------------------------
+
+struct placement {
+    const struct task_zone *zone;
+    int64_t node;
+    int64_t subnet; // 0 for none
+};
+
+// The subnet of a zone with the most free addresses, the first among equals; 0 when none has any.
+static int64_t best_subnet(const struct core *core, const struct run *run, struct text zone)
+{
+    int64_t best = 0;
+    uint32_t most = 0;
+    for (size_t i = 0; i < run->subnet_count; i++) {
+        const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, run->subnets[i]);
+        uint32_t free_count = vpc_subnet_free(core, run->subnets[i]);
+        if (text_equal(subnet->availability_zone, zone) && free_count > most) {
+            best = run->subnets[i];
+            most = free_count;
+        }
+    }
+    return best;
+}
+
+// Zones in the order of their tasks, so that tasks spread over them; each is tried until one has
+// room. A zone's name breaks ties, because a group keeps its zones in that order.
+static bool place_one(const struct core *core, const struct run *run,
+                      struct placement *out_placement)
+{
+    size_t zone_count = run->group == NULL || run->spot ? 0 : run->group->zone_count;
+    int64_t below = -1;
+    for (size_t tried = 0; tried < zone_count;) {
+        const struct task_zone *next = NULL;
+        for (size_t i = 0; i < zone_count; i++) {
+            const struct task_zone *zone = run->group->zones[i];
+            if (zone->task_count > below && (next == NULL || zone->task_count < next->task_count)) {
+                next = zone;
+            }
+        }
+        if (next == NULL) {
+            return false;
+        }
+        below = next->task_count;
+        for (size_t i = 0; i < zone_count; i++) {
+            const struct task_zone *zone = run->group->zones[i];
+            if (zone->task_count != below) {
+                continue;
+            }
+            tried++;
+            int64_t subnet = run->awsvpc ? best_subnet(core, run, zone->name) : 0;
+            int64_t node = 0;
+            if ((!run->awsvpc || subnet != 0) &&
+                place_spread(&zone->nodes, &run->need, &node, NULL) == 0) {
+                *out_placement = (struct placement){zone, node, subnet};
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void fill_extra(const struct run *run, struct task_record_task_extra *extra)
+{
+    const struct ecs_run_task_request *request = run->request;
+    const struct ecs_network_configuration *network = request->network_configuration;
+    extra->platform_version = run->platform_version;
+    extra->capacity_provider = run->provider;
+    extra->client_token =
+        text_empty(request->client_token) ? (struct text){0} : request->client_token;
+    extra->has_request_hash = extra->client_token.data != NULL;
+    extra->request_hash = run->request_hash;
+    extra->tags.items = run->tag_count > 0 ? run->tags : NULL;
+    extra->tags.count = run->tag_count;
+    extra->overrides = request->overrides;
+    extra->has_enable_execute_command = request->enable_execute_command;
+    extra->enable_execute_command = request->enable_execute_command;
+    extra->has_assign_public_ip = run->awsvpc && network->awsvpc_configuration->assign_public_ip ==
+                                                     ECS_ASSIGN_PUBLIC_IP_ENABLED;
+    extra->assign_public_ip = extra->has_assign_public_ip;
+    extra->group = text_empty(request->group) ? (struct text){0} : request->group;
+    extra->reference_id = request->reference_id;
+}
+
+static bool extra_needed(const struct task_record_task_extra *extra)
+{
+    static const struct task_record_task_extra none;
+    return !shape_equal(&task_record_task_extra_shape, extra, &none);
+}
+
+static void fill_containers(struct core_call *call, const struct run *run,
+                            struct task_record_task *record)
+{
+    size_t count = run->definition->container_definitions.count;
+    record->containers.count = count;
+    record->containers.items = arena_array(call->arena, count, sizeof(*record->containers.items));
+    struct ecs_managed_agent *agent = NULL;
+    if (run->request->enable_execute_command) {
+        agent = ARENA_NEW(call->arena, struct ecs_managed_agent);
+        agent->name = ECS_MANAGED_AGENT_NAME_EXECUTE_COMMAND_AGENT;
+        agent->last_status = TEXT("PENDING");
+    }
+    for (size_t i = 0; i < count; i++) {
+        record->containers.items[i].status = TASK_RECORD_TASK_STATUS_PENDING;
+        record->containers.items[i].managed_agents.items = agent;
+        record->containers.items[i].managed_agents.count = agent == NULL ? 0 : 1;
+    }
+}
+
+static struct text fresh_id(struct core_call *call, const struct task_state *state)
+{
+    struct text id = core_random_hex(call, 32);
+    while (task_entry_by_id(state, id) != NULL) {
+        id = core_random_hex(call, 32);
+    }
+    return id;
+}
+
+// Make a placed task. @return its key
+static int64_t make_task(struct core_call *call, const struct task_state *state,
+                         const struct run *run, const struct placement *placement,
+                         struct ecs_task *out_task)
+{
+    int64_t key = core_new_key(call);
+    struct task_record_task record = {
+        .task_id = fresh_id(call, state),
+        .has_cluster = true,
+        .cluster = run->cluster,
+        .has_definition = true,
+        .definition = run->definition_key,
+        .has_node = true,
+        .node = placement->node,
+        .launch_type = run->launch_type,
+        .last_status =
+            run->awsvpc ? TASK_RECORD_TASK_STATUS_PROVISIONING : TASK_RECORD_TASK_STATUS_PENDING,
+        .desired_status = TASK_RECORD_TASK_STATUS_RUNNING,
+        .has_version = true,
+        .version = 1,
+        .has_cpu_units = true,
+        .cpu_units = run->sizes.cpu_units,
+        .has_memory_mib = true,
+        .memory_mib = run->sizes.memory_mib,
+        .created_at = call->now_ms,
+        .started_by =
+            text_empty(run->request->started_by) ? (struct text){0} : run->request->started_by,
+    };
+    fill_containers(call, run, &record);
+    struct task_record_task_extra extra = {0};
+    fill_extra(run, &extra);
+    record.extra = extra_needed(&extra) ? &extra : NULL;
+    if (run->awsvpc) {
+        record.has_subnet = true;
+        record.subnet = placement->subnet;
+        record.has_eni = true;
+        record.eni = vpc_eni_create(call, placement->subnet, &run->groups, key);
+        record.eni_status = TASK_RECORD_ENI_STATUS_PRECREATED;
+        ASSERT(record.eni != 0); // best_subnet saw a free address
+    }
+    core_put(call, &task_kind, key, &record);
+    task_show(call, key, &record, TASK_SHOW_TAGS, out_task);
+    // The event differs in one word; everything else is shown once for both.
+    struct ecs_task event = *out_task;
+    if (event.attachments.count > 0) {
+        event.attachments.items = ARENA_NEW(call->arena, struct ecs_attachment);
+        event.attachments.items[0] = out_task->attachments.items[0];
+        event.attachments.items[0].type = TEXT("eni");
+    }
+    core_effect(call, CORE_EFFECT_EVENT, event.task_arn, "ECS Task State Change", &ecs_task_shape,
+                &event);
+    return key;
+}
+
+// Tell each node of its new tasks, in one message.
+static void send_new(struct core_call *call, const struct task_state *state, const int64_t *keys,
+                     size_t count)
+{
+    bool sent[TASK_RUN_MAX] = {false};
+    for (size_t i = 0; i < count; i++) {
+        if (sent[i]) {
+            continue;
+        }
+        struct task_entry *entries[TASK_RUN_MAX];
+        entries[0] = task_entry(state, keys[i]);
+        size_t entry_count = 1;
+        for (size_t j = i + 1; j < count; j++) {
+            struct task_entry *entry = task_entry(state, keys[j]);
+            if (entry->node == entries[0]->node) {
+                entries[entry_count] = entry;
+                entry_count++;
+                sent[j] = true;
+            }
+        }
+        task_send(call, entries[0]->node, entries, entry_count);
+    }
+}
+
+// ---- what was not placed ------------------------------------------------------------------
+
+// Why no host of the pool took a task: how many for which reason, by zone.
+static struct text explain_pool(struct core_call *call, const struct task_state *state,
+                                const struct run *run)
+{
+    AUTO(buf_deinit) struct buf text = {.limit_bytes = 1024};
+    for (size_t i = 0; i < run->subnet_count; i++) {
+        const struct vpc_record_subnet *subnet =
+            core_get(call->core, &vpc_subnet_kind, run->subnets[i]);
+        const struct task_zone *zone = run->group == NULL || run->spot
+                                           ? NULL
+                                           : task_group_zone(run->group, subnet->availability_zone);
+        buf_format(&text, "%s%.*s:", i == 0 ? "" : "; ", TEXT_FMT(subnet->availability_zone));
+        if (vpc_subnet_free(call->core, run->subnets[i]) == 0) {
+            buf_format(&text, " subnet %.*s has no free address", TEXT_FMT(subnet->subnet_id));
+            continue;
+        }
+        if (zone == NULL || zone->nodes.count == 0) {
+            buf_string(&text, " no host");
+            continue;
+        }
+        size_t counts[PLACE_ENI + 1] = {0};
+        for (size_t j = 0; j < zone->nodes.count; j++) {
+            const struct task_node *node = task_node(state, zone->nodes.nodes[j]);
+            struct place_node place = task_node_place(node);
+            counts[place_explain(&place, &run->need)]++;
+        }
+        for (size_t reason = PLACE_AGENT; reason <= PLACE_ENI; reason++) {
+            if (counts[reason] > 0) {
+                buf_format(&text, " %s on %zu of %zu", place_reason_name((enum place_reason)reason),
+                           counts[reason], zone->nodes.count);
+            }
+        }
+    }
+    return arena_text(call->arena, buf_view(&text));
+}
+
+static void fail_pool(struct core_call *call, const struct task_state *state, const struct run *run,
+                      size_t missing, struct ecs_run_task_response *response)
+{
+    struct ecs_failure failure = {
+        .reason = TEXT(CAPACITY_UNAVAILABLE),
+        .detail = explain_pool(call, state, run),
+    };
+    response->failures.items = arena_array(call->arena, missing, sizeof(failure));
+    response->failures.count = missing;
+    for (size_t i = 0; i < missing; i++) {
+        response->failures.items[i] = failure;
+    }
+}
+
+static const struct task_record_membership *instance_of(const struct task_record_node *node,
+                                                        int64_t cluster)
+{
+    for (size_t i = 0; i < node->memberships.count; i++) {
+        if (node->memberships.items[i].cluster == cluster) {
+            return &node->memberships.items[i];
+        }
+    }
+    return NULL;
+}
+
+static void fail_instances(struct core_call *call, const struct task_state *state,
+                           const struct run *run, struct ecs_run_task_response *response)
+{
+    struct ecs_failure *failures = arena_array(call->arena, FAILURES_MAX, sizeof(*failures));
+    size_t count = 0;
+    for (size_t i = 0; i < run->group->zone_count; i++) {
+        const struct task_zone *zone = run->group->zones[i];
+        bool reachable = !run->awsvpc || best_subnet(call->core, run, zone->name) != 0;
+        for (size_t j = 0; j < zone->nodes.count && count < FAILURES_MAX; j++) {
+            const struct task_node *node = task_node(state, zone->nodes.nodes[j]);
+            const struct task_record_node *record =
+                core_get(call->core, &task_node_kind, node->key);
+            struct place_node place = task_node_place(node);
+            const char *reason = place_reason_name(place_explain(&place, &run->need));
+            failures[count] = (struct ecs_failure){
+                .arn = task_instance_arn(call, record, instance_of(record, run->cluster)),
+                .reason = reason != NULL ? text_of(reason)
+                          : !reachable   ? TEXT("LOCATION")
+                                         : TEXT("RESOURCE:ENI"),
+            };
+            count++;
+        }
+    }
+    response->failures.items = failures;
+    response->failures.count = count;
+}
+
+// ---- RunTask ------------------------------------------------------------------------------
+
+static int read_definition(struct core_call *call, struct run *run)
+{
+    int rc = ecs_definition_resolve(call, run->request->task_definition, ECS_DEFINITION_RUN,
+                                    &run->definition_key);
+    if (rc != 0) {
+        return rc;
+    }
+    run->definition_record = core_get(call->core, &ecs_definition_kind, run->definition_key);
+    run->definition = run->definition_record->definition;
+    return 0;
+}
+
+typedef int (*run_step_fn)(struct core_call *call, struct run *run);
+
+static int check_rest(struct core_call *call, struct run *run)
+{
+    return check_unbuilt(call, run);
+}
+
+static int read_run(struct core_call *call, struct run *run)
+{
+    static const run_step_fn steps[] = {
+        read_definition, read_launch_type, check_launch_type, check_rest,
+        check_overrides, read_tags,        read_network,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        int rc = steps[i](call, run);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    const struct ecs_runtime_platform *platform = run->definition->runtime_platform;
+    bool arm = platform != NULL && platform->cpu_architecture == ECS_CPU_ARCHITECTURE_ARM64;
+    bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    // On instances nothing is implied: what the definition does not ask for may be any.
+    bool any =
+        !fargate && (platform == NULL || platform->cpu_architecture == ECS_CPU_ARCHITECTURE_ABSENT);
+    run->need = (struct place_request){
+        .cpu_units = run->sizes.cpu_units,
+        .memory_mib = run->sizes.memory_mib,
+        .eni = run->awsvpc,
+        .architecture = any   ? PLACE_ANY
+                        : arm ? PLACE_ARM64
+                              : PLACE_X86_64,
+    };
+    return 0;
+}
+
+int task_run_task(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    const struct task_state *state = pointer;
+    struct run run = {.request = input};
+    struct ecs_run_task_response *response = output;
+    int64_t count = run.request->has_count ? run.request->count : 1;
+    if (count < 1 || count > TASK_RUN_MAX) {
+        return refuse(call, "Count must be between 1 and 10.");
+    }
+    run.count = (size_t)count;
+    int rc = ecs_cluster_resolve(call, run.request->cluster, &run.cluster);
+    if (rc != 0) {
+        return rc;
+    }
+    run.cluster_record = core_get(call->core, &ecs_cluster_kind, run.cluster);
+    rc = check_names(call, run.request);
+    if (rc != 0) {
+        return rc;
+    }
+    bool repeated = false;
+    rc = find_repeated(call, state, &run, response, &repeated);
+    if (rc != 0 || repeated) {
+        return rc;
+    }
+    rc = read_run(call, &run);
+    if (rc != 0) {
+        return rc;
+    }
+    bool fargate = run.launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    run.group = task_group(state, fargate ? 0 : run.cluster);
+    if (!fargate && (run.group == NULL || run.group->counts.registered_instances == 0)) {
+        return refuse(call, "No Container Instances were found in your cluster.");
+    }
+
+    // Nothing is refused from here on.
+    int64_t keys[TASK_RUN_MAX];
+    size_t placed = 0;
+    response->tasks.items = arena_array(call->arena, run.count, sizeof(*response->tasks.items));
+    response->failures.items = SHAPE_EMPTY;
+    struct placement placement;
+    while (placed < run.count && place_one(call->core, &run, &placement)) {
+        keys[placed] = make_task(call, state, &run, &placement, &response->tasks.items[placed]);
+        placed++;
+    }
+    response->tasks.count = placed;
+    send_new(call, state, keys, placed);
+    if (placed < run.count && fargate) {
+        fail_pool(call, state, &run, run.count - placed, response);
+    } else if (placed < run.count) {
+        fail_instances(call, state, &run, response);
+    }
+    return 0;
+}
