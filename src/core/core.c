@@ -117,6 +117,7 @@ static void call_begin(struct core *core, struct core_call *call, const struct c
 {
     ASSERT(core->call == NULL);
     core->input_number++;
+    core->changed = false;
     core->call = call;
     call->core = core;
     call->now_ms = core->now_ms;
@@ -131,7 +132,7 @@ static void call_end(struct core *core, struct core_call *call)
 {
     ASSERT(core->call == call);
     core->call = NULL;
-    if (call->put_count > 0) {
+    if (core->changed) {
         core->version++;
     }
 }
@@ -199,7 +200,7 @@ int core_request(struct core *core, const struct core_input *input,
     if (rc != 0) {
         ASSERT(rc == ERR_FAULT);
         ASSERT(call->fault != NULL);
-        ASSERT(call->put_count == 0);
+        ASSERT(!core->changed);
         ASSERT(core->effect_count == effect_count);
     }
     call_end(core, call);

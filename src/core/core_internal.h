@@ -72,7 +72,8 @@ struct core {
     bool recovered;
     struct core_call *call; ///< of the input being applied, else NULL
     bool notifying;         ///< modules are being told of a change
-    uint32_t input_number;  ///< may wrap: only ever compared with slots of the same input
+    uint32_t input_number;  ///< may wrap: it counts records for a limit and decides nothing else
+    bool changed;           ///< the input changed a record
     int64_t now_ms;
     uint64_t version;
     struct chance chance;

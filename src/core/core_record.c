@@ -233,6 +233,7 @@ int64_t core_new_key(struct core_call *call)
 static void mark_changed(struct core_call *call, struct slot *slot)
 {
     struct core *core = call->core;
+    core->changed = true;
     if (slot->input != core->input_number) {
         slot->input = core->input_number;
         call->put_count++;
