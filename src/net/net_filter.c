@@ -1,0 +1,188 @@
+#include "base/alloc.h"
+#include "net/net_internal.h"
+
+#include <nftables/libnftables.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Rules as nftables text, each table replaced in one transaction, so that running again after a
+ * crash or an upgrade leaves exactly what this version wants.
+ */
+
+static struct nft_ctx *context_new(void)
+{
+    struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (context == NULL) {
+        base_out_of_memory(0);
+    }
+    nft_ctx_buffer_error(context);
+    nft_ctx_buffer_output(context);
+    return context;
+}
+
+static int run(struct nft_ctx *context, const struct buf *commands, const char *what,
+               struct err *err)
+{
+    if (nft_run_cmd_from_buffer(context, commands->data) == 0) {
+        return 0;
+    }
+    const char *text = nft_ctx_get_error_buffer(context);
+    size_t size = text == NULL ? 0 : strcspn(text, "\n");
+    return err_set(err, ERR_SYS, "%s: %.*s", what, (int)MIN(size, (size_t)300),
+                   text == NULL ? "" : text);
+}
+
+static int run_alone(const struct buf *commands, const char *what, struct err *err)
+{
+    struct nft_ctx *context = context_new();
+    int rc = run(context, commands, what, err);
+    nft_ctx_free(context);
+    return rc;
+}
+
+// Declaring before deleting makes deleting succeed whether or not the table was there.
+static void replace_table(struct buf *commands, const char *instance)
+{
+    buf_format(commands, "table ip berth-%s\ndelete table ip berth-%s\n", instance, instance);
+}
+
+/* ---- chains of others */
+
+// Docker and many firewalls drop what is forwarded unless a rule of their own table accepts it; an
+// accept in our table does not count there. These are the chains that such rules belong into:
+// Docker's for its users, else the one that drops.
+static const char *const foreign_chains[] = {"DOCKER-USER", "FORWARD"};
+
+static bool chain_exists(struct nft_ctx *context, const char *chain, bool only_if_it_drops)
+{
+    AUTO(buf_deinit) struct buf command = {0};
+    struct err ignored;
+    buf_format(&command, "list chain ip filter %s\n", chain);
+    if (run(context, &command, "listing", &ignored) != 0) {
+        return false;
+    }
+    const char *text = nft_ctx_get_output_buffer(context);
+    return !only_if_it_drops || (text != NULL && strstr(text, "policy drop") != NULL);
+}
+
+static void accept_in_foreign_chain(struct nft_ctx *context, const char *instance,
+                                    struct buf *commands)
+{
+    for (size_t i = 0; i < ARRAY_LEN(foreign_chains); i++) {
+        const char *chain = foreign_chains[i];
+        if (chain_exists(context, chain, strcmp(chain, "FORWARD") == 0)) {
+            buf_format(commands,
+                       "insert rule ip filter %s iifname \"bt%s*\" counter accept comment "
+                       "\"berth-%s\"\n"
+                       "insert rule ip filter %s oifname \"bt%s*\" counter accept comment "
+                       "\"berth-%s\"\n",
+                       chain, instance, instance, chain, instance, instance);
+            return;
+        }
+    }
+}
+
+// Rules of a chain that bear our comment, as commands that delete them by handle.
+static void delete_marked(struct nft_ctx *context, const char *instance, const char *chain,
+                          struct buf *commands)
+{
+    AUTO(buf_deinit) struct buf command = {0};
+    struct err ignored;
+    buf_format(&command, "list chain ip filter %s\n", chain);
+    nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_HANDLE);
+    int rc = run(context, &command, "listing", &ignored);
+    nft_ctx_output_set_flags(context, 0);
+    char mark[40];
+    snprintf(mark, sizeof(mark), "comment \"berth-%s\"", instance);
+    struct text rest = text_of(rc == 0 ? nft_ctx_get_output_buffer(context) : NULL);
+    while (rest.data != NULL) {
+        struct text line = text_cut(&rest, '\n');
+        const char *found = memmem(line.data, line.size, mark, strlen(mark));
+        size_t at = text_find_last(line, ' ');
+        uint64_t handle = 0;
+        if (found != NULL && at != SIZE_MAX &&
+            text_to_u64(text_slice(line, at + 1, line.size), &handle) == 0) {
+            buf_format(commands, "delete rule ip filter %s handle %llu\n", chain,
+                       (unsigned long long)handle);
+        }
+    }
+}
+
+static void delete_all_marked(struct nft_ctx *context, const char *instance, struct buf *commands)
+{
+    for (size_t i = 0; i < ARRAY_LEN(foreign_chains); i++) {
+        delete_marked(context, instance, foreign_chains[i], commands);
+    }
+}
+
+/* ---- ours */
+
+int net_filter_host(const char *instance, const uint32_t *transit, size_t count, struct err *err)
+{
+    struct nft_ctx *context = context_new();
+    AUTO(buf_deinit) struct buf commands = {0};
+    delete_all_marked(context, instance, &commands);
+    accept_in_foreign_chain(context, instance, &commands);
+    replace_table(&commands, instance);
+    buf_format(&commands,
+               "table ip berth-%s {\n"
+               "  set transit { type ipv4_addr; }\n"
+               "  chain postrouting {\n"
+               "    type nat hook postrouting priority 100; policy accept;\n"
+               "    ip saddr @transit oifname != \"bt*\" masquerade\n"
+               "  }\n"
+               // No VPC meets another through the host, and nobody beyond the host begins a
+               // conversation with a task.
+               "  chain forward {\n"
+               "    type filter hook forward priority 0; policy accept;\n"
+               "    iifname \"bt*\" oifname \"bt%s*\" drop\n"
+               "    iifname \"bt%s*\" oifname \"bt*\" drop\n"
+               "    oifname \"bt%s*\" ct state established,related accept\n"
+               "    oifname \"bt%s*\" drop\n"
+               "  }\n"
+               "}\n",
+               instance, instance, instance, instance, instance);
+    for (size_t i = 0; i < count; i++) {
+        char address[16];
+        net_format_address(transit[i], address);
+        buf_format(&commands, "add element ip berth-%s transit { %s }\n", instance, address);
+    }
+    int rc = run(context, &commands, "setting up the host's packet filter", err);
+    nft_ctx_free(context);
+    return rc;
+}
+
+int net_filter_router(const char *instance, struct net_range cidr, struct err *err)
+{
+    char address[16];
+    net_format_address(cidr.address, address);
+    AUTO(buf_deinit) struct buf commands = {0};
+    replace_table(&commands, instance);
+    buf_format(&commands,
+               "table ip berth-%s {\n"
+               "  chain postrouting {\n"
+               "    type nat hook postrouting priority 100; policy accept;\n"
+               "    oifname \"" NET_UPLINK "\" ip saddr %s/%u masquerade\n"
+               "  }\n"
+               "  chain forward {\n"
+               "    type filter hook forward priority 0; policy accept;\n"
+               "    oifname \"" NET_UPLINK "\" ip saddr != %s/%u drop\n"
+               "    iifname \"" NET_UPLINK "\" ip daddr != %s/%u drop\n"
+               "  }\n"
+               "}\n",
+               instance, address, cidr.prefix, address, cidr.prefix, address, cidr.prefix);
+    return run_alone(&commands, "setting up a router's packet filter", err);
+}
+
+int net_filter_remove(const char *instance, struct err *err)
+{
+    struct nft_ctx *context = context_new();
+    AUTO(buf_deinit) struct buf commands = {0};
+    delete_all_marked(context, instance, &commands);
+    replace_table(&commands, instance);
+    int rc = run(context, &commands, "removing the host's packet filter", err);
+    nft_ctx_free(context);
+    return rc;
+}
