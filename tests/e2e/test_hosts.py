@@ -54,7 +54,8 @@ def lan():
 
 
 def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
-    server = support.Berth(tmp_path / "server", address="198.18.0.1")
+    # This host stands for zone a only, so that b and c are the others'.
+    server = support.Berth(tmp_path / "server", "--zone", "us-east-1a", address="198.18.0.1")
     hosts, agents = [], []
     try:
         server.start()

@@ -1,0 +1,159 @@
+#include "bin/node.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "image/image.h"
+#include "net/net.h"
+#include "runtime/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+// A container's output: two files of this size at most.
+#define OUTPUT_MAX_BYTES (64u << 20)
+// Ready network namespaces: enough for a burst, cheap to keep.
+#define NAMESPACE_POOL 16
+
+struct node {
+    struct arena arena;
+    const char *run_dir;
+    struct image_store *images;
+    struct net *net;
+    struct runtime *runtime;
+    struct agent *agent;
+};
+
+const char *node_data_dir(struct data_dir *data)
+{
+    return data_path(data, "node");
+}
+
+void node_process_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        IGNORE(setrlimit(RLIMIT_NOFILE, &limit), "the old limit stays, which also works");
+    }
+    // The agent's blocking calls share libuv's workers; its default of 4 would queue a burst.
+    setenv("UV_THREADPOOL_SIZE", "16", 0);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+// berth-task lies beside this program, installed or just built.
+static int find_supervisor(struct arena *arena, struct text *out_path, struct err *err)
+{
+    char self[4096];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof(self));
+    if (size < 0 || (size_t)size >= sizeof(self)) {
+        return err_sys(err, errno, "finding this program's own path");
+    }
+    struct text path = {self, (size_t)size};
+    path = text_slice(path, 0, text_find_last(path, '/'));
+    *out_path = arena_format(arena, "%.*s/berth-task", TEXT_FMT(path));
+    if (access(out_path->data, X_OK) != 0) {
+        return err_sys(err, errno, "the supervisor '%s' cannot be run", out_path->data);
+    }
+    return 0;
+}
+
+static int open_parts(struct node *node, const struct node_options *options, struct err *err)
+{
+    struct data_dir *data = options->data;
+    const char *directory = node_data_dir(data);
+    struct text supervisor;
+    node->run_dir = arena_format(&node->arena, "/run/berth/%s", data->instance).data;
+    int rc = find_supervisor(&node->arena, &supervisor, err);
+    if (rc == 0) {
+        rc = file_make_dirs(data_path(data, "node/images"), 0700, err);
+    }
+    if (rc == 0) {
+        rc = file_make_dirs(node->run_dir, 0711, err);
+    }
+    if (rc == 0) {
+        rc = image_open(data_path(data, "node/images"), &node->images, err);
+    }
+    if (rc == 0) {
+        const struct net_options net = {
+            .instance = data->instance, .run_dir = node->run_dir, .pool_size = NAMESPACE_POOL};
+        rc = net_open(&net, &node->net, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    const struct runtime_options runtime = {
+        .instance = data->instance,
+        .run_dir = node->run_dir,
+        .data_dir = directory,
+        .supervisor = supervisor.data,
+        .output_max_bytes = OUTPUT_MAX_BYTES,
+    };
+    return runtime_oci_open(&runtime, &node->runtime, err);
+}
+
+int node_start(const struct node_options *options, struct node **out_node, struct err *err)
+{
+    struct node *node = ALLOC(struct node);
+    int rc = open_parts(node, options, err);
+    if (rc == 0) {
+        LOG(INFO, "tasks are isolated by namespaces and cgroups; there is no microVM driver yet",
+            LOG_STR("runtime", node->runtime->ops->name));
+        const struct agent_options agent = {
+            .loop = options->loop,
+            .identity = options->identity,
+            .zone = options->zone,
+            .version = BERTH_VERSION,
+            .data_dir = node_data_dir(options->data),
+            .runtime = node->runtime,
+            .net = node->net,
+            .images = node->images,
+            .host_route = options->host_route,
+            .on_ready = options->on_ready,
+            .on_refused = options->on_refused,
+            .context = options->context,
+        };
+        rc = agent_start(&agent, &node->agent, err);
+    }
+    if (rc != 0) {
+        node_free(node, false);
+        return rc;
+    }
+    *out_node = node;
+    return 0;
+}
+
+void node_stop(struct node *node, enum agent_stop_mode mode, void (*stopped)(void *context),
+               void *context)
+{
+    agent_stop(node->agent, mode, stopped, context);
+}
+
+void node_free(struct node *node, bool remove_networks)
+{
+    if (node == NULL) {
+        return;
+    }
+    agent_free(node->agent);
+    runtime_close(node->runtime);
+    struct err err;
+    if (remove_networks && node->net != NULL) {
+        int rc = net_destroy_all(node->net, &err);
+        if (rc == 0) {
+            rc = file_remove_tree(AT_FDCWD, node->run_dir, &err);
+        }
+        if (rc != 0) {
+            LOG(WARN, "something of this Berth is left in the kernel; the next start cleans it",
+                LOG_STR("reason", err.text));
+        }
+    }
+    net_close(node->net);
+    image_close(node->images);
+    arena_deinit(&node->arena);
+    alloc_free(node);
+}

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "agent/agent.h"
+#include "bin/data.h"
+
+/*
+ * The node's half, wired: images, networks, OCI runtime, agent. Used by `berth up` and `berth
+ * agent`.
+ */
+
+struct node;
+
+struct node_options {
+    struct data_dir *data; ///< borrowed; open
+    uv_loop_t *loop;
+    const struct agent_identity *identity; ///< borrowed for the call
+    const char *zone;                      ///< or several, separated by commas
+    bool host_route;                       ///< let this host reach its tasks
+    void (*on_ready)(void *context);
+    void (*on_refused)(void *context, const struct err *err);
+    void *context;
+};
+
+/** Directory of the node's data. In the data directory's arena. */
+const char *node_data_dir(struct data_dir *data);
+
+/** Raise what the kernel lets a process have, before the loop is used first. */
+void node_process_limits(void);
+
+/** Open everything and start the agent. */
+MUST_CHECK int node_start(const struct node_options *options, struct node **out_node,
+                          struct err *err);
+
+/** Begin to stop; see agent_stop. */
+void node_stop(struct node *node, enum agent_stop_mode mode, void (*stopped)(void *context),
+               void *context);
+
+/** Close. remove_networks also takes away all that this Berth has in the kernel: only when no task
+ *  is left. NULL is allowed. */
+void node_free(struct node *node, bool remove_networks);
