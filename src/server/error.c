@@ -1,0 +1,101 @@
+#include "base/text.h"
+#include "server/server_internal.h"
+#include "shape/json.h"
+#include "shape/query.h"
+
+// Every error that the front answers with, as each protocol names it. AWS's JSON services say 400
+// for all that the client did wrong; its query services tell authentication apart by 403.
+// NotImplementedException is ours: AWS has no operation that it knows and has not built.
+static const struct {
+    const char *code;
+    const char *query_code;
+    int json_status;
+    int query_status;
+} table[FRONT_COUNT] = {
+    [FRONT_OK] = {"OK", "OK", 200, 200},
+    [FRONT_UNKNOWN_OPERATION] = {"UnknownOperationException", "InvalidAction", 400, 400},
+    [FRONT_MISSING_AUTHENTICATION] = {"MissingAuthenticationTokenException",
+                                      "MissingAuthenticationToken", 400, 403},
+    [FRONT_INCOMPLETE_SIGNATURE] = {"IncompleteSignatureException", "IncompleteSignature", 400,
+                                    400},
+    [FRONT_INVALID_SIGNATURE] = {"InvalidSignatureException", "SignatureDoesNotMatch", 400, 403},
+    [FRONT_UNRECOGNIZED_CLIENT] = {"UnrecognizedClientException", "InvalidClientTokenId", 400, 403},
+    [FRONT_ACCESS_DENIED] = {"AccessDeniedException", "AccessDenied", 400, 403},
+    [FRONT_SERIALIZATION] = {"SerializationException", "MalformedQueryString", 400, 400},
+    [FRONT_VALIDATION] = {"ValidationException", "ValidationError", 400, 400},
+    [FRONT_THROTTLING] = {"ThrottlingException", "Throttling", 400, 400},
+    [FRONT_NOT_IMPLEMENTED] = {"NotImplementedException", "NotImplemented", 501, 501},
+    [FRONT_NOT_FOUND] = {"NotFoundException", "NotFound", 404, 404},
+    [FRONT_METHOD_NOT_ALLOWED] = {"MethodNotAllowedException", "MethodNotAllowed", 405, 405},
+    [FRONT_BODY_TOO_LARGE] = {"RequestEntityTooLargeException", "RequestEntityTooLarge", 413, 413},
+    [FRONT_HEADERS_TOO_LARGE] = {"RequestHeaderFieldsTooLargeException",
+                                 "RequestHeaderFieldsTooLarge", 431, 431},
+    [FRONT_BAD_REQUEST] = {"BadRequestException", "BadRequest", 400, 400},
+    [FRONT_UNAVAILABLE] = {"ServiceUnavailableException", "ServiceUnavailable", 503, 503},
+    [FRONT_INTERNAL] = {"InternalFailure", "InternalFailure", 500, 500},
+};
+
+struct refusal refusal_front(enum front_error error, struct text message)
+{
+    ASSERT(error < FRONT_COUNT);
+    return (struct refusal){.code = table[error].code,
+                            .query_code = table[error].query_code,
+                            .json_status = table[error].json_status,
+                            .query_status = table[error].query_status,
+                            .message = message};
+}
+
+struct refusal refusal_modelled(const struct api_error *error, struct text message)
+{
+    return (struct refusal){.code = error->name,
+                            .query_code =
+                                error->query_code == NULL ? error->name : error->query_code,
+                            .json_status = error->http_status,
+                            .query_status = error->http_status,
+                            .message = message};
+}
+
+// Messages quote what the client sent, which may be cut or be no text at all.
+static struct text utf8_only(struct text message, struct arena *arena)
+{
+    if (text_is_utf8(message)) {
+        return message;
+    }
+    struct text copy = arena_text(arena, message);
+    char *bytes = arena_alloc(arena, copy.size + 1);
+    for (size_t i = 0; i < copy.size; i++) {
+        bytes[i] = (unsigned char)copy.data[i] < 0x80 ? copy.data[i] : '?';
+    }
+    return (struct text){bytes, copy.size};
+}
+
+void refusal_write(const struct refusal *refusal, const struct api_service *service,
+                   enum api_protocol protocol, struct text request_id, struct buf *out)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text message = utf8_only(refusal->message, &arena);
+    if (protocol == API_QUERY) {
+        // Before the service is known there is no namespace; clients look at the code only.
+        struct text xml_namespace = service == NULL || service->xml_namespace == NULL
+                                        ? TEXT("http://webservices.amazon.com/AWSFault/2005-15-09")
+                                        : text_of(service->xml_namespace);
+        query_encode_error(text_of(refusal->query_code), message, refusal->query_status,
+                           xml_namespace, request_id, out);
+        return;
+    }
+    buf_string(out, "{\"__type\":");
+    json_quote(text_of(refusal->code), out);
+    buf_string(out, ",\"message\":");
+    json_quote(message, out);
+    if (refusal->resource_ids.items != NULL) {
+        buf_string(out, ",\"resourceIds\":[");
+        for (size_t i = 0; i < refusal->resource_ids.count; i++) {
+            if (i > 0) {
+                buf_byte(out, ',');
+            }
+            json_quote(refusal->resource_ids.items[i], out);
+        }
+        buf_byte(out, ']');
+    }
+    buf_byte(out, '}');
+}

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "server/server_internal.h"
+
+/*
+ * The HTTP request that opens a session: who sends it, and for which node.
+ */
+
+struct lws;
+
+/** What an upgrade request asks for. Texts are in the arena. */
+struct session_upgrade {
+    struct core_caller caller; ///< node_id is present
+    struct text instance_arn;  ///< as the agent names itself
+    struct text agent_version;
+    bool telemetry;
+    bool berth; ///< Berth's agent, not the stock one
+};
+
+/**
+ * Verify a request by its signature: only a key of a node opens a session.
+ *
+ * Call it while the library still has the request's headers.
+ *
+ * @param out_refusal  set on failure; its message is in the arena
+ * @return 0 or ERR_DENIED
+ */
+MUST_CHECK int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *arena,
+                                     struct session_upgrade *out_upgrade,
+                                     struct refusal *out_refusal);
