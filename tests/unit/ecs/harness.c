@@ -3,6 +3,7 @@
 #include "api/berth.h"
 #include "api/ecs.h"
 #include "api/identity.h"
+#include "api/node.h"
 #include "api/sts.h"
 #include "base/text.h"
 #include "shape/json.h"
@@ -18,7 +19,7 @@ struct harness_row {
 };
 
 static const struct api_service *const services[] = {&ecs_service, &berth_service, &sts_service,
-                                                     &identity_service};
+                                                     &identity_service, &node_service};
 
 static struct core_input next_input(struct harness *harness)
 {
@@ -64,6 +65,10 @@ static void commit(struct harness *harness)
     struct core_batch *batch = core_batch_take(harness->core);
     for (size_t i = 0; batch != NULL && i < batch->row_count; i++) {
         row_put(harness, &batch->rows[i]);
+    }
+    for (size_t i = 0; harness->on_effect != NULL && batch != NULL && i < batch->effect_count;
+         i++) {
+        harness->on_effect(harness->context, &batch->effects[i]);
     }
     core_batch_free(batch);
     AUTO(buf_deinit) struct buf violations = {0};
@@ -197,7 +202,7 @@ void harness_contains(struct harness *harness, const char *operation, const char
                       const char *want)
 {
     const char *got = harness_call(harness, operation, request);
-    struct text expected = quoted(harness, want);
+    struct text expected = got[0] == '{' ? quoted(harness, want) : text_of(want);
     if (strstr(got, expected.data) == NULL) {
         fail_msg("%s %s\n  gave %s\n  which lacks %.*s", operation, request, got,
                  TEXT_FMT(expected));

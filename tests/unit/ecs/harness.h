@@ -16,7 +16,8 @@
  * and the invariants are checked after each input. Rows are kept as a store would, so that the
  * engine can be started again from them.
  *
- * In requests and expected responses an apostrophe stands for a quotation mark.
+ * In requests and expected responses an apostrophe stands for a quotation mark; in refusals it is
+ * itself.
  */
 struct harness {
     const struct core_module *const *modules;
@@ -29,6 +30,9 @@ struct harness {
     struct buf answer;
     struct harness_row *rows; ///< in ascending key
     size_t row_count;
+    /** Given every effect once it is durable; may be NULL. Borrowed for the call. */
+    void (*on_effect)(void *context, const struct core_effect *effect);
+    void *context;
 };
 
 /** Start an engine; the caller is the root of account 123456789012 in eu-west-1. */
