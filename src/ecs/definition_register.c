@@ -16,21 +16,6 @@
 
 // ---- before anything else -----------------------------------------------------------------
 
-/** @return whether JSON holds an escaped zero character: a real one would end a C string */
-static bool json_has_zero(struct text json)
-{
-    for (size_t i = 0; i + 6 <= json.size; i++) {
-        if (json.data[i] != '\\') {
-            continue;
-        }
-        if (text_equal(text_slice(json, i, i + 6), TEXT("\\u0000"))) {
-            return true;
-        }
-        i++; // what follows a backslash is escaped by it
-    }
-    return false;
-}
-
 /** Bound the whole before looking at its parts: later checks compare each with each. */
 static int check_document(struct core_call *call,
                           const struct ecs_register_task_definition_request *in)
@@ -41,10 +26,6 @@ static int check_document(struct core_call *call,
         return core_fault(call, &ecs_error_client_exception,
                           "Actual length: '%zu'. Max allowed length is '%u' bytes.", json.size,
                           LIMIT_DEFINITION_BYTES);
-    }
-    if (json_has_zero(buf_view(&json))) {
-        return core_fault(call, &ecs_error_client_exception,
-                          "A task definition cannot contain zero characters.");
     }
     return 0;
 }
