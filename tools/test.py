@@ -271,23 +271,25 @@ def stage_static(result):
 
 def stage_fuzz_long(result):
     """a million executions of each fuzz target"""
-    if not build(result, "build-fuzz", ["-Dfuzz=true", "-Db_lundef=false"], "clang"):
+    setup = ["-Dfuzz=true", "-Dc_args=-fsanitize=fuzzer-no-link",
+             "-Db_sanitize=address,undefined", "-Db_lundef=false"]
+    if not build(result, "build-fuzz", setup, "clang"):
         return
-    for target in sorted(glob.glob(os.path.join(ROOT, "build-fuzz/tests/fuzz/fuzz_*"))):
-        name = os.path.basename(target)
-        if not os.access(target, os.X_OK) or os.path.isdir(target):
+    for target in sorted(glob.glob(os.path.join(ROOT, "build-fuzz/tests/fuzz/libfuzz_*"))):
+        name = os.path.basename(target).replace("libfuzz_", "")
+        if not os.path.isfile(target) or not os.access(target, os.X_OK):
             continue
-        corpus = os.path.join(ROOT, "build-fuzz", "corpus", name)
-        os.makedirs(corpus, exist_ok=True)
+        found = os.path.join(ROOT, "build-fuzz", "corpus", name)
+        os.makedirs(found, exist_ok=True)
         seeds = os.path.join(ROOT, "tests/fuzz/corpus", name)
-        log = os.path.join(ROOT, "build-logs", f"{name}.log")
-        command = [target, "-runs=1000000", "-max_len=4096", "-rss_limit_mb=2048",
-                   "-timeout=10", corpus] + ([seeds] if os.path.isdir(seeds) else [])
+        log = os.path.join(ROOT, "build-logs", f"fuzz-{name}.log")
+        command = [target, "-runs=1000000", "-max_len=4096", "-rss_limit_mb=2048", "-timeout=10",
+                   found] + ([seeds] if os.path.isdir(seeds) else [])
         if run(command, log, timeout=3600) == 0:
             result.passed += 1
         else:
             tail(log)
-            result.fail(name, " ".join(command))
+            result.fail(f"fuzz {name}", " ".join(command))
 
 
 def stage_sim_long(result):
