@@ -17,10 +17,6 @@
 
 #define SHM_BYTES_DEFAULT (UINT64_C(64) << 20) // Docker's
 #define CPU_SHARES_MIN 2                       // the kernel's
-#define STOP_TIMEOUT_DEFAULT_S 30
-#define HEALTH_INTERVAL_DEFAULT_S 30
-#define HEALTH_TIMEOUT_DEFAULT_S 5
-#define HEALTH_RETRIES_DEFAULT 3
 #define MIB (UINT64_C(1) << 20)
 
 /** One container while its bundle is made. */
@@ -353,79 +349,15 @@ static int write_config(struct bundle *bundle, struct err *err)
     return oci_write_file(bundle->path, "config.json", 0600, buf_view(&document), err);
 }
 
-static int64_t seconds_ms(bool has, int32_t seconds, int32_t otherwise)
+static int write_health(struct bundle *bundle, struct supervisor_health_check *check,
+                        struct err *err)
 {
-    return (int64_t)(has ? seconds : otherwise) * 1000;
-}
-
-static int plan_health(struct bundle *bundle, struct supervisor_plan_container *plan,
-                       struct err *err)
-{
-    const struct ecs_health_check *check = bundle->definition->health_check;
-    if (check == NULL) {
-        return 0;
-    }
-    struct text_list command = spec_health_command(check->command, bundle->arena);
-    if (command.count == 0) {
-        return 0;
-    }
     struct config_process process = bundle->config.process;
-    process.arguments = command;
+    process.arguments = check->command;
     AUTO(buf_deinit) struct buf document = {0};
     config_write_process(&process, &document);
-    int rc = oci_write_file(bundle->path, "health.json", 0600, buf_view(&document), err);
-    if (rc != 0) {
-        return rc;
-    }
-    plan->health_check = ARENA_NEW(bundle->arena, struct supervisor_health_check);
-    *plan->health_check = (struct supervisor_health_check){
-        .command = command,
-        .has_interval_ms = true,
-        .interval_ms = seconds_ms(check->has_interval, check->interval, HEALTH_INTERVAL_DEFAULT_S),
-        .has_timeout_ms = true,
-        .timeout_ms = seconds_ms(check->has_timeout, check->timeout, HEALTH_TIMEOUT_DEFAULT_S),
-        .has_retries = true,
-        .retries = check->has_retries ? check->retries : HEALTH_RETRIES_DEFAULT,
-        .has_start_period_ms = true,
-        .start_period_ms = seconds_ms(check->has_start_period, check->start_period, 0),
-        .process = joined(bundle->arena, bundle->path, "health.json"),
-    };
-    return 0;
-}
-
-static enum supervisor_condition condition_of(enum ecs_container_condition condition)
-{
-    switch (condition) {
-    case ECS_CONTAINER_CONDITION_START:
-        return SUPERVISOR_CONDITION_START;
-    case ECS_CONTAINER_CONDITION_COMPLETE:
-        return SUPERVISOR_CONDITION_COMPLETE;
-    case ECS_CONTAINER_CONDITION_SUCCESS:
-        return SUPERVISOR_CONDITION_SUCCESS;
-    case ECS_CONTAINER_CONDITION_HEALTHY:
-        return SUPERVISOR_CONDITION_HEALTHY;
-    case ECS_CONTAINER_CONDITION_ABSENT:
-    case ECS_CONTAINER_CONDITION_UNRECOGNIZED:
-        break;
-    }
-    return SUPERVISOR_CONDITION_ABSENT;
-}
-
-static void plan_dependencies(struct bundle *bundle, struct supervisor_plan_container *plan)
-{
-    const struct ecs_container_dependency_list *list = &bundle->definition->depends_on;
-    if (list->count == 0) {
-        return;
-    }
-    plan->depends_on.items =
-        arena_array(bundle->arena, list->count, sizeof(*plan->depends_on.items));
-    plan->depends_on.count = list->count;
-    for (size_t i = 0; i < list->count; i++) {
-        plan->depends_on.items[i] = (struct supervisor_dependency){
-            .container = list->items[i].container_name,
-            .condition = condition_of(list->items[i].condition),
-        };
-    }
+    check->process = joined(bundle->arena, bundle->path, "health.json");
+    return oci_write_file(bundle->path, "health.json", 0600, buf_view(&document), err);
 }
 
 static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *out_plan,
@@ -433,32 +365,23 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
 {
     const struct ecs_container_definition *definition = bundle->definition;
     const struct runtime_task *task = bundle->task->task;
-    struct supervisor_plan_container plan = {
-        .name = definition->name,
-        .id = arena_format(bundle->arena, "%.*s-%zu", TEXT_FMT(task->id), bundle->index),
-        .bundle = bundle->path,
-        .has_essential = true,
-        .essential = !definition->has_essential || definition->essential,
-        .has_start_timeout_ms = definition->has_start_timeout,
-        .start_timeout_ms = seconds_ms(definition->has_start_timeout, definition->start_timeout, 0),
-        .has_stop_timeout_ms = true,
-        .stop_timeout_ms = seconds_ms(definition->has_stop_timeout, definition->stop_timeout,
-                                      STOP_TIMEOUT_DEFAULT_S),
-        .has_stop_signal = true,
-        .output = runtime_output_path(bundle->task->oci->data_dir, task->id, definition->name,
-                                      bundle->arena),
-        .cgroup = cgroup_memory_directory(&bundle->task->cgroup, bundle->index, definition->name,
-                                          bundle->arena),
-        .layers = bundle->overlay.layers,
-        .upper = bundle->overlay.upper,
-        .work = bundle->overlay.work,
-    };
-    if (spec_signal(bundle->image->stop_signal, &plan.stop_signal) != 0) {
-        return err_set(err, ERR_INVALID, "the image's stop signal '%.*s' does not exist",
-                       TEXT_FMT(bundle->image->stop_signal));
+    struct supervisor_plan_container plan = {0};
+    int rc = spec_plan(definition, bundle->image, bundle->arena, &plan, err);
+    if (rc != 0) {
+        return rc;
     }
-    plan_dependencies(bundle, &plan);
-    int rc = plan_health(bundle, &plan, err);
+    plan.id = arena_format(bundle->arena, "%.*s-%zu", TEXT_FMT(task->id), bundle->index);
+    plan.bundle = bundle->path;
+    plan.output =
+        runtime_output_path(bundle->task->oci->data_dir, task->id, definition->name, bundle->arena);
+    plan.cgroup = cgroup_memory_directory(&bundle->task->cgroup, bundle->index, definition->name,
+                                          bundle->arena);
+    plan.layers = bundle->overlay.layers;
+    plan.upper = bundle->overlay.upper;
+    plan.work = bundle->overlay.work;
+    if (plan.health_check != NULL) {
+        rc = write_health(bundle, plan.health_check, err);
+    }
     if (rc == 0) {
         *out_plan = plan;
     }

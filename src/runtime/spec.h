@@ -1,6 +1,7 @@
 #pragma once
 
 #include "api/ecs.h"
+#include "api/supervisor.h"
 #include "base/alloc.h"
 #include "base/err.h"
 #include "image/image.h"
@@ -49,6 +50,16 @@ MUST_CHECK int spec_signal(struct text name, int32_t *out_signal);
  * are. Empty for NONE.
  */
 struct text_list spec_health_command(struct text_list command, struct arena *arena);
+
+/**
+ * What the supervisor is to know of a container, with ECS's defaults: all but its paths and its id,
+ * which are the driver's.
+ *
+ * @return 0, or ERR_INVALID for a stop signal of the image that does not exist
+ */
+MUST_CHECK int spec_plan(const struct ecs_container_definition *definition,
+                         const struct image *image, struct arena *arena,
+                         struct supervisor_plan_container *out_plan, struct err *err);
 
 /** Docker's default capabilities with the definition's additions and removals, as CAP_NAME. */
 struct text_list spec_capabilities(const struct ecs_container_definition *definition,
