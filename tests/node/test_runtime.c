@@ -384,7 +384,14 @@ static void files_are_as_asked(void **state)
     struct fixture_task *task = fixture_task(*state);
     fixture_add(task, "web",
                 "touch /x 2>/dev/null && exit 1; touch /dev/shm/x || exit 2; "
-                "touch /home/app/x || exit 3; touch /ro/x 2>/dev/null && exit 4; exit 0");
+                "touch /home/app/x || exit 3; touch /ro/x 2>/dev/null && exit 4; "
+                "test $(ulimit -n) = 1024 || exit 5; ulimit -l 1000 || exit 6; exit 0");
+    struct ecs_ulimit limits[] = {
+        {.name = ECS_ULIMIT_NAME_NOFILE, .soft_limit = 1024, .hard_limit = 4096},
+        {.name = ECS_ULIMIT_NAME_MEMLOCK, .soft_limit = -1, .hard_limit = -1},
+    };
+    task->definitions[0].ulimits.items = limits;
+    task->definitions[0].ulimits.count = 2;
     struct ecs_volume volumes[] = {{.name = TEXT("home")}, {.name = TEXT("ro")}};
     struct ecs_mount_point points[] = {
         {.source_volume = TEXT("ro"),

@@ -1,0 +1,360 @@
+#include "base/text.h"
+#include "runtime/spec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#define LIST_MAX 8
+
+struct strings {
+    const char *items[LIST_MAX];
+};
+
+static struct text_list list_of(const struct strings *strings, struct arena *arena)
+{
+    struct text_list list = {.items = arena_array(arena, LIST_MAX, sizeof(struct text))};
+    while (list.count < LIST_MAX && strings->items[list.count] != NULL) {
+        list.items[list.count] = text_of(strings->items[list.count]);
+        list.count++;
+    }
+    return list;
+}
+
+static void assert_list(struct text_list got, const struct strings *want)
+{
+    size_t count = 0;
+    for (; count < LIST_MAX && want->items[count] != NULL; count++) {
+        assert_true(count < got.count);
+        print_message("    %.*s\n", TEXT_FMT(got.items[count]));
+        assert_true(text_is(got.items[count], want->items[count]));
+    }
+    assert_int_equal(got.count, count);
+}
+
+static void arguments_follow_docker(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        struct strings image_entry;
+        struct strings image_command;
+        struct strings entry;
+        struct strings command;
+        struct strings want;
+    } cases[] = {
+        {.name = "the image's own",
+         .image_entry = {{"/entry"}},
+         .image_command = {{"serve", "-v"}},
+         .want = {{"/entry", "serve", "-v"}}},
+        {.name = "a command replaces the image's command only",
+         .image_entry = {{"/entry"}},
+         .image_command = {{"serve"}},
+         .command = {{"check"}},
+         .want = {{"/entry", "check"}}},
+        {.name = "an entry point drops the image's command",
+         .image_entry = {{"/entry"}},
+         .image_command = {{"serve"}},
+         .entry = {{"/bin/sh"}},
+         .want = {{"/bin/sh"}}},
+        {.name = "both",
+         .image_entry = {{"/entry"}},
+         .image_command = {{"serve"}},
+         .entry = {{"/bin/sh", "-c"}},
+         .command = {{"date"}},
+         .want = {{"/bin/sh", "-c", "date"}}},
+        {.name = "command alone", .command = {{"date"}}, .want = {{"date"}}},
+        {.name = "nothing to run", .want = {{NULL}}},
+        {.name = "an empty program", .command = {{""}}, .want = {{NULL}}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct err err = {0};
+        struct image image = {.entry_point = list_of(&cases[i].image_entry, &arena),
+                              .command = list_of(&cases[i].image_command, &arena)};
+        struct ecs_container_definition definition = {
+            .name = TEXT("web"),
+            .entry_point = list_of(&cases[i].entry, &arena),
+            .command = list_of(&cases[i].command, &arena)};
+        struct text_list got = {0};
+        print_message("%s\n", cases[i].name);
+        int rc = spec_arguments(&definition, &image, &arena, &got, &err);
+        assert_int_equal(rc, cases[i].want.items[0] == NULL ? ERR_INVALID : 0);
+        assert_list(got, &cases[i].want);
+    }
+}
+
+static void environment_is_layered(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        struct strings image;
+        struct strings task;
+        struct ecs_key_value_pair own[2];
+        struct strings want;
+    } cases[] = {
+        {.name = "defaults",
+         .want = {{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                   "HOSTNAME=host", "HOME=/root"}}},
+        {.name = "the definition over the task over the image",
+         .image = {{"PATH=/i", "A=i", "B=i", "C=i"}},
+         .task = {{"B=t", "C=t"}},
+         .own = {{TEXT("C"), TEXT("d=e")}, {TEXT("D"), {0}}},
+         .want = {{"PATH=/i", "HOSTNAME=host", "A=i", "B=t", "C=d=e", "D=", "HOME=/root"}}},
+        {.name = "HOME and HOSTNAME can be set",
+         .image = {{"HOME=/i", "HOSTNAME=i"}},
+         .want = {{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                   "HOSTNAME=i", "HOME=/i"}}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct ecs_key_value_pair own[2] = {cases[i].own[0], cases[i].own[1]};
+        struct image image = {.environment = list_of(&cases[i].image, &arena)};
+        struct ecs_container_definition definition = {
+            .environment = {own, own[0].name.data == NULL ? 0 : 2}};
+        print_message("%s\n", cases[i].name);
+        assert_list(spec_environment(&definition, &image, list_of(&cases[i].task, &arena),
+                                     TEXT("host"), TEXT("/root"), &arena),
+                    &cases[i].want);
+    }
+}
+
+static void signals_have_names_and_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int32_t want;
+    } cases[] = {
+        {NULL, 15},        {"SIGTERM", 15},    {"term", 15},     {"9", 9},
+        {"SIGQUIT", 3},    {"SIGWINCH", 28},   {"SIGRTMIN", 34}, {"SIGRTMIN+3", 37},
+        {"RTMAX-1", 63},   {"SIGRTMIN+31", 0}, {"0", 0},         {"65", 0},
+        {"SIGNOTHING", 0}, {"SIGRTMIN-3", 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int32_t got = 0;
+        print_message("%s\n", cases[i].name == NULL ? "(absent)" : cases[i].name);
+        assert_int_equal(spec_signal(text_of(cases[i].name), &got),
+                         cases[i].want == 0 ? ERR_INVALID : 0);
+        assert_int_equal(got, cases[i].want);
+    }
+}
+
+static void health_commands_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        struct strings command;
+        struct strings want;
+    } cases[] = {
+        {{{"CMD-SHELL", "curl -f http://localhost/ || exit 1"}},
+         {{"/bin/sh", "-c", "curl -f http://localhost/ || exit 1"}}},
+        {{{"CMD", "/check", "-q"}}, {{"/check", "-q"}}},
+        {{{"/check", "-q"}}, {{"/check", "-q"}}},
+        {{{"NONE"}}, {{NULL}}},
+        {{{"CMD"}}, {{NULL}}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        assert_list(spec_health_command(list_of(&cases[i].command, &arena), &arena),
+                    &cases[i].want);
+    }
+}
+
+static bool has_text(struct text_list list, const char *string)
+{
+    for (size_t i = 0; i < list.count; i++) {
+        if (text_is(list.items[i], string)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void capabilities_are_dockers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        struct strings add;
+        struct strings drop;
+        size_t want_count;
+        const char *want;
+        const char *want_not;
+    } cases[] = {
+        {"default", {{NULL}}, {{NULL}}, 14, "CAP_CHOWN", "CAP_SYS_ADMIN"},
+        {"one more", {{"SYS_PTRACE"}}, {{NULL}}, 15, "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"},
+        {"one less", {{NULL}}, {{"cap_net_raw"}}, 13, "CAP_CHOWN", "CAP_NET_RAW"},
+        {"only one", {{"NET_BIND_SERVICE"}}, {{"ALL"}}, 1, "CAP_NET_BIND_SERVICE", "CAP_CHOWN"},
+        {"all but one", {{"ALL"}}, {{"SYS_MODULE"}}, 40, "CAP_SYS_ADMIN", "CAP_SYS_MODULE"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct ecs_kernel_capabilities change = {list_of(&cases[i].add, &arena),
+                                                 list_of(&cases[i].drop, &arena)};
+        struct ecs_linux_parameters parameters = {.capabilities = &change};
+        struct ecs_container_definition definition = {.linux_parameters = &parameters};
+        struct text_list got = spec_capabilities(&definition, &arena);
+        print_message("%s\n", cases[i].name);
+        assert_int_equal(got.count, cases[i].want_count);
+        assert_true(has_text(got, cases[i].want));
+        assert_false(has_text(got, cases[i].want_not));
+    }
+}
+
+static uint64_t low_hard_limit(int resource)
+{
+    return resource == RLIMIT_NOFILE ? 20000 : UINT64_MAX;
+}
+
+// Limits are cut to what can be set; nofile has a default; negative is unlimited.
+static void limits_are_cut(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct config_limit *limits = NULL;
+    size_t count = 0;
+    struct ecs_container_definition definition = {0};
+    spec_limits(&definition, low_hard_limit, &arena, &limits, &count);
+    assert_int_equal(count, 1);
+    assert_string_equal(limits[0].name, "RLIMIT_NOFILE");
+    assert_int_equal(limits[0].soft, 20000);
+    assert_int_equal(limits[0].hard, 20000);
+    struct ecs_ulimit own[] = {
+        {.name = ECS_ULIMIT_NAME_NOFILE, .soft_limit = 1024, .hard_limit = 4096},
+        {.name = ECS_ULIMIT_NAME_MEMLOCK, .soft_limit = -1, .hard_limit = -1},
+    };
+    definition.ulimits.items = own;
+    definition.ulimits.count = 2;
+    spec_limits(&definition, low_hard_limit, &arena, &limits, &count);
+    assert_int_equal(count, 2);
+    assert_string_equal(limits[0].name, "RLIMIT_MEMLOCK");
+    assert_true(limits[0].soft == UINT64_MAX);
+    assert_int_equal(limits[1].soft, 1024);
+    assert_int_equal(limits[1].hard, 4096);
+}
+
+static void sysctls_override_the_default(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct ecs_system_control controls[] = {
+        {TEXT("net.ipv4.ip_unprivileged_port_start"), TEXT("1024")},
+        {TEXT("net.core.somaxconn"), TEXT("512")},
+    };
+    struct ecs_container_definition definition = {.system_controls = {controls, 2}};
+    struct text_map map = spec_sysctls(&definition, true, &arena);
+    assert_int_equal(map.count, 2);
+    assert_true(text_is(map.items[0].value, "1024"));
+    definition.system_controls.count = 0;
+    assert_int_equal(spec_sysctls(&definition, true, &arena).count, 1);
+    assert_int_equal(spec_sysctls(&definition, false, &arena).count, 0);
+}
+
+static void paths_are_cleaned(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        const char *want;
+    } cases[] = {
+        {"/", "/"},
+        {"/a/b", "/a/b"},
+        {"//a///b/", "/a/b"},
+        {"/a/./b/..", "/a"},
+        {"/../../etc", "/etc"},
+        {"/a/../..", "/"},
+        {"a", NULL},
+        {"", NULL},
+        {"/a/..b", "/a/..b"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct text got = spec_clean_path(text_of(cases[i].path), &arena);
+        print_message("%s\n", cases[i].path);
+        assert_true(text_equal(got, text_of(cases[i].want)));
+    }
+}
+
+// A task is refused rather than run as something else; the sentence names the parameter.
+static void unsupported_is_refused(void **state)
+{
+    (void)state;
+    struct ecs_linux_parameters init = {.init_process_enabled = true};
+    struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
+    struct ecs_docker_volume_configuration docker = {0};
+    struct ecs_volume volume = {.name = TEXT("v"), .docker_volume_configuration = &docker};
+    const struct {
+        struct ecs_task_definition task;
+        struct ecs_container_definition container;
+        const char *want;
+    } cases[] = {
+        {.container = {.privileged = true}, .want = "privileged"},
+        {.container = {.pseudo_terminal = true}, .want = "pseudoTerminal"},
+        {.container = {.secrets = {&secret, 1}}, .want = "secrets"},
+        {.container = {.linux_parameters = &init}, .want = "initProcessEnabled"},
+        {.task = {.pid_mode = ECS_PID_MODE_TASK}, .want = "pidMode"},
+        {.task = {.ipc_mode = ECS_IPC_MODE_HOST}, .want = "ipcMode"},
+        {.task = {.volumes = {&volume, 1}}, .want = "dockerVolumeConfiguration"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        print_message("%s\n", cases[i].want);
+        assert_int_equal(spec_supported(&cases[i].task, &cases[i].container, &err),
+                         ERR_UNSUPPORTED);
+        assert_non_null(strstr(err.text, cases[i].want));
+    }
+    struct err err = {0};
+    struct ecs_task_definition task = {0};
+    struct ecs_container_definition definition = {.interactive = true};
+    assert_int_equal(spec_supported(&task, &definition, &err), 0);
+}
+
+// ECS's defaults: essential, 30 s to stop, a probe every 30 s of 5 s, three in a row.
+static void plan_has_ecs_defaults(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct err err = {0};
+    struct image image = {.stop_signal = TEXT("SIGQUIT")};
+    struct text command[] = {TEXT("CMD"), TEXT("/check")};
+    struct ecs_health_check check = {.command = {command, 2}};
+    struct ecs_container_dependency dependency = {TEXT("db"), ECS_CONTAINER_CONDITION_HEALTHY};
+    struct ecs_container_definition definition = {
+        .name = TEXT("web"), .health_check = &check, .depends_on = {&dependency, 1}};
+    struct supervisor_plan_container plan = {0};
+    assert_int_equal(spec_plan(&definition, &image, &arena, &plan, &err), 0);
+    assert_true(plan.essential);
+    assert_int_equal(plan.stop_timeout_ms, 30000);
+    assert_int_equal(plan.stop_signal, 3);
+    assert_false(plan.has_start_timeout_ms);
+    assert_int_equal(plan.health_check->interval_ms, 30000);
+    assert_int_equal(plan.health_check->timeout_ms, 5000);
+    assert_int_equal(plan.health_check->retries, 3);
+    assert_int_equal(plan.health_check->start_period_ms, 0);
+    assert_int_equal(plan.depends_on.items[0].condition, SUPERVISOR_CONDITION_HEALTHY);
+    image.stop_signal = TEXT("SIGNOTHING");
+    assert_int_equal(spec_plan(&definition, &image, &arena, &plan, &err), ERR_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arguments_follow_docker),
+        cmocka_unit_test(environment_is_layered),
+        cmocka_unit_test(signals_have_names_and_numbers),
+        cmocka_unit_test(health_commands_are_read),
+        cmocka_unit_test(capabilities_are_dockers),
+        cmocka_unit_test(limits_are_cut),
+        cmocka_unit_test(sysctls_override_the_default),
+        cmocka_unit_test(paths_are_cleaned),
+        cmocka_unit_test(unsupported_is_refused),
+        cmocka_unit_test(plan_has_ecs_defaults),
+    };
+    return cmocka_run_group_tests_name("spec", tests, NULL, NULL);
+}
