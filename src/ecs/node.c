@@ -356,24 +356,35 @@ static struct ecs_resource integer_resource(const char *name, int64_t value)
     };
 }
 
-static void fill_remaining(struct core_call *call, const struct task_node *node,
+// Every number of a resource is shown, also those that its type does not use.
+static struct ecs_resource whole_resource(struct ecs_resource resource)
+{
+    resource.has_double_value = true;
+    resource.has_long_value = true;
+    resource.has_integer_value = true;
+    return resource;
+}
+
+static void fill_resources(struct core_call *call, const struct task_node *node,
                            const struct task_record_node *record,
                            struct ecs_container_instance *instance)
 {
     size_t count = record->resources.count;
-    struct ecs_resource *items = arena_array(call->arena, count, sizeof(*items));
+    struct ecs_resource *registered = arena_array(call->arena, count, sizeof(*registered));
+    struct ecs_resource *remaining = arena_array(call->arena, count, sizeof(*remaining));
     for (size_t i = 0; i < count; i++) {
-        items[i] = record->resources.items[i]; // PORTS lists those in use: the reserved ones
-        if (text_is(items[i].name, "CPU")) {
-            items[i] = integer_resource("CPU", node->cpu_units - node->cpu_used);
-        } else if (text_is(items[i].name, "MEMORY")) {
-            items[i] = integer_resource("MEMORY", node->memory_mib - node->memory_used);
+        registered[i] = whole_resource(record->resources.items[i]);
+        remaining[i] = registered[i]; // PORTS lists those in use: the reserved ones
+        if (text_is(registered[i].name, "CPU")) {
+            remaining[i] = integer_resource("CPU", node->cpu_units - node->cpu_used);
+        } else if (text_is(registered[i].name, "MEMORY")) {
+            remaining[i] = integer_resource("MEMORY", node->memory_mib - node->memory_used);
         }
     }
-    instance->remaining_resources.items = items;
-    instance->remaining_resources.count = count;
-    instance->registered_resources.items = record->resources.items;
+    instance->registered_resources.items = registered;
     instance->registered_resources.count = count;
+    instance->remaining_resources.items = remaining;
+    instance->remaining_resources.count = count;
 }
 
 static void show_instance(struct core_call *call, const struct task_node *node,
@@ -408,7 +419,7 @@ static void show_instance(struct core_call *call, const struct task_node *node,
     instance->attachments.items = SHAPE_EMPTY;
     instance->tags.items = membership->tags.count > 0 ? membership->tags.items : SHAPE_EMPTY;
     instance->tags.count = membership->tags.count;
-    fill_remaining(call, node, record, instance);
+    fill_resources(call, node, record, instance);
 }
 
 // ---- RegisterContainerInstance ------------------------------------------------------------
