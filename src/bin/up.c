@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "identity/identity.h"
 #include "net/net.h"
+#include "vpc/vpc.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -260,9 +261,15 @@ static int choose_cidr(struct program *program, struct err *err)
         } else if (cidr.data == NULL) {
             cidr = TEXT(AWS_DEFAULT_VPC);
         }
-        if (rc == 0) {
-            rc = file_replace(AT_FDCWD, path, 0600, cidr, err);
-        }
+    }
+    if (rc == 0 && !vpc_cidr_valid(cidr)) {
+        rc = err_set(err, ERR_INVALID,
+                     "'%.*s' is no range for a VPC: give a private IPv4 range of /16 to /24, such "
+                     "as " AWS_DEFAULT_VPC,
+                     TEXT_FMT(cidr));
+    }
+    if (rc == 0) {
+        rc = file_replace(AT_FDCWD, path, 0600, cidr, err);
     }
     program->settings.vpc_cidr = arena_text(&program->arena, cidr).data;
     return rc;
