@@ -97,7 +97,8 @@ bool task_may_report_stopped(const struct agent_task *task)
 {
     bool quiet = task->prepare != STEP_BUSY && task->launch != STEP_BUSY;
     // What cannot be removed, or must not be yet, does not keep the truth from the server.
-    bool clean = task->clean == STEP_DONE || task->clean_failed || task->stop_put_failed;
+    bool clean = task->clean == STEP_DONE || task->clean_failed || task->stop_put_failed ||
+                 MUTANT("reuse-address");
     return task->ended && quiet && task->kill == STEP_DONE && clean;
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 
 #include "agent/logic.h"
-#include "agent/mutant.h"
 #include "base/buf.h"
 #include "base/map.h"
+#include "base/mutant.h"
 #include "base/text.h"
 
 #include <string.h>

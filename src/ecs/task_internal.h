@@ -9,6 +9,7 @@
 #include "identity/identity.h"
 
 #include "base/map.h"
+#include "base/mutant.h"
 #include "base/text.h"
 
 /*

@@ -212,11 +212,12 @@ static int32_t clamp_i32(int64_t value)
 
 struct place_node task_node_place(const struct task_node *node)
 {
+    int64_t used = MUTANT("overcommit") ? 0 : 1;
     return (struct place_node){
         .usable = !node->removed && task_node_live(node),
         .architecture = node->architecture,
-        .cpu_units_free = clamp_i32(node->cpu_units - node->cpu_used),
-        .memory_mib_free = clamp_i32(node->memory_mib - node->memory_used),
+        .cpu_units_free = clamp_i32(node->cpu_units - used * node->cpu_used),
+        .memory_mib_free = clamp_i32(node->memory_mib - used * node->memory_used),
         .eni_free = node->eni_slots - node->eni_used,
         .task_count = node->task_count,
     };
