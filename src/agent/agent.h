@@ -24,20 +24,22 @@ struct agent;
 struct agent_options {
     uv_loop_t *loop;
     const struct agent_identity *identity; ///< copied
-    const char *zone;        ///< availability zone such as eu-west-1a; NULL: the region's first
-    const char *capacity;    ///< "FARGATE": a host of that pool; else the cluster to register with
-    const char *version;     ///< of this program, told to the server
-    const char *data_dir;    ///< absolute
-    struct runtime *runtime; ///< borrowed
-    struct net *net;         ///< borrowed; NULL: tasks with a network interface are refused
+    const char *zone;           ///< availability zone such as eu-west-1a, or several separated by
+                                ///< commas that this host stands for; NULL: the region's first
+    const char *cluster;        ///< to register with; NULL: a host of the FARGATE pool
+    const char *version;        ///< of this program, told to the server
+    const char *data_dir;       ///< absolute
+    struct runtime *runtime;    ///< borrowed
+    struct net *net;            ///< borrowed; NULL: tasks with a network interface are refused
     struct image_store *images; ///< borrowed; NULL: no images are looked up, for fake runtimes
     bool host_route;            ///< let the host reach the VPCs; see net_vpc
     uint32_t cpu_units;         ///< offered to tasks; 0: all of the host's
     uint32_t memory_mib;        ///< offered to tasks; 0: the host's less a reserve
     /** The host is registered and its session open, for the first time. May be NULL. */
     void (*on_ready)(void *context);
-    /** The agent cannot go on, the server has removed the node for example: end the process. */
-    void (*on_fatal)(void *context, const struct err *err);
+    /** The server refuses this node: it was removed, for example. Tasks go on, and the agent tries
+     *  again every now and then. May be NULL. */
+    void (*on_refused)(void *context, const struct err *err);
     void *context;
 };
 

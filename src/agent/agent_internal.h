@@ -1,0 +1,243 @@
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/logic.h"
+#include "agent/session.h"
+#include "base/buf.h"
+#include "base/map.h"
+#include "client/client.h"
+#include "journal/journal.h"
+
+/*
+ * What the parts of the agent share. agent.c starts, stops and carries effects out; agent_job.c
+ * runs blocking calls in workers; agent_journal.c writes the journal; agent_link.c talks to
+ * supervisors; agent_server.c registers and keeps the sessions; agent_logs.c reads output.
+ */
+
+#define ID_CHARS 33 ///< of a task's id, with its terminator
+
+/** A blocking call in a worker. Inputs are copied or immutable; results are the worker's until
+ *  done is called on the loop's thread, which frees the job afterwards. */
+struct job {
+    uv_work_t work;
+    struct agent *agent;
+    struct job *next;              ///< waiting for a worker
+    void (*run)(struct job *job);  ///< in the worker
+    void (*done)(struct job *job); ///< on the loop
+    struct arena arena;
+    char task_id[ID_CHARS];
+    const struct session_task_spec *spec; ///< the logic's; it stays until the job is answered
+    int rc;
+    struct text reason; ///< `Name: text`, in the arena
+    struct text failed_container;
+    struct journal_container_image_list images;
+    int64_t pull_started_at;
+    int64_t pull_stopped_at;
+    int fd;                         ///< of a supervisor, or -1
+    struct supervisor_state *state; ///< in the arena, or NULL
+    struct session_logs_request *logs_request;
+    struct session_logs_reply *logs_reply;
+    char *container;           ///< logs: in the arena, or NULL
+    bool ended;                ///< logs: nothing more will be written
+    struct text_list task_ids; ///< sweep
+    struct text_list eni_ids;  ///< sweep
+};
+
+/** Records on their way to the disk. */
+struct journal_batch {
+    struct journal_change *changes; ///< ids and bytes are owned
+    int64_t *versions;
+    size_t count;
+    size_t capacity;
+};
+
+struct agent_journal {
+    struct journal *journal;
+    struct journal_batch waiting;
+    struct journal_batch writing;
+    uv_work_t work;
+    bool busy;
+    int rc; ///< of the write under way
+    struct err err;
+    uint64_t write_count;
+    uint64_t record_count;
+};
+
+/** The stream of one supervisor. */
+struct link {
+    uv_poll_t poll;
+    struct agent *agent;
+    char task_id[ID_CHARS];
+    int fd;
+    struct buf in;
+    struct buf out;
+    bool closing;
+};
+
+enum server_step { SERVER_REGISTER, SERVER_DISCOVER, SERVER_SESSION };
+
+/** How it stands with the server. */
+struct agent_server {
+    struct client *client;
+    struct report_call *reports; ///< under way
+    struct sessions *sessions;
+    enum server_step step;
+    bool calling;      ///< a registration or discovery is under way
+    uint32_t failures; ///< since the last session that worked
+    uv_timer_t retry;
+    uv_timer_t watch; ///< looks after silent sessions
+    struct session *acs;
+    struct session *tcs;
+    char *acs_url;
+    char *tcs_url;
+    uint32_t tcs_failures;
+    uv_timer_t tcs_retry;
+    char *container_instance;
+    char *cluster;
+    bool connected; ///< the ACS session is open
+    bool tcs_connected;
+    bool ready; ///< on_ready was called
+};
+
+struct agent {
+    struct agent_options options;
+    struct arena arena; ///< of copies
+    struct agent_identity identity;
+    struct agent_logic *logic;
+    struct agent_effects effects;
+    bool applying;
+    uv_timer_t wake;
+    int64_t wake_at_ms; ///< monotonic, -1 for none
+    uv_timer_t soon;    ///< looks whether a stop is done
+    int handle_count;   ///< of ours, open on the loop
+
+    struct job *job_first; ///< waiting for a worker
+    struct job *job_last;
+    size_t job_busy;
+    size_t job_waiting;
+    size_t job_max; ///< at once
+
+    struct agent_journal journal;
+    struct map links; ///< by task id
+    struct agent_server server;
+    uint64_t report_count;
+    int64_t expire_at_ms; ///< when to look for old output
+
+    bool stopping;
+    bool stop_tasks;
+    bool stop_told;
+    bool closed;            ///< agent_free runs: start nothing
+    int64_t quiet_since_ms; ///< when all tasks were gone from the host, 0 before
+    void (*stopped)(void *context);
+    void *stopped_context;
+};
+
+// ---- agent.c
+
+/** Both clocks. */
+struct agent_time agent_now(void);
+
+/** Apply an event and carry its effects out. */
+void agent_apply(struct agent *agent, const struct agent_event *event);
+
+/** See whether a stop under way is done. */
+void agent_check_stopped(struct agent *agent);
+
+/** Copy a task's id into an array of ID_CHARS. */
+void agent_copy_id(struct text id, char *out_id);
+
+/** Close one of the agent's own timers and count it out. */
+void agent_close_handle(struct agent *agent, uv_handle_t *handle);
+
+// ---- agent_job.c
+
+/** Make a job for a task; task_id may be absent. */
+struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(struct job *job),
+                          void (*done)(struct job *job));
+
+/** Have it run as soon as a worker is free. */
+void agent_job_submit(struct job *job);
+
+/** Drop all that wait. */
+void agent_job_drop_waiting(struct agent *agent);
+
+/** Answer PREPARE, LAUNCH, ATTACH, KILL, CLEAN. */
+void agent_job_prepare(struct agent *agent, const struct agent_effect *effect);
+/** See agent_job_prepare. */
+void agent_job_launch(struct agent *agent, const struct agent_effect *effect);
+/** See agent_job_prepare. */
+void agent_job_attach(struct agent *agent, const struct agent_effect *effect);
+/** See agent_job_prepare. */
+void agent_job_kill(struct agent *agent, const struct agent_effect *effect);
+/** See agent_job_prepare. */
+void agent_job_clean(struct agent *agent, const struct agent_effect *effect);
+
+/** A supervisor's stream ended: read what it left, tell the logic, then that it is gone. */
+void agent_job_read_last(struct agent *agent, struct text task_id);
+
+/** Remove what belongs to no task of the journal, then go on with done. */
+void agent_job_sweep(struct agent *agent, const struct text_list *task_ids,
+                     const struct text_list *eni_ids, void (*done)(struct job *job));
+
+// ---- agent_journal.c
+
+/** Take a record or a deletion along with the next write. */
+void agent_journal_add(struct agent *agent, const struct agent_effect *effect);
+
+/** Begin to write what waits, unless a write is under way. */
+void agent_journal_flush(struct agent *agent);
+
+/** Free; no write is under way. */
+void agent_journal_deinit(struct agent_journal *journal);
+
+// ---- agent_link.c
+
+/** Take over a connection to a supervisor. */
+void agent_link_open(struct agent *agent, struct text task_id, int fd);
+
+/** Send a command; nothing when there is no connection. */
+void agent_link_command(struct agent *agent, struct text task_id,
+                        enum supervisor_command_kind kind);
+
+/** Close a task's connection without telling the logic. */
+void agent_link_close(struct agent *agent, struct text task_id);
+
+/** Close all. */
+void agent_link_close_all(struct agent *agent);
+
+// ---- agent_server.c
+
+/** Make ready to register and connect. */
+MUST_CHECK int agent_server_begin(struct agent *agent, struct err *err);
+
+/** Register and connect. */
+void agent_server_go(struct agent *agent);
+
+/** Close sessions and calls; timers are closed, too. */
+void agent_server_end(struct agent *agent);
+
+/** Free; after agent_server_end, once sessions are closed. */
+void agent_server_deinit(struct agent_server *server);
+
+/** Submit a report. */
+void agent_server_report(struct agent *agent, const struct agent_effect *effect);
+
+/** Send a frame on the ACS session, or the TCS session. */
+void agent_server_send(struct agent *agent, const struct agent_effect *effect, bool telemetry);
+
+// ---- agent_host.c
+
+/** Fill a registration with what this host is and has; texts are in the arena. */
+void agent_host_describe(const struct agent *agent, struct arena *arena,
+                         struct ecs_register_container_instance_request *out_request);
+
+/** @return the id of this boot of the host, in the arena */
+struct text agent_host_boot_id(struct arena *arena);
+
+// ---- agent_logs.c
+
+/** Answer a question for output on the ACS session. */
+void agent_logs_answer(struct agent *agent, const struct session_logs_request *request);
+
+/** Remove the output of tasks that ended long ago, now and then. */
+void agent_logs_expire(struct agent *agent);

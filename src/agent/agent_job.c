@@ -1,0 +1,441 @@
+#include "agent/agent_internal.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * Blocking calls, each in one of libuv's workers. The agent has no more of them under way than
+ * leaves workers for others; the rest wait in order.
+ */
+
+// ---- the queue ----------------------------------------------------------------------------
+
+struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(struct job *job),
+                          void (*done)(struct job *job))
+{
+    struct job *job = ALLOC(struct job);
+    job->agent = agent;
+    job->run = run;
+    job->done = done;
+    job->fd = -1;
+    if (task_id.data != NULL) {
+        agent_copy_id(task_id, job->task_id);
+    }
+    return job;
+}
+
+static void job_free(struct job *job)
+{
+    fd_close(job->fd);
+    arena_deinit(&job->arena);
+    alloc_free(job);
+}
+
+static void run_job(uv_work_t *work)
+{
+    struct job *job = CONTAINER_OF(work, struct job, work);
+    if (job->run != NULL) {
+        job->run(job);
+    }
+}
+
+static void start_jobs(struct agent *agent);
+
+static void after_job(uv_work_t *work, int status)
+{
+    (void)status; // jobs are never cancelled
+    struct job *job = CONTAINER_OF(work, struct job, work);
+    struct agent *agent = job->agent;
+    ASSERT(agent->job_busy > 0);
+    agent->job_busy--;
+    if (!agent->closed) {
+        job->done(job);
+    }
+    job_free(job);
+    start_jobs(agent);
+    agent_check_stopped(agent);
+}
+
+static void start_jobs(struct agent *agent)
+{
+    while (agent->job_first != NULL && agent->job_busy < agent->job_max && !agent->closed) {
+        struct job *job = agent->job_first;
+        agent->job_first = job->next;
+        if (agent->job_first == NULL) {
+            agent->job_last = NULL;
+        }
+        agent->job_waiting--;
+        agent->job_busy++;
+        int rc = uv_queue_work(agent->options.loop, &job->work, run_job, after_job);
+        ASSERT(rc == 0);
+    }
+}
+
+void agent_job_submit(struct job *job)
+{
+    struct agent *agent = job->agent;
+    if (agent->job_last == NULL) {
+        agent->job_first = job;
+    } else {
+        agent->job_last->next = job;
+    }
+    agent->job_last = job;
+    agent->job_waiting++;
+    start_jobs(agent);
+}
+
+void agent_job_drop_waiting(struct agent *agent)
+{
+    struct job *next = NULL;
+    for (struct job *job = agent->job_first; job != NULL; job = next) {
+        next = job->next;
+        job_free(job);
+    }
+    agent->job_first = NULL;
+    agent->job_last = NULL;
+    agent->job_waiting = 0;
+}
+
+static struct text job_id(const struct job *job)
+{
+    return text_of(job->task_id);
+}
+
+static int fail(struct job *job, const char *name, const struct err *err)
+{
+    job->reason = arena_format(&job->arena, "%s: %s", name, err->text);
+    return err->code;
+}
+
+static struct agent_event answer(const struct job *job, enum agent_event_kind kind)
+{
+    return (struct agent_event){
+        .kind = kind, .task_id = job_id(job), .rc = job->rc, .reason = job->reason};
+}
+
+// ---- PREPARE ------------------------------------------------------------------------------
+
+// In the words of Amazon's agent, which clients know, and with what helps here.
+static int no_image(struct job *job, const struct ecs_container_definition *container, int rc,
+                    const struct err *err)
+{
+    struct text name = container->image;
+    IGNORE(image_normalise(container->image, &job->arena, &name), "the name as it was given, then");
+    job->failed_container = container->name;
+    if (rc == ERR_NOT_FOUND) {
+        job->reason = arena_format(
+            &job->arena,
+            "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
+            "resolve ref %.*s: not found; put it on the node with: berth image load FILE",
+            TEXT_FMT(name));
+    } else {
+        job->reason = arena_format(&job->arena, "CannotPullContainerError: %s", err->text);
+    }
+    return rc;
+}
+
+static int resolve_images(struct job *job, struct runtime_container *containers)
+{
+    const struct ecs_container_definition_list *definitions =
+        &job->spec->definition->container_definitions;
+    struct image_store *store = job->agent->options.images;
+    struct journal_container_image *images =
+        arena_array(&job->arena, definitions->count, sizeof(*images));
+    for (size_t i = 0; i < definitions->count; i++) {
+        const struct ecs_container_definition *definition = &definitions->items[i];
+        struct image *image = ARENA_NEW(&job->arena, struct image);
+        containers[i] = (struct runtime_container){.definition = definition, .image = image};
+        if (store == NULL) {
+            continue;
+        }
+        struct err err = {0};
+        int rc = image_resolve(store, definition->image, &job->arena, image, &err);
+        if (rc != 0) {
+            return no_image(job, definition, rc, &err);
+        }
+        images[job->images.count++] =
+            (struct journal_container_image){.name = definition->name, .digest = image->digest};
+    }
+    job->images.items = images;
+    return 0;
+}
+
+static int make_interface(struct job *job, struct text *out_namespace, struct err *err)
+{
+    const struct session_eni *spec = job->spec->eni;
+    const struct agent_options *options = &job->agent->options;
+    if (spec == NULL) {
+        return 0;
+    }
+    if (options->net == NULL) {
+        return err_set(err, ERR_UNSUPPORTED, "this node has no networks for tasks");
+    }
+    const struct net_eni eni = {
+        .id = spec->eni_id,
+        .mac_address = spec->mac_address,
+        .address = spec->address,
+        .prefix_length = (uint32_t)spec->prefix_length,
+        .gateway = spec->gateway,
+        .subnet_id = spec->subnet_id,
+        .vpc = {.id = spec->vpc_id, .cidr = spec->vpc_cidr, .host_route = options->host_route},
+    };
+    return net_eni_create(options->net, &eni, &job->arena, out_namespace, err);
+}
+
+// What Fargate puts into every container's environment.
+static struct text_list base_environment(struct job *job)
+{
+    const struct session_task_spec *spec = job->spec;
+    struct text *items = arena_array(&job->arena, 3, sizeof(*items));
+    size_t count = 0;
+    if (!text_empty(spec->launch_type)) {
+        items[count++] = arena_format(&job->arena, "AWS_EXECUTION_ENV=AWS_ECS_%.*s",
+                                      TEXT_FMT(spec->launch_type));
+    }
+    if (!text_empty(spec->region)) {
+        items[count++] =
+            arena_format(&job->arena, "AWS_DEFAULT_REGION=%.*s", TEXT_FMT(spec->region));
+        items[count++] = arena_format(&job->arena, "AWS_REGION=%.*s", TEXT_FMT(spec->region));
+    }
+    return (struct text_list){.items = items, .count = count};
+}
+
+static int prepare(struct job *job)
+{
+    const struct ecs_container_definition_list *definitions =
+        &job->spec->definition->container_definitions;
+    struct runtime_container *containers =
+        arena_array(&job->arena, definitions->count, sizeof(*containers));
+    job->pull_started_at = clock_wall_ms();
+    int rc = resolve_images(job, containers);
+    job->pull_stopped_at = clock_wall_ms();
+    if (rc != 0) {
+        return rc;
+    }
+    struct err err = {0};
+    struct text network_namespace = {0};
+    rc = make_interface(job, &network_namespace, &err);
+    if (rc != 0) {
+        err_wrap(&err, "failed to set up the task's network");
+        return fail(job, "ResourceInitializationError", &err);
+    }
+    const struct runtime_task task = {
+        .id = job_id(job),
+        .spec = job->spec,
+        .containers = containers,
+        .container_count = definitions->count,
+        .network_namespace = network_namespace,
+        .environment = base_environment(job),
+    };
+    struct runtime *runtime = job->agent->options.runtime;
+    rc = runtime->ops->prepare(runtime, &task, &err);
+    return rc == 0 ? 0 : fail(job, "ResourceInitializationError", &err);
+}
+
+static void run_prepare(struct job *job)
+{
+    job->rc = prepare(job);
+}
+
+static void done_prepare(struct job *job)
+{
+    struct agent_event event = answer(job, AGENT_EVENT_PREPARED);
+    event.failed_container = job->failed_container;
+    event.images = job->images;
+    event.pull_started_at = job->pull_started_at;
+    event.pull_stopped_at = job->pull_stopped_at;
+    if (job->rc != 0) {
+        LOG(WARN, "a task cannot be prepared", LOG_STR("task", job->task_id),
+            LOG_TXT("reason", job->reason));
+    }
+    agent_apply(job->agent, &event);
+}
+
+void agent_job_prepare(struct agent *agent, const struct agent_effect *effect)
+{
+    struct job *job = agent_job_new(agent, effect->task_id, run_prepare, done_prepare);
+    job->spec = effect->spec;
+    agent_job_submit(job);
+}
+
+// ---- LAUNCH and ATTACH --------------------------------------------------------------------
+
+// The last state that a supervisor left, for when it cannot be asked any more.
+static void read_state(struct job *job)
+{
+    struct runtime *runtime = job->agent->options.runtime;
+    struct supervisor_state *state = ARENA_NEW(&job->arena, struct supervisor_state);
+    struct err err = {0};
+    if (runtime->ops->read_state(runtime, job_id(job), &job->arena, state, &err) == 0) {
+        job->state = state;
+    }
+}
+
+static void connect_supervisor(struct job *job)
+{
+    struct runtime *runtime = job->agent->options.runtime;
+    struct err err = {0};
+    if (runtime->ops->attach(runtime, job_id(job), &job->fd, &err) != 0) {
+        // It may have ended already; what it left tells how.
+        job->fd = -1;
+        read_state(job);
+    }
+}
+
+static void take_connection(struct job *job)
+{
+    if (job->fd >= 0) {
+        agent_link_open(job->agent, job_id(job), job->fd);
+        job->fd = -1; // the link owns it now
+        return;
+    }
+    if (job->state != NULL) {
+        agent_apply(job->agent, &(struct agent_event){.kind = AGENT_EVENT_STATE,
+                                                      .task_id = job_id(job),
+                                                      .state = job->state});
+    }
+    agent_apply(job->agent,
+                &(struct agent_event){.kind = AGENT_EVENT_SUPERVISOR_LOST, .task_id = job_id(job)});
+}
+
+static void run_launch(struct job *job)
+{
+    struct runtime *runtime = job->agent->options.runtime;
+    struct err err = {0};
+    job->rc = runtime->ops->launch(runtime, job_id(job), &err);
+    if (job->rc != 0) {
+        job->rc = fail(job, "ContainerRuntimeError", &err);
+        return;
+    }
+    connect_supervisor(job);
+}
+
+static void done_launch(struct job *job)
+{
+    if (job->rc != 0) {
+        LOG(WARN, "a task cannot be launched", LOG_STR("task", job->task_id),
+            LOG_TXT("reason", job->reason));
+    }
+    struct agent_event event = answer(job, AGENT_EVENT_LAUNCHED);
+    agent_apply(job->agent, &event);
+    if (job->rc == 0) {
+        take_connection(job);
+    }
+}
+
+void agent_job_launch(struct agent *agent, const struct agent_effect *effect)
+{
+    agent_job_submit(agent_job_new(agent, effect->task_id, run_launch, done_launch));
+}
+
+void agent_job_attach(struct agent *agent, const struct agent_effect *effect)
+{
+    agent_job_submit(agent_job_new(agent, effect->task_id, connect_supervisor, take_connection));
+}
+
+void agent_job_read_last(struct agent *agent, struct text task_id)
+{
+    agent_job_submit(agent_job_new(agent, task_id, read_state, take_connection));
+}
+
+// ---- KILL and CLEAN -----------------------------------------------------------------------
+
+static void run_kill(struct job *job)
+{
+    struct runtime *runtime = job->agent->options.runtime;
+    struct err err = {0};
+    int rc = runtime->ops->kill(runtime, job_id(job), &err);
+    job->rc = rc == 0 || rc == ERR_NOT_FOUND ? 0 : fail(job, "ContainerRuntimeError", &err);
+}
+
+static void done_kill(struct job *job)
+{
+    if (job->rc != 0) {
+        LOG(WARN, "a task's processes cannot be ended, trying again", LOG_STR("task", job->task_id),
+            LOG_TXT("reason", job->reason));
+    }
+    struct agent_event event = answer(job, AGENT_EVENT_KILLED);
+    agent_apply(job->agent, &event);
+}
+
+void agent_job_kill(struct agent *agent, const struct agent_effect *effect)
+{
+    agent_job_submit(agent_job_new(agent, effect->task_id, run_kill, done_kill));
+}
+
+static void run_clean(struct job *job)
+{
+    struct runtime *runtime = job->agent->options.runtime;
+    struct net *net = job->agent->options.net;
+    struct err err = {0};
+    int rc = runtime->ops->clean(runtime, job_id(job), &err);
+    if (rc != 0 && rc != ERR_NOT_FOUND) {
+        job->rc = fail(job, "ContainerRuntimeError", &err);
+    }
+    // The interface goes even when the rest does not: its address will be given to others.
+    if (job->spec->eni != NULL && net != NULL &&
+        net_eni_destroy(net, job->spec->eni->eni_id, &err) != 0) {
+        job->rc = fail(job, "ContainerNetworkingError", &err);
+    }
+}
+
+static void done_clean(struct job *job)
+{
+    if (job->rc != 0) {
+        LOG(WARN, "what is left of a task cannot be removed, trying again",
+            LOG_STR("task", job->task_id), LOG_TXT("reason", job->reason));
+    }
+    struct agent_event event = answer(job, AGENT_EVENT_CLEANED);
+    agent_apply(job->agent, &event);
+}
+
+void agent_job_clean(struct agent *agent, const struct agent_effect *effect)
+{
+    struct job *job = agent_job_new(agent, effect->task_id, run_clean, done_clean);
+    job->spec = effect->spec;
+    agent_job_submit(job);
+}
+
+// ---- what belongs to nobody ---------------------------------------------------------------
+
+static void run_sweep(struct job *job)
+{
+    const struct agent_options *options = &job->agent->options;
+    struct runtime *runtime = options->runtime;
+    for (size_t i = 0; i < job->task_ids.count; i++) {
+        struct err err = {0};
+        struct text id = job->task_ids.items[i];
+        if (runtime->ops->kill(runtime, id, &err) != 0 ||
+            runtime->ops->clean(runtime, id, &err) != 0) {
+            LOG(WARN, "what is left of an unknown task cannot be removed", LOG_TXT("task", id),
+                LOG_STR("reason", err.text));
+        }
+    }
+    for (size_t i = 0; i < job->eni_ids.count; i++) {
+        struct err err = {0};
+        if (net_eni_destroy(options->net, job->eni_ids.items[i], &err) != 0) {
+            LOG(WARN, "an unknown network interface cannot be removed",
+                LOG_TXT("eni", job->eni_ids.items[i]), LOG_STR("reason", err.text));
+        }
+    }
+}
+
+void agent_job_sweep(struct agent *agent, const struct text_list *task_ids,
+                     const struct text_list *eni_ids, void (*done)(struct job *job))
+{
+    struct job *job = agent_job_new(agent, (struct text){0}, run_sweep, done);
+    job->task_ids.items = arena_array(&job->arena, task_ids->count, sizeof(struct text));
+    job->eni_ids.items = arena_array(&job->arena, eni_ids->count, sizeof(struct text));
+    for (size_t i = 0; i < task_ids->count; i++) {
+        job->task_ids.items[job->task_ids.count++] = arena_text(&job->arena, task_ids->items[i]);
+    }
+    for (size_t i = 0; i < eni_ids->count; i++) {
+        job->eni_ids.items[job->eni_ids.count++] = arena_text(&job->arena, eni_ids->items[i]);
+    }
+    agent_job_submit(job);
+}

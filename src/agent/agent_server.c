@@ -1,0 +1,596 @@
+#include "agent/agent_internal.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "shape/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * How the node stands with its server: it registers, asks where sessions are, and keeps an ACS and
+ * a TCS session open. When the ACS session ends it begins anew with asking, because a server that
+ * was started again may listen elsewhere; when the server does not know the node, with registering.
+ */
+
+#define CALL_TIMEOUT_MS 10000
+#define RETRY_FIRST_MS 50 // a restart of the server takes about as long
+#define RETRY_LAST_MS 5000
+#define REFUSED_MS 30000 // what was refused is not asked again at once
+#define WATCH_MS 2000
+#define SILENCE_MS 10000 // the server sends a heartbeat every second
+#define URL_BYTES_MAX 2048
+
+static void server_step(struct agent *agent);
+
+// ---- trying again -------------------------------------------------------------------------
+
+static uint64_t random_below(uint64_t limit)
+{
+    uint64_t number = 0;
+    clock_entropy(&number, sizeof(number));
+    return limit == 0 ? 0 : number % limit;
+}
+
+// Half of the delay is random, so that nodes that lost their server together do not all come back
+// in the same moment.
+static uint64_t retry_delay_ms(uint32_t failures)
+{
+    uint64_t delay = RETRY_FIRST_MS;
+    for (uint32_t i = 1; i < failures && delay < RETRY_LAST_MS; i++) {
+        delay *= 2;
+    }
+    delay = MIN(delay, (uint64_t)RETRY_LAST_MS);
+    return delay / 2 + random_below(delay);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct agent_server *server = CONTAINER_OF(timer, struct agent_server, retry);
+    server_step(CONTAINER_OF(server, struct agent, server));
+}
+
+static void try_again(struct agent *agent, uint64_t delay_ms)
+{
+    if (!agent->closed) {
+        uv_timer_start(&agent->server.retry, on_retry, delay_ms, 0);
+    }
+}
+
+static void step_failed(struct agent *agent, const char *what, struct text why)
+{
+    struct agent_server *server = &agent->server;
+    server->failures++;
+    uint64_t delay_ms = retry_delay_ms(server->failures);
+    // The first failures are those of a server that is being restarted.
+    if (server->failures == 3 || server->failures % 20 == 0) {
+        LOG(WARN, "the server cannot be reached, trying again", LOG_STR("step", what),
+            LOG_TXT("endpoint", agent->identity.endpoint), LOG_TXT("reason", why),
+            LOG_U64("attempt", server->failures));
+    }
+    try_again(agent, delay_ms);
+}
+
+static void refused(struct agent *agent, const char *what, struct text why)
+{
+    LOG(ERROR, "the server refuses this node", LOG_STR("step", what),
+        LOG_TXT("node", agent->identity.node_id), LOG_TXT("reason", why));
+    if (agent->options.on_refused != NULL) {
+        struct err err = {0};
+        err_set(&err, ERR_FAULT, "the server refuses node %.*s: %.*s",
+                TEXT_FMT(agent->identity.node_id), TEXT_FMT(why));
+        agent->options.on_refused(agent->options.context, &err);
+    }
+    agent->server.step = SERVER_REGISTER;
+    try_again(agent, REFUSED_MS);
+}
+
+// Some refusals pass: a clock that is off, a server that is busy or has not all in place yet.
+static bool may_pass(const struct client_result *result)
+{
+    static const char *const for_good[] = {
+        "AccessDeniedException",  "UnrecognizedClientException", "InvalidParameterException",
+        "ClientException",        "ClusterNotFoundException",    "ValidationException",
+        "SerializationException", "UnknownOperationException",   "ResourceNotFoundException",
+    };
+    if (result->rc != ERR_FAULT || result->http_status >= 500) {
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(for_good); i++) {
+        if (text_is(result->fault_code, for_good[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// ---- frames -------------------------------------------------------------------------------
+
+static void send_frame(struct session *session, const char *type, const struct shape_type *shape,
+                       const void *message)
+{
+    AUTO(buf_deinit) struct buf frame = {0};
+    buf_format(&frame, "{\"type\":\"%s\",\"message\":", type);
+    json_encode(shape, message, &frame);
+    buf_byte(&frame, '}');
+    agent_session_send(session, buf_view(&frame));
+}
+
+void agent_server_send(struct agent *agent, const struct agent_effect *effect, bool telemetry)
+{
+    struct session *session = telemetry ? agent->server.tcs : agent->server.acs;
+    if (session != NULL) {
+        send_frame(session, effect->frame_type, effect->frame_shape, effect->frame);
+    }
+}
+
+static void take_payload(struct agent *agent, const void *message)
+{
+    // An agent that is about to stop takes no more; the server keeps what is not acknowledged.
+    if (!agent->stopping) {
+        agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_PAYLOAD, .payload = message});
+    }
+}
+
+static void take_manifest(struct agent *agent, const void *message)
+{
+    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_MANIFEST, .manifest = message});
+}
+
+static void take_stop_ack(struct agent *agent, const void *message)
+{
+    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_STOP_VERIFICATION_ACK,
+                                             .stop_ack = message});
+}
+
+static void take_logs(struct agent *agent, const void *message)
+{
+    agent_logs_answer(agent, message);
+}
+
+static const struct {
+    const char *type;
+    const struct shape_type *shape;
+    void (*take)(struct agent *agent, const void *message);
+} acs_frames[] = {
+    {"PayloadMessage", &session_payload_message_shape, take_payload},
+    {"TaskManifestMessage", &session_task_manifest_message_shape, take_manifest},
+    {"TaskStopVerificationAck", &session_task_stop_verification_ack_shape, take_stop_ack},
+    {"LogsRequest", &session_logs_request_shape, take_logs},
+};
+
+static int read_message(const struct shape_type *shape, struct text json, struct arena *arena,
+                        void *out, struct shape_error *why)
+{
+    int rc = json_decode(shape, json, arena, out, why);
+    return rc == 0 ? shape_validate(shape, out, why) : rc;
+}
+
+// The lease that the server gave is short, so this goes before anything else.
+static int take_heartbeat(struct session *session, const struct session_frame *frame,
+                          struct arena *arena, struct shape_error *why)
+{
+    struct session_heartbeat_message heartbeat = {0};
+    int rc = read_message(&session_heartbeat_message_shape, frame->message, arena, &heartbeat, why);
+    if (rc == 0) {
+        const struct session_heartbeat_ack_request ack = {.message_id = heartbeat.message_id};
+        send_frame(session, "HeartbeatAckRequest", &session_heartbeat_ack_request_shape, &ack);
+    }
+    return rc;
+}
+
+static int take_acs(struct agent *agent, struct session *session, const struct session_frame *frame,
+                    struct arena *arena, struct shape_error *why)
+{
+    if (text_is(frame->type, "HeartbeatMessage")) {
+        return take_heartbeat(session, frame, arena, why);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(acs_frames); i++) {
+        if (text_is(frame->type, acs_frames[i].type)) {
+            void *message = arena_alloc(arena, acs_frames[i].shape->size_bytes);
+            int rc = read_message(acs_frames[i].shape, frame->message, arena, message, why);
+            if (rc == 0) {
+                acs_frames[i].take(agent, message);
+            }
+            return rc;
+        }
+    }
+    LOG(DEBUG, "the server sent a frame of a type that is not known", LOG_TXT("type", frame->type));
+    return 0;
+}
+
+static void on_frame(void *context, struct session *session, struct text bytes)
+{
+    struct agent *agent = context;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct session_frame frame = {0};
+    struct shape_error why = {0};
+    agent->server.failures = 0;
+    int rc = read_message(&session_frame_shape, bytes, &arena, &frame, &why);
+    if (rc == 0 && session == agent->server.acs) {
+        rc = take_acs(agent, session, &frame, &arena, &why);
+    } else if (rc == 0 && text_is(frame.type, "HeartbeatMessage")) {
+        rc = take_heartbeat(session, &frame, &arena, &why);
+    }
+    if (rc != 0) {
+        // Dropped, as Amazon's agent does: it is not acknowledged, so the server sends it again.
+        LOG(WARN, "the server sent a frame that cannot be read", LOG_TXT("type", frame.type),
+            LOG_STR("member", why.path), LOG_STR("reason", why.text));
+    }
+}
+
+// ---- sessions -----------------------------------------------------------------------------
+
+static void add_parameter(struct buf *url, const char *name, struct text value)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    buf_byte(url, text_find(buf_view(url), '?') == SIZE_MAX ? '?' : '&');
+    buf_format(url, "%s=", name);
+    for (size_t i = 0; i < value.size; i++) {
+        unsigned char byte = (unsigned char)value.data[i];
+        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                     (byte >= '0' && byte <= '9') || byte == '-' || byte == '_' || byte == '.' ||
+                     byte == '~';
+        if (plain) {
+            buf_byte(url, (char)byte);
+        } else {
+            buf_byte(url, '%');
+            buf_byte(url, digits[byte >> 4]);
+            buf_byte(url, digits[byte & 15]);
+        }
+    }
+}
+
+static void on_open(void *context, struct session *session)
+{
+    struct agent *agent = context;
+    struct agent_server *server = &agent->server;
+    if (session == server->tcs) {
+        server->tcs_failures = 0;
+        server->tcs_connected = true;
+        agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_TELEMETRY_CONNECTED});
+        return;
+    }
+    server->connected = true;
+    LOG(INFO, "session with the server is open", LOG_TXT("node", agent->identity.node_id),
+        LOG_STR("server", agent_session_host(session)));
+    agent_apply(agent,
+                &(struct agent_event){.kind = AGENT_EVENT_CONNECTED,
+                                      .container_instance = text_of(server->container_instance),
+                                      .cluster = text_of(server->cluster)});
+    if (!server->ready) {
+        server->ready = true;
+        if (agent->options.on_ready != NULL) {
+            agent->options.on_ready(agent->options.context);
+        }
+    }
+}
+
+static void open_tcs(struct agent *agent);
+
+static void on_tcs_retry(uv_timer_t *timer)
+{
+    struct agent_server *server = CONTAINER_OF(timer, struct agent_server, tcs_retry);
+    open_tcs(CONTAINER_OF(server, struct agent, server));
+}
+
+static void on_session_closed(void *context, struct session *session, struct text why,
+                              bool was_refused)
+{
+    struct agent *agent = context;
+    struct agent_server *server = &agent->server;
+    if (session == server->tcs) {
+        server->tcs = NULL;
+        server->tcs_connected = false;
+        server->tcs_failures++;
+        uv_timer_start(&server->tcs_retry, on_tcs_retry, retry_delay_ms(server->tcs_failures), 0);
+        return;
+    }
+    ASSERT(session == server->acs);
+    server->acs = NULL;
+    server->connected = false;
+    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_DISCONNECTED});
+    server->step = was_refused ? SERVER_REGISTER : SERVER_DISCOVER;
+    if (server->failures == 0) {
+        LOG(INFO, "session with the server ended", LOG_TXT("reason", why));
+    }
+    step_failed(agent, "session", why);
+    agent_check_stopped(agent);
+}
+
+static struct session *open_session(struct agent *agent, const char *base, bool telemetry)
+{
+    struct agent_server *server = &agent->server;
+    AUTO(buf_deinit) struct buf url = {.limit_bytes = URL_BYTES_MAX};
+    struct text version = text_of(agent->options.version);
+    buf_string(&url, base);
+    buf_string(&url, text_ends(text_of(base), TEXT("/")) ? "ws" : "/ws");
+    add_parameter(&url, "agentVersion", version);
+    add_parameter(&url, "berthAgent", TEXT("true"));
+    if (telemetry) {
+        add_parameter(&url, "cluster", text_of(server->cluster));
+        add_parameter(&url, "containerInstance", text_of(server->container_instance));
+    } else {
+        add_parameter(&url, "clusterArn", text_of(server->cluster));
+        add_parameter(&url, "containerInstanceArn", text_of(server->container_instance));
+        add_parameter(&url, "protocolVersion", TEXT("2"));
+        add_parameter(&url, "sendCredentials", TEXT("false"));
+        add_parameter(&url, "seqNum", TEXT("1"));
+    }
+    const struct session_handlers handlers = {
+        .open = on_open, .frame = on_frame, .closed = on_session_closed, .context = agent};
+    return url.full ? NULL : agent_session_open(server->sessions, url.data, &handlers);
+}
+
+static void open_tcs(struct agent *agent)
+{
+    struct agent_server *server = &agent->server;
+    // Telemetry comes and goes with the ACS session's server.
+    if (server->tcs == NULL && server->acs != NULL && server->tcs_url != NULL && !agent->closed) {
+        server->tcs = open_session(agent, server->tcs_url, true);
+    }
+}
+
+static void open_acs(struct agent *agent)
+{
+    struct agent_server *server = &agent->server;
+    if (server->acs != NULL) {
+        return;
+    }
+    server->acs = open_session(agent, server->acs_url, false);
+    if (server->acs == NULL) {
+        server->step = SERVER_DISCOVER;
+        step_failed(agent, "session", TEXT("the server names no usable address for sessions"));
+        return;
+    }
+    open_tcs(agent);
+}
+
+// A session on which nothing comes any more is dead, whatever the network says.
+static void on_watch(uv_timer_t *timer)
+{
+    struct agent_server *server = CONTAINER_OF(timer, struct agent_server, watch);
+    struct agent *agent = CONTAINER_OF(server, struct agent, server);
+    int64_t deadline_ms = agent_now().monotonic_ms - SILENCE_MS;
+    if (server->acs != NULL && agent_session_heard_ms(server->acs) < deadline_ms) {
+        agent_session_end(server->acs, "the server is silent");
+    }
+    if (server->tcs != NULL && agent_session_heard_ms(server->tcs) < deadline_ms) {
+        agent_session_end(server->tcs, "the server is silent");
+    }
+    agent_logs_expire(agent);
+    agent_check_stopped(agent);
+}
+
+// ---- registering --------------------------------------------------------------------------
+
+static void replace_string(char **string, struct text text)
+{
+    alloc_free(*string);
+    *string = text.data == NULL ? NULL : alloc_format("%.*s", TEXT_FMT(text));
+}
+
+// @return whether a step's call succeeded; else what comes next is arranged
+static bool call_succeeded(struct agent *agent, const char *what,
+                           const struct client_result *result)
+{
+    agent->server.calling = false;
+    if (result->rc == 0) {
+        return true;
+    }
+    if (may_pass(result)) {
+        step_failed(agent, what, result->message);
+    } else if (agent->server.step == SERVER_DISCOVER) {
+        // The server may have lost what it knew of the node: registering tells.
+        agent->server.step = SERVER_REGISTER;
+        step_failed(agent, what, result->message);
+    } else {
+        refused(agent, what, result->message);
+    }
+    return false;
+}
+
+static void on_registered(void *context, const struct client_result *result)
+{
+    struct agent *agent = context;
+    if (!call_succeeded(agent, "RegisterContainerInstance", result)) {
+        return;
+    }
+    const struct ecs_register_container_instance_response *response = result->response;
+    struct text arn = response->container_instance == NULL
+                          ? (struct text){0}
+                          : response->container_instance->container_instance_arn;
+    if (text_empty(arn)) {
+        step_failed(agent, "RegisterContainerInstance", TEXT("the answer names no instance"));
+        return;
+    }
+    LOG(INFO, "registered with the server", LOG_TXT("node", agent->identity.node_id),
+        LOG_TXT("instance", arn));
+    replace_string(&agent->server.container_instance, arn);
+    agent->server.step = SERVER_DISCOVER;
+    server_step(agent);
+}
+
+static void on_discovered(void *context, const struct client_result *result)
+{
+    struct agent *agent = context;
+    if (!call_succeeded(agent, "DiscoverPollEndpoint", result)) {
+        return;
+    }
+    const struct ecs_discover_poll_endpoint_response *response = result->response;
+    if (text_empty(response->endpoint)) {
+        step_failed(agent, "DiscoverPollEndpoint", TEXT("the answer names no endpoint"));
+        return;
+    }
+    replace_string(&agent->server.acs_url, response->endpoint);
+    replace_string(&agent->server.tcs_url, response->telemetry_endpoint);
+    agent->server.step = SERVER_SESSION;
+    server_step(agent);
+}
+
+static void call_register(struct agent *agent)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct ecs_register_container_instance_request request;
+    agent_host_describe(agent, &arena, &request);
+    agent->server.calling = true;
+    client_call(agent->server.client, &ecs_operations[ECS_OP_REGISTER_CONTAINER_INSTANCE], &request,
+                CALL_TIMEOUT_MS, on_registered, agent);
+}
+
+static void call_discover(struct agent *agent)
+{
+    const struct ecs_discover_poll_endpoint_request request = {
+        .container_instance = text_of(agent->server.container_instance),
+        .cluster = text_of(agent->options.cluster),
+    };
+    agent->server.calling = true;
+    client_call(agent->server.client, &ecs_operations[ECS_OP_DISCOVER_POLL_ENDPOINT], &request,
+                CALL_TIMEOUT_MS, on_discovered, agent);
+}
+
+static void server_step(struct agent *agent)
+{
+    if (agent->closed || agent->server.calling) {
+        return;
+    }
+    switch (agent->server.step) {
+    case SERVER_REGISTER:
+        call_register(agent);
+        break;
+    case SERVER_DISCOVER:
+        call_discover(agent);
+        break;
+    case SERVER_SESSION:
+        open_acs(agent);
+        break;
+    }
+}
+
+// ---- reports ------------------------------------------------------------------------------
+
+/** A report under way. */
+struct report_call {
+    struct agent *agent;
+    struct report_call *next;
+    char task_id[ID_CHARS];
+    int64_t report_id;
+};
+
+static void unlink_report(struct report_call *call)
+{
+    struct report_call **at = &call->agent->server.reports;
+    while (*at != call) {
+        at = &(*at)->next;
+    }
+    *at = call->next;
+}
+
+static void on_reported(void *context, const struct client_result *result)
+{
+    struct report_call *call = context;
+    struct agent *agent = call->agent;
+    unlink_report(call);
+    enum agent_outcome outcome = AGENT_REPORT_ACCEPTED;
+    if (result->rc != 0) {
+        outcome = may_pass(result) ? AGENT_REPORT_TRY_AGAIN : AGENT_REPORT_REFUSED;
+    }
+    if (outcome == AGENT_REPORT_REFUSED) {
+        LOG(WARN, "the server refused what was reported of a task", LOG_STR("task", call->task_id),
+            LOG_TXT("code", result->fault_code), LOG_TXT("reason", result->message));
+    }
+    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_REPORTED,
+                                             .task_id = text_of(call->task_id),
+                                             .report_id = call->report_id,
+                                             .outcome = outcome});
+    alloc_free(call);
+    agent_check_stopped(agent);
+}
+
+void agent_server_report(struct agent *agent, const struct agent_effect *effect)
+{
+    struct report_call *call = ALLOC(struct report_call);
+    call->agent = agent;
+    call->next = agent->server.reports;
+    agent->server.reports = call;
+    call->report_id = effect->report_id;
+    agent_copy_id(effect->task_id, call->task_id);
+    agent->report_count++;
+    LOG(INFO, "reporting a task", LOG_STR("task", call->task_id),
+        LOG_TXT("status", effect->report->status), LOG_TXT("reason", effect->report->reason));
+    client_call(agent->server.client, &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE],
+                effect->report, CALL_TIMEOUT_MS, on_reported, call);
+}
+
+// ---- life ---------------------------------------------------------------------------------
+
+static void open_timer(struct agent *agent, uv_timer_t *timer)
+{
+    int rc = uv_timer_init(agent->options.loop, timer);
+    ASSERT(rc == 0);
+    agent->handle_count++;
+}
+
+int agent_server_begin(struct agent *agent, struct err *err)
+{
+    struct agent_server *server = &agent->server;
+    const struct client_options options = {
+        .loop = agent->options.loop,
+        .endpoint = agent->identity.endpoint.data,
+        .ca_file = agent->identity.ca_file.data,
+        .key_id = agent->identity.key_id.data,
+        .secret = agent->identity.secret.data,
+        .region = agent->identity.region.data,
+    };
+    int rc = client_new(&options, &server->client, err);
+    if (rc == 0) {
+        rc = agent_sessions_new(agent->options.loop, &agent->identity, &server->sessions, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    server->cluster =
+        alloc_string(agent->options.cluster == NULL ? "default" : agent->options.cluster);
+    open_timer(agent, &server->retry);
+    open_timer(agent, &server->watch);
+    open_timer(agent, &server->tcs_retry);
+    uv_timer_start(&server->watch, on_watch, WATCH_MS, WATCH_MS);
+    return 0;
+}
+
+void agent_server_go(struct agent *agent)
+{
+    agent->server.step = SERVER_REGISTER;
+    server_step(agent);
+}
+
+void agent_server_end(struct agent *agent)
+{
+    struct agent_server *server = &agent->server;
+    if (server->sessions != NULL) {
+        agent_sessions_close(server->sessions);
+        server->acs = NULL;
+        server->tcs = NULL;
+        agent_close_handle(agent, (uv_handle_t *)&server->retry);
+        agent_close_handle(agent, (uv_handle_t *)&server->watch);
+        agent_close_handle(agent, (uv_handle_t *)&server->tcs_retry);
+    }
+    client_free(server->client); // calls no callbacks any more
+    server->client = NULL;
+    while (server->reports != NULL) {
+        struct report_call *call = server->reports;
+        server->reports = call->next;
+        alloc_free(call);
+    }
+}
+
+void agent_server_deinit(struct agent_server *server)
+{
+    agent_sessions_free(server->sessions);
+    alloc_free(server->acs_url);
+    alloc_free(server->tcs_url);
+    alloc_free(server->container_instance);
+    alloc_free(server->cluster);
+}

@@ -1,0 +1,61 @@
+#pragma once
+
+#include "agent/identity.h"
+#include "base/buf.h"
+
+#include <uv.h>
+
+/*
+ * Websocket sessions with the server, as a client: the ACS and the TCS session of a node.
+ *
+ * Opening is asynchronous and signed with the node's key. Text frames go both ways, whole. All
+ * calls and callbacks are on the loop's thread. A session never comes back: open another.
+ */
+
+struct sessions;
+struct session;
+
+struct session_handlers {
+    /** The session is open. */
+    void (*open)(void *context, struct session *session);
+    /** A whole text frame. Borrowed for the call. */
+    void (*frame)(void *context, struct session *session, struct text frame);
+    /** It could not be opened, or was closed, by whomever: the session is gone after the call.
+     *  Not called for sessions that agent_sessions_close ends. */
+    void (*closed)(void *context, struct session *session, struct text why, bool refused);
+    void *context;
+};
+
+/** Prepare for sessions of a node. */
+MUST_CHECK int agent_sessions_new(uv_loop_t *loop, const struct agent_identity *identity,
+                                  struct sessions **out_sessions, struct err *err);
+
+/** End all sessions without calling their handlers, and let go of the loop. */
+void agent_sessions_close(struct sessions *sessions);
+
+/** @return whether agent_sessions_close has done its work: turn the loop until then */
+bool agent_sessions_closed(const struct sessions *sessions);
+
+/** Free; after agent_sessions_closed. NULL is allowed. */
+void agent_sessions_free(struct sessions *sessions);
+
+/**
+ * Begin to open a session.
+ *
+ * @param url  http, https, ws or wss, with path and query
+ * @return the session, NULL when the URL is none
+ */
+struct session *agent_session_open(struct sessions *sessions, const char *url,
+                                   const struct session_handlers *handlers);
+
+/** Queue a text frame. A session whose queue is longer than LIMIT_FRAME_BYTES ends. */
+void agent_session_send(struct session *session, struct text frame);
+
+/** End a session; its closed handler is called, later. */
+void agent_session_end(struct session *session, const char *why);
+
+/** @return when the last frame or ping came, monotonic ms */
+int64_t agent_session_heard_ms(const struct session *session);
+
+/** @return host and port of the server, as in the Host header */
+const char *agent_session_host(const struct session *session);
