@@ -20,10 +20,9 @@
 
 // Silence of a connection, in or between requests, after which it is closed.
 #define IDLE_SECONDS 60u
-// From the end of one request to the end of the next, and for sending a reply: what a client gets
-// that sends or reads a byte now and then.
-#define PHASE_MS 75000
-#define SWEEP_MS 1000
+// See request_timeout_ms.
+#define PHASE_MS 75000u
+#define SWEEP_MS 1000u
 // Headers, the library's own bookkeeping of them, and a piece of the body.
 #define CONNECTION_BYTES (LIMIT_HEADER_BYTES + 24576)
 // A body that is too large is read up to here, so that its sender sees the answer and not a reset.
@@ -67,6 +66,7 @@ struct http {
     uv_idle_t kick;
     bool kicking;
     uv_timer_t sweep;
+    uint32_t phase_ms;
     bool handles_open;
     bool closing;
 };
@@ -199,7 +199,7 @@ static void on_sweep(uv_timer_t *timer)
     for (struct connection *connection = http->first; connection != NULL;
          connection = connection->next) {
         if (!connection->handling && !connection->ended &&
-            now_ms - connection->phase_since_ms > PHASE_MS) {
+            now_ms - connection->phase_since_ms > http->phase_ms) {
             connection->ended = true;
             shutdown(connection->fd, SHUT_RDWR);
         }
@@ -220,7 +220,8 @@ static void connection_open(struct listener *listener, struct MHD_Connection *ha
     if (http->first != NULL) {
         http->first->previous = connection;
     } else {
-        uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+        uint32_t period_ms = MIN(SWEEP_MS, http->phase_ms / 4 + 1);
+        uv_timer_start(&http->sweep, on_sweep, period_ms, period_ms);
     }
     http->first = connection;
     http->connection_count++;
@@ -553,6 +554,8 @@ int http_new(struct server *server, struct http **out_http, struct err *err)
 {
     struct http *http = ALLOC(struct http);
     http->server = server;
+    uint32_t given_ms = server->options.request_timeout_ms;
+    http->phase_ms = given_ms == 0 ? PHASE_MS : given_ms;
     int rc = uv_idle_init(server->options.loop, &http->kick);
     ASSERT(rc == 0);
     rc = uv_timer_init(server->options.loop, &http->sweep);
@@ -617,10 +620,10 @@ void http_close(struct http *http)
         struct listener *listener = &http->listeners[i];
         MHD_run(listener->daemon);
         MHD_run(listener->daemon);
-        uv_poll_stop(&listener->poll);
-        MHD_stop_daemon(listener->daemon);
+        // The loop lets go of the library's descriptor before the library closes it.
         uv_close((uv_handle_t *)&listener->poll, NULL);
         uv_close((uv_handle_t *)&listener->timer, NULL);
+        MHD_stop_daemon(listener->daemon);
     }
     if (http->handles_open) {
         uv_close((uv_handle_t *)&http->kick, NULL);

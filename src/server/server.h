@@ -53,7 +53,10 @@ struct server_options {
     const char *advertise; ///< host name or address by which nodes reach this server; NULL: the
                            ///< address of the first listener with TLS
     bool any_credentials;  ///< accept any signature; refused unless all listeners are on loopback
-    const char *region;    ///< of unsigned operations
+    /** From the end of one request to the end of the next, and for sending a reply: what a client
+     *  gets that sends or reads a byte now and then. 0 for 75 s. */
+    uint32_t request_timeout_ms;
+    const char *region; ///< of unsigned operations
     /** Find a key. NULL: the keys of the engine's identity module. */
     bool (*find_key)(void *context, struct text key_id, struct server_key *out_key);
     /** Find which node to ask for a task's output, as task_locate does. NULL: GetTaskLogs is left
