@@ -56,11 +56,6 @@ static int64_t next_sequence(struct task_node *node)
     return (node->connection << 32) | node->sequence;
 }
 
-static struct text sequence_text(struct core_call *call, int64_t sequence)
-{
-    return arena_format(call->arena, "%lld", (long long)sequence);
-}
-
 // The node's own view of itself: the first membership, which is the one it registered first.
 static struct text instance_arn(struct core_call *call, const struct task_node *node)
 {
@@ -92,7 +87,7 @@ static void send_payload(struct core_call *call, struct task_node *node,
         entry->sent_ms = call->now_ms;
     }
     const struct session_payload_message message = {
-        .message_id = sequence_text(call, sequence),
+        .message_id = task_number(call, sequence),
         .cluster_arn = specs[0].cluster_arn,
         .container_instance_arn = instance_arn(call, node),
         .tasks = {.items = specs, .count = count},
@@ -192,7 +187,7 @@ static void send_manifest(struct core_call *call, struct task_node *node)
     }
     int64_t sequence = next_sequence(node);
     const struct session_task_manifest_message message = {
-        .message_id = sequence_text(call, sequence),
+        .message_id = task_number(call, sequence),
         .container_instance_arn = instance_arn(call, node),
         .has_timeline = true,
         .timeline = sequence,

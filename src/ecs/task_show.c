@@ -23,6 +23,20 @@ struct text task_join(struct arena *arena, const struct text *parts, size_t coun
     return (struct text){data, size};
 }
 
+struct text task_number(struct core_call *call, int64_t number)
+{
+    ASSERT(number >= 0);
+    char digits[20];
+    size_t at = sizeof(digits);
+    uint64_t rest = (uint64_t)number;
+    do {
+        at--;
+        digits[at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    return arena_text(call->arena, (struct text){digits + at, sizeof(digits) - at});
+}
+
 // arn:aws:ecs:REGION:ACCOUNT:TYPE/NAME, or with /TAIL behind it.
 static struct text make_arn(struct core_call *call, struct ecs_realm_scope scope, struct text type,
                             struct text name, struct text tail)
@@ -53,6 +67,22 @@ static struct cluster_names cluster_names(const struct core *core, int64_t clust
     const struct ecs_record_cluster *record = core_get(core, &ecs_cluster_kind, cluster);
     ASSERT(record != NULL);
     return (struct cluster_names){ecs_scope(core, record->realm), record->name};
+}
+
+struct text task_cluster_arn(struct core_call *call, int64_t cluster)
+{
+    struct cluster_names names = cluster_names(call->core, cluster);
+    return make_arn(call, names.scope, TEXT("cluster"), names.name, (struct text){0});
+}
+
+struct text task_definition_arn(struct core_call *call, int64_t definition)
+{
+    const struct ecs_record_definition *record =
+        core_get(call->core, &ecs_definition_kind, definition);
+    const struct ecs_record_family *family = core_get(call->core, &ecs_family_kind, record->family);
+    const struct text parts[] = {family->name, TEXT(":"), task_number(call, record->revision)};
+    return make_arn(call, ecs_scope(call->core, family->realm), TEXT("task-definition"),
+                    task_join(call->arena, parts, ARRAY_LEN(parts)), (struct text){0});
 }
 
 struct text task_arn(struct core_call *call, const struct task_record_task *record)
@@ -283,31 +313,18 @@ static void show_attachment(struct core_call *call, const struct task_record_tas
     task->attachments.count = 1;
 }
 
-static struct text number_text(struct core_call *call, int32_t number)
-{
-    char digits[12];
-    size_t at = sizeof(digits);
-    uint32_t rest = (uint32_t)number; // sizes are never negative
-    do {
-        at--;
-        digits[at] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    return arena_text(call->arena, (struct text){digits + at, sizeof(digits) - at});
-}
-
 static void show_sizes(struct core_call *call, const struct ecs_container_definition *definition,
                        const struct ecs_container_override *override, struct ecs_container *out)
 {
     bool cpu = override != NULL && override->has_cpu;
     bool memory = override != NULL && override->has_memory;
     bool reservation = override != NULL && override->has_memory_reservation;
-    out->cpu = number_text(call, cpu ? override->cpu : definition->has_cpu ? definition->cpu : 0);
+    out->cpu = task_number(call, cpu ? override->cpu : definition->has_cpu ? definition->cpu : 0);
     if (memory || definition->has_memory) {
-        out->memory = number_text(call, memory ? override->memory : definition->memory);
+        out->memory = task_number(call, memory ? override->memory : definition->memory);
     }
     if (reservation || definition->has_memory_reservation) {
-        out->memory_reservation = number_text(call, reservation ? override->memory_reservation
+        out->memory_reservation = task_number(call, reservation ? override->memory_reservation
                                                                 : definition->memory_reservation);
     }
 }
@@ -470,7 +487,7 @@ void task_show(struct core_call *call, int64_t key, const struct task_record_tas
     const struct ecs_task_definition *definition = task_definition(call->core, record->definition);
     const struct task_entry *entry = task_entry(task_state(call->core), key);
     struct ecs_task task = {
-        .cluster_arn = ecs_cluster_arn(call, record->cluster),
+        .cluster_arn = task_cluster_arn(call, record->cluster),
         .created_at = record->created_at,
         .desired_status = task_status_name(record->desired_status),
         .execution_stopped_at = record->execution_stopped_at,
@@ -479,8 +496,8 @@ void task_show(struct core_call *call, int64_t key, const struct task_record_tas
             record->health != ECS_HEALTH_STATUS_ABSENT ? record->health : ECS_HEALTH_STATUS_UNKNOWN,
         .last_status = task_status_name(record->last_status),
         .launch_type = record->launch_type,
-        .cpu = number_text(call, record->cpu_units),
-        .memory = number_text(call, record->memory_mib),
+        .cpu = task_number(call, record->cpu_units),
+        .memory = task_number(call, record->memory_mib),
         .pull_started_at = record->pull_started_at,
         .pull_stopped_at = record->pull_stopped_at,
         .started_at = record->started_at,
@@ -489,7 +506,7 @@ void task_show(struct core_call *call, int64_t key, const struct task_record_tas
         .stopped_at = record->stopped_at,
         .stopping_at = record->stopping_at,
         .task_arn = task_arn(call, record),
-        .task_definition_arn = ecs_definition_arn(call, record->definition),
+        .task_definition_arn = task_definition_arn(call, record->definition),
         .has_version = true,
         .version = record->version,
     };

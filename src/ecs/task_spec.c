@@ -178,7 +178,7 @@ static struct ecs_task_definition *merged_definition(struct core_call *call,
         core_get(call->core, &ecs_definition_kind, record->definition);
     struct ecs_task_definition *merged = ARENA_NEW(call->arena, struct ecs_task_definition);
     *merged = *stored->definition;
-    merged->task_definition_arn = ecs_definition_arn(call, record->definition);
+    merged->task_definition_arn = task_definition_arn(call, record->definition);
     merged->family = ecs_definition_family(call->core, record->definition);
     merged->has_revision = true;
     merged->revision = stored->revision;
@@ -212,7 +212,7 @@ void task_spec(struct core_call *call, int64_t key, const struct task_record_tas
 {
     struct session_task_spec spec = {
         .task_arn = task_arn(call, record),
-        .cluster_arn = ecs_cluster_arn(call, record->cluster),
+        .cluster_arn = task_cluster_arn(call, record->cluster),
         .desired_status = task_status_name(record->desired_status),
     };
     // To stop a task a node needs its name only.
