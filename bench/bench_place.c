@@ -198,7 +198,6 @@ static void make_region(struct bench *bench)
         make_node(bench, i, id, secret);
     }
     bench->caller.node_id = (struct text){0};
-    core_batch_free(core_batch_take(bench->core));
 }
 
 static void free_region(struct bench *bench)
@@ -371,6 +370,9 @@ static double run_durable(const char *directory, const struct scenario *scenario
     struct bench bench = {0};
     make_region(&bench);
     struct store *store = open_store(directory, "place.db");
+    struct core_batch *region = core_batch_take(bench.core);
+    write_rows(store, region);
+    core_batch_free(region);
     struct writer writer;
     writer_start(&writer, store);
     int64_t begin_ns = clock_monotonic_ns();
@@ -403,6 +405,7 @@ static void run_alone(const char *directory, const struct scenario *scenario, si
     struct bench bench = {0};
     make_region(&bench);
     struct store *store = open_store(directory, "raw.db");
+    core_batch_free(core_batch_take(bench.core));
     *out_alone = (struct alone){0};
     size_t before = mallinfo2().uordblks;
     size_t step = MAX((size_t)1, TASKS / MAX(batch_count, (size_t)1));
@@ -430,6 +433,29 @@ static void run_alone(const char *directory, const struct scenario *scenario, si
     out_alone->task_bytes = held / TASKS;
     store_close(store);
     free_region(&bench);
+}
+
+static int load_row(void *context, int64_t key, uint16_t kind, struct text bytes, struct err *err)
+{
+    return core_load(context, key, kind, bytes, err);
+}
+
+// Read the database of the last scenario as a restart does.
+static void measure_restart(const char *directory)
+{
+    struct store *store = open_store(directory, "place.db");
+    struct core *core = core_new(modules, ARRAY_LEN(modules));
+    struct err err = {0};
+    uint64_t version = 0;
+    int64_t begin_ns = clock_monotonic_ns();
+    stop_on(store_load(store, load_row, core, &version, &err), &err);
+    const struct core_input input = {.now_ms = NOW_MS};
+    core_recover(core, &input);
+    printf("restart: %zu tasks with their interfaces on %zu nodes in %.2f s\n",
+           core_count(core, &task_kind), core_count(core, &task_node_kind),
+           seconds_since(begin_ns));
+    store_close(store);
+    core_free(core);
 }
 
 // A scan of placement's arrays alone, when no summary helps: every node has room but the last has
@@ -492,6 +518,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
         measure(directory, &scenarios[i]);
     }
+    measure_restart(directory);
     struct err err = {0};
     stop_on(file_remove_tree(AT_FDCWD, directory, &err), &err);
     return 0;

@@ -1,6 +1,7 @@
 #include "task_world.h"
 
 #include "base/text.h"
+#include "ecs/task_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -121,11 +122,56 @@ static void describe_finds_ids_and_arns(void **state)
                    "InvalidParameterException: Tasks cannot be empty.");
 }
 
+// What other modules and the server ask: where a task is, what uses a definition, what counts.
+static void others_find_what_they_ask_for(void **state)
+{
+    struct world *world = *state;
+    size_t host = world_pool_node(world, "eu-west-1a", 4096, 8192);
+    world_run(world, 0, "");
+    const struct core *core = world->harness.core;
+    const struct text account = TEXT("123456789012");
+    const struct text region = TEXT("eu-west-1");
+    struct text node_id = {0};
+    struct text arn = {0};
+    bool stopped = true;
+    assert_int_equal(task_locate(core, account, region, TEXT("c"),
+                                 text_of(strrchr(world->task, '/') + 1), &node_id, &arn, &stopped),
+                     0);
+    assert_true(text_is(node_id, world->nodes[host].node_id));
+    assert_true(text_is(arn, world->task));
+    assert_false(stopped);
+    assert_int_equal(task_locate(core, account, region, TEXT("none"), text_of(world->task),
+                                 &node_id, &arn, &stopped),
+                     ERR_NOT_FOUND);
+    assert_int_equal(
+        task_locate(core, account, region, TEXT("c"), TEXT("x"), &node_id, &arn, &stopped),
+        ERR_NOT_FOUND);
+
+    int64_t key = task_entry_by_id(task_state(core), text_of(strrchr(world->task, '/') + 1))->key;
+    const struct task_record_task *record = core_get(core, &task_kind, key);
+    int64_t definition = record->definition;
+    int64_t cluster = record->cluster;
+    struct task_cluster_counts counts;
+    task_cluster_counts(core, cluster, &counts);
+    assert_int_equal(counts.pending_tasks, 1);
+    assert_true(task_definition_in_use(core, definition));
+    world_submit(world, host, "RUNNING", "");
+    task_cluster_counts(core, cluster, &counts);
+    assert_int_equal(counts.running_tasks, 1);
+    world_submit(world, host, "STOPPED", "");
+    assert_true(task_definition_in_use(core, definition));
+    harness_advance(&world->harness, 0);
+    task_cluster_counts(core, cluster, &counts);
+    assert_int_equal(counts.running_tasks + counts.pending_tasks, 0);
+    assert_false(task_definition_in_use(core, definition));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_filter_selects, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(pages_skip_and_repeat_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(others_find_what_they_ask_for, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(describe_finds_ids_and_arns, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
