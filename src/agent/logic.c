@@ -96,7 +96,7 @@ static void ack_wait_for(struct ack *ack, struct agent_task *task, int64_t versi
     task->waits[task->wait_count++] = (struct ack_wait){.ack = ack, .version = version};
 }
 
-void task_resolve_acks(struct turn *turn, struct agent_task *task, bool gone)
+void agent_task_resolve_acks(struct turn *turn, struct agent_task *task, bool gone)
 {
     size_t kept = 0;
     for (size_t i = 0; i < task->wait_count; i++) {
@@ -127,7 +127,7 @@ struct text agent_task_id(struct text task_arn)
     return id;
 }
 
-struct agent_task *task_new(struct agent_logic *logic, const struct session_task_spec *spec)
+struct agent_task *agent_task_new(struct agent_logic *logic, const struct session_task_spec *spec)
 {
     struct agent_task *task = ALLOC(struct agent_task);
     task->spec = shape_clone(&session_task_spec_shape, spec, NULL);
@@ -179,12 +179,12 @@ static void logic_bury(struct agent_logic *logic, struct text id)
     logic->tombstone_next = (logic->tombstone_next + 1) % TOMBSTONE_MAX;
 }
 
-void task_forget(struct turn *turn, struct agent_task *task)
+void agent_task_forget(struct turn *turn, struct agent_task *task)
 {
     struct agent_logic *logic = turn->logic;
     ASSERT(!task->queued);
     ASSERT(task->report_id == 0);
-    task_resolve_acks(turn, task, true);
+    agent_task_resolve_acks(turn, task, true);
     logic_bury(logic, task->id);
     map_remove(&logic->tasks, task->id);
     if (task->previous == NULL) {
@@ -249,7 +249,7 @@ static const char *spec_problem(const struct session_task_spec *spec)
 static struct agent_task *ghost_new(struct agent_logic *logic, const struct session_task_spec *spec,
                                     const char *reason)
 {
-    struct agent_task *task = task_new(logic, spec);
+    struct agent_task *task = agent_task_new(logic, spec);
     task->ended = true;
     task->phase = JOURNAL_PHASE_STOPPED;
     task->prepare = STEP_SKIPPED;
@@ -264,7 +264,7 @@ static void stop_task(struct turn *turn, struct agent_task *task)
 {
     if (!task->stop_requested && !task->ended) {
         task->stop_requested = true;
-        task_put(turn, task);
+        agent_task_put(turn, task);
     }
 }
 
@@ -284,9 +284,9 @@ static struct agent_task *unknown_task(struct turn *turn, const struct session_t
         reason = alloc_format("UnrecognizedTaskError: the task cannot be run: %s", problem);
         return ghost_new(logic, spec, reason);
     }
-    struct agent_task *task = task_new(logic, spec);
+    struct agent_task *task = agent_task_new(logic, spec);
     task->journaled = true;
-    task_put(turn, task);
+    agent_task_put(turn, task);
     return task;
 }
 
@@ -309,7 +309,7 @@ static void payload_task(struct turn *turn, struct ack *ack, const struct sessio
         stop_task(turn, task);
     }
     ack_wait_for(ack, task, task->journaled ? task->put_version : INT64_MAX);
-    task_step(turn, task);
+    agent_task_step(turn, task);
 }
 
 static void apply_payload(struct turn *turn, const struct session_payload_message *payload)
@@ -377,7 +377,7 @@ static void apply_stop_ack(struct turn *turn, const struct session_task_stop_ver
         struct agent_task *task = id.data == NULL ? NULL : map_get(&logic->tasks, id);
         if (task != NULL && text_equal(task->spec->task_arn, ack->stop_tasks.items[i].task_arn)) {
             stop_task(turn, task);
-            task_step(turn, task);
+            agent_task_step(turn, task);
         }
     }
 }
@@ -411,7 +411,7 @@ static void step_all(struct turn *turn)
     struct agent_task *next = NULL;
     for (struct agent_task *task = turn->logic->first; task != NULL; task = next) {
         next = task->next;
-        task_step(turn, task);
+        agent_task_step(turn, task);
     }
 }
 
@@ -441,31 +441,31 @@ static void apply_to_task(struct turn *turn, const struct agent_event *event)
     }
     switch (event->kind) {
     case AGENT_EVENT_JOURNALED:
-        task_journaled(turn, task, event);
+        agent_task_journaled(turn, task, event);
         return;
     case AGENT_EVENT_PREPARED:
-        task_prepared(turn, task, event);
+        agent_task_prepared(turn, task, event);
         break;
     case AGENT_EVENT_LAUNCHED:
-        task_launched(turn, task, event);
+        agent_task_launched(turn, task, event);
         break;
     case AGENT_EVENT_STATE:
-        task_state(turn, task, event->state);
+        agent_task_state(turn, task, event->state);
         break;
     case AGENT_EVENT_SUPERVISOR_LOST:
-        task_supervisor_lost(turn, task);
+        agent_task_supervisor_lost(turn, task);
         break;
     case AGENT_EVENT_KILLED:
-        task_killed(turn, task, event->rc);
+        agent_task_killed(turn, task, event->rc);
         break;
     case AGENT_EVENT_CLEANED:
-        task_cleaned(turn, task, event->rc);
+        agent_task_cleaned(turn, task, event->rc);
         break;
     case AGENT_EVENT_REPORTED:
         if (task->report_id == 0 || task->report_id != event->report_id) {
             return;
         }
-        task_reported(turn, task, event->outcome);
+        agent_task_reported(turn, task, event->outcome);
         break;
     case AGENT_EVENT_RECOVERED:
     case AGENT_EVENT_RECOVERY_DONE:
@@ -478,7 +478,7 @@ static void apply_to_task(struct turn *turn, const struct agent_event *event)
     case AGENT_EVENT_TIME:
         ASSERT(false);
     }
-    task_step(turn, task);
+    agent_task_step(turn, task);
 }
 
 static void apply_event(struct turn *turn, const struct agent_event *event)
@@ -487,7 +487,7 @@ static void apply_event(struct turn *turn, const struct agent_event *event)
     switch (event->kind) {
     case AGENT_EVENT_RECOVERED:
         ASSERT(!logic->recovered);
-        task_recover(turn, event);
+        agent_task_recover(turn, event);
         break;
     case AGENT_EVENT_RECOVERY_DONE:
         ASSERT(!logic->recovered);
@@ -578,7 +578,7 @@ void agent_logic_free(struct agent_logic *logic)
     struct agent_task *next = NULL;
     for (struct agent_task *task = logic->first; task != NULL; task = next) {
         next = task->next;
-        task_resolve_acks(&turn, task, true);
+        agent_task_resolve_acks(&turn, task, true);
         task_free(task);
     }
     ASSERT(nowhere.count == 0);

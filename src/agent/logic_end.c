@@ -23,7 +23,7 @@ static void dequeue(struct agent_logic *logic, struct agent_task *task)
     task->queued = false;
 }
 
-void task_end(struct turn *turn, struct agent_task *task, struct text reason)
+void agent_task_end(struct turn *turn, struct agent_task *task, struct text reason)
 {
     ASSERT(!task->ended);
     ASSERT(task->journaled);
@@ -43,17 +43,18 @@ void task_end(struct turn *turn, struct agent_task *task, struct text reason)
         task->launch = STEP_SKIPPED;
         task->kill = STEP_DONE; // nothing of it was ever started
     }
-    task_put(turn, task);
+    agent_task_put(turn, task);
     task->stopped_version = task->put_version;
-    task_facts(turn, task);
+    agent_task_facts(turn, task);
 }
 
-void task_supervisor_lost(struct turn *turn, struct agent_task *task)
+void agent_task_supervisor_lost(struct turn *turn, struct agent_task *task)
 {
     if (task->ended || task->launch != STEP_DONE) {
         return;
     }
-    task_end(turn, task, TEXT("ContainerRuntimeError: the task's supervisor ended unexpectedly"));
+    agent_task_end(turn, task,
+                   TEXT("ContainerRuntimeError: the task's supervisor ended unexpectedly"));
 }
 
 static void retry_later(struct turn *turn, struct agent_task *task)
@@ -64,7 +65,7 @@ static void retry_later(struct turn *turn, struct agent_task *task)
         backoff_ms(task->host_attempts, HOST_RETRY_FIRST_MS, HOST_RETRY_LAST_MS);
 }
 
-void task_killed(struct turn *turn, struct agent_task *task, int rc)
+void agent_task_killed(struct turn *turn, struct agent_task *task, int rc)
 {
     if (task->kill != STEP_BUSY) {
         return;
@@ -78,7 +79,7 @@ void task_killed(struct turn *turn, struct agent_task *task, int rc)
     retry_later(turn, task);
 }
 
-void task_cleaned(struct turn *turn, struct agent_task *task, int rc)
+void agent_task_cleaned(struct turn *turn, struct agent_task *task, int rc)
 {
     if (task->clean != STEP_BUSY) {
         return;
@@ -93,7 +94,7 @@ void task_cleaned(struct turn *turn, struct agent_task *task, int rc)
     retry_later(turn, task);
 }
 
-bool task_may_report_stopped(const struct agent_task *task)
+bool agent_task_may_report_stopped(const struct agent_task *task)
 {
     bool quiet = task->prepare != STEP_BUSY && task->launch != STEP_BUSY;
     // What cannot be removed, or must not be yet, does not keep the truth from the server.
@@ -107,7 +108,7 @@ bool task_may_report_stopped(const struct agent_task *task)
 static bool may_clean(const struct agent_task *task)
 {
     return task->durable_version >= task->stopped_version ||
-           (task->stop_put_failed && task_stopped_accepted(task));
+           (task->stop_put_failed && agent_task_stopped_accepted(task));
 }
 
 static bool retry_due(struct turn *turn, const struct agent_task *task)
@@ -123,7 +124,7 @@ static bool retry_due(struct turn *turn, const struct agent_task *task)
 static bool step_erase(struct turn *turn, struct agent_task *task)
 {
     if (!task->journaled) {
-        task_forget(turn, task);
+        agent_task_forget(turn, task);
         return false;
     }
     if (task->erase == STEP_TODO && retry_due(turn, task)) {
@@ -134,7 +135,7 @@ static bool step_erase(struct turn *turn, struct agent_task *task)
     return true;
 }
 
-bool task_step_end(struct turn *turn, struct agent_task *task)
+bool agent_task_step_end(struct turn *turn, struct agent_task *task)
 {
     if (task->prepare == STEP_BUSY || task->launch == STEP_BUSY) {
         return true;
@@ -153,7 +154,7 @@ bool task_step_end(struct turn *turn, struct agent_task *task)
             turn_effect(turn, AGENT_EFFECT_CLEAN, task)->spec = task->spec;
         }
     }
-    bool told = task_stopped_accepted(task) && task->report_id == 0;
+    bool told = agent_task_stopped_accepted(task) && task->report_id == 0;
     if (task->clean == STEP_DONE && told) {
         return step_erase(turn, task);
     }

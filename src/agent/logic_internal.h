@@ -158,76 +158,80 @@ void turn_send(struct turn *turn, enum agent_effect_kind kind, const char *type,
 void turn_due(struct turn *turn, int64_t at_ms);
 
 /** Resolve those acknowledgements that waited for this task; gone: all of them. */
-void task_resolve_acks(struct turn *turn, struct agent_task *task, bool gone);
+void agent_task_resolve_acks(struct turn *turn, struct agent_task *task, bool gone);
 
 /** Add a task; spec is cloned. */
-struct agent_task *task_new(struct agent_logic *logic, const struct session_task_spec *spec);
+struct agent_task *agent_task_new(struct agent_logic *logic, const struct session_task_spec *spec);
 
 /** Remember that a task ended and forget the task. */
-void task_forget(struct turn *turn, struct agent_task *task);
+void agent_task_forget(struct turn *turn, struct agent_task *task);
 
 // ---- logic_task.c
 
 /** Do what can be done now. The task may be gone afterwards. */
-void task_step(struct turn *turn, struct agent_task *task);
+void agent_task_step(struct turn *turn, struct agent_task *task);
 
 /** Prepare tasks that wait, as far as there is room. */
 void logic_start_prepares(struct turn *turn);
 
 /** Make the newest facts durable. */
-void task_put(struct turn *turn, struct agent_task *task);
+void agent_task_put(struct turn *turn, struct agent_task *task);
 
 /** The milliseconds until an attempt that follows this many failures. */
 int64_t backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms);
 
 /** Take in what a supervisor says. */
-void task_state(struct turn *turn, struct agent_task *task, const struct supervisor_state *state);
+void agent_task_state(struct turn *turn, struct agent_task *task,
+                      const struct supervisor_state *state);
 
 /** Copy what the containers run. */
-void task_images(struct agent_task *task, const struct journal_container_image_list *images);
+void agent_task_images(struct agent_task *task, const struct journal_container_image_list *images);
 
 /** Events that answer effects. */
-void task_journaled(struct turn *turn, struct agent_task *task, const struct agent_event *event);
+void agent_task_journaled(struct turn *turn, struct agent_task *task,
+                          const struct agent_event *event);
 /** See task_journaled. */
-void task_prepared(struct turn *turn, struct agent_task *task, const struct agent_event *event);
+void agent_task_prepared(struct turn *turn, struct agent_task *task,
+                         const struct agent_event *event);
 /** See task_journaled. */
-void task_launched(struct turn *turn, struct agent_task *task, const struct agent_event *event);
+void agent_task_launched(struct turn *turn, struct agent_task *task,
+                         const struct agent_event *event);
 
 /** Take over a task from the journal. */
-void task_recover(struct turn *turn, const struct agent_event *event);
+void agent_task_recover(struct turn *turn, const struct agent_event *event);
 
 // ---- logic_end.c
 
 /** The task is over, for a reason or none: from here on nothing is started. */
-void task_end(struct turn *turn, struct agent_task *task, struct text reason);
+void agent_task_end(struct turn *turn, struct agent_task *task, struct text reason);
 
 /** What task_step does once a task has ended. @return false when the task is gone */
-bool task_step_end(struct turn *turn, struct agent_task *task);
+bool agent_task_step_end(struct turn *turn, struct agent_task *task);
 
 /** Why a lost supervisor ended the task. */
-void task_supervisor_lost(struct turn *turn, struct agent_task *task);
+void agent_task_supervisor_lost(struct turn *turn, struct agent_task *task);
 
 /** See task_journaled. */
-void task_killed(struct turn *turn, struct agent_task *task, int rc);
+void agent_task_killed(struct turn *turn, struct agent_task *task, int rc);
 /** See task_journaled. */
-void task_cleaned(struct turn *turn, struct agent_task *task, int rc);
+void agent_task_cleaned(struct turn *turn, struct agent_task *task, int rc);
 
 // ---- logic_report.c
 
 /** Something that a report tells has changed. */
-void task_facts(struct turn *turn, struct agent_task *task);
+void agent_task_facts(struct turn *turn, struct agent_task *task);
 
 /** Send a report when one is due. */
-void task_report(struct turn *turn, struct agent_task *task);
+void agent_task_report(struct turn *turn, struct agent_task *task);
 
 /** Take the answer. */
-void task_reported(struct turn *turn, struct agent_task *task, enum agent_outcome outcome);
+void agent_task_reported(struct turn *turn, struct agent_task *task, enum agent_outcome outcome);
 
 /** @return whether the server took the STOPPED report */
-bool task_stopped_accepted(const struct agent_task *task);
+bool agent_task_stopped_accepted(const struct agent_task *task);
 
 /** @return whether nothing stands against telling the server that the task is STOPPED */
-bool task_may_report_stopped(const struct agent_task *task);
+bool agent_task_may_report_stopped(const struct agent_task *task);
 
 /** Publish health: what changed, or all of it when the period is over. */
 void logic_health(struct turn *turn);

@@ -7,7 +7,7 @@
  * facts, and container health on the telemetry session.
  */
 
-void task_facts(struct turn *turn, struct agent_task *task)
+void agent_task_facts(struct turn *turn, struct agent_task *task)
 {
     task->facts++;
     if (task->change_at_ms == 0) {
@@ -15,7 +15,7 @@ void task_facts(struct turn *turn, struct agent_task *task)
     }
 }
 
-bool task_stopped_accepted(const struct agent_task *task)
+bool agent_task_stopped_accepted(const struct agent_task *task)
 {
     return task->stage_accepted == STAGE_STOPPED;
 }
@@ -31,7 +31,7 @@ static enum stage stage_due(const struct agent_task *task)
     if (task->ran && task->stage_accepted < STAGE_RUNNING) {
         return STAGE_RUNNING;
     }
-    return task_may_report_stopped(task) ? STAGE_STOPPED : STAGE_NONE;
+    return agent_task_may_report_stopped(task) ? STAGE_STOPPED : STAGE_NONE;
 }
 
 static const struct supervisor_container_state *find_state(const struct agent_task *task,
@@ -150,7 +150,7 @@ static void send_report(struct turn *turn, struct agent_task *task, enum stage s
  * started, waits a little: in a quick start the next status comes first and tells it as well, and
  * does not have to wait for the answer to a report that says little.
  */
-void task_report(struct turn *turn, struct agent_task *task)
+void agent_task_report(struct turn *turn, struct agent_task *task)
 {
     enum stage stage = stage_due(task);
     bool rises = stage > task->stage_accepted && stage != STAGE_PENDING;
@@ -166,7 +166,7 @@ void task_report(struct turn *turn, struct agent_task *task)
     send_report(turn, task, stage);
 }
 
-void task_reported(struct turn *turn, struct agent_task *task, enum agent_outcome outcome)
+void agent_task_reported(struct turn *turn, struct agent_task *task, enum agent_outcome outcome)
 {
     ASSERT(task->report_id != 0);
     task->report_id = 0;

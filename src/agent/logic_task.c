@@ -2,7 +2,7 @@
 
 // ---- the journal --------------------------------------------------------------------------
 
-void task_put(struct turn *turn, struct agent_task *task)
+void agent_task_put(struct turn *turn, struct agent_task *task)
 {
     if (!task->journaled) {
         return;
@@ -31,16 +31,17 @@ void task_put(struct turn *turn, struct agent_task *task)
     effect->record = record;
 }
 
-void task_journaled(struct turn *turn, struct agent_task *task, const struct agent_event *event)
+void agent_task_journaled(struct turn *turn, struct agent_task *task,
+                          const struct agent_event *event)
 {
     bool erased = task->erase == STEP_BUSY && event->version == task->put_version;
     if (event->rc == 0) {
         task->durable_version = MAX(task->durable_version, event->version);
         if (erased) {
-            task_forget(turn, task);
+            agent_task_forget(turn, task);
             return;
         }
-        task_resolve_acks(turn, task, false);
+        agent_task_resolve_acks(turn, task, false);
     } else if (erased) {
         task->erase = STEP_TODO;
         task->host_attempts++;
@@ -51,9 +52,9 @@ void task_journaled(struct turn *turn, struct agent_task *task, const struct age
         task->stop_put_failed = task->stop_put_failed || event->version >= task->stopped_version;
     } else if (task->launch == STEP_TODO) {
         // It must not be launched without a durable record, so it cannot run here at all.
-        task_end(turn, task, event->reason);
+        agent_task_end(turn, task, event->reason);
     }
-    task_step(turn, task);
+    agent_task_step(turn, task);
 }
 
 // ---- helpers ------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ int64_t backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms)
     return MIN(delay, last_ms);
 }
 
-void task_images(struct agent_task *task, const struct journal_container_image_list *images)
+void agent_task_images(struct agent_task *task, const struct journal_container_image_list *images)
 {
     if (images->count > 0) {
         const struct journal_task only_images = {.images = *images};
@@ -126,12 +127,13 @@ void logic_start_prepares(struct turn *turn)
         task->prepare = STEP_BUSY;
         logic->prepare_busy++;
         turn_effect(turn, AGENT_EFFECT_PREPARE, task)->spec = task->spec;
-        task_facts(turn, task);
-        task_report(turn, task);
+        agent_task_facts(turn, task);
+        agent_task_report(turn, task);
     }
 }
 
-void task_prepared(struct turn *turn, struct agent_task *task, const struct agent_event *event)
+void agent_task_prepared(struct turn *turn, struct agent_task *task,
+                         const struct agent_event *event)
 {
     if (task->prepare != STEP_BUSY) {
         return;
@@ -141,19 +143,20 @@ void task_prepared(struct turn *turn, struct agent_task *task, const struct agen
     task->prepare = event->rc == 0 ? STEP_DONE : STEP_SKIPPED;
     task->pull_started_at = event->pull_started_at;
     task->pull_stopped_at = event->pull_stopped_at;
-    task_images(task, &event->images);
-    task_facts(turn, task);
+    agent_task_images(task, &event->images);
+    agent_task_facts(turn, task);
     if (event->rc != 0 && !task->ended) {
         if (!text_empty(event->failed_container)) {
             task->failed_container = alloc_format("%.*s", TEXT_FMT(event->failed_container));
         }
-        task_end(turn, task, event->reason);
+        agent_task_end(turn, task, event->reason);
     }
 }
 
 // ---- launching ----------------------------------------------------------------------------
 
-void task_launched(struct turn *turn, struct agent_task *task, const struct agent_event *event)
+void agent_task_launched(struct turn *turn, struct agent_task *task,
+                         const struct agent_event *event)
 {
     if (task->launch != STEP_BUSY) {
         return;
@@ -162,7 +165,7 @@ void task_launched(struct turn *turn, struct agent_task *task, const struct agen
     if (event->rc == 0) {
         task->start_deadline_ms = turn->now.monotonic_ms + START_TIMEOUT_MS;
     } else if (!task->ended) {
-        task_end(turn, task, event->reason);
+        agent_task_end(turn, task, event->reason);
     }
 }
 
@@ -177,7 +180,7 @@ static void step_start(struct turn *turn, struct agent_task *task)
 {
     bool stop = task->stop_requested && !MUTANT("launch-after-stop");
     if (stop && task->launch == STEP_TODO) {
-        task_end(turn, task, (struct text){0});
+        agent_task_end(turn, task, (struct text){0});
         return;
     }
     if (task->prepare == STEP_TODO && !task->queued) {
@@ -185,7 +188,7 @@ static void step_start(struct turn *turn, struct agent_task *task)
     }
     if (task->prepare == STEP_DONE && task->phase == JOURNAL_PHASE_ACCEPTED) {
         task->phase = JOURNAL_PHASE_LAUNCHED;
-        task_put(turn, task);
+        agent_task_put(turn, task);
         task->launch_version = task->put_version;
     }
     if (task->launch == STEP_TODO && may_launch(task)) {
@@ -281,7 +284,7 @@ static void take_state(struct turn *turn, struct agent_task *task,
     task->state = shape_clone(&supervisor_state_shape, state, NULL);
     task->ran = task->ran || all_started(task);
     if (report) {
-        task_facts(turn, task);
+        agent_task_facts(turn, task);
     }
     if (health) {
         task->health_changed = true;
@@ -289,7 +292,8 @@ static void take_state(struct turn *turn, struct agent_task *task,
     }
 }
 
-void task_state(struct turn *turn, struct agent_task *task, const struct supervisor_state *state)
+void agent_task_state(struct turn *turn, struct agent_task *task,
+                      const struct supervisor_state *state)
 {
     if (task->ended || task->launch != STEP_DONE) {
         return;
@@ -304,7 +308,7 @@ void task_state(struct turn *turn, struct agent_task *task, const struct supervi
         expect_stop(turn, task);
     }
     if (task->state->finished) {
-        task_end(turn, task, (struct text){0});
+        agent_task_end(turn, task, (struct text){0});
     }
 }
 
@@ -317,18 +321,19 @@ static void step_running(struct turn *turn, struct agent_task *task)
     }
     int64_t now_ms = turn->now.monotonic_ms;
     if (task->start_deadline_ms <= now_ms) {
-        task_end(turn, task,
-                 TEXT("ContainerRuntimeTimeoutError: the task's supervisor did not answer; timed "
-                      "out after waiting 1m0s"));
+        agent_task_end(
+            turn, task,
+            TEXT("ContainerRuntimeTimeoutError: the task's supervisor did not answer; timed "
+                 "out after waiting 1m0s"));
     } else if (task->stop_deadline_ms <= now_ms) {
-        task_end(turn, task,
-                 TEXT("TaskStateError: Agent could not progress task's state to stopped"));
+        agent_task_end(turn, task,
+                       TEXT("TaskStateError: Agent could not progress task's state to stopped"));
     } else {
         turn_due(turn, MIN(task->start_deadline_ms, task->stop_deadline_ms));
     }
 }
 
-void task_step(struct turn *turn, struct agent_task *task)
+void agent_task_step(struct turn *turn, struct agent_task *task)
 {
     if (!task->ended && task->launch == STEP_TODO) {
         step_start(turn, task);
@@ -336,10 +341,10 @@ void task_step(struct turn *turn, struct agent_task *task)
     if (!task->ended && task->launch == STEP_DONE) {
         step_running(turn, task);
     }
-    if (task->ended && !task_step_end(turn, task)) {
+    if (task->ended && !agent_task_step_end(turn, task)) {
         return;
     }
-    task_report(turn, task);
+    agent_task_report(turn, task);
 }
 
 // ---- recovery -----------------------------------------------------------------------------
@@ -361,15 +366,16 @@ static void recover_launched(struct turn *turn, struct agent_task *task,
         task->start_deadline_ms = turn->now.monotonic_ms + START_TIMEOUT_MS;
         turn_effect(turn, AGENT_EFFECT_ATTACH, task);
     } else if (task->state != NULL && task->state->finished) {
-        task_end(turn, task, (struct text){0});
+        agent_task_end(turn, task, (struct text){0});
     } else if (!same_boot) {
-        task_end(turn, task, TEXT("ContainerRuntimeError: the host was restarted"));
+        agent_task_end(turn, task, TEXT("ContainerRuntimeError: the host was restarted"));
     } else if (task->state != NULL) {
-        task_supervisor_lost(turn, task);
+        agent_task_supervisor_lost(turn, task);
     } else if (task->launch == STEP_DONE) {
-        task_end(turn, task,
-                 TEXT("ContainerRuntimeError: the node's agent was interrupted while it started "
-                      "the task"));
+        agent_task_end(
+            turn, task,
+            TEXT("ContainerRuntimeError: the node's agent was interrupted while it started "
+                 "the task"));
     }
 }
 
@@ -384,15 +390,15 @@ static void recover_stopped(struct turn *turn, struct agent_task *task,
     task->stopped_version = task->put_version;
     task->prepare = STEP_SKIPPED;
     task->launch = STEP_SKIPPED;
-    task_facts(turn, task);
+    agent_task_facts(turn, task);
 }
 
-void task_recover(struct turn *turn, const struct agent_event *event)
+void agent_task_recover(struct turn *turn, const struct agent_event *event)
 {
     const struct journal_task *record = event->record;
     ASSERT(record->spec != NULL);
     ASSERT(record->spec->definition != NULL);
-    struct agent_task *task = task_new(turn->logic, record->spec);
+    struct agent_task *task = agent_task_new(turn->logic, record->spec);
     task->journaled = true;
     task->put_version = 1;
     task->durable_version = 1;
@@ -404,7 +410,7 @@ void task_recover(struct turn *turn, const struct agent_event *event)
                                  : alloc_format("%.*s", TEXT_FMT(record->failed_container));
     task->pull_started_at = record->pull_started_at;
     task->pull_stopped_at = record->pull_stopped_at;
-    task_images(task, &record->images);
+    agent_task_images(task, &record->images);
     bool remains = event->supervisor_alive || event->state != NULL;
     if (record->phase == JOURNAL_PHASE_STOPPED) {
         recover_stopped(turn, task, record);
