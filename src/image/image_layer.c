@@ -139,7 +139,7 @@ static int make_step(struct unpacker *unpacker, int at_fd, const char *name, int
     }
     if (mkdirat(at_fd, name, 0755) != 0) {
         if (errno == EEXIST) {
-            return err_set(err, ERR_INVALID, "'%s' is not a directory, but has files below it",
+            return err_set(err, ERR_INVALID, "'%s' lies below what is not a directory of the layer",
                            unpacker->path.data);
         }
         return err_sys(err, errno, "making directory '%s'", name);
