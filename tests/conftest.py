@@ -20,7 +20,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="module")
 def berth(tmp_path_factory):
     """A `berth up` with the example images and a default cluster."""
-    instance = support.Berth(tmp_path_factory.mktemp("berth"))
+    instance = support.Berth(tmp_path_factory.mktemp("berth"), "--cpu-units", "4096")
     instance.start()
     for name in sorted(os.listdir(support.IMAGES)):
         if ".tar" in name:

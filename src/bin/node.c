@@ -114,6 +114,8 @@ int node_start(const struct node_options *options, struct node **out_node, struc
             .net = node->net,
             .images = node->images,
             .host_route = options->host_route,
+            .cpu_units = options->cpu_units,
+            .memory_mib = options->memory_mib,
             .on_ready = options->on_ready,
             .on_refused = options->on_refused,
             .context = options->context,

@@ -16,6 +16,8 @@ struct node_options {
     const struct agent_identity *identity; ///< borrowed for the call
     const char *zone;                      ///< or several, separated by commas
     bool host_route;                       ///< let this host reach its tasks
+    uint32_t cpu_units;                    ///< offered to tasks; 0: what the host has
+    uint32_t memory_mib;                   ///< likewise
     void (*on_ready)(void *context);
     void (*on_refused)(void *context, const struct err *err);
     void *context;

@@ -41,6 +41,8 @@ struct settings {
     const char *vpc_cidr;
     const char *token;
     char name[256];
+    uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
+    uint32_t memory_mib; ///< likewise
     enum agent_stop_mode on_exit;
     bool any_credentials;
     bool strict;
@@ -70,6 +72,17 @@ static int set_on_exit(struct settings *settings, const char *word)
         fprintf(stderr, "berth: --on-exit is stop or keep, not '%s'\n", word);
         return ERR_INVALID;
     }
+    return 0;
+}
+
+static int set_size(const char *name, const char *value, uint32_t *out_size)
+{
+    uint64_t size = 0;
+    if (text_to_u64(text_of(value), &size) != 0 || size < 1 || size > INT32_MAX) {
+        fprintf(stderr, "berth: --%s takes a number from 1, not '%s'\n", name, value);
+        return ERR_INVALID;
+    }
+    *out_size = (uint32_t)size;
     return 0;
 }
 
@@ -104,6 +117,10 @@ static int set_option(struct settings *settings, int option, const char *value)
         return text_copy(text_of(value), settings->name, sizeof(settings->name));
     case 'x':
         return set_on_exit(settings, value);
+    case 'u':
+        return set_size("cpu-units", value, &settings->cpu_units);
+    case 'm':
+        return set_size("memory-mib", value, &settings->memory_mib);
     case 'c':
         settings->any_credentials = true;
         return 0;
@@ -127,6 +144,8 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"join", required_argument, NULL, 'j'},
                                           {"name", required_argument, NULL, 'n'},
                                           {"on-exit", required_argument, NULL, 'x'},
+                                          {"cpu-units", required_argument, NULL, 'u'},
+                                          {"memory-mib", required_argument, NULL, 'm'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
                                           {0}};
@@ -368,6 +387,8 @@ static int start_node(struct program *program, struct err *err)
         .identity = &identity,
         .zone = zones_of(program),
         .host_route = true,
+        .cpu_units = program->settings.cpu_units,
+        .memory_mib = program->settings.memory_mib,
         .on_ready = on_node_ready,
         .on_refused = on_node_refused,
         .context = program,

@@ -67,7 +67,7 @@ def started_once(berth, arns):
 
 @pytest.fixture
 def crashing(tmp_path):
-    berth = support.Berth(tmp_path / "data").start()
+    berth = support.Berth(tmp_path / "data", "--cpu-units", "8192").start()
     berth.load("hello.tar.gz")
     berth.client().create_cluster(clusterName="default")
     yield berth
