@@ -23,6 +23,17 @@ static size_t block_count(size_t node_count)
 
 // ---- maintenance --------------------------------------------------------------------------
 
+// Arrays are filled up to whole blocks with nodes that take nothing, so that loops over a block
+// have a constant length: compilers make vector code of them.
+static void clear(struct place_set *set, size_t place)
+{
+    set->cpu[place] = PLACE_UNUSABLE;
+    set->memory[place] = INT32_MIN;
+    set->eni[place] = INT32_MIN;
+    set->tasks[place] = INT32_MAX;
+    set->architecture[place] = 0;
+}
+
 static struct place_block summarize(const struct place_set *set, size_t block)
 {
     struct place_block summary = {
@@ -31,13 +42,13 @@ static struct place_block summarize(const struct place_set *set, size_t block)
         .eni_max = INT32_MIN,
         .tasks_min = INT32_MAX,
     };
-    size_t end = MIN(set->count, (block + 1) * BLOCK_NODES);
-    for (size_t i = block * BLOCK_NODES; i < end; i++) {
+    size_t begin = block * BLOCK_NODES;
+    for (size_t i = 0; i < BLOCK_NODES; i++) {
         // What an unusable node has makes the summary no more than less tight.
-        summary.cpu_max = MAX(summary.cpu_max, set->cpu[i]);
-        summary.memory_max = MAX(summary.memory_max, set->memory[i]);
-        summary.eni_max = MAX(summary.eni_max, set->eni[i]);
-        summary.tasks_min = MIN(summary.tasks_min, set->tasks[i]);
+        summary.cpu_max = MAX(summary.cpu_max, set->cpu[begin + i]);
+        summary.memory_max = MAX(summary.memory_max, set->memory[begin + i]);
+        summary.eni_max = MAX(summary.eni_max, set->eni[begin + i]);
+        summary.tasks_min = MIN(summary.tasks_min, set->tasks[begin + i]);
     }
     return summary;
 }
@@ -75,6 +86,9 @@ static void grow(struct place_set *set)
     set->tasks = alloc_resize(set->tasks, set->capacity, sizeof(*set->tasks));
     set->architecture = alloc_resize(set->architecture, set->capacity, sizeof(*set->architecture));
     set->blocks = alloc_resize(set->blocks, block_count(set->capacity), sizeof(*set->blocks));
+    for (size_t i = set->count; i < set->capacity; i++) {
+        clear(set, i);
+    }
 }
 
 // Move what lies from one place on to another place.
@@ -122,6 +136,7 @@ void place_set_remove(struct place_set *set, int64_t node)
     }
     shift(set, place + 1, place);
     set->count--;
+    clear(set, set->count);
     summarize_from(set, place);
 }
 
@@ -155,22 +170,43 @@ bool place_set_valid(const struct place_set *set)
 
 // ---- choice -------------------------------------------------------------------------------
 
-// The first node of a block with room and fewer tasks than `below`, SIZE_MAX when there is none.
-static size_t scan_block(const struct place_set *set, size_t block,
-                         const struct place_request *request, int32_t below)
+// The fewest tasks of any node of the block that fits; INT32_MAX when none does. Without branches:
+// a choice for each node would cost several times as much as all the comparisons.
+static int32_t fewest_tasks(const struct place_set *set, size_t block,
+                            const struct place_request *request)
+{
+    const int32_t *cpu = set->cpu + block * BLOCK_NODES;
+    const int32_t *memory = set->memory + block * BLOCK_NODES;
+    const int32_t *eni = set->eni + block * BLOCK_NODES;
+    const int32_t *tasks = set->tasks + block * BLOCK_NODES;
+    const int32_t *architecture = set->architecture + block * BLOCK_NODES;
+    int32_t need_cpu = request->cpu_units;
+    int32_t need_memory = request->memory_mib;
+    int32_t need_eni = request->eni ? 1 : INT32_MIN;
+    int32_t need_architecture = request->architecture;
+    int32_t fewest = INT32_MAX;
+    for (size_t i = 0; i < BLOCK_NODES; i++) {
+        bool fits = (cpu[i] >= need_cpu) & (memory[i] >= need_memory) & (eni[i] >= need_eni) &
+                    ((architecture[i] & need_architecture) != 0);
+        int32_t score = fits ? tasks[i] : INT32_MAX;
+        fewest = MIN(fewest, score);
+    }
+    return fewest;
+}
+
+// The first node of the block that fits and has that many tasks; there is one.
+static size_t first_with(const struct place_set *set, size_t block,
+                         const struct place_request *request, int32_t tasks)
 {
     int32_t eni = request->eni ? 1 : INT32_MIN;
-    size_t best = SIZE_MAX;
-    size_t end = MIN(set->count, (block + 1) * BLOCK_NODES);
-    for (size_t i = block * BLOCK_NODES; i < end; i++) {
-        if (set->tasks[i] < below && set->cpu[i] >= request->cpu_units &&
-            set->memory[i] >= request->memory_mib && set->eni[i] >= eni &&
-            (set->architecture[i] & request->architecture) != 0) {
-            below = set->tasks[i];
-            best = i;
-        }
+    size_t i = block * BLOCK_NODES;
+    while (set->tasks[i] != tasks || set->cpu[i] < request->cpu_units ||
+           set->memory[i] < request->memory_mib || set->eni[i] < eni ||
+           (set->architecture[i] & request->architecture) == 0) {
+        i++;
+        ASSERT(i < set->count);
     }
-    return best;
+    return i;
 }
 
 int place_spread(const struct place_set *set, const struct place_request *request,
@@ -180,22 +216,23 @@ int place_spread(const struct place_set *set, const struct place_request *reques
     ASSERT(request->memory_mib >= 0);
     int32_t eni = request->eni ? 1 : INT32_MIN;
     int32_t below = INT32_MAX;
-    size_t best = SIZE_MAX;
+    size_t best_block = SIZE_MAX;
     for (size_t block = 0; block < block_count(set->count); block++) {
         const struct place_block *summary = &set->blocks[block];
         if (summary->tasks_min >= below || summary->cpu_max < request->cpu_units ||
             summary->memory_max < request->memory_mib || summary->eni_max < eni) {
             continue;
         }
-        size_t found = scan_block(set, block, request, below);
-        if (found != SIZE_MAX) {
-            best = found;
-            below = set->tasks[found];
+        int32_t fewest = fewest_tasks(set, block, request);
+        if (fewest < below) {
+            best_block = block;
+            below = fewest;
         }
     }
-    if (best == SIZE_MAX) {
+    if (best_block == SIZE_MAX) {
         return ERR_NO_ROOM;
     }
+    size_t best = first_with(set, best_block, request, below);
     *out_node = set->nodes[best];
     if (out_task_count != NULL) {
         *out_task_count = set->tasks[best];

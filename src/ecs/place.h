@@ -57,7 +57,7 @@ struct place_set {
     int32_t *memory;
     int32_t *eni;
     int32_t *tasks;
-    uint8_t *architecture;
+    int32_t *architecture;
     struct place_block *blocks;
     size_t count;
     size_t capacity;
