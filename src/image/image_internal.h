@@ -87,6 +87,7 @@ struct image_stream {
     bool began;           ///< something was decompressed
     bool between_frames;  ///< the last gzip member or zstd frame is complete
     bool ended;
+    bool failed;          ///< reading met an error, and will meet it again
     EVP_MD_CTX *raw_hash;
     EVP_MD_CTX *data_hash;
     z_stream gzip;

@@ -221,25 +221,41 @@ static int drain(struct image_stream *stream, void *out, size_t size, size_t *ou
     return rc;
 }
 
-int image_stream_read(struct image_stream *stream, void *out, size_t size, size_t *out_got,
-                      struct err *err)
+// The next decompressed bytes; none at the end.
+static int read_some(struct image_stream *stream, void *out, size_t size, size_t *out_got,
+                     struct err *err)
 {
-    ASSERT(size > 0);
-    size_t got = 0;
-    while (got == 0 && !stream->ended) {
+    *out_got = 0;
+    while (*out_got == 0 && !stream->ended) {
         int rc = fill(stream, err);
         if (rc != 0) {
             return rc;
         }
         if (stream->input_at < stream->input_size) {
-            rc = step(stream, out, size, &got, err);
+            rc = step(stream, out, size, out_got, err);
         } else {
-            rc = drain(stream, out, size, &got, err);
-            stream->ended = got == 0;
+            rc = drain(stream, out, size, out_got, err);
+            stream->ended = *out_got == 0;
         }
         if (rc != 0) {
             return rc;
         }
+    }
+    return 0;
+}
+
+int image_stream_read(struct image_stream *stream, void *out, size_t size, size_t *out_got,
+                      struct err *err)
+{
+    ASSERT(size > 0);
+    if (stream->failed) {
+        return err_set(err, ERR_INVALID, "the data cannot be read to its end");
+    }
+    size_t got = 0;
+    int rc = read_some(stream, out, size, &got, err);
+    if (rc != 0) {
+        stream->failed = true;
+        return rc;
     }
     hash_add(stream->data_hash, out, got);
     stream->data_bytes += got;

@@ -57,7 +57,8 @@ int image_tar_next(struct image_tar *tar, struct archive_entry **out_entry, stru
     struct archive_entry *entry = NULL;
     int rc = archive_read_next_header(tar->archive, &entry);
     if (rc == ARCHIVE_EOF) {
-        return 0;
+        // Libarchive takes an error behind the last entry for the end.
+        return tar->err.code != 0 ? tar_error(tar, err) : 0;
     }
     // A warning is about names that the locale cannot show; their bytes are kept as they are.
     if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) {
