@@ -209,3 +209,13 @@ void logs_node_gone(struct server *server, struct text node_id)
         }
     }
 }
+
+void logs_stop(struct server *server)
+{
+    while (server->questions != NULL) {
+        struct exchange *exchange = server->questions->exchange;
+        unlink_question(server->questions);
+        struct refusal refusal = refusal_front(FRONT_UNAVAILABLE, TEXT("The server is stopping."));
+        dispatch_refuse(exchange, &refusal);
+    }
+}

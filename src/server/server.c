@@ -221,6 +221,7 @@ void server_stop(struct server *server)
     server->stopping = true;
     if (server->http != NULL) {
         http_quiesce(server->http);
+        logs_stop(server);
         finish_replies(server);
         http_close(server->http);
     }

@@ -212,3 +212,6 @@ void logs_cancel(struct exchange *exchange);
 
 /** A node's session ended: questions it had not answered fail. */
 void logs_node_gone(struct server *server, struct text node_id);
+
+/** The server stops: no question will be answered. */
+void logs_stop(struct server *server);

@@ -52,7 +52,8 @@ struct session {
     bool telemetry;
     bool berth;
     bool attached;    // the upgrade is done; an ACS session stands for its node
-    int close_status; // not 0: say so and close
+    bool ending;      // nothing more is queued or listened to
+    int close_status; // not 0: still to be said
     char close_reason[REASON_CHARS_MAX + 1];
     struct frame *first;
     struct frame *last;
@@ -95,17 +96,29 @@ static void frames_free(struct session *session)
     session->queued_bytes = 0;
 }
 
-// Close with a status and a reason once the socket takes them.
+// Close with a status and a reason, at the next tick: the library says why only when it is told to
+// close from outside of its callbacks.
 static void session_end(struct session *session, int status, struct text reason)
 {
-    if (session->close_status != 0) {
+    if (session->ending) {
         return;
     }
+    session->ending = true;
+    frames_free(session);
     session->close_status = status;
     reason.size = MIN(reason.size, (size_t)REASON_CHARS_MAX);
-    memcpy(session->close_reason, reason.data, reason.size);
-    frames_free(session);
-    lws_callback_on_writable(session->wsi);
+    if (reason.size > 0) {
+        memcpy(session->close_reason, reason.data, reason.size);
+    }
+}
+
+// Sends the close frame and waits for the other side's, or a short while. May free the session.
+static void session_close(struct session *session)
+{
+    lws_close_reason(session->wsi, (enum lws_close_status)session->close_status,
+                     (unsigned char *)session->close_reason, strlen(session->close_reason));
+    session->close_status = 0;
+    lws_set_timeout(session->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
 // Close at once: the other side takes nothing.
@@ -114,14 +127,14 @@ static void session_kill(struct session *session, const char *why)
     LOG(WARN, "closing the session of a node", LOG_TXT("node", session->caller.node_id),
         LOG_STR("reason", why));
     frames_free(session);
-    session->close_status = LWS_CLOSE_STATUS_POLICY_VIOLATION;
+    session->ending = true;
     lws_set_timeout(session->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
 }
 
 static bool session_send(struct session *session, const char *type, const struct shape_type *shape,
                          const void *message)
 {
-    if (session->close_status != 0) {
+    if (session->ending) {
         return false;
     }
     AUTO(buf_deinit) struct buf text = {0};
@@ -147,11 +160,6 @@ static bool session_send(struct session *session, const char *type, const struct
 // @return what the library's callback returns: not 0 closes
 static int on_writable(struct session *session)
 {
-    if (session->close_status != 0) {
-        lws_close_reason(session->wsi, (enum lws_close_status)session->close_status,
-                         (unsigned char *)session->close_reason, strlen(session->close_reason));
-        return -1;
-    }
     while (session->first != NULL) {
         struct frame *frame = session->first;
         if (lws_write(session->wsi, frame->bytes + LWS_PRE, frame->size, LWS_WRITE_TEXT) < 0) {
@@ -349,7 +357,7 @@ static void on_frame(struct session *session)
 
 static int on_receive(struct session *session, const void *bytes, size_t size)
 {
-    if (session->close_status != 0) {
+    if (session->ending) {
         return 0;
     }
     if (session->received.size + size > LIMIT_FRAME_BYTES) {
@@ -481,8 +489,14 @@ static void on_tick(uv_timer_t *timer)
     struct sessions *sessions = CONTAINER_OF(timer, struct sessions, timer);
     uint64_t now = now_ms(sessions);
     sessions->tick++;
-    for (struct session *session = sessions->first; session != NULL; session = session->next) {
-        if (!session->attached || session->close_status != 0) {
+    struct session *next = NULL;
+    for (struct session *session = sessions->first; session != NULL; session = next) {
+        next = session->next;
+        if (session->close_status != 0) {
+            session_close(session);
+            continue;
+        }
+        if (!session->attached || session->ending) {
             continue;
         }
         bool often = session->berth && !session->telemetry;
@@ -676,7 +690,6 @@ void server_sessions_close(struct sessions *sessions)
     }
     if (sessions->context != NULL) {
         lws_context_destroy(sessions->context);
-        sessions->context = NULL;
     }
 }
 
@@ -686,6 +699,11 @@ void server_sessions_free(struct sessions *sessions)
         return;
     }
     ASSERT(sessions->first == NULL);
+    if (sessions->context != NULL) {
+        // On a loop that is not its own, the library asks to be told twice: to let go of the loop,
+        // and, once the loop has closed its handles, to free the rest.
+        lws_context_destroy(sessions->context);
+    }
     for (size_t i = 0; i < SERVER_LISTEN_MAX; i++) {
         alloc_free(sessions->urls[i]);
     }

@@ -467,6 +467,11 @@ struct wire_answer wire_read(struct wire *wire)
     return answer;
 }
 
+bool wire_more(struct wire *wire)
+{
+    return receive(wire) > 0;
+}
+
 void wire_expect_closed(struct wire *wire)
 {
     while (receive(wire) > 0) {}

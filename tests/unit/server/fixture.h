@@ -71,6 +71,9 @@ void wire_send(struct wire *wire, struct text bytes);
 /** Read one answer: its head, and as much body as Content-Length says. */
 struct wire_answer wire_read(struct wire *wire);
 
+/** Wait for more bytes, which come behind those in wire->received. @return false at the end */
+bool wire_more(struct wire *wire);
+
 /** Wait until the other side closes. */
 void wire_expect_closed(struct wire *wire);
 
