@@ -140,6 +140,21 @@ static void an_old_acknowledgement_does_not_cover_a_stop(void **state)
     world_task_has(world, "'lastStatus':'PROVISIONING'");
 }
 
+// A node that acknowledged a task is still told to stop it until it acknowledges that too.
+static void a_stop_is_sent_again_after_the_task_was_acknowledged(void **state)
+{
+    struct world *world = *state;
+    size_t node = world_pool_node(world, "eu-west-1a", 4096, 8192);
+    world_forget(world);
+    world_run(world, 0, "");
+    world_ack(world, node);
+    harness_contains(&world->harness, "StopTask",
+                     world_text("{'cluster':'c','task':'%s'}", world->task), "stopping");
+    world_forget(world);
+    harness_advance(&world->harness, NODE_RESEND_MS);
+    world_effect(world, "'desiredStatus':'STOPPED'}],");
+}
+
 static void only_those_that_must_stop_are_confirmed(void **state)
 {
     struct world *world = *state;
@@ -278,6 +293,8 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(an_old_acknowledgement_does_not_cover_a_stop, world_setup,
                                         world_teardown),
+        cmocka_unit_test_setup_teardown(a_stop_is_sent_again_after_the_task_was_acknowledged,
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(only_those_that_must_stop_are_confirmed, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(a_silent_node_is_lost_and_comes_back, world_setup,
