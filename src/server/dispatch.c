@@ -245,9 +245,8 @@ static bool authenticate(struct exchange *exchange)
 // ValidationException.
 static void refuse_values(struct exchange *exchange, const struct shape_error *error)
 {
-    struct text message = error->path[0] == '\0'
-                              ? arena_format(&exchange->arena, "%s", error->text)
-                              : arena_format(&exchange->arena, "%s %s", error->path, error->text);
+    struct text message =
+        arena_format(&exchange->arena, "1 validation error detected: %s", error->text);
     const struct api_operation *operation = exchange->operation;
     for (size_t i = 0; i < operation->error_count; i++) {
         if (strcmp(operation->errors[i]->name, "InvalidParameterException") == 0) {

@@ -185,7 +185,7 @@ static void refusals_have_names(void **state)
          .target = TOY "ShowItem",
          .body = "",
          .want_status = 400,
-         .want_body = "\"ValidationException\",\"message\":\"key "},
+         .want_body = "\"ValidationException\",\"message\":\"1 validation error detected: Value "},
         {.name = "pre-signed",
          .target = TOY "ShowItem",
          .body = "{\"key\":99}",

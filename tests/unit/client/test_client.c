@@ -1,0 +1,287 @@
+#include "api/berth.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "client/client.h"
+#include "client/token.h"
+#include "fixture.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TIMEOUT_MS 5000
+#define CALLS 50
+
+static const struct fixture_options plain;
+static const struct fixture_options tls = {.tls = true};
+
+static struct client_options options_for(const struct fixture *fixture)
+{
+    return (struct client_options){.endpoint = fixture_url(fixture),
+                                   .key_id = FIXTURE_KEY,
+                                   .secret = FIXTURE_SECRET,
+                                   .region = "eu-west-1"};
+}
+
+static struct client *client_for(const struct client_options *options)
+{
+    struct client *client = NULL;
+    struct err err = {0};
+    if (client_new(options, &client, &err) != 0) {
+        print_message("%s\n", err.text);
+        fail();
+    }
+    return client;
+}
+
+static int create(struct client *client, const char *name, struct arena *arena,
+                  struct toy_item_response *out, struct err *err)
+{
+    const struct toy_create_item_request request = {.name = text_of(name)};
+    return client_call_wait(client, &toy_operations[TOY_OP_CREATE_ITEM], &request, TIMEOUT_MS,
+                            arena, out, err);
+}
+
+static void calls_wait_for_answers(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    const struct client_options options = options_for(fixture);
+    AUTO(client_free) struct client *client = client_for(&options);
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct toy_item_response response = {0};
+    struct err err = {0};
+    for (int i = 0; i < 20; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "item-%d", i);
+        assert_int_equal(create(client, name, &arena, &response, &err), 0);
+        assert_true(response.has_key);
+        assert_true(text_is(response.name, name));
+    }
+    fixture_expect_connections(fixture, 1);
+    assert_int_equal(create(client, "item-1", &arena, &response, &err), ERR_FAULT);
+    assert_string_equal(err.text, "ToyException: there is an item named item-1");
+
+    const struct toy_item_request item = {.has_key = true, .key = 1};
+    assert_int_equal(client_call_wait(client, &toy_operations[TOY_OP_UNBUILT], &item, TIMEOUT_MS,
+                                      &arena, &response, &err),
+                     ERR_FAULT);
+    assert_true(text_starts(text_of(err.text), TEXT("NotImplementedException: ")));
+}
+
+static void refusals_and_absence_differ(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(&plain);
+    struct client_options options = options_for(fixture);
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct toy_item_response response = {0};
+    struct err err = {0};
+    options.secret = "wrong";
+    AUTO(client_free) struct client *wrong = client_for(&options);
+    assert_int_equal(create(wrong, "x", &arena, &response, &err), ERR_FAULT);
+    assert_true(text_starts(text_of(err.text), TEXT("InvalidSignatureException: ")));
+    options.key_id = NULL;
+    AUTO(client_free) struct client *unsigned_client = client_for(&options);
+    assert_int_equal(create(unsigned_client, "x", &arena, &response, &err), ERR_FAULT);
+    assert_true(text_starts(text_of(err.text), TEXT("MissingAuthenticationTokenException: ")));
+    fixture_free(fixture);
+    assert_int_equal(create(wrong, "x", &arena, &response, &err), ERR_CLOSED);
+
+    struct client *none = NULL;
+    static const char *const endpoints[] = {"",        "localhost:1", "ftp://h",
+                                            "http://", "http://h/x",  "http://u@h"};
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
+        options.endpoint = endpoints[i];
+        assert_int_equal(client_new(&options, &none, &err), ERR_INVALID);
+    }
+}
+
+// ---- on a loop --------------------------------------------------------------------------------
+
+struct calls {
+    uv_loop_t loop;
+    struct client *client;
+    int done;
+    int refused;
+    bool free_inside;
+};
+
+static void on_done(void *context, const struct client_result *result)
+{
+    struct calls *calls = context;
+    calls->done++;
+    if (result->rc == ERR_FAULT) {
+        assert_int_equal(result->http_status, 400);
+        assert_true(text_is(result->fault_code, "ToyException"));
+        assert_true(text_starts(result->message, TEXT("there is an item named")));
+        calls->refused++;
+    } else {
+        assert_int_equal(result->rc, 0);
+        const struct toy_item_response *response = result->response;
+        assert_true(text_starts(response->name, TEXT("item-")));
+    }
+    if (calls->free_inside || calls->done == CALLS) {
+        client_free(calls->client);
+        calls->client = NULL;
+    }
+}
+
+static void start_calls(struct calls *calls, const struct fixture *fixture)
+{
+    uv_loop_init(&calls->loop);
+    struct client_options options = options_for(fixture);
+    options.loop = &calls->loop;
+    calls->client = client_for(&options);
+    for (int i = 0; i < CALLS; i++) {
+        char name[32];
+        // Every name is used twice.
+        snprintf(name, sizeof(name), "item-%d", i / 2);
+        const struct toy_create_item_request request = {.name = text_of(name)};
+        client_call(calls->client, &toy_operations[TOY_OP_CREATE_ITEM], &request, TIMEOUT_MS,
+                    on_done, calls);
+    }
+}
+
+static void calls_run_on_a_loop(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    struct calls calls = {0};
+    start_calls(&calls, fixture);
+    assert_int_equal(uv_run(&calls.loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(calls.done, CALLS);
+    assert_int_equal(calls.refused, CALLS / 2);
+    assert_int_equal(uv_loop_close(&calls.loop), 0);
+}
+
+// Freed in a callback, with calls under way: their callbacks never come, and nothing is left.
+static void clients_may_be_freed_at_any_time(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    struct calls calls = {.free_inside = true};
+    start_calls(&calls, fixture);
+    assert_int_equal(uv_run(&calls.loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(calls.done, 1);
+    assert_int_equal(uv_loop_close(&calls.loop), 0);
+
+    struct calls at_once = {0};
+    start_calls(&at_once, fixture);
+    client_free(at_once.client);
+    assert_int_equal(uv_run(&at_once.loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(at_once.done, 0);
+    assert_int_equal(uv_loop_close(&at_once.loop), 0);
+}
+
+// ---- TLS and joining --------------------------------------------------------------------------
+
+static void hosts_join_by_the_hash_of_the_ca(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&tls);
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct err err = {0};
+    struct client_options options = options_for(fixture);
+    options.ca_file = pki_ca_file(fixture_pki(fixture));
+    AUTO(client_free) struct client *admin = client_for(&options);
+    const struct berth_create_join_token_request ask = {0};
+    struct berth_create_join_token_response made = {0};
+    if (client_call_wait(admin, &berth_operations[BERTH_OP_CREATE_JOIN_TOKEN], &ask, TIMEOUT_MS,
+                         &arena, &made, &err) != 0) {
+        print_message("%s\n", err.text);
+        fail();
+    }
+
+    // What a new host has is the token, nothing else.
+    struct client_token token = {0};
+    assert_int_equal(client_token_parse(made.token, &arena, &token, &err), 0);
+    assert_true(text_is(token.endpoint, fixture_url(fixture)));
+    struct client_options joining = {.endpoint = token.endpoint.data,
+                                     .pinned_ca_sha256 = token.ca_sha256.data};
+    AUTO(client_free) struct client *host = client_for(&joining);
+    const struct berth_join_node_request join = {
+        .token_id = token.token_id, .token_secret = token.secret, .name = TEXT("host-2")};
+    struct berth_join_node_response joined = {0};
+    if (client_call_wait(host, &berth_operations[BERTH_OP_JOIN_NODE], &join, TIMEOUT_MS, &arena,
+                         &joined, &err) != 0) {
+        print_message("%s\n", err.text);
+        fail();
+    }
+    assert_true(joined.node_id.size > 0);
+    assert_true(joined.secret_access_key.size > 0);
+
+    // The CA it got is the server's, and good for what follows.
+    AUTO(buf_deinit) struct buf ca = {0};
+    assert_int_equal(file_read(AT_FDCWD, options.ca_file, 65536, &ca, &err), 0);
+    assert_true(text_equal(client_server_ca(host, &arena), buf_view(&ca)));
+
+    // The token was good for one host.
+    assert_int_equal(client_call_wait(host, &berth_operations[BERTH_OP_JOIN_NODE], &join,
+                                      TIMEOUT_MS, &arena, &joined, &err),
+                     ERR_FAULT);
+    assert_true(text_starts(text_of(err.text), TEXT("AccessDeniedException: ")));
+}
+
+static void other_authorities_are_not_trusted(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&tls);
+    char directory[] = "/tmp/berth-pki-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    AUTO(pki_free) struct pki *other = NULL;
+    struct err err = {0};
+    const struct pki_names names = {NULL, 0};
+    assert_int_equal(pki_open(directory, &names, clock_wall_ms(), &other, &err), 0);
+
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct toy_item_response response = {0};
+    AUTO(alloc_string) char *other_hash = alloc_format("%.*s", TEXT_FMT(pki_ca_sha256(other)));
+    AUTO(alloc_string)
+    char *own_hash = alloc_format("%.*s", TEXT_FMT(pki_ca_sha256(fixture_pki(fixture))));
+    const struct {
+        const char *name;
+        const char *endpoint;
+        const char *ca_file;
+        const char *pin;
+        int want;
+    } cases[] = {
+        {"the system's authorities", fixture_url(fixture), NULL, NULL, ERR_CLOSED},
+        {"another CA", fixture_url(fixture), pki_ca_file(other), NULL, ERR_CLOSED},
+        {"another pin", fixture_url(fixture), NULL, other_hash, ERR_CLOSED},
+        {"its own pin", fixture_url(fixture), NULL, own_hash, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].name);
+        struct client_options options = options_for(fixture);
+        options.endpoint = cases[i].endpoint;
+        options.ca_file = cases[i].ca_file;
+        options.pinned_ca_sha256 = cases[i].pin;
+        AUTO(client_free) struct client *client = client_for(&options);
+        int rc = create(client, cases[i].name, &arena, &response, &err);
+        if (rc != cases[i].want) {
+            print_message("%d %s\n", rc, err.text);
+            fail();
+        }
+    }
+    assert_int_equal(file_remove_tree(AT_FDCWD, directory, &err), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calls_wait_for_answers),
+        cmocka_unit_test(refusals_and_absence_differ),
+        cmocka_unit_test(calls_run_on_a_loop),
+        cmocka_unit_test(clients_may_be_freed_at_any_time),
+        cmocka_unit_test(hosts_join_by_the_hash_of_the_ca),
+        cmocka_unit_test(other_authorities_are_not_trusted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
