@@ -125,14 +125,26 @@ static void exchange_give(struct http *http, struct exchange *exchange)
 
 static void on_timer(uv_timer_t *timer);
 
+// The library asks to be run again at once while it has work left, which a few turns do, and also
+// for as long as a TLS handshake waits for its peer. So after some turns the loop polls first: the
+// peer may be a client of this very process, and libuv runs timers of 0 without polling in between.
+#define RUN_AGAIN_MAX 4
+#define RUN_LATER_MS 1
+
 static void listener_run(struct listener *listener, int times)
 {
-    for (int i = 0; i < times; i++) {
-        MHD_run(listener->daemon);
-    }
     MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
-    if (MHD_get_timeout(listener->daemon, &timeout_ms) == MHD_YES) {
-        uv_timer_start(&listener->timer, on_timer, timeout_ms, 0);
+    enum MHD_Result waiting = MHD_NO;
+    for (int i = 0; i < times + RUN_AGAIN_MAX; i++) {
+        MHD_run(listener->daemon);
+        waiting = MHD_get_timeout(listener->daemon, &timeout_ms);
+        if (i + 1 >= times && (waiting != MHD_YES || timeout_ms > 0)) {
+            break;
+        }
+    }
+    if (waiting == MHD_YES) {
+        uint64_t wait_ms = MAX((uint64_t)timeout_ms, (uint64_t)RUN_LATER_MS);
+        uv_timer_start(&listener->timer, on_timer, wait_ms, 0);
     } else {
         uv_timer_stop(&listener->timer);
     }
