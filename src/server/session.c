@@ -631,8 +631,11 @@ static int listener_start(struct sessions *sessions, size_t index, struct err *e
         .iface = any ? NULL : listen->address,
         .vhost_name = name,
         .protocols = sessions->protocols,
-        .options = ipv6 ? LWS_SERVER_OPTION_IPV6_V6ONLY_MODIFY | LWS_SERVER_OPTION_IPV6_V6ONLY_VALUE
-                        : LWS_SERVER_OPTION_DISABLE_IPV6,
+        // Without the first option the library serves plain text, whatever certificate it has.
+        .options =
+            LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
+            (ipv6 ? LWS_SERVER_OPTION_IPV6_V6ONLY_MODIFY | LWS_SERVER_OPTION_IPV6_V6ONLY_VALUE
+                  : LWS_SERVER_OPTION_DISABLE_IPV6),
         .ssl_cert_filepath = listen->tls ? pki_certificate_file(server->options.pki) : NULL,
         .ssl_private_key_filepath = listen->tls ? pki_key_file(server->options.pki) : NULL,
         .ssl_options_set = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1,
