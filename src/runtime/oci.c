@@ -78,13 +78,22 @@ static bool has_file(struct text directory, const char *name)
     return access(path, F_OK) == 0;
 }
 
-static int spawn_supervisor(const struct oci *oci, struct text directory, int error_fd,
+static int spawn_supervisor(const struct oci *oci, struct text task_id, int error_fd,
                             pid_t *out_pid, struct err *err)
 {
     static char detach[] = "--detach";
-    char *arguments[4] = {oci->supervisor, detach, NULL, NULL};
+    static char cgroup_option[] = "--cgroup";
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct cgroup_task cgroup = oci_cgroup(oci, task_id);
+    struct text group = cgroup_supervisor_directories(&cgroup, &arena).items[0];
+    struct text directory = oci_run_directory(oci, task_id, &arena);
+    AUTO(alloc_string) char *group_path = alloc_format("%.*s", TEXT_FMT(group));
     AUTO(alloc_string) char *path = alloc_format("%.*s", TEXT_FMT(directory));
-    arguments[2] = path;
+    char *arguments[] = {oci->supervisor, detach, path, NULL, NULL, NULL};
+    if (oci->cgroups.layout == CGROUP_V2) {
+        arguments[3] = cgroup_option;
+        arguments[4] = group_path;
+    }
     char *environment[] = {NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -191,7 +200,7 @@ static int oci_launch(struct runtime *runtime, struct text task_id, struct err *
     }
     AUTO(fd_close) int read_fd = ends[0];
     pid_t pid = 0;
-    rc = spawn_supervisor(oci, directory, ends[1], &pid, err);
+    rc = spawn_supervisor(oci, task_id, ends[1], &pid, err);
     close(ends[1]);
     return rc == 0 ? wait_supervisor(pid, read_fd, err) : rc;
 }

@@ -5,22 +5,32 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /*
  * berth-task: the supervisor of one task as a program.
  *
- *   berth-task [--detach] DIRECTORY
+ *   berth-task [--detach] [--cgroup PATH] DIRECTORY
  *
  * With --detach it returns once agents can connect, and goes on in a session of its own that writes
  * its log to DIRECTORY/log; what keeps it from starting is told on standard error, status 1.
+ * --cgroup names the v2 group, out of the plan, in which that process is to be made.
  */
 
 #define READY_BYTE 'R'
+
+struct arguments {
+    bool detach;
+    const char *cgroup;    ///< NULL for none
+    const char *directory; ///< as given
+};
 
 struct ready {
     int fd; ///< -1 in the foreground
@@ -37,10 +47,16 @@ static void tell_ready(void *context)
     }
 }
 
-static int supervise(const char *directory, struct ready *ready)
+static int supervise(const char *directory, bool in_cgroup, struct ready *ready)
 {
     struct err err = {0};
-    int rc = supervisor_run(directory, tell_ready, ready, &err);
+    const struct supervisor_options options = {
+        .directory = directory,
+        .in_cgroup = in_cgroup,
+        .ready = tell_ready,
+        .context = ready,
+    };
+    int rc = supervisor_run(&options, &err);
     if (rc == 0) {
         return 0;
     }
@@ -87,14 +103,36 @@ static int leave_caller(const char *directory)
     return 0;
 }
 
-static int detach(const char *directory)
+// A fork whose child begins in a cgroup: it costs nothing there, while a later move would wait for
+// a grace period of the kernel. Without the call, or the group, the supervisor moves itself.
+static pid_t fork_into(const char *cgroup, bool *out_in_cgroup)
+{
+    AUTO(fd_close) int fd = cgroup == NULL ? -1 : open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    *out_in_cgroup = false;
+    if (fd >= 0) {
+        struct clone_args arguments = {
+            .flags = CLONE_INTO_CGROUP,
+            .exit_signal = SIGCHLD,
+            .cgroup = (uint64_t)fd,
+        };
+        pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+        *out_in_cgroup = pid >= 0;
+        if (pid >= 0) {
+            return pid;
+        }
+    }
+    return fork();
+}
+
+static int detach(const char *directory, const char *cgroup)
 {
     int ends[2];
+    bool in_cgroup = false;
     if (pipe2(ends, O_CLOEXEC) != 0) {
         LOG(ERROR, "cannot detach", LOG_STR("error", strerror(errno)));
         return 1;
     }
-    pid_t pid = fork();
+    pid_t pid = fork_into(cgroup, &in_cgroup);
     if (pid < 0) {
         LOG(ERROR, "cannot detach", LOG_STR("error", strerror(errno)));
         return 1;
@@ -111,31 +149,43 @@ static int detach(const char *directory)
         IGNORE(write(ready.fd, text, strlen(text)) < 0, "nowhere left to report to");
         return 1;
     }
-    return supervise(directory, &ready);
+    return supervise(directory, in_cgroup, &ready);
 }
 
-int main(int argument_count, char **arguments)
+static bool parse(int count, char **strings, struct arguments *out)
 {
-    bool detached = argument_count == 3 && strcmp(arguments[1], "--detach") == 0;
-    if (argument_count != (detached ? 3 : 2) || arguments[argument_count - 1][0] == '-') {
-        LOG(ERROR, "usage: berth-task [--detach] DIRECTORY");
+    for (int i = 1; i < count; i++) {
+        if (strcmp(strings[i], "--detach") == 0) {
+            out->detach = true;
+        } else if (strcmp(strings[i], "--cgroup") == 0 && i + 1 < count) {
+            out->cgroup = strings[++i];
+        } else if (strings[i][0] != '-' && out->directory == NULL) {
+            out->directory = strings[i];
+        } else {
+            return false;
+        }
+    }
+    return out->directory != NULL;
+}
+
+int main(int argument_count, char **argument_strings)
+{
+    struct arguments arguments = {.detach = false};
+    if (!parse(argument_count, argument_strings, &arguments)) {
+        LOG(ERROR, "usage: berth-task [--detach] [--cgroup PATH] DIRECTORY");
         return 2;
     }
     umask(022);
     // Paths go to the runtime, which runs elsewhere.
-    char *directory = realpath(arguments[argument_count - 1], NULL);
+    char *directory = realpath(arguments.directory, NULL);
     if (directory == NULL) {
-        LOG(ERROR, "no such task", LOG_STR("directory", arguments[argument_count - 1]),
+        LOG(ERROR, "no such task", LOG_STR("directory", arguments.directory),
             LOG_STR("error", strerror(errno)));
         return 1;
     }
-    int status = 0;
-    if (detached) {
-        status = detach(directory);
-    } else {
-        struct ready ready = {.fd = -1};
-        status = supervise(directory, &ready);
-    }
+    struct ready ready = {.fd = -1};
+    int status = arguments.detach ? detach(directory, arguments.cgroup)
+                                  : supervise(directory, false, &ready);
     free(directory);
     return status;
 }

@@ -16,13 +16,19 @@
 /** Called once, when agents can connect. */
 typedef void (*supervisor_ready_fn)(void *context);
 
+/** Borrowed for the run. */
+struct supervisor_options {
+    const char *directory; ///< absolute path
+    bool in_cgroup;        ///< the process is in the plan's cgroup already
+    supervisor_ready_fn ready;
+    void *context;
+};
+
 /**
  * Run a task to its end. Call once, early, in a process without threads: it changes the mount
  * namespace, cgroup, signal mask and OOM score of the process, and becomes a child subreaper.
  *
- * @param directory  absolute path
  * @return 0 when all containers have ended and the last state is written; ERR_BUSY when another
  *         supervisor has the task; else what kept it from starting
  */
-MUST_CHECK int supervisor_run(const char *directory, supervisor_ready_fn ready, void *context,
-                              struct err *err);
+MUST_CHECK int supervisor_run(const struct supervisor_options *options, struct err *err);

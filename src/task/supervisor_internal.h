@@ -63,6 +63,7 @@ struct supervisor_link {
 
 struct supervisor {
     const char *directory;
+    bool in_cgroup; ///< the process was made in its cgroup
     int dir_fd;
     int lock_fd;
     int null_fd;
