@@ -1,0 +1,290 @@
+#include "sim/sim.h"
+
+#include "base/text.h"
+#include "ecs/task_internal.h"
+#include "shape/cbor.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * What must hold after every step: what was shown or acknowledged is never lost, statuses only go
+ * forward, what is reported is true, and hosts hold no more than they can.
+ */
+
+// ---- what became durable ------------------------------------------------------------------
+
+static void check_row(struct sim *sim, const struct core_row *row)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct task_record_task record = {0};
+    struct shape_error error = {0};
+    if (cbor_decode(&task_record_task_shape, row->bytes, &arena, &record, NULL, NULL, &error) !=
+        0) {
+        world_fail(&sim->world, "a task's row cannot be read: %s %s", error.path, error.text);
+        return;
+    }
+    struct fact *fact = fact_of(sim, record.task_id);
+    if (fact->durable &&
+        (record.version < fact->durable_version || (int)record.last_status < fact->durable_status ||
+         (int)record.desired_status < fact->durable_desired)) {
+        world_fail(&sim->world, "task %s goes back: version %d to %d, status %d to %d", fact->id,
+                   fact->durable_version, record.version, fact->durable_status,
+                   (int)record.last_status);
+    }
+    fact->durable = true;
+    fact->durable_version = record.version;
+    fact->durable_status = (int)record.last_status;
+    fact->durable_desired = (int)record.desired_status;
+}
+
+void check_durable(struct sim *sim, const struct core_batch *batch)
+{
+    for (size_t i = 0; i < batch->row_count; i++) {
+        const struct core_row *row = &batch->rows[i];
+        if (row->kind == task_kind.number && row->bytes.data != NULL) {
+            check_row(sim, row);
+        }
+    }
+}
+
+static const struct task_record_task *record_of(struct sim *sim, const struct fact *fact)
+{
+    const struct core *core = sim->server.core;
+    const struct task_entry *entry = task_entry_by_id(task_state(core), text_of(fact->id));
+    return entry == NULL ? NULL : core_get(core, &task_kind, entry->key);
+}
+
+void check_loaded(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->facts.count; i++) {
+        const struct fact *fact = sim->facts.items[i];
+        const struct task_record_task *record = record_of(sim, fact);
+        if (fact->durable != (record != NULL) ||
+            (record != NULL && record->version != fact->durable_version)) {
+            world_fail(&sim->world, "after a restart task %s is not what was durable", fact->id);
+        }
+    }
+}
+
+// ---- what was shown -------------------------------------------------------------------------
+
+static void show(struct sim *sim, struct text id, int32_t version, int status, bool stop)
+{
+    struct fact *fact = fact_of(sim, id);
+    fact->shown = true;
+    fact->shown_version = MAX(fact->shown_version, version);
+    fact->shown_status = MAX(fact->shown_status, status);
+    fact->shown_stop = fact->shown_stop || stop;
+}
+
+static void show_task(struct sim *sim, const struct ecs_task *task)
+{
+    int status = 0;
+    for (int i = TASK_RECORD_TASK_STATUS_PROVISIONING; i <= TASK_RECORD_TASK_STATUS_STOPPED; i++) {
+        if (text_equal(task->last_status, task_status_name((enum task_record_task_status)i))) {
+            status = i;
+        }
+    }
+    show(sim, sim_task_id(task->task_arn), (int32_t)task->version, status,
+         text_is(task->desired_status, "STOPPED"));
+}
+
+void check_effect(struct sim *sim, const struct core_effect *effect)
+{
+    if (effect->shape == &ecs_task_shape) {
+        show_task(sim, effect->message);
+    } else if (effect->shape == &session_payload_message_shape) {
+        const struct session_payload_message *payload = effect->message;
+        for (size_t i = 0; i < payload->tasks.count; i++) {
+            const struct session_task_spec *spec = &payload->tasks.items[i];
+            show(sim, sim_task_id(spec->task_arn), 0, 0, text_is(spec->desired_status, "STOPPED"));
+        }
+    } else if (effect->shape == &session_task_manifest_message_shape) {
+        const struct session_task_manifest_message *manifest = effect->message;
+        for (size_t i = 0; i < manifest->tasks.count; i++) {
+            const struct session_manifest_task *task = &manifest->tasks.items[i];
+            show(sim, sim_task_id(task->task_arn), 0, 0, text_is(task->desired_status, "STOPPED"));
+        }
+    }
+}
+
+static void check_token(struct sim *sim, const struct call *call)
+{
+    const struct ecs_run_task_response *response = call->response;
+    struct token_fact *token = NULL;
+    for (size_t i = 0; i < sim->facts.token_count && call->number > 0; i++) {
+        if (call->number == (int64_t)i + 1) {
+            token = &sim->facts.tokens[i];
+        }
+    }
+    if (token == NULL || response->tasks.count == 0) {
+        return;
+    }
+    bool same = token->task_count == 0 || token->task_count == response->tasks.count;
+    for (size_t i = 0; i < response->tasks.count && same; i++) {
+        struct text id = sim_task_id(response->tasks.items[i].task_arn);
+        same = token->task_count == 0 || text_is(id, token->ids[i]);
+    }
+    if (!same) {
+        world_fail(&sim->world, "the token %s runs its tasks twice", token->token);
+    }
+    token->task_count = response->tasks.count;
+    for (size_t i = 0; i < response->tasks.count; i++) {
+        snprintf(token->ids[i], SIM_ID_CHARS, "%.*s",
+                 TEXT_FMT(sim_task_id(response->tasks.items[i].task_arn)));
+    }
+}
+
+void check_answer(struct sim *sim, const struct call *call)
+{
+    if (call->operation == &ecs_operations[ECS_OP_RUN_TASK]) {
+        const struct ecs_run_task_response *response = call->response;
+        for (size_t i = 0; i < response->tasks.count; i++) {
+            show_task(sim, &response->tasks.items[i]);
+            fact_of(sim, sim_task_id(response->tasks.items[i].task_arn))->run_acknowledged = true;
+        }
+        check_token(sim, call);
+    } else if (call->operation == &ecs_operations[ECS_OP_STOP_TASK]) {
+        const struct ecs_stop_task_response *response = call->response;
+        show_task(sim, response->task);
+        fact_of(sim, sim_task_id(response->task->task_arn))->stop_acknowledged = true;
+    } else if (call->operation == &ecs_operations[ECS_OP_DESCRIBE_TASKS]) {
+        const struct ecs_describe_tasks_response *response = call->response;
+        for (size_t i = 0; i < response->tasks.count; i++) {
+            show_task(sim, &response->tasks.items[i]);
+        }
+    }
+}
+
+// ---- the engine's view against what happened --------------------------------------------------
+
+static void check_truth(struct sim *sim, const struct fact *fact,
+                        const struct task_record_task *record)
+{
+    for (size_t i = 0; i < record->containers.count && i < SIM_CONTAINER_MAX; i++) {
+        const struct task_record_container *container = &record->containers.items[i];
+        const struct container_fact *truth = &fact->containers[i];
+        if (container->has_exit_code &&
+            !(truth->exited && truth->exit_code == container->exit_code)) {
+            world_fail(&sim->world, "task %s: container %zu is said to have ended with %d, which "
+                       "is not so", fact->id, i, container->exit_code);
+        }
+        if (container->status == TASK_RECORD_TASK_STATUS_RUNNING && !truth->started) {
+            world_fail(&sim->world, "task %s: container %zu is said to run and never did",
+                       fact->id, i);
+        }
+    }
+    if (record->last_status == TASK_RECORD_TASK_STATUS_RUNNING && fact->launch_count == 0) {
+        world_fail(&sim->world, "task %s is said to run and was never launched", fact->id);
+    }
+}
+
+static void check_fact(struct sim *sim, struct fact *fact)
+{
+    const struct task_record_task *record = record_of(sim, fact);
+    if (record == NULL) {
+        if (fact->run_acknowledged || fact->shown) {
+            world_fail(&sim->world, "task %s was %s and is lost", fact->id,
+                       fact->run_acknowledged ? "acknowledged" : "shown");
+        }
+        return;
+    }
+    bool stop = record->desired_status == TASK_RECORD_TASK_STATUS_STOPPED;
+    if (record->version < fact->shown_version || (int)record->last_status < fact->shown_status) {
+        world_fail(&sim->world, "task %s was shown in version %d, status %d, and is in %d, %d",
+                   fact->id, fact->shown_version, fact->shown_status, record->version,
+                   (int)record->last_status);
+    }
+    if (!stop && (fact->stop_acknowledged || fact->shown_stop)) {
+        world_fail(&sim->world, "task %s was to stop and that is lost", fact->id);
+    }
+    const struct task_record_node *node = core_get(sim->server.core, &task_node_kind, record->node);
+    fact->written_off = fact->written_off || node == NULL || node->removed_at != 0;
+    check_truth(sim, fact, record);
+}
+
+static void check_engine(struct sim *sim)
+{
+    AUTO(buf_deinit) struct buf violations = {0};
+    core_check(sim->server.core, &violations);
+    if (violations.size > 0) {
+        world_fail(&sim->world, "the engine: %s", violations.data);
+    }
+    for (size_t i = 0; i < sim->facts.count; i++) {
+        check_fact(sim, sim->facts.items[i]);
+    }
+}
+
+// ---- hosts ----------------------------------------------------------------------------------
+
+static void check_address(struct sim *sim, const struct node *node, const struct host_task *task)
+{
+    for (size_t i = node->index; i < sim->node_count; i++) {
+        const struct host_task *other = i == node->index ? task->next : sim->nodes[i].tasks;
+        for (; other != NULL; other = other->next) {
+            if (other->interface && text_equal(other->address, task->address) &&
+                !fact_of(sim, text_of(other->id))->end_exempt &&
+                !fact_of(sim, text_of(task->id))->end_exempt) {
+                world_fail(&sim->world, "tasks %s and %s both have the address %.*s", task->id,
+                           other->id, TEXT_FMT(task->address));
+            }
+        }
+    }
+}
+
+// Nothing runs of a task that the engine calls STOPPED, and nothing is left, as its address and
+// its room are given to others.
+static void check_stopped(struct sim *sim, const struct node *node, const struct host_task *task)
+{
+    const struct fact *fact = fact_find(sim, text_of(task->id));
+    if (fact == NULL || sim->server.core == NULL || fact->written_off) {
+        return;
+    }
+    const struct task_record_task *record = record_of(sim, fact);
+    bool stopped =
+        record != NULL && record->last_status >= TASK_RECORD_TASK_STATUS_DEPROVISIONING;
+    if (stopped && task->supervisor != NULL && supervisor_runs(task->supervisor)) {
+        world_fail(&sim->world, "task %s is STOPPED and runs on %s", task->id, node->name);
+    }
+    if (stopped && task->interface && !fact->end_exempt) {
+        world_fail(&sim->world, "task %s is STOPPED and still has its address on %s", task->id,
+                   node->name);
+    }
+}
+
+static void check_hosts(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = &sim->nodes[i];
+        int64_t cpu_units = 0;
+        int64_t memory_mib = 0;
+        for (const struct host_task *task = node->tasks; task != NULL; task = task->next) {
+            if (task->supervisor != NULL && supervisor_runs(task->supervisor)) {
+                cpu_units += task->cpu_units;
+                memory_mib += task->memory_mib;
+            }
+            if (task->interface) {
+                check_address(sim, node, task);
+            }
+            check_stopped(sim, node, task);
+        }
+        if (cpu_units > node->cpu_units || memory_mib > node->memory_mib) {
+            world_fail(&sim->world, "%s runs more than it can: %lld of %d units, %lld of %d MiB",
+                       node->name, (long long)cpu_units, node->cpu_units, (long long)memory_mib,
+                       node->memory_mib);
+        }
+    }
+}
+
+void check_step(struct sim *sim)
+{
+    if (sim->server.touched || sim->hosts_touched) {
+        check_hosts(sim);
+    }
+    if (sim->server.touched && sim->server.core != NULL) {
+        check_engine(sim);
+    }
+    sim->server.touched = false;
+    sim->hosts_touched = false;
+}

@@ -1,0 +1,326 @@
+#include "sim/sim.h"
+
+#include "base/mutant.h"
+#include "base/text.h"
+#include "ecs/ecs.h"
+#include "ecs/task.h"
+#include "identity/identity.h"
+#include "vpc/vpc.h"
+
+#include <string.h>
+
+/*
+ * The server: the real engine, driven as src/server/host.c does. Inputs are applied at once; what
+ * they changed is written in batches, one at a time; replies and effects wait until their batch is
+ * durable. The store is in memory and outlives the process; a crash loses what was not written.
+ */
+
+#define WORK_PER_TURN 128
+#define TIMER_MAX_MS 10000
+
+static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
+                                                    &task_module};
+
+static void arm(struct server *server);
+
+static int64_t wall_ms(const struct server *server)
+{
+    return SIM_EPOCH_MS + server->sim->world.now_ms + server->offset_ms;
+}
+
+static void make_input(struct server *server, struct core_input *out_input)
+{
+    server->now_ms = MAX(server->now_ms, wall_ms(server));
+    out_input->now_ms = server->now_ms;
+    for (size_t i = 0; i < sizeof(out_input->entropy); i += sizeof(uint64_t)) {
+        uint64_t bits = world_random(&server->sim->world);
+        memcpy(out_input->entropy + i, &bits, sizeof(bits));
+    }
+}
+
+// ---- writing ------------------------------------------------------------------------------
+
+static void let_out(struct server *server, const struct core_batch *batch)
+{
+    for (size_t i = 0; i < batch->effect_count; i++) {
+        check_effect(server->sim, &batch->effects[i]);
+        session_effect(server->sim, &batch->effects[i]);
+    }
+}
+
+static void release_waits(struct server *server)
+{
+    size_t done = 0;
+    while (done < server->wait_count && server->waits[done].version <= server->version_durable) {
+        server->waits[done].done(server->waits[done].call);
+        done++;
+    }
+    server->wait_count -= done;
+    if (server->wait_count > 0) {
+        memmove(server->waits, server->waits + done, server->wait_count * sizeof(*server->waits));
+    }
+}
+
+static void release_batch(struct server *server, struct core_batch *batch)
+{
+    if (batch->version < server->version_durable) {
+        world_fail(&server->sim->world, "version %llu follows %llu",
+                   (unsigned long long)batch->version, (unsigned long long)server->version_durable);
+    }
+    server->version_durable = batch->version;
+    if (!MUTANT("skip-commit-wait")) {
+        let_out(server, batch);
+    }
+    core_batch_free(batch);
+    release_waits(server);
+}
+
+static void write_batch(struct server *server)
+{
+    const struct core_batch *batch = server->batch;
+    AUTO(alloc_free) void *block = alloc_array(batch->row_count, sizeof(struct store_row));
+    struct store_row *rows = block;
+    for (size_t i = 0; i < batch->row_count; i++) {
+        rows[i] = (struct store_row){
+            .key = batch->rows[i].key,
+            .kind = batch->rows[i].kind,
+            .bytes = batch->rows[i].bytes,
+        };
+    }
+    struct err err = {0};
+    if (store_write(server->store, batch->version, rows, batch->row_count, &err) != 0) {
+        world_fail(&server->sim->world, "the store refuses a batch: %s", err.text);
+    }
+    check_durable(server->sim, batch);
+}
+
+static void flush(struct server *server);
+
+static void on_written(void *context, void *payload)
+{
+    (void)payload;
+    struct server *server = context;
+    struct core_batch *batch = server->batch;
+    write_batch(server);
+    server->batch = NULL;
+    release_batch(server, batch);
+    flush(server);
+    arm(server);
+}
+
+static int64_t write_delay_ms(struct sim *sim)
+{
+    if (faults_host(sim)) {
+        return world_between(&sim->world, 50, 1500); // a disk that hesitates
+    }
+    return world_between(&sim->world, 1, 12);
+}
+
+static void flush(struct server *server)
+{
+    struct core_batch *batch = server->batch == NULL ? core_batch_take(server->core) : NULL;
+    if (batch == NULL) {
+        return;
+    }
+    if (MUTANT("skip-commit-wait")) {
+        let_out(server, batch);
+    }
+    if (batch->row_count == 0) {
+        if (batch->version != server->version_durable) {
+            world_fail(&server->sim->world, "a batch without rows has a version of its own");
+        }
+        release_batch(server, batch);
+        return;
+    }
+    server->batch = batch;
+    world_post(&server->sim->world, &(struct world_event){
+                                        .delay_ms = write_delay_ms(server->sim),
+                                        .life = &server->life,
+                                        .run = on_written,
+                                        .context = server,
+                                    });
+    faults_moment(server->sim, NULL);
+}
+
+static void on_flush(void *context, void *payload)
+{
+    (void)payload;
+    struct server *server = context;
+    server->flush_posted = false;
+    flush(server);
+}
+
+// ---- turns --------------------------------------------------------------------------------
+
+static void on_timer(void *context, void *payload)
+{
+    (void)payload;
+    struct server *server = context;
+    server->armed_ms = -1;
+    int64_t due_ms = core_next_due(server->core);
+    if (due_ms >= 0 && due_ms <= MAX(server->now_ms, wall_ms(server))) {
+        struct core_input input;
+        make_input(server, &input);
+        core_advance(server->core, &input, WORK_PER_TURN);
+        server->touched = true;
+        flush(server);
+    }
+    arm(server);
+}
+
+// Decide when the next turn must come.
+static void arm(struct server *server)
+{
+    struct world *world = &server->sim->world;
+    int64_t due_ms = core_next_due(server->core);
+    if (due_ms < 0) {
+        return;
+    }
+    bool now = due_ms <= server->now_ms;
+    int64_t wait_ms = now ? 0 : MIN(MAX(due_ms - wall_ms(server), INT64_C(0)), TIMER_MAX_MS);
+    int64_t at_ms = world->now_ms + wait_ms;
+    if (server->armed_ms >= 0 && server->armed_ms <= at_ms) {
+        return;
+    }
+    server->armed_ms = at_ms;
+    server->arm_life++;
+    world_post(world, &(struct world_event){.delay_ms = wait_ms,
+                                            .life = &server->arm_life,
+                                            .run = on_timer,
+                                            .context = server});
+}
+
+int server_request(struct server *server, const struct core_caller *caller,
+                   const struct api_operation *operation, struct core_call *call,
+                   const void *request, void *response)
+{
+    struct core_input input;
+    make_input(server, &input);
+    int rc = core_request(server->core, &input, caller, operation, call, request, response);
+    server->touched = true;
+    if (!server->flush_posted) {
+        // What comes within the same turn of the loop makes one batch.
+        server->flush_posted = true;
+        world_post(&server->sim->world,
+                   &(struct world_event){.delay_ms = world_between(&server->sim->world, 0, 1),
+                                         .life = &server->life,
+                                         .run = on_flush,
+                                         .context = server});
+    }
+    arm(server);
+    return rc;
+}
+
+void server_wait(struct server *server, struct call *call, void (*done)(struct call *call))
+{
+    uint64_t version = core_version(server->core);
+    if (version <= server->version_durable || MUTANT("skip-commit-wait")) {
+        done(call);
+        return;
+    }
+    if (server->wait_count == server->wait_capacity) {
+        server->wait_capacity = MAX(server->wait_capacity * 2, (size_t)16);
+        server->waits = alloc_resize(server->waits, server->wait_capacity, sizeof(*server->waits));
+    }
+    server->waits[server->wait_count++] =
+        (struct server_wait){.version = version, .done = done, .call = call};
+}
+
+bool server_caller(const struct server *server, const struct node *node,
+                   struct core_caller *out_caller)
+{
+    const struct core_caller person = {
+        .account = TEXT("123456789012"),
+        .region = TEXT("eu-west-1"),
+        .arn = TEXT("arn:aws:iam::123456789012:root"),
+        .key_id = TEXT("BERTHSIMKEY"),
+    };
+    *out_caller = person;
+    if (node == NULL) {
+        return true;
+    }
+    const struct identity_record_access_key *key =
+        identity_key(server->core, text_of(node->key_id));
+    if (key == NULL) {
+        return false;
+    }
+    out_caller->arn = text_of(node->node_id); // borrowed from what outlives the call
+    out_caller->node_id = text_of(node->node_id);
+    out_caller->key_id = text_of(node->key_id);
+    return true;
+}
+
+// ---- life ---------------------------------------------------------------------------------
+
+static int load_row(void *context, int64_t key, uint16_t kind, struct text bytes, struct err *err)
+{
+    return core_load(context, key, kind, bytes, err);
+}
+
+void server_start(struct sim *sim)
+{
+    struct server *server = &sim->server;
+    server->sim = sim;
+    if (server->store == NULL) {
+        server->store = store_memory_new();
+    }
+    server->core = core_new(modules, ARRAY_LEN(modules));
+    server->life++;
+    server->arm_life++;
+    server->armed_ms = -1;
+    server->now_ms = 0;
+    server->flush_posted = false;
+    server->session_count = 0;
+    // Small, so that addresses are used again within a run.
+    vpc_set_default_cidr(server->core, TEXT("172.31.0.0/24"));
+    struct err err = {0};
+    uint64_t version = 0;
+    if (store_load(server->store, load_row, server->core, &version, &err) != 0) {
+        world_fail(&sim->world, "the store cannot be loaded: %s", err.text);
+        return;
+    }
+    core_set_version(server->core, version);
+    server->version_durable = version;
+    check_loaded(sim);
+    struct core_input input;
+    make_input(server, &input);
+    core_recover(server->core, &input);
+    task_set_endpoints(server->core, TEXT("http://sim/acs"), TEXT("http://sim/tcs"));
+    server->touched = true;
+    world_trace(&sim->world, "server starts at version %llu", (unsigned long long)version);
+    flush(server);
+    arm(server);
+}
+
+void server_crash(struct sim *sim)
+{
+    struct server *server = &sim->server;
+    if (server->core == NULL) {
+        return;
+    }
+    bool written = server->batch != NULL && world_chance(&sim->world, 500);
+    world_trace(&sim->world, "server dies%s",
+                server->batch == NULL ? "" : written ? ", its batch written" : ", its batch lost");
+    if (written) {
+        write_batch(server);
+    }
+    core_batch_free(server->batch);
+    server->batch = NULL;
+    server->wait_count = 0;
+    server->life++;
+    server->arm_life++;
+    core_free(server->core);
+    server->core = NULL;
+    sim->crash_counts[0]++;
+    call_server_gone(sim);
+    session_server_gone(sim, world_chance(&sim->world, 800));
+}
+
+void server_deinit(struct server *server)
+{
+    core_batch_free(server->batch);
+    core_free(server->core);
+    store_close(server->store);
+    alloc_free(server->waits);
+    arena_deinit(&server->scratch);
+}

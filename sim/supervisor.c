@@ -1,0 +1,428 @@
+#include "sim/sim.h"
+
+#include "base/text.h"
+#include "runtime/spec.h"
+#include "shape/shape.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * A supervisor with the real decisions of src/task/order.h, and containers that are invented. What
+ * an image is called says how its containers behave:
+ *
+ *   app       runs until it is told to stop
+ *   job       ends by itself, with some exit code
+ *   stubborn  does not hear the stop signal
+ *   broken    often cannot be started
+ *   sick      its health comes and goes
+ */
+
+#define SIGKILL_CODE 137
+
+struct probe {
+    struct supervisor *supervisor;
+    size_t container;
+};
+
+static void turn(struct supervisor *supervisor);
+
+static struct world *world_of(const struct supervisor *supervisor)
+{
+    return &supervisor->node->sim->world;
+}
+
+static struct order_time order_now(const struct supervisor *supervisor)
+{
+    struct agent_time now = node_time(supervisor->node);
+    return (struct order_time){.monotonic_ms = now.monotonic_ms, .wall_ms = now.wall_ms};
+}
+
+static struct text image_of(const struct supervisor *supervisor, size_t container)
+{
+    return supervisor->spec->definition->container_definitions.items[container].image;
+}
+
+static void tell(struct supervisor *supervisor, const struct order_event *event)
+{
+    if (supervisor->order != NULL) {
+        order_event(supervisor->order, event, order_now(supervisor));
+        turn(supervisor);
+    }
+}
+
+static void post(struct supervisor *supervisor, size_t container, int64_t delay_ms,
+                 const uint64_t *life, world_fn run)
+{
+    struct probe *payload = ALLOC(struct probe);
+    *payload = (struct probe){supervisor, container};
+    world_post(world_of(supervisor), &(struct world_event){.delay_ms = delay_ms,
+                                                          .life = life,
+                                                          .run = run,
+                                                          .context = supervisor,
+                                                          .payload = payload});
+}
+
+// ---- containers ---------------------------------------------------------------------------
+
+// The process ends; the supervisor hears of it when it still lives.
+static void exit_container(struct supervisor *supervisor, size_t index, int32_t code)
+{
+    struct sim_container *container = &supervisor->containers[index];
+    if (!container->running) {
+        return;
+    }
+    container->running = false;
+    container->life++;
+    struct container_fact *fact = &supervisor->fact->containers[index];
+    fact->exited = true;
+    fact->exit_code = code;
+    supervisor->node->sim->hosts_touched = true;
+    world_trace(world_of(supervisor), "%s %.8s container %zu ends with %d", supervisor->node->name,
+                supervisor->id, index, code);
+    tell(supervisor, &(struct order_event){
+                         .kind = ORDER_EXITED, .container = index, .exit_code = code});
+}
+
+static void on_own_end(void *context, void *payload)
+{
+    struct supervisor *supervisor = context;
+    static const int32_t codes[] = {0, 0, 0, 1, 3, 139};
+    size_t index = ((struct probe *)payload)->container;
+    // A job that others wait for succeeds mostly; the name of the image says which one must.
+    int32_t code = text_is(image_of(supervisor, index), "job:ok")
+                       ? 0
+                       : codes[world_between(world_of(supervisor), 0, ARRAY_LEN(codes) - 1)];
+    exit_container(supervisor, index, code);
+}
+
+static void on_signalled(void *context, void *payload)
+{
+    struct supervisor *supervisor = context;
+    int32_t code = world_chance(world_of(supervisor), 500) ? 143 : 0;
+    exit_container(supervisor, ((struct probe *)payload)->container, code);
+}
+
+static void on_killed(void *context, void *payload)
+{
+    exit_container(context, ((struct probe *)payload)->container, SIGKILL_CODE);
+}
+
+static void on_start_failed(void *context, void *payload)
+{
+    struct supervisor *supervisor = context;
+    size_t index = ((struct probe *)payload)->container;
+    supervisor->containers[index].starting = false;
+    supervisor->node->sim->hosts_touched = true;
+    tell(supervisor, &(struct order_event){.kind = ORDER_START_FAILED,
+                                           .container = index,
+                                           .reason = TEXT("exec format error")});
+}
+
+static void on_started(void *context, void *payload)
+{
+    struct supervisor *supervisor = context;
+    struct world *world = world_of(supervisor);
+    size_t index = ((struct probe *)payload)->container;
+    struct sim_container *container = &supervisor->containers[index];
+    struct container_fact *fact = &supervisor->fact->containers[index];
+    if (fact->started) {
+        world_fail(world, "container %zu of %s starts twice", index, supervisor->id);
+    }
+    container->starting = false;
+    container->running = true;
+    fact->started = true;
+    world_trace(world, "%s %.8s container %zu runs", supervisor->node->name, supervisor->id, index);
+    if (text_starts(image_of(supervisor, index), TEXT("job"))) {
+        post(supervisor, index, world_between(world, 20, 12000), &container->life, on_own_end);
+    } else if (world_chance(world, 40)) {
+        post(supervisor, index, world_between(world, 20, 40000), &container->life, on_own_end);
+    }
+    tell(supervisor, &(struct order_event){.kind = ORDER_STARTED,
+                                           .container = index,
+                                           .pid = (int32_t)(1000 + index)});
+}
+
+static void on_probed(void *context, void *payload)
+{
+    struct supervisor *supervisor = context;
+    size_t index = ((struct probe *)payload)->container;
+    bool sick = text_starts(image_of(supervisor, index), TEXT("sick"));
+    tell(supervisor,
+         &(struct order_event){.kind = ORDER_PROBED,
+                               .container = index,
+                               .healthy = !world_chance(world_of(supervisor), sick ? 500 : 20)});
+}
+
+// ---- the supervisor -------------------------------------------------------------------------
+
+static void start_container(struct supervisor *supervisor, size_t index)
+{
+    struct world *world = world_of(supervisor);
+    struct sim_container *container = &supervisor->containers[index];
+    container->starting = true;
+    bool broken = text_starts(image_of(supervisor, index), TEXT("broken"));
+    bool fails = world_chance(world, broken ? 500 : 10);
+    post(supervisor, index, world_between(world, 3, 60), &container->start_life,
+         fails ? on_start_failed : on_started);
+}
+
+static void act(struct supervisor *supervisor, const struct order_action *action)
+{
+    struct world *world = world_of(supervisor);
+    size_t index = action->container;
+    struct sim_container *container = &supervisor->containers[index];
+    bool deaf = text_starts(image_of(supervisor, index), TEXT("stubborn"));
+    switch (action->kind) {
+    case ORDER_START:
+        start_container(supervisor, index);
+        return;
+    case ORDER_SIGNAL:
+        if (container->running && !deaf) {
+            post(supervisor, index, world_between(world, 1, 1500), &container->life, on_signalled);
+        }
+        return;
+    case ORDER_KILL:
+        if (container->running) {
+            post(supervisor, index, world_between(world, 0, 3), &container->life, on_killed);
+        } else if (container->starting) {
+            container->start_life++;
+            post(supervisor, index, world_between(world, 0, 3), &container->start_life,
+                 on_start_failed);
+        }
+        return;
+    case ORDER_PROBE:
+        post(supervisor, index, world_between(world, 5, 200), &container->probe_life, on_probed);
+        return;
+    case ORDER_CANCEL_PROBE:
+        container->probe_life++;
+        return;
+    }
+}
+
+// What is on its way to the agent.
+struct news {
+    char id[SIM_ID_CHARS];
+    struct supervisor_state *state; // owned; NULL: the stream ended
+    bool lost;
+};
+
+static void news_free(void *payload)
+{
+    struct news *news = payload;
+    alloc_free(news->state);
+    alloc_free(news);
+}
+
+static void on_news(void *context, void *payload)
+{
+    struct supervisor *supervisor = context;
+    struct node *node = supervisor->node;
+    const struct news *news = payload;
+    if (supervisor->link_life != node->life || node->logic == NULL) {
+        return; // the agent that was connected is gone
+    }
+    struct agent_event event = {.kind = AGENT_EVENT_STATE, .task_id = text_of(news->id)};
+    const struct supervisor_state *state = news->state;
+    if (news->lost) {
+        const struct host_task *task = host_find(node, text_of(news->id));
+        state = task == NULL ? NULL : task->left;
+    }
+    if (state != NULL) {
+        event.state = state;
+        node_apply(node, &event);
+    }
+    if (news->lost) {
+        event = (struct agent_event){.kind = AGENT_EVENT_SUPERVISOR_LOST,
+                                     .task_id = text_of(news->id)};
+        node_apply(node, &event);
+    }
+}
+
+static void send_news(struct supervisor *supervisor, const struct supervisor_state *state)
+{
+    if (supervisor->link_life == 0) {
+        return;
+    }
+    struct world *world = world_of(supervisor);
+    struct news *news = ALLOC(struct news);
+    memcpy(news->id, supervisor->id, sizeof(news->id));
+    news->lost = state == NULL;
+    news->state = state == NULL ? NULL : shape_clone(&supervisor_state_shape, state, NULL);
+    supervisor->deliver_ms =
+        MAX(supervisor->deliver_ms, world->now_ms + world_between(world, 0, 2));
+    world_post(world, &(struct world_event){.delay_ms = supervisor->deliver_ms - world->now_ms,
+                                            .run = on_news,
+                                            .context = supervisor,
+                                            .payload = news,
+                                            .release = news_free});
+}
+
+static void publish(struct supervisor *supervisor)
+{
+    if (order_version(supervisor->order) == supervisor->published) {
+        return;
+    }
+    const struct supervisor_state *state = order_state(supervisor->order);
+    supervisor->published = state->sequence;
+    struct host_task *task = host_find(supervisor->node, text_of(supervisor->id));
+    if (task != NULL) {
+        alloc_free(task->left);
+        task->left = shape_clone(&supervisor_state_shape, state, NULL);
+    }
+    send_news(supervisor, state);
+}
+
+// The process is gone, in order or not: the stream ends.
+static void end(struct supervisor *supervisor)
+{
+    order_free(supervisor->order);
+    supervisor->order = NULL;
+    supervisor->life++;
+    supervisor->wake_life++;
+    for (size_t i = 0; i < SIM_CONTAINER_MAX; i++) {
+        supervisor->containers[i].probe_life++;
+        if (supervisor->containers[i].starting) {
+            // What the runtime began, it may finish or not; without its parent it does not.
+            supervisor->containers[i].starting = false;
+            supervisor->containers[i].start_life++;
+        }
+    }
+    send_news(supervisor, NULL);
+}
+
+static void on_turn(void *context, void *payload)
+{
+    (void)payload;
+    turn(context);
+}
+
+static void turn(struct supervisor *supervisor)
+{
+    struct order_action action;
+    while (order_next(supervisor->order, order_now(supervisor), &action)) {
+        act(supervisor, &action);
+    }
+    publish(supervisor);
+    if (order_finished(supervisor->order)) {
+        end(supervisor);
+        return;
+    }
+    int64_t wake_ms = order_wake_ms(supervisor->order);
+    supervisor->wake_life++;
+    if (wake_ms != ORDER_NEVER) {
+        int64_t wait_ms = wake_ms - order_now(supervisor).monotonic_ms;
+        world_post(world_of(supervisor),
+                   &(struct world_event){.delay_ms = MAX(wait_ms, INT64_C(0)),
+                                         .life = &supervisor->wake_life,
+                                         .run = on_turn,
+                                         .context = supervisor});
+    }
+}
+
+static bool make_plan(struct supervisor *supervisor)
+{
+    const struct ecs_container_definition_list *definitions =
+        &supervisor->spec->definition->container_definitions;
+    const struct image image = {0};
+    struct supervisor_plan_container *containers =
+        arena_array(&supervisor->arena, definitions->count, sizeof(*containers));
+    struct err err = {0};
+    for (size_t i = 0; i < definitions->count; i++) {
+        if (spec_plan(&definitions->items[i], &image, &supervisor->arena, &containers[i], &err) !=
+            0) {
+            return false;
+        }
+    }
+    supervisor->plan.task_arn = supervisor->spec->task_arn;
+    supervisor->plan.containers.items = containers;
+    supervisor->plan.containers.count = definitions->count;
+    return order_new(&supervisor->plan, &supervisor->order, &err) == 0;
+}
+
+struct supervisor *supervisor_start(struct node *node, struct host_task *task,
+                                    const struct session_task_spec *spec)
+{
+    struct sim *sim = node->sim;
+    struct fact *fact = fact_of(sim, text_of(task->id));
+    struct supervisor *supervisor = ALLOC(struct supervisor);
+    supervisor->next = sim->supervisors;
+    sim->supervisors = supervisor;
+    supervisor->node = node;
+    supervisor->fact = fact;
+    memcpy(supervisor->id, task->id, sizeof(supervisor->id));
+    supervisor->spec = shape_clone(&session_task_spec_shape, spec, NULL);
+    fact->launch_count++;
+    if (fact->launch_count > 1) {
+        world_fail(&sim->world, "task %s is launched %d times", task->id, fact->launch_count);
+    }
+    if (!make_plan(supervisor)) {
+        world_fail(&sim->world, "task %s has no plan", task->id);
+        return supervisor;
+    }
+    sim->hosts_touched = true;
+    // Its first turn comes after the caller knows it.
+    world_post(&sim->world, &(struct world_event){.life = &supervisor->life,
+                                                  .run = on_turn,
+                                                  .context = supervisor});
+    return supervisor;
+}
+
+void supervisor_link(struct supervisor *supervisor)
+{
+    supervisor->link_life = supervisor->node->life;
+    send_news(supervisor, order_state(supervisor->order));
+}
+
+static void on_stop(void *context, void *payload)
+{
+    (void)payload;
+    tell(context, &(struct order_event){.kind = ORDER_STOP});
+}
+
+void supervisor_stop(struct supervisor *supervisor)
+{
+    struct world *world = world_of(supervisor);
+    if (supervisor->order != NULL && supervisor->link_life == supervisor->node->life) {
+        world_post(world, &(struct world_event){.delay_ms = world_between(world, 0, 2),
+                                                .life = &supervisor->life,
+                                                .run = on_stop,
+                                                .context = supervisor});
+    }
+}
+
+void supervisor_crash(struct supervisor *supervisor)
+{
+    if (supervisor->order != NULL) {
+        world_trace(world_of(supervisor), "%s supervisor of %.8s dies", supervisor->node->name,
+                    supervisor->id);
+        end(supervisor);
+    }
+}
+
+void supervisor_kill(struct supervisor *supervisor)
+{
+    if (supervisor->order != NULL) {
+        end(supervisor);
+    }
+    for (size_t i = 0; i < SIM_CONTAINER_MAX; i++) {
+        exit_container(supervisor, i, SIGKILL_CODE);
+    }
+}
+
+bool supervisor_runs(const struct supervisor *supervisor)
+{
+    bool runs = supervisor->order != NULL;
+    for (size_t i = 0; i < SIM_CONTAINER_MAX; i++) {
+        runs = runs || supervisor->containers[i].running || supervisor->containers[i].starting;
+    }
+    return runs;
+}
+
+void supervisor_free(struct supervisor *supervisor)
+{
+    order_free(supervisor->order);
+    alloc_free(supervisor->spec);
+    arena_deinit(&supervisor->arena);
+    alloc_free(supervisor);
+}
