@@ -483,12 +483,16 @@ static void on_turns_closed(uv_handle_t *handle)
 
 // The library closes its handles one after the other as the loop turns, and does not tell when it
 // is done: a few turns are enough.
+//
+// Not 0: a timer of 0 that is set again inside its callback comes due in the same turn.
+#define TURN_MS 1
+
 static void on_turn(uv_timer_t *timer)
 {
     struct sessions *sessions = CONTAINER_OF(timer, struct sessions, turns);
     if (sessions->turns_left > 0 || sessions->resolving > 0) {
         sessions->turns_left--;
-        uv_timer_start(timer, on_turn, 0, 0);
+        uv_timer_start(timer, on_turn, TURN_MS, 0);
         return;
     }
     uv_close((uv_handle_t *)timer, on_turns_closed);
@@ -507,7 +511,7 @@ void agent_sessions_close(struct sessions *sessions)
     }
     lws_context_destroy(sessions->context);
     sessions->turns_left = CLOSE_TURNS;
-    uv_timer_start(&sessions->turns, on_turn, 0, 0);
+    uv_timer_start(&sessions->turns, on_turn, TURN_MS, 0);
 }
 
 bool agent_sessions_closed(const struct sessions *sessions)
