@@ -20,7 +20,7 @@ struct image {
     struct text name;          ///< normalised, such as docker.io/library/redis:6-alpine
     struct text digest;        ///< of the manifest, sha256:...
     struct text architecture;  ///< OCI name, such as amd64
-    struct text_list layers;   ///< absolute directories, lowest first
+    struct text_list layers;   ///< absolute directories, lowest first, none twice
     struct text_list environment;  ///< NAME=value
     struct text_list entry_point;
     struct text_list command;
@@ -31,7 +31,10 @@ struct image {
     uint64_t size_bytes;       ///< of the unpacked layers
 };
 
-/** Told while an archive is read. total_bytes is 0 when unknown. */
+/**
+ * Told while an archive is loaded, with growing numbers. total_bytes is 0 when unknown; of a file it
+ * is twice its size, as unpacking takes as long as reading.
+ */
 typedef void (*image_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);
 
 /** Open or make the store in a directory. */
@@ -47,9 +50,14 @@ void image_close(struct image_store *store);
  *
  * @param path      file or directory; "-" is standard input
  * @param rename    NULL, or the name to give to the archive's only image
+ * An image that the archive does not name needs a rename. Of an image for several machines the one
+ * for this machine is loaded. A name that exists moves to the new image; the old one's content stays
+ * until something is removed. Without the right to make devices they are left out.
+ *
  * @param out_names normalised names that now point to the loaded images, in the arena
- * @return 0; ERR_INVALID with what is wrong with the archive; ERR_FULL_DISK. Nothing half-loaded
- *         stays visible
+ * @return 0; ERR_INVALID with what is wrong with the archive; ERR_UNSUPPORTED when it has nothing
+ *         for this machine; ERR_NOT_FOUND when there is no such file; ERR_FULL_DISK. Nothing
+ *         half-loaded stays visible
  */
 MUST_CHECK int image_load(struct image_store *store, const char *path, const char *rename,
                           image_progress_fn progress, void *context, struct arena *arena,
@@ -59,7 +67,11 @@ MUST_CHECK int image_load(struct image_store *store, const char *path, const cha
  * Find an image by reference: name, name:tag, name@digest, each normalised as Docker does
  * (`redis` is docker.io/library/redis:latest).
  *
- * @return 0, or ERR_NOT_FOUND with a sentence that names the reference
+ * A digest finds an image of the same repository by its manifest's or its index's digest; the tag
+ * beside a digest does not matter.
+ *
+ * @return 0; ERR_NOT_FOUND with a sentence that names the reference; ERR_INVALID when it is no
+ *         reference; ERR_CORRUPT when what is stored is damaged
  */
 MUST_CHECK int image_resolve(struct image_store *store, struct text reference, struct arena *arena,
                              struct image *out_image, struct err *err);
@@ -67,9 +79,19 @@ MUST_CHECK int image_resolve(struct image_store *store, struct text reference, s
 /** Normalise a reference as above. @return 0, or ERR_INVALID */
 MUST_CHECK int image_normalise(struct text reference, struct arena *arena, struct text *out_name);
 
-/** List all named images, ordered by name. */
+/** List all named images, ordered by name. A damaged one has a name and a digest only. */
 MUST_CHECK int image_list(struct image_store *store, struct arena *arena, struct image **out_images,
                           size_t *out_count, struct err *err);
 
-/** Remove a name, and the content that nothing refers to any more. */
+/**
+ * Remove a name, and all content that no name refers to any more.
+ *
+ * A reference with a digest removes every name of its repository that has that digest. Layers that
+ * an overlay mounted anywhere on this host shows by their directory stay, for a later removal to
+ * take. The caller ensures that nobody is between image_resolve and mounting: such a mount fails,
+ * or shows less than the image.
+ *
+ * @return 0; ERR_NOT_FOUND; ERR_CORRUPT when the name is gone but another image is so damaged that
+ *         nobody can tell what they share
+ */
 MUST_CHECK int image_remove(struct image_store *store, struct text reference, struct err *err);

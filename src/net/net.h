@@ -21,7 +21,7 @@ struct net;
 struct net_options {
     const char *instance;    ///< 8 hex digits
     const char *run_dir;     ///< such as /run/berth/1a2b3c4d; namespaces are mounted below it
-    uint32_t pool_size;      ///< ready network namespaces to keep, 0 for none
+    uint32_t pool_size;      ///< ready network namespaces to keep, 0 for none; a thread makes them
 };
 
 /** A VPC as a node needs it. Addresses are IPv4 in text. */
@@ -48,19 +48,33 @@ MUST_CHECK int net_open(const struct net_options *options, struct net **out_net,
 /** Release memory and descriptors; leaves links and namespaces alone. NULL is allowed. */
 void net_close(struct net *net);
 
-/** Make the VPC's router namespace, its transit link and its outward NAT, unless they are there. */
+/**
+ * Make the VPC's router namespace, its transit link and its outward NAT, or complete what a crash
+ * left of them.
+ *
+ * @return 0; ERR_INVALID for a range a VPC cannot have; ERR_EXISTS when host_route is wanted but
+ *         the host routes part of the range elsewhere: the VPC works but for the host's way in,
+ *         and net_eni_create does not mind
+ */
 MUST_CHECK int net_vpc_ensure(struct net *net, const struct net_vpc *vpc, struct err *err);
 
 /**
  * Make a network interface: namespace with loopback, eth0 with address and MAC, default route,
- * attached to the subnet's bridge. Makes the VPC and the bridge when they are missing.
+ * attached to the subnet's bridge. Makes the VPC and the bridge when they are missing. What is there
+ * and as wanted stays as it is, with the processes in it; what is there and differs is replaced.
+ * Packets pass when this returns. One call per interface at a time.
  *
  * @param out_path  absolute path of the namespace, in the arena
  */
 MUST_CHECK int net_eni_create(struct net *net, const struct net_eni *eni, struct arena *arena,
                               struct text *out_path, struct err *err);
 
-/** Undo it; no error when there is nothing. The veth's slow removal is left to the kernel. */
+/**
+ * Undo it; no error when there is nothing.
+ *
+ * From here on nothing passes, even if a process still holds the namespace; the veth's slow removal
+ * is left to the kernel.
+ */
 MUST_CHECK int net_eni_destroy(struct net *net, struct text eni_id, struct err *err);
 
 /** @return path where the namespace of an ENI is or would be mounted */
@@ -70,7 +84,10 @@ struct text net_eni_path(const struct net *net, struct text eni_id, struct arena
 MUST_CHECK int net_eni_list(struct net *net, struct arena *arena, struct text_list *out_ids,
                             struct err *err);
 
-/** Remove everything of this instance: interfaces, routers, links, tables. */
+/**
+ * Remove everything of this instance: interfaces, routers, links, tables. Forwarding on the host
+ * stays on, as others may have come to rely on it. Calls that make things may follow.
+ */
 MUST_CHECK int net_destroy_all(struct net *net, struct err *err);
 
 /**

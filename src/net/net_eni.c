@@ -13,7 +13,6 @@
 #include <netlink/msg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /*
  * Network interfaces of tasks: a namespace out of the pool, one request for the pair of links, one
@@ -21,7 +20,6 @@
  */
 
 #define ENI_LINK "eth0"
-#define PORT_WAIT_TRIES 200 // of a tenth of a millisecond; going on early only costs a retry of ARP
 
 /** A net_eni, parsed. */
 struct eni {
@@ -112,18 +110,15 @@ static struct nl_msg *message_neighbour(uint32_t link_index, uint32_t address, u
     return message;
 }
 
-// Stop what the port lets through, at once. The link itself goes when its namespace does.
-static struct nl_msg *message_port_off(const char *link)
+// Stop what the port lets through, at once. The link itself goes when its namespace does. Asked of
+// the bridge, because the same asked of the link ends with an event that enables the port again.
+static struct nl_msg *message_port_off(uint32_t link_index)
 {
-    const struct ifinfomsg info = {0};
-    struct nl_msg *message = net_message(RTM_NEWLINK, 0, &info, sizeof(info));
-    nla_put_string(message, IFLA_IFNAME, link);
-    struct nlattr *link_info = nla_nest_start(message, IFLA_LINKINFO);
-    nla_put_string(message, IFLA_INFO_SLAVE_KIND, "bridge");
-    struct nlattr *data = nla_nest_start(message, IFLA_INFO_SLAVE_DATA);
+    const struct ifinfomsg info = {.ifi_family = AF_BRIDGE, .ifi_index = (int)link_index};
+    struct nl_msg *message = net_message(RTM_SETLINK, 0, &info, sizeof(info));
+    struct nlattr *port = nla_nest_start(message, IFLA_PROTINFO | NLA_F_NESTED);
     nla_put_u8(message, IFLA_BRPORT_STATE, BR_STATE_DISABLED);
-    nla_nest_end(message, data);
-    nla_nest_end(message, link_info);
+    nla_nest_end(message, port);
     return message;
 }
 
@@ -161,30 +156,16 @@ static int make_pair(const struct eni *eni, struct net_router *router, int space
     }
 }
 
-// The bridge forwards through a port once the kernel has told it, in the background, that the port
-// has carrier: usually within a tenth of a millisecond. Newer kernels (6.8) catch up when asked.
-static void await_port(const struct eni *eni, const struct net_router *router)
-{
-    const struct timespec pause = {.tv_nsec = 100 * 1000};
-    for (int i = 0; i < PORT_WAIT_TRIES; i++) {
-        struct net_link link;
-        struct err ignored;
-        if (net_link_get(router->space.socket_fd, eni->link, 0, &link, &ignored) != 0 ||
-            link.operational) {
-            return;
-        }
-        nanosleep(&pause, NULL);
-    }
-}
-
 // "Use" makes the kernel ask for the gateway now, by broadcast: every neighbour that remembers an
 // earlier owner of the address learns the new one, and the first packet need not wait.
 static int announce(const struct eni *eni, const struct net_router *router,
-                    const struct net_space *space, uint32_t link_index, struct err *err)
+                    const struct net_space *space, const struct net_link *link, struct err *err)
 {
-    await_port(eni, router);
+    // First the port, then the bridge, whose carrier depends on it.
+    net_link_await(router->space.socket_fd, link->peer_index);
+    net_link_await(router->space.socket_fd, eni->bridge_index);
     AUTO(net_batch_deinit) struct net_batch batch = {0};
-    net_batch_add(&batch, message_neighbour(link_index, eni->gateway, NTF_USE, NUD_NONE, NULL),
+    net_batch_add(&batch, message_neighbour(link->index, eni->gateway, NTF_USE, NUD_NONE, NULL),
                   "announcing the address");
     return net_batch_commit(space->socket_fd, &batch, 0, err);
 }
@@ -200,12 +181,13 @@ static int configure(const struct eni *eni, const struct net_router *router,
     const struct net_route_options outward = {
         .gateway = eni->gateway, .link_index = link.index, .type = RTN_UNICAST};
     AUTO(net_batch_deinit) struct net_batch batch = {0};
+    net_batch_add(&batch, net_message_arp_eager(link.index), "setting up ARP");
     net_batch_add(&batch, net_message_up(link.index), "setting the link up");
     net_batch_add(&batch, net_message_address(link.index, eni->address, eni->from->prefix_length),
                   "adding the address");
     net_batch_add(&batch, net_message_route(&outward), "setting the default route");
     rc = net_batch_commit(space->socket_fd, &batch, 0, err);
-    return rc == 0 ? announce(eni, router, space, link.index, err) : rc;
+    return rc == 0 ? announce(eni, router, space, &link, err) : rc;
 }
 
 static int build(struct net *net, const struct eni *eni, struct net_router *router, struct err *err)
@@ -289,14 +271,18 @@ static bool is_whole(struct net *net, const struct eni *eni, struct net_router *
 
 /* ---- the interface of this module */
 
-static void turn_port_off(struct net *net, const char *link)
+static void turn_port_off(struct net *net, const char *name)
 {
     for (struct net_router *at = net->routers; at != NULL; at = at->next) {
-        AUTO(net_batch_deinit) struct net_batch batch = {0};
+        struct net_link link;
         struct err ignored;
-        net_batch_add(&batch, message_port_off(link), "turning a port off");
+        if (net_link_get(at->space.socket_fd, name, 0, &link, &ignored) != 0) {
+            continue; // it is another router's, or gone
+        }
+        AUTO(net_batch_deinit) struct net_batch batch = {0};
+        net_batch_add(&batch, message_port_off(link.index), "turning a port off");
         IGNORE(net_batch_run(at->space.socket_fd, &batch, &ignored),
-               "the link is another router's, or gone");
+               "a link outside of a bridge lets nothing through anyway");
     }
 }
 

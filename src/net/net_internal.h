@@ -142,6 +142,16 @@ AUTO_VALUE(struct net_batch, net_batch_deinit)
 MUST_CHECK int net_link_get(int socket_fd, const char *name, uint32_t index,
                             struct net_link *out_link, struct err *err);
 
+/**
+ * Wait until a link carries packets, for 20 ms at most.
+ *
+ * A link that was up before it had carrier drops everything until the kernel's link watch has
+ * looked at it in the background, usually within a tenth of a millisecond; a bridge forwards
+ * through a port only from then on. From 6.8 on the kernel catches up when asked. Going on early
+ * costs a lost packet, so nothing fails here.
+ */
+void net_link_await(int socket_fd, uint32_t index);
+
 /** Delete a link; none is fine, too. */
 MUST_CHECK int net_link_delete(int socket_fd, uint32_t index, struct err *err);
 
@@ -162,6 +172,9 @@ struct nl_msg *net_message_up(uint32_t index);
 
 /** Request: add an address. It is fine when it is there (EEXIST). */
 struct nl_msg *net_message_address(uint32_t index, uint32_t address, uint32_t prefix);
+
+/** Request: let an announcement change what this link's ARP cache learned a moment ago. */
+struct nl_msg *net_message_arp_eager(uint32_t index);
 
 /** A route to make or remove. */
 struct net_route_options {

@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /*
@@ -285,6 +287,21 @@ int net_link_get(int socket_fd, const char *name, uint32_t index, struct net_lin
     return 0;
 }
 
+#define AWAIT_TRIES 200 // of a tenth of a millisecond
+
+void net_link_await(int socket_fd, uint32_t index)
+{
+    const struct timespec pause = {.tv_nsec = 100 * 1000};
+    for (int i = 0; i < AWAIT_TRIES; i++) {
+        struct net_link link;
+        struct err ignored;
+        if (net_link_get(socket_fd, NULL, index, &link, &ignored) != 0 || link.operational) {
+            return;
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
 int net_link_delete(int socket_fd, uint32_t index, struct err *err)
 {
     const struct ifinfomsg info = {.ifi_index = (int)index};
@@ -458,6 +475,20 @@ struct nl_msg *net_message_address(uint32_t index, uint32_t address, uint32_t pr
         net_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof(info));
     nla_put_u32(message, IFA_LOCAL, htonl(address));
     nla_put_u32(message, IFA_ADDRESS, htonl(address));
+    return message;
+}
+
+// Linux distrusts an ARP entry's second change within a second. Here addresses pass from one task
+// to the next faster than that, and only tasks of one VPC share a link.
+struct nl_msg *net_message_arp_eager(uint32_t index)
+{
+    const struct ndtmsg info = {.ndtm_family = AF_INET};
+    struct nl_msg *message = net_message(RTM_SETNEIGHTBL, 0, &info, sizeof(info));
+    nla_put_string(message, NDTA_NAME, "arp_cache");
+    struct nlattr *parameters = nla_nest_start(message, NDTA_PARMS);
+    nla_put_u32(message, NDTPA_IFINDEX, index);
+    nla_put_u64(message, NDTPA_LOCKTIME, 0);
+    nla_nest_end(message, parameters);
     return message;
 }
 

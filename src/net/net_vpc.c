@@ -204,7 +204,14 @@ static int ensure_transit(struct net *net, struct net_router *router, struct net
     net_batch_add(&host_batch, net_message_up(router->host_link_index), "setting a link up");
     net_batch_add(&router_batch, net_message_up(out_uplink->index), "setting a link up");
     rc = net_batch_commit(net->host.socket_fd, &host_batch, 0, err);
-    return rc == 0 ? net_batch_commit(router->space.socket_fd, &router_batch, 0, err) : rc;
+    if (rc == 0) {
+        rc = net_batch_commit(router->space.socket_fd, &router_batch, 0, err);
+    }
+    if (rc == 0) {
+        net_link_await(net->host.socket_fd, router->host_link_index);
+        net_link_await(router->space.socket_fd, out_uplink->index);
+    }
+    return rc;
 }
 
 /* ---- its addresses */
@@ -618,6 +625,7 @@ static int make_bridge(struct net_router *router, const struct net_eni *eni, uin
     }
     AUTO(net_batch_deinit) struct net_batch up = {0};
     if (rc == 0) {
+        net_batch_add(&up, net_message_arp_eager(link.index), "setting up ARP");
         net_batch_add(&up, net_message_up(link.index), "setting a bridge up");
         rc = net_batch_commit(socket_fd, &up, 0, err);
     }
