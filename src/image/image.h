@@ -17,23 +17,23 @@ struct image_store;
 
 /** What a container needs to know of an image. Borrowed from the arena of image_resolve. */
 struct image {
-    struct text name;          ///< normalised, such as docker.io/library/redis:6-alpine
-    struct text digest;        ///< of the manifest, sha256:...
-    struct text architecture;  ///< OCI name, such as amd64
-    struct text_list layers;   ///< absolute directories, lowest first, none twice
-    struct text_list environment;  ///< NAME=value
+    struct text name;             ///< normalised, such as docker.io/library/redis:6-alpine
+    struct text digest;           ///< of the manifest, sha256:...
+    struct text architecture;     ///< OCI name, such as amd64
+    struct text_list layers;      ///< absolute directories, lowest first, none twice
+    struct text_list environment; ///< NAME=value
     struct text_list entry_point;
     struct text_list command;
     struct text user;
     struct text working_directory;
-    struct text stop_signal;   ///< such as SIGTERM; may be absent
-    struct text_list volumes;  ///< paths declared by the image
-    uint64_t size_bytes;       ///< of the unpacked layers
+    struct text stop_signal;  ///< such as SIGTERM; may be absent
+    struct text_list volumes; ///< paths declared by the image
+    uint64_t size_bytes;      ///< of the unpacked layers
 };
 
 /**
- * Told while an archive is loaded, with growing numbers. total_bytes is 0 when unknown; of a file it
- * is twice its size, as unpacking takes as long as reading.
+ * Told while an archive is loaded, with growing numbers. total_bytes is 0 when unknown; of a file
+ * it is twice its size, as unpacking takes as long as reading.
  */
 typedef void (*image_progress_fn)(void *context, uint64_t done_bytes, uint64_t total_bytes);
 
@@ -51,8 +51,8 @@ void image_close(struct image_store *store);
  * @param path      file or directory; "-" is standard input
  * @param rename    NULL, or the name to give to the archive's only image
  * An image that the archive does not name needs a rename. Of an image for several machines the one
- * for this machine is loaded. A name that exists moves to the new image; the old one's content stays
- * until something is removed. Without the right to make devices they are left out.
+ * for this machine is loaded. A name that exists moves to the new image; the old one's content
+ * stays until something is removed. Without the right to make devices they are left out.
  *
  * @param out_names normalised names that now point to the loaded images, in the arena
  * @return 0; ERR_INVALID with what is wrong with the archive; ERR_UNSUPPORTED when it has nothing

@@ -24,39 +24,39 @@
  * The order layers, blobs, names means that what is visible is complete after any crash.
  */
 
-#define IMAGE_JSON_MAX (4u << 20)      ///< a manifest or configuration; registries allow 4 MiB
-#define IMAGE_ENTRIES_MAX 1000000      ///< entries of one layer; the largest known have 300,000
-#define IMAGE_FILES_MAX 32768          ///< files of an archive: 4 per layer in the oldest form
-#define IMAGE_LAYERS_MAX 500           ///< overlayfs stacks no more lower directories
-#define IMAGE_IMAGES_MAX 1024          ///< images of one archive
-#define IMAGE_INDEX_DEPTH_MAX 4        ///< an index in an index; two levels occur
-#define IMAGE_PATH_MAX 4095            ///< PATH_MAX without its terminator
-#define IMAGE_DEPTH_MAX 256            ///< directories in directories; half of what removal can do
-#define IMAGE_DIRECTORY_BYTES_MAX (64u << 20)  ///< names of a layer's directories, kept for mtimes
-#define IMAGE_REFERENCE_MAX 512        ///< repository 255, tag 128, digest 71, two separators
-#define IMAGE_STRINGS_MAX 4096         ///< environment or arguments of an image
+#define IMAGE_JSON_MAX (4u << 20) ///< a manifest or configuration; registries allow 4 MiB
+#define IMAGE_ENTRIES_MAX 1000000 ///< entries of one layer; the largest known have 300,000
+#define IMAGE_FILES_MAX 32768     ///< files of an archive: 4 per layer in the oldest form
+#define IMAGE_LAYERS_MAX 500      ///< overlayfs stacks no more lower directories
+#define IMAGE_IMAGES_MAX 1024     ///< images of one archive
+#define IMAGE_INDEX_DEPTH_MAX 4   ///< an index in an index; two levels occur
+#define IMAGE_PATH_MAX 4095       ///< PATH_MAX without its terminator
+#define IMAGE_DEPTH_MAX 256       ///< directories in directories; half of what removal can do
+#define IMAGE_DIRECTORY_BYTES_MAX (64u << 20) ///< names of a layer's directories, kept for mtimes
+#define IMAGE_REFERENCE_MAX 512 ///< repository 255, tag 128, digest 71, two separators
+#define IMAGE_STRINGS_MAX 4096  ///< environment or arguments of an image
 
 #define IMAGE_DIGEST_BYTES 32
 #define IMAGE_HEX_SIZE (2 * IMAGE_DIGEST_BYTES + 1)
 
 /** An open store. Constant after image_open, so threads may share it. */
 struct image_store {
-    char *path;     ///< absolute, no links in it
+    char *path; ///< absolute, no links in it
     int dir_fd;
     int tmp_fd;
-    int blobs_fd;   ///< blobs/sha256
+    int blobs_fd; ///< blobs/sha256
     int layers_fd;
     int names_fd;
-    bool sync;      ///< bring content to the disk before it becomes visible; off in tests only
+    bool sync; ///< bring content to the disk before it becomes visible; off in tests only
 };
 
 /* ---- references: image_name.c */
 
 /** A reference taken apart. Absent parts have no data. */
 struct image_reference {
-    struct text repository;  ///< with its domain: docker.io/library/redis
+    struct text repository; ///< with its domain: docker.io/library/redis
     struct text tag;
-    struct text digest;      ///< sha256:...
+    struct text digest; ///< sha256:...
 };
 
 /** Parse as Docker does; no default tag is put in. @return 0, or ERR_INVALID */
@@ -81,13 +81,13 @@ enum image_compression { IMAGE_PLAIN, IMAGE_GZIP, IMAGE_ZSTD };
 
 /** A descriptor read once, front to back: hashed, decompressed, and hashed again. */
 struct image_stream {
-    int fd;  ///< borrowed
+    int fd; ///< borrowed
     enum image_compression compression;
     bool fd_ended;
-    bool began;           ///< something was decompressed
-    bool between_frames;  ///< the last gzip member or zstd frame is complete
+    bool began;          ///< something was decompressed
+    bool between_frames; ///< the last gzip member or zstd frame is complete
     bool ended;
-    bool failed;          ///< reading met an error, and will meet it again
+    bool failed; ///< reading met an error, and will meet it again
     EVP_MD_CTX *raw_hash;
     EVP_MD_CTX *data_hash;
     z_stream gzip;
@@ -97,7 +97,7 @@ struct image_stream {
     size_t input_size;
     uint64_t raw_bytes;
     uint64_t data_bytes;
-    image_progress_fn progress;  ///< NULL for none; told raw_bytes
+    image_progress_fn progress; ///< NULL for none; told raw_bytes
     void *progress_context;
     uint64_t progress_total;
 };
@@ -108,8 +108,7 @@ struct image_stream {
  * @param stream  zeroed storage
  * @param hashed  whether image_stream_finish will be asked for digests
  */
-MUST_CHECK int image_stream_init(struct image_stream *stream, int fd, bool hashed,
-                                 struct err *err);
+MUST_CHECK int image_stream_init(struct image_stream *stream, int fd, bool hashed, struct err *err);
 
 /** Read decompressed bytes. @return 0 with *out_got == 0 at the end; ERR_INVALID when damaged */
 MUST_CHECK int image_stream_read(struct image_stream *stream, void *out, size_t size,
@@ -136,10 +135,10 @@ struct archive_entry;
 
 /** A tar archive read from a stream. Libarchive parses; reading and decompressing are ours. */
 struct image_tar {
-    struct image_stream *stream;  ///< borrowed
+    struct image_stream *stream; ///< borrowed
     struct archive *archive;
     void *block;
-    struct err err;  ///< why the stream could not be read; code 0 while it could
+    struct err err; ///< why the stream could not be read; code 0 while it could
 };
 
 /** Start reading. Zeroed storage, which must not move. */
@@ -162,9 +161,9 @@ AUTO_VALUE(struct image_tar, image_tar_deinit)
 
 /** What unpacking told about a layer. */
 struct image_layer_info {
-    uint64_t size_bytes;  ///< of its files
-    uint64_t tar_bytes;   ///< of the uncompressed archive
-    bool opaque;          ///< its root hides all layers below
+    uint64_t size_bytes; ///< of its files
+    uint64_t tar_bytes;  ///< of the uncompressed archive
+    bool opaque;         ///< its root hides all layers below
 };
 
 /**
@@ -184,32 +183,32 @@ MUST_CHECK int image_path_clean(const char *path, struct buf *out, struct err *e
 /** A reference to a blob, out of an index or a manifest. */
 struct image_descriptor {
     struct text media_type;
-    struct text digest;        ///< sha256:..., checked
-    struct text architecture;  ///< absent without a platform
+    struct text digest;       ///< sha256:..., checked
+    struct text architecture; ///< absent without a platform
     struct text os;
     struct text variant;
-    struct text name;          ///< from the annotations; absent when there is none
-    bool has_bare_tag;         ///< the annotation was a tag without a name
+    struct text name;  ///< from the annotations; absent when there is none
+    bool has_bare_tag; ///< the annotation was a tag without a name
 };
 
 /** An index or a manifest. */
 struct image_document {
     bool is_index;
-    struct image_descriptor *items;  ///< images of an index, layers of a manifest
+    struct image_descriptor *items; ///< images of an index, layers of a manifest
     size_t count;
-    struct image_descriptor config;  ///< of a manifest
+    struct image_descriptor config; ///< of a manifest
 };
 
 /** A configuration. */
 struct image_config {
-    struct image image;          ///< without name, digest, layers and size
-    struct text_list diff_ids;   ///< sha256:..., checked
+    struct image image;        ///< without name, digest, layers and size
+    struct text_list diff_ids; ///< sha256:..., checked
 };
 
 /** One image of a manifest.json of docker save. */
 struct image_docker_entry {
-    struct text config;       ///< path in the archive
-    struct text_list layers;  ///< paths in the archive
+    struct text config;      ///< path in the archive
+    struct text_list layers; ///< paths in the archive
     struct text_list tags;
 };
 
@@ -234,8 +233,8 @@ MUST_CHECK int image_docker_parse(struct text json, struct arena *arena,
 /** What a file in names/ says. */
 struct image_record {
     struct text name;
-    struct text manifest;  ///< digest
-    struct text index;     ///< digest of the index it was chosen from; absent when none
+    struct text manifest; ///< digest
+    struct text index;    ///< digest of the index it was chosen from; absent when none
 };
 
 /** Parse a file of names/. @return 0 or ERR_CORRUPT */
@@ -269,8 +268,8 @@ struct image_source;
 
 /** What image_source_open reports to, and where it may write. */
 struct image_source_options {
-    const char *path;  ///< file, directory, or "-"
-    int spool_fd;      ///< directory for the files of an archive
+    const char *path; ///< file, directory, or "-"
+    int spool_fd;     ///< directory for the files of an archive
     image_progress_fn progress;
     void *progress_context;
 };
@@ -304,7 +303,8 @@ uint64_t image_source_read_bytes(const struct image_source *source);
 
 /* ---- the store: image.c */
 
-/** Take the store's lock. @param exclusive false to read only. @return the descriptor that holds it */
+/** Take the store's lock. @param exclusive false to read only. @return the descriptor that holds it
+ */
 MUST_CHECK int image_lock(const struct image_store *store, bool exclusive, int *out_fd,
                           struct err *err);
 
@@ -312,7 +312,7 @@ MUST_CHECK int image_lock(const struct image_store *store, bool exclusive, int *
 struct image_scratch {
     const struct image_store *store;
     char name[40];
-    int fd;  ///< negative when there is none; holds the flock that tells it is in use
+    int fd; ///< negative when there is none; holds the flock that tells it is in use
 };
 
 /** Make one. The store's lock must not be held by the caller unless locked says so. */
@@ -325,8 +325,8 @@ void image_scratch_destroy(struct image_scratch *scratch);
 AUTO_VALUE(struct image_scratch, image_scratch_destroy)
 
 /** Read a blob of the store and verify it. @return 0, ERR_NOT_FOUND, ERR_CORRUPT */
-MUST_CHECK int image_blob_read(const struct image_store *store, struct text digest,
-                               struct buf *out, struct err *err);
+MUST_CHECK int image_blob_read(const struct image_store *store, struct text digest, struct buf *out,
+                               struct err *err);
 
 /** Read the record of a name. @return 0, ERR_NOT_FOUND, ERR_CORRUPT */
 MUST_CHECK int image_record_read(const struct image_store *store, const char *file,
@@ -339,8 +339,7 @@ MUST_CHECK int image_layer_info_read(const struct image_store *store, struct tex
 
 /** All records, ordered by name. The caller holds the lock. */
 MUST_CHECK int image_records(const struct image_store *store, struct arena *arena,
-                             struct image_record **out_records, size_t *out_count,
-                             struct err *err);
+                             struct image_record **out_records, size_t *out_count, struct err *err);
 
 /** Find the record of a reference. The caller holds the lock. @return 0, ERR_NOT_FOUND, ... */
 MUST_CHECK int image_record_find(const struct image_store *store, struct text reference,

@@ -331,8 +331,9 @@ static int remember_time(struct unpacker *unpacker, struct archive_entry *entry,
 
 static int apply_times(struct unpacker *unpacker, struct err *err)
 {
-    const char *at = unpacker->directories.data;
-    const char *end = at + unpacker->directories.size;
+    struct text all = buf_view(&unpacker->directories);
+    const char *at = all.data;
+    const char *end = all.data + all.size;
     while (at < end) {
         struct directory_time time;
         memcpy(&time, at, sizeof(time));

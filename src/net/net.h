@@ -19,30 +19,31 @@
 struct net;
 
 struct net_options {
-    const char *instance;    ///< 8 hex digits
-    const char *run_dir;     ///< such as /run/berth/1a2b3c4d; namespaces are mounted below it
-    uint32_t pool_size;      ///< ready network namespaces to keep, 0 for none; a thread makes them
+    const char *instance; ///< 8 hex digits
+    const char *run_dir;  ///< such as /run/berth/1a2b3c4d; namespaces are mounted below it
+    uint32_t pool_size;   ///< ready network namespaces to keep, 0 for none; a thread makes them
 };
 
 /** A VPC as a node needs it. Addresses are IPv4 in text. */
 struct net_vpc {
-    struct text id;          ///< vpc-...
-    struct text cidr;        ///< such as 172.31.0.0/16
-    bool host_route;         ///< let the host itself reach the VPC through the transit link
+    struct text id;   ///< vpc-...
+    struct text cidr; ///< such as 172.31.0.0/16
+    bool host_route;  ///< let the host itself reach the VPC through the transit link
 };
 
 /** A network interface to make. */
 struct net_eni {
-    struct text id;             ///< eni-...
+    struct text id; ///< eni-...
     struct text mac_address;
     struct text address;
     uint32_t prefix_length;
-    struct text gateway;        ///< first address of the subnet; the bridge answers on it
+    struct text gateway; ///< first address of the subnet; the bridge answers on it
     struct text subnet_id;
     struct net_vpc vpc;
 };
 
-/** Open, and prepare the host: forwarding, the instance's nftables tables. Runs after a crash, too. */
+/** Open, and prepare the host: forwarding, the instance's nftables tables. Runs after a crash, too.
+ */
 MUST_CHECK int net_open(const struct net_options *options, struct net **out_net, struct err *err);
 
 /** Release memory and descriptors; leaves links and namespaces alone. NULL is allowed. */
@@ -60,9 +61,9 @@ MUST_CHECK int net_vpc_ensure(struct net *net, const struct net_vpc *vpc, struct
 
 /**
  * Make a network interface: namespace with loopback, eth0 with address and MAC, default route,
- * attached to the subnet's bridge. Makes the VPC and the bridge when they are missing. What is there
- * and as wanted stays as it is, with the processes in it; what is there and differs is replaced.
- * Packets pass when this returns. One call per interface at a time.
+ * attached to the subnet's bridge. Makes the VPC and the bridge when they are missing. What is
+ * there and as wanted stays as it is, with the processes in it; what is there and differs is
+ * replaced. Packets pass when this returns. One call per interface at a time.
  *
  * @param out_path  absolute path of the namespace, in the arena
  */

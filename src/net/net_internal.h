@@ -24,25 +24,26 @@
  */
 
 #define NET_LINK_NAME_SIZE 16
-#define NET_ID_MAX 64          ///< of VPCs, subnets and ENIs; AWS's have 24
+#define NET_ID_MAX 64 ///< of VPCs, subnets and ENIs; AWS's have 24
 #define NET_UPLINK "up0"
-#define NET_TRANSIT_TRIES 64   ///< candidates for a transit range; all taken means thousands of VPCs
-#define NET_LINK_TRIES 8       ///< names for a transit link, should their hashes collide
-#define NET_SUBNETS_MAX 256    ///< bridges of a VPC; AWS allows 200 subnets
-#define NET_POOL_MAX 256       ///< each idle namespace costs about 100 KiB of kernel memory
+#define NET_TRANSIT_TRIES 64 ///< candidates for a transit range; all taken means thousands of VPCs
+#define NET_LINK_TRIES 8     ///< names for a transit link, should their hashes collide
+#define NET_SUBNETS_MAX 256  ///< bridges of a VPC; AWS allows 200 subnets
+#define NET_POOL_MAX 256     ///< each idle namespace costs about 100 KiB of kernel memory
 
 /* ---- addresses and names: net_address.c. Pure. Addresses are in host byte order. */
 
 /** A range of addresses. */
 struct net_range {
-    uint32_t address;  ///< first one, unless parsed as a host's address
-    uint32_t prefix;   ///< 0 to 32
+    uint32_t address; ///< first one, unless parsed as a host's address
+    uint32_t prefix;  ///< 0 to 32
 };
 
 /** Parse dotted decimal: four numbers without leading zeros. @return 0 or ERR_INVALID */
 MUST_CHECK int net_parse_address(struct text text, uint32_t *out_address);
 
-/** Parse a range such as 10.0.0.0/16; bits behind the prefix must be zero. @return 0 or ERR_INVALID */
+/** Parse a range such as 10.0.0.0/16; bits behind the prefix must be zero. @return 0 or ERR_INVALID
+ */
 MUST_CHECK int net_parse_range(struct text text, struct net_range *out_range);
 
 /** Parse a hardware address of one host. @return 0, or ERR_INVALID also for group addresses */
@@ -86,8 +87,8 @@ struct nl_msg;
 struct net_batch {
     struct buf bytes;
     uint32_t count;
-    const char *what[NET_BATCH_MAX];  ///< for messages
-    int number[NET_BATCH_MAX];        ///< errno of each once it ran, 0 for success
+    const char *what[NET_BATCH_MAX]; ///< for messages
+    int number[NET_BATCH_MAX];       ///< errno of each once it ran, 0 for success
 };
 
 /** What is known of a link. */
@@ -96,7 +97,7 @@ struct net_link {
     uint32_t master;     ///< 0 for none
     uint32_t peer_index; ///< of a veth, in the peer's namespace
     bool up;
-    bool operational;    ///< up, with carrier, and whoever watches its state knows it
+    bool operational; ///< up, with carrier, and whoever watches its state knows it
     uint8_t mac[6];
     char name[NET_LINK_NAME_SIZE];
     char alias[NET_ID_MAX + 1];
@@ -105,15 +106,15 @@ struct net_link {
 /** An address of a link. */
 struct net_address {
     uint32_t link_index;
-    struct net_range range;  ///< its address is the host's own
+    struct net_range range; ///< its address is the host's own
 };
 
 /** A unicast or local route. */
 struct net_route {
     struct net_range range;
-    uint32_t gateway;      ///< 0 for none
-    uint32_t link_index;   ///< 0 for none
-    uint8_t table;         ///< RT_TABLE_UNSPEC when larger than a byte
+    uint32_t gateway;    ///< 0 for none
+    uint32_t link_index; ///< 0 for none
+    uint8_t table;       ///< RT_TABLE_UNSPEC when larger than a byte
     uint8_t type;
 };
 
@@ -179,10 +180,10 @@ struct nl_msg *net_message_arp_eager(uint32_t index);
 /** A route to make or remove. */
 struct net_route_options {
     struct net_range range;
-    uint32_t gateway;     ///< 0 for none
-    uint32_t source;      ///< preferred source, 0 for none
-    uint32_t link_index;  ///< 0 for none
-    uint8_t type;         ///< RTN_...
+    uint32_t gateway;    ///< 0 for none
+    uint32_t source;     ///< preferred source, 0 for none
+    uint32_t link_index; ///< 0 for none
+    uint8_t type;        ///< RTN_...
 };
 
 /** Request: add or replace a route. */
@@ -195,8 +196,8 @@ struct nl_msg *net_message_route_delete(const struct net_route_options *options)
 
 /** A network namespace with a socket in it. */
 struct net_space {
-    int fd;         ///< of the namespace
-    int socket_fd;  ///< netlink
+    int fd;        ///< of the namespace
+    int socket_fd; ///< netlink
 };
 
 /** Enter a namespace. @param out_back for net_namespace_leave */
@@ -241,12 +242,12 @@ MUST_CHECK int net_unmount_directory(const char *dir, struct err *err);
 /** Namespaces made ahead by a thread of the pool's own. */
 struct net_pool {
     pthread_mutex_t lock;
-    pthread_cond_t wanted;  ///< there is room, or it is to stop
+    pthread_cond_t wanted; ///< there is room, or it is to stop
     pthread_t thread;
     bool running;
     bool stopping;
-    uint32_t size;          ///< wanted
-    uint32_t count;         ///< ready
+    uint32_t size;  ///< wanted
+    uint32_t count; ///< ready
     struct net_space *ready;
 };
 
@@ -287,9 +288,9 @@ struct net_router {
     char *vpc_id;
     struct net_space space;
     struct net_range cidr;
-    bool ready;               ///< every step was seen to be done
+    bool ready; ///< every step was seen to be done
     bool host_route;
-    uint32_t transit;         ///< the host's address; the router's is the next. 0 for none yet
+    uint32_t transit; ///< the host's address; the router's is the next. 0 for none yet
     uint32_t host_link_index;
     struct net_bridge bridges[NET_SUBNETS_MAX];
     uint32_t bridge_count;
@@ -301,8 +302,8 @@ struct net {
     char *netns_dir;
     int netns_dir_fd;
     struct net_space host;
-    bool prepared;            ///< directories and the host's table are there
-    pthread_mutex_t lock;     ///< guards what follows, and the sockets of host and routers
+    bool prepared;        ///< directories and the host's table are there
+    pthread_mutex_t lock; ///< guards what follows, and the sockets of host and routers
     struct net_router *routers;
     struct net_pool pool;
 };

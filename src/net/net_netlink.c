@@ -107,7 +107,7 @@ static const char *error_sentence(const struct nlmsghdr *header)
     if ((header->nlmsg_flags & NLM_F_ACK_TLVS) == 0 || left <= 0) {
         return NULL;
     }
-    struct nlattr *first = (struct nlattr *)((uintptr_t)NLMSG_DATA(header) + (size_t)offset);
+    struct nlattr *first = (struct nlattr *)((char *)nlmsg_data(header) + offset);
     if (nla_parse(attributes, NLMSGERR_ATTR_MAX, first, left, NULL) < 0 ||
         attributes[NLMSGERR_ATTR_MSG] == NULL) {
         return NULL;
@@ -117,7 +117,7 @@ static const char *error_sentence(const struct nlmsghdr *header)
 
 static void take_ack(struct net_batch *batch, const struct nlmsghdr *header, struct err *err)
 {
-    const struct nlmsgerr *ack = NLMSG_DATA(header);
+    const struct nlmsgerr *ack = nlmsg_data(header);
     uint32_t at = header->nlmsg_seq - 1;
     if (at >= batch->count || batch->number[at] != EINPROGRESS) {
         return;
@@ -205,7 +205,7 @@ static int converse(int socket_fd, struct nl_msg *message, answer_fn answer, voi
         for (; rc == 0 && nlmsg_ok(header, left) != 0; header = nlmsg_next(header, &left)) {
             interrupted = interrupted || (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
             if (header->nlmsg_type == NLMSG_ERROR || header->nlmsg_type == NLMSG_DONE) {
-                const int *number = NLMSG_DATA(header);
+                const int *number = nlmsg_data(header);
                 *out_number = interrupted ? EINTR : -*number;
                 return 0;
             }
@@ -232,7 +232,7 @@ static void copy_name(const struct nlattr *attribute, char *out, size_t size)
 
 static void parse_link(const struct nlmsghdr *header, struct net_link *out)
 {
-    const struct ifinfomsg *info = NLMSG_DATA(header);
+    const struct ifinfomsg *info = nlmsg_data(header);
     struct nlattr *attributes[IFLA_MAX + 1] = {NULL};
     struct net_link link = {.index = (uint32_t)info->ifi_index, .up = (info->ifi_flags & IFF_UP)};
     if (nlmsg_parse((struct nlmsghdr *)(uintptr_t)header, sizeof(*info), attributes, IFLA_MAX,
@@ -387,7 +387,7 @@ int net_links(int socket_fd, struct arena *arena, struct net_link **out_links, s
 
 static void answer_addresses(const struct nlmsghdr *header, void *context)
 {
-    const struct ifaddrmsg *info = NLMSG_DATA(header);
+    const struct ifaddrmsg *info = nlmsg_data(header);
     struct nlattr *attributes[IFA_MAX + 1] = {NULL};
     if (header->nlmsg_type != RTM_NEWADDR || info->ifa_family != AF_INET ||
         nlmsg_parse((struct nlmsghdr *)(uintptr_t)header, sizeof(*info), attributes, IFA_MAX,
@@ -420,7 +420,7 @@ int net_addresses(int socket_fd, struct arena *arena, struct net_address **out_a
 
 static void answer_routes(const struct nlmsghdr *header, void *context)
 {
-    const struct rtmsg *info = NLMSG_DATA(header);
+    const struct rtmsg *info = nlmsg_data(header);
     struct nlattr *attributes[RTA_MAX + 1] = {NULL};
     if (header->nlmsg_type != RTM_NEWROUTE || info->rtm_family != AF_INET ||
         (info->rtm_flags & RTM_F_CLONED) != 0 || info->rtm_type == RTN_BROADCAST ||
