@@ -30,7 +30,7 @@ struct agent_options {
     const char *version;        ///< of this program, told to the server
     const char *data_dir;       ///< absolute
     struct runtime *runtime;    ///< borrowed
-    struct net *net;            ///< borrowed; NULL: tasks with a network interface are refused
+    struct net *net;            ///< borrowed; NULL: no interfaces are made, for fake runtimes
     struct image_store *images; ///< borrowed; NULL: no images are looked up, for fake runtimes
     bool host_route;            ///< let the host reach the VPCs; see net_vpc
     uint32_t cpu_units;         ///< offered to tasks; 0: all of the host's

@@ -169,11 +169,8 @@ static int make_interface(struct job *job, struct text *out_namespace, struct er
 {
     const struct session_eni *spec = job->spec->eni;
     const struct agent_options *options = &job->agent->options;
-    if (spec == NULL) {
+    if (spec == NULL || options->net == NULL) {
         return 0;
-    }
-    if (options->net == NULL) {
-        return err_set(err, ERR_UNSUPPORTED, "this node has no networks for tasks");
     }
     const struct net_eni eni = {
         .id = spec->eni_id,

@@ -18,14 +18,14 @@
  * What containers wrote. A supervisor writes to one file and, once that is full, renames it and
  * begins another; one older part is kept.
  *
- * An offset names a part by its inode and a place in it, so that a reader goes on where it was,
- * whatever was renamed meanwhile and whichever agent answers: it is opaque to readers, but for 0
- * (the oldest byte there is) and -1 (the last bytes).
+ * An offset names a part, by what identifies its file, and a place in it. So a reader goes on where
+ * it was, whatever was renamed meanwhile and whichever agent answers: it is opaque to readers, but
+ * for 0 (the oldest byte there is) and -1 (the last bytes).
  */
 
 #define READ_MAX (512 << 10) // a reply is base64 in JSON: far below a frame
 #define POSITION_BITS 40
-#define INODE_MASK 0x3fffff      // so that an offset is never negative
+#define MARK_MASK 0x3fffff       // so that an offset is never negative
 #define KEEP_SECONDS (24 * 3600) // output of ended tasks; Amazon's agent keeps it for 3 hours
 #define EXPIRE_EVERY_MS 600000
 #define EXPIRE_MAX 200 // removed at a time; the rest follows
@@ -33,7 +33,7 @@
 /** One of the two files. */
 struct part {
     int fd; ///< -1: there is none
-    int64_t inode;
+    int64_t mark;
     int64_t size;
 };
 
@@ -43,18 +43,33 @@ static void part_close(struct part *part)
 }
 AUTO_VALUE(struct part, part_close)
 
+// What tells a file from the others of its name. The inode alone does not: that of the file which
+// was just removed is often given to the next one.
+static int64_t make_mark(const struct statx *status)
+{
+    uint64_t parts[3] = {status->stx_ino, 0, 0};
+    if ((status->stx_mask & STATX_BTIME) != 0) {
+        parts[1] = (uint64_t)status->stx_btime.tv_sec;
+        parts[2] = status->stx_btime.tv_nsec;
+    }
+    uint64_t hash = text_hash((struct text){(const char *)parts, sizeof(parts)});
+    return MAX((int64_t)((hash ^ hash >> 32) & MARK_MASK), (int64_t)1);
+}
+
 static struct part part_open(const char *path)
 {
     struct part part = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
-    struct stat status;
-    if (part.fd >= 0 && (fstat(part.fd, &status) != 0 || !S_ISREG(status.st_mode))) {
+    struct statx status;
+    if (part.fd < 0) {
+        return part;
+    }
+    if (statx(part.fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &status) != 0 ||
+        !S_ISREG(status.stx_mode)) {
         fd_close(part.fd);
-        part.fd = -1;
+        return (struct part){.fd = -1};
     }
-    if (part.fd >= 0) {
-        part.inode = MAX((int64_t)(status.st_ino & INODE_MASK), (int64_t)1);
-        part.size = status.st_size;
-    }
+    part.mark = make_mark(&status);
+    part.size = (int64_t)status.stx_size;
     return part;
 }
 
@@ -80,16 +95,16 @@ static struct place find_place(const struct part *older, const struct part *newe
         return reach ? (struct place){true, MAX(older->size - missing, (int64_t)0)}
                      : (struct place){false, MAX(newer->size - limit, (int64_t)0)};
     }
-    int64_t inode = offset >> POSITION_BITS;
+    int64_t mark = offset >> POSITION_BITS;
     int64_t position = offset & ((INT64_C(1) << POSITION_BITS) - 1);
-    if (inode != 0 && inode == newer->inode) {
+    if (mark != 0 && mark == newer->mark) {
         return (struct place){false, MIN(position, newer->size)};
     }
-    if (inode != 0 && older->fd >= 0 && inode == older->inode) {
+    if (mark != 0 && older->fd >= 0 && mark == older->mark) {
         return (struct place){true, MIN(position, older->size)};
     }
     // From the start; or what was read last is gone, and the oldest there is comes next.
-    return (struct place){older->fd >= 0, inode == 0 ? position : 0};
+    return (struct place){older->fd >= 0, mark == 0 ? position : 0};
 }
 
 // Read from one part. @return how much, or -1
@@ -124,7 +139,7 @@ static void read_output(struct job *job, const char *path)
                             "the node any more.");
         return;
     }
-    if (older.fd >= 0 && older.inode == newer.inode) {
+    if (older.fd >= 0 && older.mark == newer.mark) {
         fd_close(older.fd);
         older.fd = -1;
     }
@@ -149,10 +164,10 @@ static void read_output(struct job *job, const char *path)
         reply->error = arena_format(&job->arena, "Reading the output failed: %s.", strerror(errno));
         return;
     }
-    int64_t inode = place.in_older ? older.inode : newer.inode;
+    int64_t mark = place.in_older ? older.mark : newer.mark;
     reply->data = (struct text){bytes, (size_t)size};
     reply->has_next_offset = true;
-    reply->next_offset = inode << POSITION_BITS | place.position;
+    reply->next_offset = mark << POSITION_BITS | place.position;
     reply->has_ended = true;
     reply->ended = job->ended && !place.in_older && place.position >= newer.size;
 }

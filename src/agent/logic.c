@@ -19,8 +19,8 @@ void agent_effects_deinit(struct agent_effects *effects)
     *effects = (struct agent_effects){0};
 }
 
-struct agent_effect *turn_effect(struct turn *turn, enum agent_effect_kind kind,
-                                 struct agent_task *task)
+struct agent_effect *agent_turn_effect(struct turn *turn, enum agent_effect_kind kind,
+                                       struct agent_task *task)
 {
     struct agent_effects *effects = turn->effects;
     if (effects->count == effects->capacity) {
@@ -35,16 +35,16 @@ struct agent_effect *turn_effect(struct turn *turn, enum agent_effect_kind kind,
     return effect;
 }
 
-void turn_send(struct turn *turn, enum agent_effect_kind kind, const char *type,
-               const struct shape_type *shape, const void *frame)
+void agent_turn_send(struct turn *turn, enum agent_effect_kind kind, const char *type,
+                     const struct shape_type *shape, const void *frame)
 {
-    struct agent_effect *effect = turn_effect(turn, kind, NULL);
+    struct agent_effect *effect = agent_turn_effect(turn, kind, NULL);
     effect->frame_type = type;
     effect->frame_shape = shape;
     effect->frame = frame;
 }
 
-void turn_due(struct turn *turn, int64_t at_ms)
+void agent_turn_due(struct turn *turn, int64_t at_ms)
 {
     turn->logic->due_ms = MIN(turn->logic->due_ms, at_ms);
 }
@@ -68,7 +68,7 @@ static void send_ack(struct turn *turn, const char *message_id)
     frame->message_id = arena_text(arena, text_of(message_id));
     frame->cluster = text_of(logic->cluster);
     frame->container_instance = text_of(logic->container_instance);
-    turn_send(turn, AGENT_EFFECT_SEND, "AckRequest", &session_ack_request_shape, frame);
+    agent_turn_send(turn, AGENT_EFFECT_SEND, "AckRequest", &session_ack_request_shape, frame);
 }
 
 static void ack_step(struct turn *turn, struct ack *ack)
@@ -148,7 +148,7 @@ struct agent_task *agent_task_new(struct agent_logic *logic, const struct sessio
     return task;
 }
 
-static void task_free(struct agent_task *task)
+static void agent_task_free(struct agent_task *task)
 {
     alloc_free(task->spec);
     alloc_free(task->state);
@@ -165,7 +165,7 @@ static void task_free(struct agent_task *task)
  * this session or the one that was being opened: messages of an older one are not delivered. So a
  * short memory is enough, and a new agent needs none.
  */
-static void logic_bury(struct agent_logic *logic, struct text id)
+static void agent_logic_bury(struct agent_logic *logic, struct text id)
 {
     if (MUTANT("forget-ended-tasks") || map_get(&logic->tombstone_of, id) != NULL) {
         return;
@@ -185,7 +185,7 @@ void agent_task_forget(struct turn *turn, struct agent_task *task)
     ASSERT(!task->queued);
     ASSERT(task->report_id == 0);
     agent_task_resolve_acks(turn, task, true);
-    logic_bury(logic, task->id);
+    agent_logic_bury(logic, task->id);
     map_remove(&logic->tasks, task->id);
     if (task->previous == NULL) {
         logic->first = task->next;
@@ -197,7 +197,7 @@ void agent_task_forget(struct turn *turn, struct agent_task *task)
     } else {
         task->next->previous = task->previous;
     }
-    task_free(task);
+    agent_task_free(task);
 }
 
 // ---- messages of the session --------------------------------------------------------------
@@ -362,8 +362,8 @@ static void apply_manifest(struct turn *turn, const struct session_task_manifest
     frame->message_id = arena_text(arena, text_of(logic->manifest_id));
     frame->stop_candidates.items = candidates;
     frame->stop_candidates.count = count;
-    turn_send(turn, AGENT_EFFECT_SEND, "TaskStopVerificationMessage",
-              &session_task_stop_verification_message_shape, frame);
+    agent_turn_send(turn, AGENT_EFFECT_SEND, "TaskStopVerificationMessage",
+                    &session_task_stop_verification_message_shape, frame);
 }
 
 static void apply_stop_ack(struct turn *turn, const struct session_task_stop_verification_ack *ack)
@@ -401,7 +401,7 @@ static void session_begin(struct turn *turn, const struct agent_event *event)
         task->report_at_ms = 0;
         task->report_attempts = 0;
     }
-    turn_due(turn, turn->now.monotonic_ms);
+    agent_turn_due(turn, turn->now.monotonic_ms);
 }
 
 // ---- all events ---------------------------------------------------------------------------
@@ -415,18 +415,18 @@ static void step_all(struct turn *turn)
     }
 }
 
-static void turn_finish(struct turn *turn)
+static void agent_turn_finish(struct turn *turn)
 {
     struct agent_logic *logic = turn->logic;
     if (logic->due_ms <= turn->now.monotonic_ms) {
         logic->due_ms = NEVER;
         step_all(turn);
     }
-    logic_start_prepares(turn);
-    logic_health(turn);
+    agent_logic_start_prepares(turn);
+    agent_logic_health(turn);
     if (logic->due_ms != logic->told_due_ms) {
         logic->told_due_ms = logic->due_ms;
-        turn_effect(turn, AGENT_EFFECT_WAKE_AT, NULL)->at_ms =
+        agent_turn_effect(turn, AGENT_EFFECT_WAKE_AT, NULL)->at_ms =
             logic->due_ms == NEVER ? -1 : logic->due_ms;
     }
 }
@@ -537,7 +537,7 @@ void agent_logic_apply(struct agent_logic *logic, struct agent_time now,
     struct turn turn = {.logic = logic, .now = now, .effects = effects};
     apply_event(&turn, event);
     if (logic->recovered) {
-        turn_finish(&turn);
+        agent_turn_finish(&turn);
     }
 }
 
@@ -551,7 +551,7 @@ void agent_logic_stop_all(struct agent_logic *logic, struct agent_time now,
         stop_task(&turn, task);
     }
     step_all(&turn);
-    turn_finish(&turn);
+    agent_turn_finish(&turn);
 }
 
 // ---- life ---------------------------------------------------------------------------------
@@ -579,7 +579,7 @@ void agent_logic_free(struct agent_logic *logic)
     for (struct agent_task *task = logic->first; task != NULL; task = next) {
         next = task->next;
         agent_task_resolve_acks(&turn, task, true);
-        task_free(task);
+        agent_task_free(task);
     }
     ASSERT(nowhere.count == 0);
     map_deinit(&logic->tasks);

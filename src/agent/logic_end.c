@@ -62,7 +62,7 @@ static void retry_later(struct turn *turn, struct agent_task *task)
     task->host_attempts++;
     task->host_retry_at_ms =
         turn->now.monotonic_ms +
-        backoff_ms(task->host_attempts, HOST_RETRY_FIRST_MS, HOST_RETRY_LAST_MS);
+        agent_backoff_ms(task->host_attempts, HOST_RETRY_FIRST_MS, HOST_RETRY_LAST_MS);
 }
 
 void agent_task_killed(struct turn *turn, struct agent_task *task, int rc)
@@ -114,7 +114,7 @@ static bool may_clean(const struct agent_task *task)
 static bool retry_due(struct turn *turn, const struct agent_task *task)
 {
     if (task->host_retry_at_ms > turn->now.monotonic_ms) {
-        turn_due(turn, task->host_retry_at_ms);
+        agent_turn_due(turn, task->host_retry_at_ms);
         return false;
     }
     return true;
@@ -130,7 +130,7 @@ static bool step_erase(struct turn *turn, struct agent_task *task)
     if (task->erase == STEP_TODO && retry_due(turn, task)) {
         task->erase = STEP_BUSY;
         task->put_version++;
-        turn_effect(turn, AGENT_EFFECT_JOURNAL_DELETE, task)->version = task->put_version;
+        agent_turn_effect(turn, AGENT_EFFECT_JOURNAL_DELETE, task)->version = task->put_version;
     }
     return true;
 }
@@ -142,7 +142,7 @@ bool agent_task_step_end(struct turn *turn, struct agent_task *task)
     }
     if (task->kill == STEP_TODO && retry_due(turn, task)) {
         task->kill = STEP_BUSY;
-        turn_effect(turn, AGENT_EFFECT_KILL, task);
+        agent_turn_effect(turn, AGENT_EFFECT_KILL, task);
     }
     if (task->kill != STEP_DONE) {
         return true;
@@ -151,7 +151,7 @@ bool agent_task_step_end(struct turn *turn, struct agent_task *task)
         bool forget = MUTANT("forget-clean");
         task->clean = forget ? STEP_DONE : STEP_BUSY;
         if (!forget) {
-            turn_effect(turn, AGENT_EFFECT_CLEAN, task)->spec = task->spec;
+            agent_turn_effect(turn, AGENT_EFFECT_CLEAN, task)->spec = task->spec;
         }
     }
     bool told = agent_task_stopped_accepted(task) && task->report_id == 0;

@@ -12,12 +12,12 @@
  * What the parts of the task logic share. logic.c takes events of the session, logic_task.c moves
  * one task forward, logic_end.c takes it to its end, logic_report.c tells the server.
  *
- * A task is a set of facts. Events change facts and then call task_step, which looks at the facts
- * alone and asks for whatever can be done now. So no order of events can leave a task stuck.
+ * A task is a set of facts. Events change facts and then call agent_task_step, which looks at the
+ * facts alone and asks for whatever can be done now. So no order of events can leave a task stuck.
  */
 
-#define TOMBSTONE_MAX 4096  ///< ended tasks remembered, see logic_bury
-#define CHANGE_DELAY_MS 100 ///< see task_report
+#define TOMBSTONE_MAX 4096  ///< ended tasks remembered, see agent_logic_bury
+#define CHANGE_DELAY_MS 100 ///< see agent_task_report
 #define RETRY_FIRST_MS 100  ///< of reports; doubles
 #define RETRY_LAST_MS 30000
 #define HOST_RETRY_FIRST_MS 500 ///< of kill, clean and journal; doubles
@@ -147,15 +147,15 @@ struct turn {
 // ---- logic.c
 
 /** Append an effect of this kind for the task (NULL for none). Valid until the next is added. */
-struct agent_effect *turn_effect(struct turn *turn, enum agent_effect_kind kind,
-                                 struct agent_task *task);
+struct agent_effect *agent_turn_effect(struct turn *turn, enum agent_effect_kind kind,
+                                       struct agent_task *task);
 
 /** Append a frame for the session. */
-void turn_send(struct turn *turn, enum agent_effect_kind kind, const char *type,
-               const struct shape_type *shape, const void *frame);
+void agent_turn_send(struct turn *turn, enum agent_effect_kind kind, const char *type,
+                     const struct shape_type *shape, const void *frame);
 
 /** See to it that time is given at at_ms or before. */
-void turn_due(struct turn *turn, int64_t at_ms);
+void agent_turn_due(struct turn *turn, int64_t at_ms);
 
 /** Resolve those acknowledgements that waited for this task; gone: all of them. */
 void agent_task_resolve_acks(struct turn *turn, struct agent_task *task, bool gone);
@@ -172,13 +172,13 @@ void agent_task_forget(struct turn *turn, struct agent_task *task);
 void agent_task_step(struct turn *turn, struct agent_task *task);
 
 /** Prepare tasks that wait, as far as there is room. */
-void logic_start_prepares(struct turn *turn);
+void agent_logic_start_prepares(struct turn *turn);
 
 /** Make the newest facts durable. */
 void agent_task_put(struct turn *turn, struct agent_task *task);
 
 /** The milliseconds until an attempt that follows this many failures. */
-int64_t backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms);
+int64_t agent_backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms);
 
 /** Take in what a supervisor says. */
 void agent_task_state(struct turn *turn, struct agent_task *task,
@@ -190,10 +190,10 @@ void agent_task_images(struct agent_task *task, const struct journal_container_i
 /** Events that answer effects. */
 void agent_task_journaled(struct turn *turn, struct agent_task *task,
                           const struct agent_event *event);
-/** See task_journaled. */
+/** See agent_task_journaled. */
 void agent_task_prepared(struct turn *turn, struct agent_task *task,
                          const struct agent_event *event);
-/** See task_journaled. */
+/** See agent_task_journaled. */
 void agent_task_launched(struct turn *turn, struct agent_task *task,
                          const struct agent_event *event);
 
@@ -205,15 +205,15 @@ void agent_task_recover(struct turn *turn, const struct agent_event *event);
 /** The task is over, for a reason or none: from here on nothing is started. */
 void agent_task_end(struct turn *turn, struct agent_task *task, struct text reason);
 
-/** What task_step does once a task has ended. @return false when the task is gone */
+/** What agent_task_step does once a task has ended. @return false when the task is gone */
 bool agent_task_step_end(struct turn *turn, struct agent_task *task);
 
 /** Why a lost supervisor ended the task. */
 void agent_task_supervisor_lost(struct turn *turn, struct agent_task *task);
 
-/** See task_journaled. */
+/** See agent_task_journaled. */
 void agent_task_killed(struct turn *turn, struct agent_task *task, int rc);
-/** See task_journaled. */
+/** See agent_task_journaled. */
 void agent_task_cleaned(struct turn *turn, struct agent_task *task, int rc);
 
 // ---- logic_report.c
@@ -234,4 +234,4 @@ bool agent_task_stopped_accepted(const struct agent_task *task);
 bool agent_task_may_report_stopped(const struct agent_task *task);
 
 /** Publish health: what changed, or all of it when the period is over. */
-void logic_health(struct turn *turn);
+void agent_logic_health(struct turn *turn);

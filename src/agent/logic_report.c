@@ -61,13 +61,12 @@ static struct text container_status(const struct agent_task *task, enum stage st
     if (stage == STAGE_STOPPED) {
         return TEXT("STOPPED");
     }
-    if (task->ended) {
-        return TEXT("RUNNING"); // the report tells of the time before the end
+    // After the end, a report of RUNNING tells of the time before it.
+    if (!task->ended && state != NULL && state->status == SUPERVISOR_STATUS_STOPPED) {
+        return TEXT("STOPPED");
     }
-    if (state == NULL || state->status < SUPERVISOR_STATUS_RUNNING) {
-        return TEXT("PENDING");
-    }
-    return state->status == SUPERVISOR_STATUS_STOPPED ? TEXT("STOPPED") : TEXT("RUNNING");
+    // One that is being stopped may never have come to run.
+    return state != NULL && state->started_at != 0 ? TEXT("RUNNING") : TEXT("PENDING");
 }
 
 static void fill_container(const struct agent_task *task, enum stage stage,
@@ -140,7 +139,7 @@ static void send_report(struct turn *turn, struct agent_task *task, enum stage s
     task->stage_sent = stage;
     task->facts_sent = task->facts;
     task->change_at_ms = 0;
-    struct agent_effect *effect = turn_effect(turn, AGENT_EFFECT_REPORT, task);
+    struct agent_effect *effect = agent_turn_effect(turn, AGENT_EFFECT_REPORT, task);
     effect->report_id = task->report_id;
     effect->report = report;
 }
@@ -160,7 +159,7 @@ void agent_task_report(struct turn *turn, struct agent_task *task)
     }
     int64_t at_ms = rises ? task->report_at_ms : MAX(task->report_at_ms, task->change_at_ms);
     if (at_ms > turn->now.monotonic_ms) {
-        turn_due(turn, at_ms);
+        agent_turn_due(turn, at_ms);
         return;
     }
     send_report(turn, task, stage);
@@ -172,7 +171,7 @@ void agent_task_reported(struct turn *turn, struct agent_task *task, enum agent_
     task->report_id = 0;
     if (outcome == AGENT_REPORT_TRY_AGAIN && !MUTANT("report-once")) {
         task->report_attempts++;
-        int64_t delay = backoff_ms(task->report_attempts, RETRY_FIRST_MS, RETRY_LAST_MS);
+        int64_t delay = agent_backoff_ms(task->report_attempts, RETRY_FIRST_MS, RETRY_LAST_MS);
         // Spread by the id, so that all tasks of all nodes do not come back at once.
         delay += (int64_t)(text_hash(task->id) % (uint64_t)delay) / 2;
         task->report_at_ms = turn->now.monotonic_ms + delay;
@@ -241,17 +240,17 @@ static void send_health(struct turn *turn, struct session_task_health *tasks, si
     frame->tasks.items = tasks;
     frame->tasks.count = count;
     frame->timestamp = turn->now.wall_ms;
-    turn_send(turn, AGENT_EFFECT_HEALTH, "PublishHealthRequest",
-              &session_publish_health_request_shape, frame);
+    agent_turn_send(turn, AGENT_EFFECT_HEALTH, "PublishHealthRequest",
+                    &session_publish_health_request_shape, frame);
 }
 
-void logic_health(struct turn *turn)
+void agent_logic_health(struct turn *turn)
 {
     struct agent_logic *logic = turn->logic;
     bool all = logic->health_at_ms <= turn->now.monotonic_ms;
     if (!all && !logic->health_changed) {
         if (logic->health_at_ms != NEVER) {
-            turn_due(turn, logic->health_at_ms);
+            agent_turn_due(turn, logic->health_at_ms);
         }
         return;
     }
@@ -274,6 +273,6 @@ void logic_health(struct turn *turn)
         logic->health_at_ms = count == 0 ? NEVER : turn->now.monotonic_ms + AGENT_HEALTH_PERIOD_MS;
     }
     if (logic->health_at_ms != NEVER) {
-        turn_due(turn, logic->health_at_ms);
+        agent_turn_due(turn, logic->health_at_ms);
     }
 }

@@ -26,7 +26,7 @@ void agent_task_put(struct turn *turn, struct agent_task *task)
         record->images = task->kept->images;
     }
     task->put_version++;
-    struct agent_effect *effect = turn_effect(turn, AGENT_EFFECT_JOURNAL_PUT, task);
+    struct agent_effect *effect = agent_turn_effect(turn, AGENT_EFFECT_JOURNAL_PUT, task);
     effect->version = task->put_version;
     effect->record = record;
 }
@@ -47,7 +47,7 @@ void agent_task_journaled(struct turn *turn, struct agent_task *task,
         task->host_attempts++;
         task->host_retry_at_ms =
             turn->now.monotonic_ms +
-            backoff_ms(task->host_attempts, HOST_RETRY_FIRST_MS, HOST_RETRY_LAST_MS);
+            agent_backoff_ms(task->host_attempts, HOST_RETRY_FIRST_MS, HOST_RETRY_LAST_MS);
     } else if (task->ended) {
         task->stop_put_failed = task->stop_put_failed || event->version >= task->stopped_version;
     } else if (task->launch == STEP_TODO) {
@@ -59,7 +59,7 @@ void agent_task_journaled(struct turn *turn, struct agent_task *task,
 
 // ---- helpers ------------------------------------------------------------------------------
 
-int64_t backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms)
+int64_t agent_backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms)
 {
     int64_t delay = first_ms;
     for (uint32_t i = 1; i < failures && delay < last_ms; i++) {
@@ -113,7 +113,7 @@ static void enqueue(struct agent_logic *logic, struct agent_task *task)
     logic->queue_last = task;
 }
 
-void logic_start_prepares(struct turn *turn)
+void agent_logic_start_prepares(struct turn *turn)
 {
     struct agent_logic *logic = turn->logic;
     while (logic->queue_first != NULL && logic->prepare_busy < logic->prepare_max) {
@@ -126,7 +126,7 @@ void logic_start_prepares(struct turn *turn)
         ASSERT(task->prepare == STEP_TODO);
         task->prepare = STEP_BUSY;
         logic->prepare_busy++;
-        turn_effect(turn, AGENT_EFFECT_PREPARE, task)->spec = task->spec;
+        agent_turn_effect(turn, AGENT_EFFECT_PREPARE, task)->spec = task->spec;
         agent_task_facts(turn, task);
         agent_task_report(turn, task);
     }
@@ -193,7 +193,7 @@ static void step_start(struct turn *turn, struct agent_task *task)
     }
     if (task->launch == STEP_TODO && may_launch(task)) {
         task->launch = STEP_BUSY;
-        turn_effect(turn, AGENT_EFFECT_LAUNCH, task);
+        agent_turn_effect(turn, AGENT_EFFECT_LAUNCH, task);
     }
 }
 
@@ -266,7 +266,8 @@ static bool all_started(const struct agent_task *task)
             return false;
         }
         bool started = container->started_at != 0;
-        bool failed = container->status == SUPERVISOR_STATUS_STOPPED && !ending;
+        bool essential = !containers->items[i].has_essential || containers->items[i].essential;
+        bool failed = container->status == SUPERVISOR_STATUS_STOPPED && !essential && !ending;
         if (!started && !failed) {
             return false;
         }
@@ -317,7 +318,7 @@ static void step_running(struct turn *turn, struct agent_task *task)
     if (task->stop_requested && task->attached && !task->stop_sent) {
         task->stop_sent = true;
         expect_stop(turn, task);
-        turn_effect(turn, AGENT_EFFECT_STOP, task);
+        agent_turn_effect(turn, AGENT_EFFECT_STOP, task);
     }
     int64_t now_ms = turn->now.monotonic_ms;
     if (task->start_deadline_ms <= now_ms) {
@@ -329,7 +330,7 @@ static void step_running(struct turn *turn, struct agent_task *task)
         agent_task_end(turn, task,
                        TEXT("TaskStateError: Agent could not progress task's state to stopped"));
     } else {
-        turn_due(turn, MIN(task->start_deadline_ms, task->stop_deadline_ms));
+        agent_turn_due(turn, MIN(task->start_deadline_ms, task->stop_deadline_ms));
     }
 }
 
@@ -364,7 +365,7 @@ static void recover_launched(struct turn *turn, struct agent_task *task,
     }
     if (same_boot && event->supervisor_alive) {
         task->start_deadline_ms = turn->now.monotonic_ms + START_TIMEOUT_MS;
-        turn_effect(turn, AGENT_EFFECT_ATTACH, task);
+        agent_turn_effect(turn, AGENT_EFFECT_ATTACH, task);
     } else if (task->state != NULL && task->state->finished) {
         agent_task_end(turn, task, (struct text){0});
     } else if (!same_boot) {

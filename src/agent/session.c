@@ -30,7 +30,7 @@ struct sessions {
     struct agent_identity identity;
     struct session *first;
     size_t resolving; // look-ups under way
-    uv_timer_t turns;
+    uv_idle_t turns;
     int turns_left;
     bool closing;
     bool closed;
@@ -469,7 +469,7 @@ int agent_sessions_new(uv_loop_t *loop, const struct agent_identity *identity,
                        identity->ca_file.data == NULL ? "" : "; is this a CA: ",
                        identity->ca_file.data == NULL ? "" : identity->ca_file.data);
     }
-    int rc = uv_timer_init(loop, &sessions->turns);
+    int rc = uv_idle_init(loop, &sessions->turns);
     ASSERT(rc == 0);
     *out_sessions = sessions;
     return 0;
@@ -483,19 +483,13 @@ static void on_turns_closed(uv_handle_t *handle)
 
 // The library closes its handles one after the other as the loop turns, and does not tell when it
 // is done: a few turns are enough.
-//
-// Not 0: a timer of 0 that is set again inside its callback comes due in the same turn.
-#define TURN_MS 1
-
-static void on_turn(uv_timer_t *timer)
+static void on_turn(uv_idle_t *turns)
 {
-    struct sessions *sessions = CONTAINER_OF(timer, struct sessions, turns);
-    if (sessions->turns_left > 0 || sessions->resolving > 0) {
-        sessions->turns_left--;
-        uv_timer_start(timer, on_turn, TURN_MS, 0);
-        return;
+    struct sessions *sessions = CONTAINER_OF(turns, struct sessions, turns);
+    sessions->turns_left = MAX(sessions->turns_left - 1, 0);
+    if (sessions->turns_left == 0 && sessions->resolving == 0) {
+        uv_close((uv_handle_t *)turns, on_turns_closed);
     }
-    uv_close((uv_handle_t *)timer, on_turns_closed);
 }
 
 void agent_sessions_close(struct sessions *sessions)
@@ -511,7 +505,7 @@ void agent_sessions_close(struct sessions *sessions)
     }
     lws_context_destroy(sessions->context);
     sessions->turns_left = CLOSE_TURNS;
-    uv_timer_start(&sessions->turns, on_turn, TURN_MS, 0);
+    uv_idle_start(&sessions->turns, on_turn);
 }
 
 bool agent_sessions_closed(const struct sessions *sessions)

@@ -89,7 +89,7 @@ static void task_runs_and_is_stopped(void **state)
     house_start_agent(house);
     struct text arn = house_run_task(house);
     const struct ecs_task *task = house_expect(house, arn, "RUNNING");
-    assert_string_equal(container_of(task, "log")->last_status.data, "RUNNING");
+    assert_true(text_is(container_of(task, "log")->last_status, "RUNNING"));
     assert_true(task->pull_started_at > 0);
     assert_true(task->started_at >= task->pull_stopped_at);
     house_stop_task(house, arn);
