@@ -12,6 +12,7 @@
  */
 
 #define TIMEOUT_MS 10000 // as src/agent's
+#define LATE_MS 14000    // a request may arrive when its caller has long given up
 
 static void close_call(struct call *call)
 {
@@ -146,7 +147,7 @@ void call_begin(struct sim *sim, const struct call_options *options)
                           .delay_ms = TIMEOUT_MS, .run = on_timeout, .context = call});
     if (!lost) {
         world_post(world, &(struct world_event){
-                              .delay_ms = world_between(world, 0, late ? 20000 : 4),
+                              .delay_ms = world_between(world, 0, late ? LATE_MS : 4),
                               .run = on_arrive,
                               .context = call});
     }

@@ -10,6 +10,7 @@
 #define FAULTS_MS 40000     // of virtual time with faults and work
 #define SETTLE_MS 400000    // after them, until everything must be as desired
 #define SETTLE_LOOK_MS 500
+#define LATE_MS 15000       // longer than any request is held up
 #define STEP_MAX 200000     // a run that does not end is broken, too
 
 static const char *mutant_name;
@@ -47,6 +48,14 @@ static void nothing(void *context, void *payload)
 {
     (void)context;
     (void)payload;
+}
+
+static void pass(struct sim *sim, int64_t time_ms)
+{
+    int64_t end_ms = sim->world.now_ms + time_ms;
+    world_post(&sim->world, &(struct world_event){.delay_ms = time_ms, .run = nothing});
+    while (sim->world.now_ms < end_ms && step(sim)) {
+    }
 }
 
 // Go on until all is settled, twice in a row.
@@ -88,12 +97,10 @@ static void run(struct sim *sim, uint64_t step_max)
     }
     sim->workload.life++;
     faults_end(sim);
+    pass(sim, LATE_MS); // what was held up arrives
     settle(sim, "without faults");
     workload_stop_all(sim);
-    world_post(&sim->world, &(struct world_event){.delay_ms = 20000, .run = nothing});
-    int64_t told_ms = sim->world.now_ms + 200;
-    while (sim->world.now_ms < told_ms && step(sim)) {
-    }
+    pass(sim, 200);
     settle(sim, "at the end");
     if (!sim->world.failed) {
         check_end(sim);

@@ -71,6 +71,10 @@ static bool dead_line(const struct session *session)
 // The agent's end is over.
 static void client_end(struct session *session, bool refused)
 {
+    if (session->client_gone) {
+        return;
+    }
+    session->client_gone = true;
     session->client_open = false;
     session->life++;
     node_session_closed(session->node, session, refused);
@@ -92,6 +96,9 @@ static void on_client_open(void *context, void *payload)
 {
     (void)payload;
     struct session *session = context;
+    if (session->client_gone) {
+        return;
+    }
     if (dead_line(session)) {
         session->cut = true;
         return; // the agent's watch finds out
@@ -105,6 +112,9 @@ static void on_client_frame(void *context, void *payload)
 {
     struct session *session = context;
     const struct frame *frame = payload;
+    if (session->client_gone) {
+        return;
+    }
     if (dead_line(session)) {
         session->cut = true; // nothing that follows may arrive either
         return;
@@ -351,6 +361,7 @@ void session_send(struct session *session, const char *type, const struct shape_
 void session_client_close(struct session *session, bool tell_server)
 {
     session->client_open = false;
+    session->client_gone = true;
     session->life++;
     if (tell_server && !dead_line(session) && session->server_open) {
         world_post(world_of(session), &(struct world_event){

@@ -184,6 +184,7 @@ struct session {
     bool telemetry;
     bool cut;           ///< the network carries nothing any more
     bool client_open;   ///< as the agent believes; false while it opens
+    bool client_gone;   ///< the agent's end is over
     bool server_open;   ///< as the server believes
     bool attached;      ///< the server uses it for the node
     uint64_t life;      ///< of the agent's end
