@@ -44,6 +44,14 @@ void task_move(struct task_record_task *record, enum task_record_task_status sta
 
 // ---- changing records ---------------------------------------------------------------------
 
+// Now, but never before what the record tells already: the wall clock may have been set back while
+// the server was down.
+static int64_t now_of(const struct core_call *call, const struct task_record_task *record)
+{
+    int64_t told_ms = MAX(record->created_at, record->started_at);
+    return MAX(call->now_ms, MAX(told_ms, record->stopping_at));
+}
+
 struct task_record_task *task_edit(struct core_call *call, int64_t key)
 {
     struct task_record_task *record = core_edit(call, &task_kind, key);
@@ -87,7 +95,7 @@ void task_want_stopped(struct core_call *call, struct task_record_task *record,
     record->desired_status = TASK_RECORD_TASK_STATUS_STOPPED;
     record->stop_code = code;
     record->extra->stopped_reason = text_slice(reason, 0, TASK_REASON_MAX);
-    record->stopping_at = call->now_ms;
+    record->stopping_at = now_of(call, record);
     record->version++;
 }
 
@@ -98,7 +106,7 @@ void task_finish(struct core_call *call, int64_t key, struct task_record_task *r
         record->containers.items[i].status = TASK_RECORD_TASK_STATUS_STOPPED;
     }
     if (record->execution_stopped_at == 0 && record->started_at != 0) {
-        record->execution_stopped_at = call->now_ms;
+        record->execution_stopped_at = now_of(call, record);
     }
     if (record->has_eni) {
         record->eni_status = TASK_RECORD_ENI_STATUS_DETACHED;
@@ -106,7 +114,7 @@ void task_finish(struct core_call *call, int64_t key, struct task_record_task *r
         core_work(call, &task_managers[TASK_MANAGER_FINISH], key);
         return;
     }
-    record->stopped_at = call->now_ms;
+    record->stopped_at = now_of(call, record);
     task_move(record, TASK_RECORD_TASK_STATUS_STOPPED);
 }
 
@@ -128,7 +136,7 @@ static void give_back(struct core_call *call, struct task_record_task *record)
         record->eni = 0;
         record->eni_status = TASK_RECORD_ENI_STATUS_DELETED;
     }
-    record->stopped_at = call->now_ms;
+    record->stopped_at = now_of(call, record);
     task_move(record, TASK_RECORD_TASK_STATUS_STOPPED);
 }
 

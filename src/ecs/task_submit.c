@@ -206,7 +206,7 @@ static bool apply_status(struct core_call *call, const struct report *report,
             return false;
         }
         IGNORE(attach(record), "a task that runs has its interface");
-        record->started_at = call->now_ms;
+        record->started_at = MAX(call->now_ms, record->created_at);
         task_move(record, TASK_RECORD_TASK_STATUS_RUNNING);
         return true;
     }
