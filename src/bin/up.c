@@ -5,10 +5,10 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "bin/node.h"
+#include "bin/reserve.h"
 #include "bin/serve.h"
 #include "cli/cli.h"
 #include "identity/identity.h"
-#include "net/net.h"
 #include "vpc/vpc.h"
 
 #include <fcntl.h>
@@ -56,6 +56,7 @@ struct program {
     struct arena arena;
     struct serve *serve;
     struct node *node;
+    int cidr_fd; ///< holds the reservation of the VPC's range; -1 for none
     bool stopping;
     int status;
 };
@@ -253,6 +254,7 @@ static void close_program(struct program *program)
         program->settings.on_exit == AGENT_STOP_TASKS && program->stopping && program->status == 0;
     node_free(program->node, emptied);
     serve_stop(program->serve);
+    fd_close(program->cidr_fd);
     for (size_t i = 0; i < ARRAY_LEN(program->signals); i++) {
         uv_close((uv_handle_t *)&program->signals[i], NULL);
     }
@@ -269,23 +271,27 @@ static int choose_cidr(struct program *program, struct err *err)
 {
     const char *path = data_path(&program->data, "vpc-cidr");
     AUTO(buf_deinit) struct buf content = {0};
-    int rc = file_read(AT_FDCWD, path, 64, &content, err);
     struct text cidr = text_of(program->settings.vpc_cidr);
-    if (rc == 0 && cidr.data == NULL) {
-        cidr = text_trim(buf_view(&content));
-    } else if (rc == 0 || rc == ERR_NOT_FOUND) {
+    int rc = cidr.data != NULL ? 0 : file_read(AT_FDCWD, path, 64, &content, err);
+    if (rc == ERR_NOT_FOUND) {
         rc = 0;
-        if (cidr.data == NULL && (program->settings.halves & HALF_NODE) != 0) {
-            rc = net_free_cidr(&program->arena, &cidr, err);
-        } else if (cidr.data == NULL) {
-            cidr = TEXT(AWS_DEFAULT_VPC);
-        }
+    } else if (rc == 0 && cidr.data == NULL) {
+        cidr = text_trim(buf_view(&content));
     }
-    if (rc == 0 && !vpc_cidr_valid(cidr)) {
-        rc = err_set(err, ERR_INVALID,
-                     "'%.*s' is no range for a VPC: give a private IPv4 range of /16 to /24, such "
-                     "as " AWS_DEFAULT_VPC,
-                     TEXT_FMT(cidr));
+    bool has_node = (program->settings.halves & HALF_NODE) != 0;
+    if (rc == 0 && cidr.data == NULL && !has_node) {
+        cidr = TEXT(AWS_DEFAULT_VPC);
+    }
+    if (rc == 0 && cidr.data != NULL && !vpc_cidr_valid(cidr)) {
+        return err_set(
+            err, ERR_INVALID,
+            "'%.*s' is no range for a VPC: give a private IPv4 range of /16 to /24, such "
+            "as " AWS_DEFAULT_VPC,
+            TEXT_FMT(cidr));
+    }
+    if (rc == 0 && has_node) {
+        rc = reserve_cidr(program->data.instance, cidr, &program->arena, &cidr, &program->cidr_fd,
+                          err);
     }
     if (rc == 0) {
         rc = file_replace(AT_FDCWD, path, 0600, cidr, err);
@@ -398,7 +404,8 @@ static int start_node(struct program *program, struct err *err)
 
 static int run(int argc, char **argv, enum half halves, enum agent_stop_mode on_exit)
 {
-    struct program program = {.settings = {.halves = halves,
+    struct program program = {.cidr_fd = -1,
+                              .settings = {.halves = halves,
                                            .listen = DEFAULT_LISTEN,
                                            .region = DEFAULT_REGION,
                                            .on_exit = on_exit}};

@@ -270,7 +270,19 @@ int net_destroy_all(struct net *net, struct err *err)
 
 /* ---- a range for a first VPC */
 
-static int find_free(int socket_fd, struct net_range *out_range, struct err *err)
+static bool is_taken(const struct text_list *taken, struct net_range candidate)
+{
+    for (size_t i = 0; i < taken->count; i++) {
+        struct net_range range;
+        if (net_parse_range(taken->items[i], &range) == 0 && net_ranges_overlap(range, candidate)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int find_free(int socket_fd, const struct text_list *reserved, struct net_range *out_range,
+                     struct err *err)
 {
     AUTO(arena_deinit) struct arena arena = {0};
     struct net_route *routes = NULL;
@@ -286,7 +298,7 @@ static int find_free(int socket_fd, struct net_range *out_range, struct err *err
     }
     struct net_range candidate;
     for (uint32_t n = 0; net_vpc_candidate(n, &candidate) == 0; n++) {
-        bool taken = false;
+        bool taken = is_taken(reserved, candidate);
         for (size_t i = 0; i < route_count; i++) {
             // A default route, or the halves that some VPNs make of it, covers everything.
             taken = taken ||
@@ -305,13 +317,14 @@ static int find_free(int socket_fd, struct net_range *out_range, struct err *err
                    "addresses; name a range for the VPC");
 }
 
-int net_free_cidr(struct arena *arena, struct text *out_cidr, struct err *err)
+int net_free_cidr(const struct text_list *taken, struct arena *arena, struct text *out_cidr,
+                  struct err *err)
 {
     AUTO(fd_close) int socket_fd = -1;
     struct net_range range = {0};
     int rc = net_socket_open(&socket_fd, err);
     if (rc == 0) {
-        rc = find_free(socket_fd, &range, err);
+        rc = find_free(socket_fd, taken, &range, err);
     }
     if (rc != 0) {
         return err_wrap(err, "choosing a range for a VPC");

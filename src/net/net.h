@@ -95,7 +95,10 @@ MUST_CHECK int net_destroy_all(struct net *net, struct err *err);
  * Choose an address range for a first VPC that no route or address of this host overlaps:
  * 172.31.0.0/16 as AWS's default VPC has, else others of the private ranges.
  *
+ * @param taken     further ranges to leave alone, such as those other instances have chosen but do
+ *                  not route yet; what is no range in it is passed over
  * @param out_cidr  in the arena
  * @return 0, or ERR_NO_ROOM when all candidates are taken
  */
-MUST_CHECK int net_free_cidr(struct arena *arena, struct text *out_cidr, struct err *err);
+MUST_CHECK int net_free_cidr(const struct text_list *taken, struct arena *arena,
+                             struct text *out_cidr, struct err *err);

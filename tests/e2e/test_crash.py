@@ -126,6 +126,8 @@ def test_kill_server_and_agent_in_transition(crashing):
 
 
 def supervisors(berth):
+    with open(os.path.join(berth.data, "instance"), encoding="utf-8") as file:
+        instance = file.read().strip().encode()
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -133,7 +135,7 @@ def supervisors(berth):
                 words = file.read().split(b"\0")
         except OSError:
             continue
-        if words and words[0].endswith(b"berth-task"):
+        if words[0].endswith(b"berth-task") and any(instance in word for word in words):
             found.append(int(pid))
     return found
 

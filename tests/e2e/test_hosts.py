@@ -22,7 +22,8 @@ class Host:
                       ("addr", "add", f"{address}/24", "dev", "eth0"),
                       ("route", "add", "default", "via", "198.18.0.1")):
             sh("ip", "-n", name, *words)
-        self.prefix = ["ip", "netns", "exec", name]
+        # Not `ip netns exec`: that hides the cgroups behind a /sys of its own.
+        self.prefix = ["nsenter", f"--net=/run/netns/{name}"]
 
     def remove(self):
         subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
