@@ -121,6 +121,23 @@ static void set_token_endpoint(struct server *server)
     }
 }
 
+// The websocket library keeps addresses, and callers may drop theirs.
+static const char *keep(struct server *server, const char *string)
+{
+    return string == NULL ? NULL : arena_text(&server->texts, text_of(string)).data;
+}
+
+static void copy_options(struct server *server, const struct server_options *options)
+{
+    server->options = *options;
+    server->options.region = keep(server, options->region);
+    server->options.advertise = keep(server, options->advertise);
+    for (size_t i = 0; i < SERVER_LISTEN_MAX; i++) {
+        server->options.api[i].address = keep(server, options->api[i].address);
+        server->options.sessions[i].address = keep(server, options->sessions[i].address);
+    }
+}
+
 int server_start(const struct server_options *options, struct server **out_server, struct err *err)
 {
     int rc = check_options(options, err);
@@ -129,7 +146,7 @@ int server_start(const struct server_options *options, struct server **out_serve
     }
     signal(SIGPIPE, SIG_IGN);
     struct server *server = ALLOC(struct server);
-    server->options = *options;
+    copy_options(server, options);
     server->core = host_core(options->host);
     server->sigv4_cache = sigv4_cache_new();
     server->metrics = make_metrics(options);
@@ -237,5 +254,6 @@ void server_stop(struct server *server)
     sigv4_cache_free(server->sigv4_cache);
     alloc_free(server->advertise);
     alloc_free(server->token_endpoint);
+    arena_deinit(&server->texts);
     alloc_free(server);
 }

@@ -101,7 +101,8 @@ struct exchange {
 };
 
 struct server {
-    struct server_options options;
+    struct server_options options; // its strings are copies
+    struct arena texts;            // of those
     struct core *core;
     struct sigv4_cache *sigv4_cache;
     struct metrics *metrics;

@@ -625,11 +625,13 @@ static int listener_start(struct sessions *sessions, size_t index, struct err *e
     }
     bool any = listen_is_any(listen->address);
     bool ipv6 = strchr(listen->address, ':') != NULL;
-    AUTO(alloc_string) char *name = alloc_format("sessions-%zu", index);
+    // The library keeps the pointer.
+    static const char *const names[SERVER_LISTEN_MAX] = {"sessions-0", "sessions-1", "sessions-2",
+                                                         "sessions-3"};
     const struct lws_context_creation_info info = {
         .port = listen->port,
         .iface = any ? NULL : listen->address,
-        .vhost_name = name,
+        .vhost_name = names[index],
         .protocols = sessions->protocols,
         // Without the first option the library serves plain text, whatever certificate it has.
         .options =
