@@ -186,16 +186,43 @@ static bool child_of_ours(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-static void kill_child(pid_t pid, int signal)
+// @return false when the process is not our child, and so nothing was sent
+static bool kill_child(pid_t pid, int signal)
 {
     if (pid == 0 || !child_of_ours(pid)) {
-        return;
+        return false;
     }
     // What a health command has started goes with it, as far as it stayed in its group.
     if (signal == SIGKILL && getpgid(pid) == pid) {
         kill(-pid, signal);
     }
     kill(pid, signal);
+    return true;
+}
+
+// The runtime can tell of a process while a helper of its own, about to end, is still the parent.
+// When that ends, the process becomes our child, and gets what it is owed.
+static void signal_container(struct supervised *container, int signal)
+{
+    bool sent = container->pid == 0 || kill_child(container->pid, signal);
+    if (sent) {
+        container->owed_signal = 0;
+    } else if (container->owed_signal != SIGKILL) {
+        container->owed_signal = signal;
+    }
+}
+
+static void pay_signals(struct supervisor *supervisor)
+{
+    for (size_t i = 0; i < supervisor->count; i++) {
+        struct supervised *container = &supervisor->containers[i];
+        if (container->owed_signal != 0) {
+            signal_container(container, container->owed_signal);
+        }
+        if (container->probe_cancelled) {
+            IGNORE(kill_child(container->probe_pid, SIGKILL), "it has ended, or is tried again");
+        }
+    }
 }
 
 // A start that is given up may have left processes in the container's cgroup.
@@ -224,8 +251,8 @@ static void kill_cgroup(struct text directory)
 static void cancel_probe(struct supervised *container)
 {
     container->probe_cancelled = true;
-    kill_child(container->probe_start_pid, SIGKILL);
-    kill_child(container->probe_pid, SIGKILL);
+    IGNORE(kill_child(container->probe_start_pid, SIGKILL), "it has just ended");
+    IGNORE(kill_child(container->probe_pid, SIGKILL), "it has ended, or pay_signals tries again");
 }
 
 static void tell(struct supervisor *supervisor, const struct order_event *event)
@@ -253,12 +280,12 @@ void supervisor_children_act(struct supervisor *supervisor, const struct order_a
         }
         return;
     case ORDER_SIGNAL:
-        kill_child(container->pid, action->signal);
+        signal_container(container, action->signal);
         return;
     case ORDER_KILL:
-        kill_child(container->pid, SIGKILL);
+        signal_container(container, SIGKILL);
         if (container->start_pid != 0) {
-            kill_child(container->start_pid, SIGKILL);
+            IGNORE(kill_child(container->start_pid, SIGKILL), "it has just ended");
             kill_cgroup(container->plan->cgroup);
         }
         return;
@@ -389,6 +416,7 @@ static void start_failed(struct supervisor *supervisor, size_t index, int status
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
     kill_cgroup(container->plan->cgroup);
+    supervisor->has_strays = true;
     supervisor_output_drain(supervisor, index);
     tell(supervisor, &(struct order_event){.kind = ORDER_START_FAILED,
                                            .container = index,
@@ -429,17 +457,15 @@ static void probe_started(struct supervisor *supervisor, size_t index, int statu
     container->probe_start_pid = 0;
     pid_t pid = read_pid(supervisor, index, "probe");
     int ended = 0;
-    if (exit_code(status) != 0 || pid == 0) {
-        // Cancelled half-way, or the command cannot be run.
-        kill_child(pid, SIGKILL);
+    if (container->probe_cancelled && pid != 0 && kill(pid, 0) == 0) {
+        // Cancelled half-way; it is ended as soon as it is ours.
+        container->probe_pid = pid;
+    } else if (exit_code(status) != 0 || pid == 0) {
         probe_ended(supervisor, index, status == 0 ? 1 << 8 : status);
     } else if (claim(supervisor, pid, &ended)) {
         probe_ended(supervisor, index, ended);
     } else {
         container->probe_pid = pid;
-        if (container->probe_cancelled) {
-            kill_child(pid, SIGKILL);
-        }
     }
 }
 
@@ -466,6 +492,41 @@ static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
     keep_unclaimed(supervisor, pid, status);
 }
 
+static bool known(const struct supervisor *supervisor, pid_t pid)
+{
+    for (size_t i = 0; i < supervisor->count; i++) {
+        const struct supervised *container = &supervisor->containers[i];
+        if (pid == container->pid || pid == container->start_pid || pid == container->probe_pid ||
+            pid == container->probe_start_pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Kills our children that belong to no container. @return whether there were any
+static bool kill_strays(const struct supervisor *supervisor)
+{
+    char path[NAME_BYTES];
+    AUTO(buf_deinit) struct buf list = {0};
+    struct err ignored = {0};
+    bool found = false;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    if (file_read(AT_FDCWD, path, LOG_BYTES_MAX, &list, &ignored) != 0) {
+        return false;
+    }
+    struct text rest = buf_view(&list);
+    while (rest.data != NULL) {
+        int64_t pid = 0;
+        if (text_to_i64(text_cut(&rest, ' '), &pid) == 0 && pid > 1 &&
+            !known(supervisor, (pid_t)pid)) {
+            kill((pid_t)pid, SIGKILL);
+            found = true;
+        }
+    }
+    return found;
+}
+
 void supervisor_children_reap(struct supervisor *supervisor)
 {
     int status = 0;
@@ -473,25 +534,17 @@ void supervisor_children_reap(struct supervisor *supervisor)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         child_ended(supervisor, pid, status);
     }
+    pay_signals(supervisor);
+    // A runtime that failed or was killed can leave a helper, and that a container. While another
+    // start is under way its helpers cannot be told apart, so that this waits.
+    if (supervisor->has_strays && !starting_anything(supervisor)) {
+        supervisor->has_strays = kill_strays(supervisor);
+    }
 }
 
 void supervisor_children_end(struct supervisor *supervisor)
 {
-    char path[NAME_BYTES];
-    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-    for (size_t round = 0; round < STRAY_ROUNDS_MAX; round++) {
-        AUTO(buf_deinit) struct buf list = {0};
-        struct err ignored = {0};
-        if (file_read(AT_FDCWD, path, LOG_BYTES_MAX, &list, &ignored) != 0 || list.size == 0) {
-            return;
-        }
-        struct text rest = buf_view(&list);
-        while (rest.data != NULL) {
-            int64_t pid = 0;
-            if (text_to_i64(text_cut(&rest, ' '), &pid) == 0 && pid > 1) {
-                kill((pid_t)pid, SIGKILL);
-                IGNORE(waitpid((pid_t)pid, NULL, 0) < 0, "it is gone either way");
-            }
-        }
+    for (size_t i = 0; i < STRAY_ROUNDS_MAX && kill_strays(supervisor); i++) {
+        while (waitpid(-1, NULL, 0) > 0) {}
     }
 }

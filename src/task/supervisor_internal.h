@@ -42,6 +42,7 @@ struct supervised {
     pid_t probe_start_pid; ///< the runtime, while it starts a probe
     pid_t probe_pid;
     bool probe_cancelled;
+    int owed_signal; ///< for pid, once it is our child; 0 for none
     struct supervisor_output output;
 };
 
@@ -78,6 +79,7 @@ struct supervisor {
     struct supervisor_link links[SUPERVISOR_LINK_MAX];
     struct supervisor_unclaimed unclaimed[SUPERVISOR_UNCLAIMED_MAX];
     size_t unclaimed_count;
+    bool has_strays;  ///< a start failed: helpers of the runtime may go on
     struct buf frame; ///< the newest state, encoded
     int64_t version;  ///< of frame
 };
@@ -98,7 +100,7 @@ void supervisor_children_act(struct supervisor *supervisor, const struct order_a
 /** Take note of every child that has ended. */
 void supervisor_children_reap(struct supervisor *supervisor);
 
-/** Kill and reap whatever is left of children, when no container runs any more. */
+/** Kill whatever is left of children, when no container runs any more, and wait for it. */
 void supervisor_children_end(struct supervisor *supervisor);
 
 /**

@@ -152,6 +152,53 @@ static void kill_is_at_once(void **state)
     fixture_end(task);
 }
 
+// Whatever moment a KILL comes at, the start included, the task ends and nothing is left running.
+// A runtime tells of a process before that is the supervisor's child: a signal then must not be
+// lost.
+static void kill_meets_a_start_at_any_moment(void **state)
+{
+    for (int64_t delay_ms = 0; delay_ms < 24; delay_ms += 2) {
+        struct fixture_task *task = fixture_task(*state);
+        fixture_add(task, "web", "trap '' TERM; while true; do sleep 0.1; done");
+        fixture_start(task);
+        struct pollfd nothing = {.fd = -1};
+        poll(&nothing, 1, (int)delay_ms);
+        fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
+        fixture_wait(task, fixture_finished);
+        const struct supervisor_container_state *ended = container(task, 0);
+        assert_true(!ended->has_exit_code || ended->exit_code == 137);
+        fixture_end(task);
+    }
+    for (size_t i = 0; i < 10; i++) {
+        struct fixture_task *task = fixture_task(*state);
+        fixture_add(task, "web", "trap '' TERM; while true; do sleep 0.1; done");
+        fixture_start(task);
+        fixture_wait(task, fixture_running);
+        fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
+        fixture_wait(task, fixture_finished);
+        assert_int_equal(container(task, 0)->exit_code, 137);
+        fixture_end(task);
+    }
+}
+
+// The same for the supervisor's own death: kill finds all there is, the start under way included.
+static void supervisor_may_die_at_any_moment(void **state)
+{
+    struct err err = {0};
+    for (int64_t delay_ms = 0; delay_ms < 24; delay_ms += 2) {
+        struct fixture_task *task = fixture_task(*state);
+        fixture_add(task, "web", "while true; do sleep 0.1; done");
+        assert_int_equal(fixture_prepare(task, &err), 0);
+        struct runtime *runtime = task->fixture->runtime;
+        assert_int_equal(runtime->ops->launch(runtime, task->id, &err), 0);
+        pid_t supervisor = fixture_supervisor(task);
+        struct pollfd nothing = {.fd = -1};
+        poll(&nothing, 1, (int)delay_ms);
+        assert_int_equal(kill(supervisor, SIGKILL), 0);
+        fixture_end(task);
+    }
+}
+
 static bool sidecar_ended(const struct fixture_task *task)
 {
     return task->state.containers.count == 2 &&
@@ -563,6 +610,8 @@ int main(void)
         NODE_TEST(short_lives_are_not_lost),
         NODE_TEST(stop_goes_in_reverse_order),
         NODE_TEST(kill_is_at_once),
+        NODE_TEST(kill_meets_a_start_at_any_moment),
+        NODE_TEST(supervisor_may_die_at_any_moment),
         NODE_TEST(essential_decides),
         NODE_TEST(essential_exit_stops_the_others),
         NODE_TEST(dependencies_hold_back),
