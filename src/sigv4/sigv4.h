@@ -60,6 +60,8 @@ enum sigv4_result {
 enum sigv4_result sigv4_parse(const struct sigv4_request *request, struct arena *arena,
                               struct sigv4_claim *out_claim, struct text *out_reason);
 
+struct sigv4_cache;
+
 /**
  * Verify a claim against a secret. Compares in constant time. Signing keys are derived anew in
  * each call unless cache is given.
@@ -67,7 +69,6 @@ enum sigv4_result sigv4_parse(const struct sigv4_request *request, struct arena 
  * @param cache  derived keys by (key id, date, region, service); may be NULL
  * @return SIGV4_OK, SIGV4_EXPIRED or SIGV4_MISMATCH, with AWS's sentence in out_reason
  */
-struct sigv4_cache;
 enum sigv4_result sigv4_verify(const struct sigv4_request *request, const struct sigv4_claim *claim,
                                struct text secret, int64_t now_ms, struct sigv4_cache *cache,
                                struct arena *arena, struct text *out_reason);
