@@ -26,6 +26,7 @@ struct message {
 struct sessions {
     uv_loop_t *loop;
     struct lws_context *context;
+    SSL_CTX *tls; // NULL for a server without TLS
     struct arena arena;
     struct agent_identity identity;
     struct session *first;
@@ -268,7 +269,7 @@ struct session *agent_session_open(struct sessions *sessions, const char *url,
     session->heard_ms = now_ms();
     session->in.limit_bytes = LIMIT_FRAME_BYTES;
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    if (!parse_url(session, text_of(url)) ||
+    if (!parse_url(session, text_of(url)) || (session->tls && sessions->tls == NULL) ||
         uv_getaddrinfo(sessions->loop, &session->resolve, on_resolved, session->host, NULL,
                        &hints) != 0) {
         session_free(session);
@@ -440,6 +441,55 @@ static const struct lws_protocols protocols[] = {
     {0},
 };
 
+// Our own context: the library's would trust every CA of the system beside the server's, takes
+// 700 KB for them, and is not given back.
+static int make_tls(struct sessions *sessions, struct err *err)
+{
+    const char *ca_file = sessions->identity.ca_file.data;
+    if (!text_starts(sessions->identity.endpoint, TEXT("https://"))) {
+        return 0;
+    }
+    sessions->tls = SSL_CTX_new(TLS_client_method());
+    if (sessions->tls == NULL) {
+        base_out_of_memory(0);
+    }
+    SSL_CTX_set_verify(sessions->tls, SSL_VERIFY_PEER, NULL);
+    int trusted = ca_file == NULL ? SSL_CTX_set_default_verify_paths(sessions->tls)
+                                  : SSL_CTX_load_verify_locations(sessions->tls, ca_file, NULL);
+    if (SSL_CTX_set_min_proto_version(sessions->tls, TLS1_2_VERSION) != 1 || trusted != 1) {
+        return err_set(err, ERR_CORRUPT, "'%s' holds no certificate that can be trusted",
+                       ca_file == NULL ? "the system's store" : ca_file);
+    }
+    return 0;
+}
+
+static int make_context(struct sessions *sessions, struct err *err)
+{
+    void *foreign_loops[] = {sessions->loop};
+    int rc = make_tls(sessions, err);
+    if (rc != 0) {
+        return rc;
+    }
+    lws_set_log_level(LLL_ERR, log_library);
+    const struct lws_context_creation_info info = {
+        .port = CONTEXT_PORT_NO_LISTEN,
+        .protocols = protocols,
+        .options = LWS_SERVER_OPTION_LIBUV |
+                   (sessions->tls == NULL ? 0 : LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT),
+        .foreign_loops = foreign_loops,
+        .timeout_secs = OPEN_TIMEOUT_S,
+        .provided_client_ssl_ctx = sessions->tls,
+        .gid = (gid_t)-1,
+        .uid = (uid_t)-1,
+    };
+    sessions->context = lws_create_context(&info);
+    if (sessions->context == NULL) {
+        return err_set(err, ERR_SYS,
+                       "the websocket library does not start: is libwebsockets-evlib-uv there?");
+    }
+    return 0;
+}
+
 int agent_sessions_new(uv_loop_t *loop, const struct agent_identity *identity,
                        struct sessions **out_sessions, struct err *err)
 {
@@ -448,28 +498,16 @@ int agent_sessions_new(uv_loop_t *loop, const struct agent_identity *identity,
     sessions->identity.key_id = arena_text(&sessions->arena, identity->key_id);
     sessions->identity.secret = arena_text(&sessions->arena, identity->secret);
     sessions->identity.region = arena_text(&sessions->arena, identity->region);
+    sessions->identity.endpoint = arena_text(&sessions->arena, identity->endpoint);
     sessions->identity.ca_file = arena_text(&sessions->arena, identity->ca_file);
-    void *foreign_loops[] = {loop};
-    lws_set_log_level(LLL_ERR, log_library);
-    const struct lws_context_creation_info info = {
-        .port = CONTEXT_PORT_NO_LISTEN,
-        .protocols = protocols,
-        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
-        .foreign_loops = foreign_loops,
-        .timeout_secs = OPEN_TIMEOUT_S,
-        .client_ssl_ca_filepath = sessions->identity.ca_file.data,
-        .gid = (gid_t)-1,
-        .uid = (uid_t)-1,
-    };
-    sessions->context = lws_create_context(&info);
-    if (sessions->context == NULL) {
+    int rc = make_context(sessions, err);
+    if (rc != 0) {
+        SSL_CTX_free(sessions->tls);
         arena_deinit(&sessions->arena);
         alloc_free(sessions);
-        return err_set(err, ERR_SYS, "preparing websocket sessions failed%s%s",
-                       identity->ca_file.data == NULL ? "" : "; is this a CA: ",
-                       identity->ca_file.data == NULL ? "" : identity->ca_file.data);
+        return rc;
     }
-    int rc = uv_idle_init(loop, &sessions->turns);
+    rc = uv_idle_init(loop, &sessions->turns);
     ASSERT(rc == 0);
     *out_sessions = sessions;
     return 0;
@@ -520,6 +558,7 @@ void agent_sessions_free(struct sessions *sessions)
     }
     ASSERT(sessions->closed);
     lws_context_destroy(sessions->context); // the second call frees
+    SSL_CTX_free(sessions->tls);
     while (sessions->first != NULL) {
         session_free(sessions->first);
     }

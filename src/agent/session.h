@@ -43,7 +43,7 @@ void agent_sessions_free(struct sessions *sessions);
  * Begin to open a session.
  *
  * @param url  http, https, ws or wss, with path and query
- * @return the session, NULL when the URL is none
+ * @return the session; NULL when the URL is none, or asks for TLS when the endpoint has none
  */
 struct session *agent_session_open(struct sessions *sessions, const char *url,
                                    const struct session_handlers *handlers);
