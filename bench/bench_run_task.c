@@ -44,17 +44,23 @@ static int compare(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static pid_t start(char *const argv[])
+// POSIX takes arguments that are not constant, though nobody writes to them.
+static char *const *writable(const char *const argv[])
+{
+    return (char *const *)(uintptr_t)argv;
+}
+
+static pid_t start(const char *const argv[])
 {
     pid_t child = 0;
-    if (posix_spawnp(&child, argv[0], NULL, NULL, argv, environ) != 0) {
+    if (posix_spawnp(&child, argv[0], NULL, NULL, writable(argv), environ) != 0) {
         return -1;
     }
     return child;
 }
 
 // Run to its end; @return whether it went well.
-static bool run(char *const argv[])
+static bool run(const char *const argv[])
 {
     pid_t child = start(argv);
     int status = 0;
@@ -77,9 +83,7 @@ static int call(struct bench *bench, uint16_t operation, const void *request, vo
 static int open_berth(struct bench *bench, const char *program, const char *image, struct err *err)
 {
     AUTO(alloc_string) char *data = alloc_format("%s/data", bench->folder);
-    // Options of a child are not constant in POSIX, though nobody writes to them.
-    char *const up[] = {(char *)(uintptr_t)program, (char *)"up", (char *)"--data", data,
-                        (char *)"--listen", (char *)"127.0.0.1:0", NULL};
+    const char *const up[] = {program, "up", "--data", data, "--listen", "127.0.0.1:0", NULL};
     bench->berth = start(up);
     if (bench->berth < 0) {
         return err_set(err, ERR_NOT_FOUND, "cannot start '%s'", program);
@@ -91,8 +95,7 @@ static int open_berth(struct bench *bench, const char *program, const char *imag
         }
         rest(10000);
     }
-    char *const load[] = {(char *)(uintptr_t)program, (char *)"image", (char *)"load",
-                          (char *)"--data", data, (char *)(uintptr_t)image, NULL};
+    const char *const load[] = {program, "image", "load", "--data", data, image, NULL};
     if (!run(load)) {
         return err_set(err, ERR_NOT_FOUND, "cannot load '%s'", image);
     }
@@ -132,8 +135,7 @@ static int prepare(struct bench *bench, struct err *err)
     bench->subnets.count = count;
     for (size_t i = 0; i < count; i++) {
         struct text id = network.subnets.items[i].subnet_id;
-        bench->subnets.items[i] =
-            text_of(alloc_format("%.*s", TEXT_FMT(id)));
+        bench->subnets.items[i] = text_of(alloc_format("%.*s", TEXT_FMT(id)));
     }
     return 0;
 }
@@ -234,9 +236,9 @@ static double floor_ms(const char *program)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pipes[1], STDOUT_FILENO);
     posix_spawn_file_actions_addclose(&actions, pipes[0]);
-    char *const argv[] = {(char *)(uintptr_t)program, NULL};
+    const char *const argv[] = {program, NULL};
     pid_t child = 0;
-    int started = posix_spawn(&child, program, &actions, NULL, argv, environ);
+    int started = posix_spawn(&child, program, &actions, NULL, writable(argv), environ);
     posix_spawn_file_actions_destroy(&actions);
     close(pipes[1]);
     FILE *output = fdopen(pipes[0], "r");
@@ -255,19 +257,18 @@ static double floor_ms(const char *program)
 
 static void compare_docker(const char *image)
 {
-    char *const info[] = {(char *)"sh", (char *)"-c", (char *)"docker info >/dev/null 2>&1", NULL};
+    const char *const info[] = {"sh", "-c", "docker info >/dev/null 2>&1", NULL};
     if (!run(info)) {
         printf("docker run: no Docker engine here, not measured\n");
         return;
     }
     AUTO(alloc_string) char *script = alloc_format("docker load -q -i %s >/dev/null", image);
-    char *const load[] = {(char *)"sh", (char *)"-c", script, NULL};
+    const char *const load[] = {"sh", "-c", script, NULL};
     static double times[20];
     bool good = run(load);
     for (size_t i = 0; good && i < ARRAY_LEN(times); i++) {
         int64_t begin_ns = clock_monotonic_ns();
-        char *const once[] = {(char *)"docker", (char *)"run", (char *)"--rm", (char *)"-d",
-                              (char *)"hello", NULL};
+        const char *const once[] = {"docker", "run", "--rm", "-d", "hello", NULL};
         good = run(once);
         times[i] = (double)(clock_monotonic_ns() - begin_ns) / 1e6;
     }
