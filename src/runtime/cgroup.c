@@ -20,6 +20,9 @@
 #define CONTROL_BYTES_MAX 4096
 #define SUPERVISOR_NAME "supervisor"
 
+// Each loss of the race against a clean needs another task to end at that very moment.
+#define CREATE_TRIES 16
+
 // A task has a group for each container and its supervisor; more only if a container may make its
 // own, which it may not yet.
 #define TREE_MAX 4096
@@ -344,9 +347,17 @@ int cgroup_create(const struct cgroup_task *task, const struct cgroup_limits *li
     if (limits->memory_mib > UINT64_MAX >> 21 || limits->cpu_units > UINT32_MAX) {
         return err_set(err, ERR_INVALID, "a limit of the task is out of range");
     }
-    AUTO(arena_deinit) struct arena arena = {0};
-    return task->host->layout == CGROUP_V2 ? create_v2(task, limits, &arena, err)
-                                           : create_v1(task, limits, &arena, err);
+    int rc = 0;
+    for (size_t i = 0; i < CREATE_TRIES; i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        rc = task->host->layout == CGROUP_V2 ? create_v2(task, limits, &arena, err)
+                                             : create_v1(task, limits, &arena, err);
+        // The clean of what was the last task may just have removed the instance's group.
+        if (rc != ERR_NOT_FOUND) {
+            break;
+        }
+    }
+    return rc;
 }
 
 struct text_list cgroup_supervisor_directories(const struct cgroup_task *task, struct arena *arena)

@@ -46,9 +46,12 @@ struct runtime_found {
 
 struct runtime_ops {
     const char *name;
-    /** Bundles, mounts, cgroup, plan. A failure leaves nothing that clean does not remove. */
+    /** Bundles, mounts, cgroup, plan. A failure leaves nothing that clean does not remove.
+     *  ERR_UNSUPPORTED or ERR_INVALID with the parameter at fault; ERR_BUSY when the task runs. */
     int (*prepare)(struct runtime *runtime, const struct runtime_task *task, struct err *err);
-    /** Start the supervisor of a prepared task, detached from this process. */
+    /** Start the supervisor of a prepared task, detached from this process; 0 means that attach
+     *  works, and also that it runs already. ERR_NOT_FOUND when it is not prepared, ERR_EXISTS when
+     *  it has run before: a task runs once. */
     int (*launch)(struct runtime *runtime, struct text task_id, struct err *err);
     /** Connect to a task's supervisor: a non-blocking stream of supervisor frames.
      *  ERR_NOT_FOUND when there is none. */
@@ -56,9 +59,10 @@ struct runtime_ops {
     /** The last state the supervisor wrote, into the arena. ERR_NOT_FOUND when there is none. */
     int (*read_state)(struct runtime *runtime, struct text task_id, struct arena *arena,
                       struct supervisor_state *out_state, struct err *err);
-    /** Kill all processes of the task, supervisor included, and wait until they are gone. */
+    /** Kill all processes of the task, supervisor included, and wait until they are gone.
+     *  ERR_TIMEOUT when the kernel holds some. */
     int (*kill)(struct runtime *runtime, struct text task_id, struct err *err);
-    /** Remove all that prepare made, but output files. The task must have ended. */
+    /** Remove all that prepare made, but output files. The task must have ended: else ERR_BUSY. */
     int (*clean)(struct runtime *runtime, struct text task_id, struct err *err);
     /** Every task of which something exists on this host. */
     int (*list)(struct runtime *runtime, struct arena *arena, struct runtime_found **out_found,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -196,6 +197,54 @@ static void supervisor_may_die_at_any_moment(void **state)
         poll(&nothing, 1, (int)delay_ms);
         assert_int_equal(kill(supervisor, SIGKILL), 0);
         fixture_end(task);
+    }
+}
+
+#define WORKERS 4
+#define WORKER_TASKS 3
+
+struct worker {
+    pthread_t thread;
+    struct fixture_task *tasks[WORKER_TASKS];
+    struct err err;
+};
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    for (size_t i = 0; i < WORKER_TASKS && worker->err.code == 0; i++) {
+        struct fixture_task *task = worker->tasks[i];
+        struct runtime *runtime = task->fixture->runtime;
+        IGNORE(fixture_prepare(task, &worker->err) != 0 ||
+                   runtime->ops->launch(runtime, task->id, &worker->err) != 0 ||
+                   runtime->ops->kill(runtime, task->id, &worker->err) != 0 ||
+                   runtime->ops->clean(runtime, task->id, &worker->err) != 0,
+               "the error tells");
+    }
+    return NULL;
+}
+
+// Tasks begin and end at the same time on several threads; the last to go takes the instance's
+// group with it, whoever makes it again does not stumble.
+static void tasks_are_handled_at_the_same_time(void **state)
+{
+    struct worker workers[WORKERS] = {0};
+    for (size_t i = 0; i < WORKERS; i++) {
+        for (size_t k = 0; k < WORKER_TASKS; k++) {
+            workers[i].tasks[k] = fixture_task(*state);
+            fixture_add(workers[i].tasks[k], "web", "while true; do sleep 0.1; done");
+        }
+    }
+    for (size_t i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (size_t i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+    }
+    for (size_t i = 0; i < WORKERS; i++) {
+        if (workers[i].err.code != 0) {
+            fail_msg("%s", workers[i].err.text);
+        }
     }
 }
 
@@ -612,6 +661,7 @@ int main(void)
         NODE_TEST(kill_is_at_once),
         NODE_TEST(kill_meets_a_start_at_any_moment),
         NODE_TEST(supervisor_may_die_at_any_moment),
+        NODE_TEST(tasks_are_handled_at_the_same_time),
         NODE_TEST(essential_decides),
         NODE_TEST(essential_exit_stops_the_others),
         NODE_TEST(dependencies_hold_back),
