@@ -1,6 +1,7 @@
 #include "server/host.h"
 
 #include "base/clock.h"
+#include "core/clock.h"
 
 #include <string.h>
 
@@ -17,7 +18,7 @@ struct host {
     struct host_options options;
     unsigned char entropy[HOST_ENTROPY_BYTES];
     size_t entropy_used;
-    int64_t now_ms; // of the last input
+    struct core_clock clock;
     bool stopping;
     bool failed;  // a write failed: nothing leaves any more
     bool touched; // the engine may hold something for the next batch
@@ -56,8 +57,8 @@ static void make_input(struct host *host, struct core_input *out_input)
         host->entropy_used = 0;
     }
     unsigned char *from = host->entropy + host->entropy_used;
-    host->now_ms = MAX(host->now_ms, clock_wall_ms());
-    out_input->now_ms = host->now_ms;
+    out_input->now_ms =
+        core_clock_take(&host->clock, clock_wall_ms(), clock_monotonic_ns() / 1000000);
     memcpy(out_input->entropy, from, sizeof(out_input->entropy));
     // What was used once must not be found in memory later.
     explicit_bzero(from, sizeof(out_input->entropy));
@@ -258,10 +259,15 @@ static void flush(struct host *host)
 
 // ---- turns of the loop --------------------------------------------------------------------
 
+static int64_t engine_now_ms(const struct host *host)
+{
+    return core_clock_peek(&host->clock, clock_wall_ms(), clock_monotonic_ns() / 1000000);
+}
+
 static bool is_due(const struct host *host)
 {
     int64_t due_ms = core_next_due(host->options.core);
-    return due_ms >= 0 && due_ms <= MAX(host->now_ms, clock_wall_ms());
+    return due_ms >= 0 && due_ms <= engine_now_ms(host);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -280,7 +286,7 @@ static void arm(struct host *host)
     }
     uv_idle_stop(&host->awake);
     int64_t due_ms = core_next_due(host->options.core);
-    int64_t wait_ms = due_ms - clock_wall_ms();
+    int64_t wait_ms = due_ms - engine_now_ms(host);
     if (due_ms < 0 || wait_ms <= 0 || host->failed) {
         // Nothing is to come, or it waits for the write under way.
         uv_timer_stop(&host->timer);
