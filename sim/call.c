@@ -81,8 +81,7 @@ static void handle(struct call *call, const struct core_caller *caller)
     }
     struct core_call core_call = {.arena = &server->scratch};
     void *response = arena_alloc(&server->scratch, call->operation->output->size_bytes);
-    call->rc =
-        server_request(server, caller, call->operation, &core_call, call->request, response);
+    call->rc = server_request(server, caller, call->operation, &core_call, call->request, response);
     if (call->rc == 0) {
         call->response = shape_clone(call->operation->output, response, NULL);
     } else if (call->rc == ERR_FAULT) {
@@ -143,13 +142,17 @@ void call_begin(struct sim *sim, const struct call_options *options)
     bool lost = faults_network(sim);
     call->reply_lost = faults_network(sim);
     bool late = faults_network(sim);
-    world_post(world, &(struct world_event){
-                          .delay_ms = TIMEOUT_MS, .run = on_timeout, .context = call});
+    world_post(world,
+               &(struct world_event){.delay_ms = TIMEOUT_MS, .run = on_timeout, .context = call});
     if (!lost) {
-        world_post(world, &(struct world_event){
-                              .delay_ms = world_between(world, 0, late ? LATE_MS : 4),
-                              .run = on_arrive,
-                              .context = call});
+        world_post(
+            world,
+            &(struct world_event){
+                .delay_ms = late ? world_between(world, world_chance(world, 500) ? TIMEOUT_MS : 100,
+                                                 LATE_MS)
+                                 : world_between(world, 0, 4),
+                .run = on_arrive,
+                .context = call});
     }
 }
 

@@ -12,6 +12,10 @@
  * forward, what is reported is true, and hosts hold no more than they can.
  */
 
+#define LOST_MS 5000   // a lease and some ticks
+#define SILENT_MS 1000 // below half a lease, after which a node counts as silent
+#define HOLD_MS 61000  // mass silence is held against the server that long
+
 // ---- what became durable ------------------------------------------------------------------
 
 static void check_row(struct sim *sim, const struct core_row *row)
@@ -167,12 +171,14 @@ static void check_truth(struct sim *sim, const struct fact *fact,
         const struct container_fact *truth = &fact->containers[i];
         if (container->has_exit_code &&
             !(truth->exited && truth->exit_code == container->exit_code)) {
-            world_fail(&sim->world, "task %s: container %zu is said to have ended with %d, which "
-                       "is not so", fact->id, i, container->exit_code);
+            world_fail(&sim->world,
+                       "task %s: container %zu is said to have ended with %d, which "
+                       "is not so",
+                       fact->id, i, container->exit_code);
         }
         if (container->status == TASK_RECORD_TASK_STATUS_RUNNING && !truth->started) {
-            world_fail(&sim->world, "task %s: container %zu is said to run and never did",
-                       fact->id, i);
+            world_fail(&sim->world, "task %s: container %zu is said to run and never did", fact->id,
+                       i);
         }
     }
     if (record->last_status == TASK_RECORD_TASK_STATUS_RUNNING && fact->launch_count == 0) {
@@ -204,6 +210,32 @@ static void check_fact(struct sim *sim, struct fact *fact)
     check_truth(sim, fact, record);
 }
 
+// A node that is silent is known to be lost, and gets no more tasks, after its lease; or, when
+// several fell silent at once, after the time for which that is held against the server.
+static void check_leases(struct sim *sim)
+{
+    int64_t now_ms = sim->world.now_ms;
+    int silent = 0;
+    for (size_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = &sim->nodes[i];
+        silent += node->joined && !node->removed && now_ms - node->heard_ms > SILENT_MS ? 1 : 0;
+    }
+    if (silent >= 2) {
+        sim->hold_ms = now_ms + HOLD_MS;
+    }
+    int64_t since_ms = MAX(sim->server.steady_ms, sim->hold_ms);
+    for (size_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = &sim->nodes[i];
+        const struct task_node *known =
+            task_node_of(task_state(sim->server.core), text_of(node->node_id));
+        int64_t silent_ms = now_ms - MAX(node->heard_ms, since_ms);
+        if (known != NULL && known->seen && !known->lost && silent_ms > LOST_MS) {
+            world_fail(&sim->world, "%s is silent for %lld ms and not lost", node->name,
+                       (long long)silent_ms);
+        }
+    }
+}
+
 static void check_engine(struct sim *sim)
 {
     AUTO(buf_deinit) struct buf violations = {0};
@@ -214,6 +246,7 @@ static void check_engine(struct sim *sim)
     for (size_t i = 0; i < sim->facts.count; i++) {
         check_fact(sim, sim->facts.items[i]);
     }
+    check_leases(sim);
 }
 
 // ---- hosts ----------------------------------------------------------------------------------
@@ -242,8 +275,7 @@ static void check_stopped(struct sim *sim, const struct node *node, const struct
         return;
     }
     const struct task_record_task *record = record_of(sim, fact);
-    bool stopped =
-        record != NULL && record->last_status >= TASK_RECORD_TASK_STATUS_DEPROVISIONING;
+    bool stopped = record != NULL && record->last_status >= TASK_RECORD_TASK_STATUS_DEPROVISIONING;
     if (stopped && task->supervisor != NULL && supervisor_runs(task->supervisor)) {
         world_fail(&sim->world, "task %s is STOPPED and runs on %s", task->id, node->name);
     }

@@ -20,7 +20,7 @@ enum fault {
 
 void faults_init(struct sim *sim)
 {
-    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 8, 2};
+    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 14, 3};
     struct world *world = &sim->world;
     struct faults *faults = &sim->faults;
     for (size_t i = 0; i < FAULT_COUNT; i++) {
@@ -28,7 +28,9 @@ void faults_init(struct sim *sim)
     }
     faults->network_permille = world_chance(world, 600) ? (int)world_between(world, 1, 40) : 0;
     faults->host_permille = world_chance(world, 500) ? (int)world_between(world, 1, 40) : 0;
-    faults->crash_permille = world_chance(world, 500) ? (int)world_between(world, 2, 30) : 0;
+    faults->crash_permille = world_chance(world, 500) ? (int)world_between(world, 2, 80) : 0;
+    faults->pause_ms = world_chance(world, 300) ? world_between(world, 200, 1000) : 4000;
+    faults->time_ms = world_chance(world, 100) ? 150000 : world_between(world, 20000, 45000);
 }
 
 bool faults_network(struct sim *sim)
@@ -161,13 +163,16 @@ static void partition(struct node *node)
 
 static void jump_clock(struct sim *sim, struct node *node)
 {
-    static const int64_t jumps_ms[] = {-3000, -200, 150, 2500, 60000, 3600000};
+    static const int64_t jumps_ms[] = {-3000, -200, 2500, 60000, 600000, 3600000};
     int64_t jump_ms = jumps_ms[world_between(&sim->world, 0, ARRAY_LEN(jumps_ms) - 1)];
-    bool server = world_chance(&sim->world, 500);
+    bool server = world_chance(&sim->world, 700);
     int64_t *offset_ms = server ? &sim->server.offset_ms : &node->offset_ms;
     // Back to about the truth when it is far from it already.
-    *offset_ms = *offset_ms > 600000 ? world_between(&sim->world, -1000, 1000)
-                                     : *offset_ms + jump_ms;
+    *offset_ms =
+        *offset_ms > 30000 ? world_between(&sim->world, -1000, 1000) : *offset_ms + jump_ms;
+    if (server) {
+        sim->server.steady_ms = sim->world.now_ms;
+    }
     world_trace(&sim->world, "the clock of %s is off by %lld ms",
                 server ? "the server" : node->name, (long long)*offset_ms);
 }
@@ -193,11 +198,13 @@ static void lose_host(struct node *node)
     world_trace(&sim->world, "%s is off for ever", node->name);
     node_power_off(node);
     node->gone = true;
-    world_post(&sim->world, &(struct world_event){
-                                .delay_ms = world_between(&sim->world, 1000, 20000),
-                                .run = on_remove,
-                                .context = node,
-                            });
+    world_post(&sim->world,
+               &(struct world_event){
+                   .delay_ms = world_between(&sim->world, 1000,
+                                             world_chance(&sim->world, 300) ? 100000 : 20000),
+                   .run = on_remove,
+                   .context = node,
+               });
     if (sim->node_count < SIM_NODE_MAX && world_chance(&sim->world, 500)) {
         workload_join(sim, &sim->nodes[sim->node_count]);
     }
@@ -256,10 +263,11 @@ static void on_fault(void *context, void *payload)
         size_t index = (size_t)world_between(world, 0, (int64_t)sim->node_count - 1);
         strike(sim, (enum fault)fault, &sim->nodes[index]);
     }
-    world_post(world, &(struct world_event){.delay_ms = world_between(world, 50, 4000),
-                                            .life = &sim->faults.life,
-                                            .run = on_fault,
-                                            .context = sim});
+    world_post(world,
+               &(struct world_event){.delay_ms = world_between(world, 50, sim->faults.pause_ms),
+                                     .life = &sim->faults.life,
+                                     .run = on_fault,
+                                     .context = sim});
 }
 
 static void on_server_crash(void *context, void *payload)
@@ -296,10 +304,9 @@ void faults_moment(struct sim *sim, struct node *node)
 void faults_begin(struct sim *sim)
 {
     sim->faults.active = true;
-    world_post(&sim->world, &(struct world_event){.delay_ms = 500,
-                                                  .life = &sim->faults.life,
-                                                  .run = on_fault,
-                                                  .context = sim});
+    world_post(&sim->world,
+               &(struct world_event){
+                   .delay_ms = 500, .life = &sim->faults.life, .run = on_fault, .context = sim});
 }
 
 void faults_end(struct sim *sim)

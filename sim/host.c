@@ -152,8 +152,7 @@ static void on_prepare(void *context, void *payload)
         if (job->spec->eni != NULL && !task->interface) {
             task->interface = true;
             alloc_free((void *)(uintptr_t)task->address.data);
-            task->address =
-                text_of(alloc_format("%.*s", TEXT_FMT(job->spec->eni->address)));
+            task->address = text_of(alloc_format("%.*s", TEXT_FMT(job->spec->eni->address)));
             node->sim->hosts_touched = true;
         }
         job->stage = 1;
@@ -306,7 +305,8 @@ void host_effect(struct node *node, const struct agent_effect *effect)
     struct host_task *task = host_find(node, effect->task_id);
     switch (effect->kind) {
     case AGENT_EFFECT_PREPARE:
-        post(&job, 1, 60, on_prepare);
+        // An image may have to be pulled first.
+        post(&job, 1, world_chance(world_of(node), 200) ? 3000 : 60, on_prepare);
         break;
     case AGENT_EFFECT_LAUNCH:
         check_launch(node, effect);

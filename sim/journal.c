@@ -237,8 +237,7 @@ void node_journal_crash(struct node *node)
 {
     if (node->writing != NULL) {
         // A log is torn at any record; what comes before the tear counts.
-        int64_t count =
-            world_between(&node->sim->world, 0, (int64_t)node->writing->count);
+        int64_t count = world_between(&node->sim->world, 0, (int64_t)node->writing->count);
         for (int64_t i = 0; i < count; i++) {
             put(medium_of(node->journal), &node->writing->changes[i]);
         }

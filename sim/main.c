@@ -31,6 +31,7 @@ static const struct {
     {"forget-token", "a clientToken that comes again runs its tasks again"},
     {"overcommit", "placement does not count what a node's tasks hold"},
     {"lose-stop", "StopTask is told to the node by chance only"},
+    {"stop-the-clock", "engine time stands still while the wall clock catches up"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 
@@ -47,17 +48,18 @@ struct options {
 
 static int usage(void)
 {
-    fputs("usage: berth-sim --seed N | --seeds A..B [--steps M] [--trace] [--mutant NAME] [--twice]\n"
-          "       berth-sim --mutants [--check]\n"
-          "\n"
-          "  --seed N       run one seed\n"
-          "  --seeds A..B   run many and print a summary; A-B means the same\n"
-          "  --steps M      end the faults after M events\n"
-          "  --trace        print what happens\n"
-          "  --twice        run each seed twice and compare the traces\n"
-          "  --mutant NAME  with a mistake built in that must be noticed\n"
-          "  --mutants      list the mistakes; with --check, have each noticed\n",
-          stderr);
+    fputs(
+        "usage: berth-sim --seed N | --seeds A..B [--steps M] [--trace] [--mutant NAME] [--twice]\n"
+        "       berth-sim --mutants [--check]\n"
+        "\n"
+        "  --seed N       run one seed\n"
+        "  --seeds A..B   run many and print a summary; A-B means the same\n"
+        "  --steps M      end the faults after M events\n"
+        "  --trace        print what happens\n"
+        "  --twice        run each seed twice and compare the traces\n"
+        "  --mutant NAME  with a mistake built in that must be noticed\n"
+        "  --mutants      list the mistakes; with --check, have each noticed\n",
+        stderr);
     return EXIT_USAGE;
 }
 
@@ -224,8 +226,8 @@ static int check_mutants(const struct options *options)
             sim_run(&(struct sim_options){.seed = seed}, &result);
         }
         printf("%-22s %s seed %3llu, %.1f s: %s\n", mutants[i].name,
-               result.failed ? "noticed," : "SURVIVES", (unsigned long long)seed,
-               seconds() - begin, result.failed ? result.failure : "");
+               result.failed ? "noticed," : "SURVIVES", (unsigned long long)seed, seconds() - begin,
+               result.failed ? result.failure : "");
         fflush(stdout);
         survivors += result.failed ? 0 : 1;
     }

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * The agent's process on a host: the real task logic, and what src/agent puts around it to register,
- * keep sessions and carry out effects.
+ * The agent's process on a host: the real task logic, and what src/agent puts around it to
+ * register, keep sessions and carry out effects.
  */
 
 #define RETRY_FIRST_MS 50
@@ -53,17 +53,16 @@ static void report(struct node *node, const struct agent_effect *effect)
 {
     world_trace(world_of(node), "%s reports %.8s %.*s [%.*s]", node->name, effect->task_id.data,
                 TEXT_FMT(effect->report->status), TEXT_FMT(effect->report->reason));
-    call_begin(node->sim,
-               &(struct call_options){
-                   .node = node,
-                   .operation = &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE],
-                   .request = effect->report,
-                   .life = &node->life,
-                   .done = on_reported,
-                   .context = node,
-                   .number = effect->report_id,
-                   .id = effect->task_id,
-               });
+    call_begin(node->sim, &(struct call_options){
+                              .node = node,
+                              .operation = &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE],
+                              .request = effect->report,
+                              .life = &node->life,
+                              .done = on_reported,
+                              .context = node,
+                              .number = effect->report_id,
+                              .id = effect->task_id,
+                          });
 }
 
 static void on_wake(void *context, void *payload)
@@ -141,10 +140,9 @@ static void on_retry(void *context, void *payload)
 
 static void try_again(struct node *node, int64_t delay_ms)
 {
-    world_post(world_of(node), &(struct world_event){.delay_ms = delay_ms,
-                                                    .life = &node->life,
-                                                    .run = on_retry,
-                                                    .context = node});
+    world_post(world_of(node),
+               &(struct world_event){
+                   .delay_ms = delay_ms, .life = &node->life, .run = on_retry, .context = node});
 }
 
 static void step_failed(struct node *node)
@@ -244,8 +242,8 @@ void node_server_step(struct node *node)
     if (node->step == STEP_REGISTER) {
         call_register(node);
     } else if (node->step == STEP_DISCOVER) {
-        const struct ecs_discover_poll_endpoint_request request = {
-            .container_instance = text_of(node->instance)};
+        const struct ecs_discover_poll_endpoint_request request = {.container_instance =
+                                                                       text_of(node->instance)};
         begin_call(node, ECS_OP_DISCOVER_POLL_ENDPOINT, &request, on_discovered);
     } else if (node->acs == NULL) {
         node->acs = session_open(node, false);
@@ -282,10 +280,9 @@ void node_session_closed(struct node *node, struct session *session, bool refuse
 {
     if (session == node->tcs) {
         node->tcs = NULL;
-        world_post(world_of(node), &(struct world_event){.delay_ms = 500,
-                                                        .life = &node->life,
-                                                        .run = on_tcs_retry,
-                                                        .context = node});
+        world_post(world_of(node),
+                   &(struct world_event){
+                       .delay_ms = 500, .life = &node->life, .run = on_tcs_retry, .context = node});
         return;
     }
     ASSERT(session == node->acs);
@@ -310,10 +307,9 @@ static void on_watch(void *context, void *payload)
             node_session_closed(node, silent[i], false);
         }
     }
-    world_post(world_of(node), &(struct world_event){.delay_ms = WATCH_MS,
-                                                    .life = &node->life,
-                                                    .run = on_watch,
-                                                    .context = node});
+    world_post(world_of(node),
+               &(struct world_event){
+                   .delay_ms = WATCH_MS, .life = &node->life, .run = on_watch, .context = node});
 }
 
 void node_frame(struct node *node, struct session *session, const char *type, const void *message)
@@ -397,11 +393,11 @@ void node_agent_start(struct node *node)
     }
     node_apply(node, &(struct agent_event){.kind = AGENT_EVENT_RECOVERY_DONE});
     world_post(world_of(node), &(struct world_event){
-                                  .delay_ms = world_between(world_of(node), 1, 20),
-                                  .life = &node->life,
-                                  .run = on_go,
-                                  .context = node,
-                              });
+                                   .delay_ms = world_between(world_of(node), 1, 20),
+                                   .life = &node->life,
+                                   .run = on_go,
+                                   .context = node,
+                               });
     on_watch(node, NULL);
 }
 

@@ -7,11 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FAULTS_MS 40000     // of virtual time with faults and work
-#define SETTLE_MS 400000    // after them, until everything must be as desired
+#define SETTLE_MS 400000 // after them, until everything must be as desired
 #define SETTLE_LOOK_MS 500
-#define LATE_MS 15000       // longer than any request is held up
-#define STEP_MAX 200000     // a run that does not end is broken, too
+#define LATE_MS 15000   // longer than any request is held up
+#define STEP_MAX 200000 // a run that does not end is broken, too
 
 static const char *mutant_name;
 static sigjmp_buf assertion;
@@ -54,8 +53,7 @@ static void pass(struct sim *sim, int64_t time_ms)
 {
     int64_t end_ms = sim->world.now_ms + time_ms;
     world_post(&sim->world, &(struct world_event){.delay_ms = time_ms, .run = nothing});
-    while (sim->world.now_ms < end_ms && step(sim)) {
-    }
+    while (sim->world.now_ms < end_ms && step(sim)) {}
 }
 
 // Go on until all is settled, twice in a row.
@@ -90,11 +88,10 @@ static void run(struct sim *sim, uint64_t step_max)
     settle(sim, "after joining");
     workload_begin(sim);
     faults_begin(sim);
-    int64_t end_ms = sim->world.now_ms + FAULTS_MS;
+    int64_t end_ms = sim->world.now_ms + sim->faults.time_ms;
     uint64_t last_step = step_max == 0 ? UINT64_MAX : sim->world.step + step_max;
-    world_post(&sim->world, &(struct world_event){.delay_ms = FAULTS_MS, .run = nothing});
-    while (sim->world.now_ms < end_ms && sim->world.step < last_step && step(sim)) {
-    }
+    world_post(&sim->world, &(struct world_event){.delay_ms = sim->faults.time_ms, .run = nothing});
+    while (sim->world.now_ms < end_ms && sim->world.step < last_step && step(sim)) {}
     sim->workload.life++;
     faults_end(sim);
     pass(sim, LATE_MS); // what was held up arrives

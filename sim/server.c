@@ -28,10 +28,22 @@ static int64_t wall_ms(const struct server *server)
     return SIM_EPOCH_MS + server->sim->world.now_ms + server->offset_ms;
 }
 
+static int64_t engine_now_ms(const struct server *server)
+{
+    if (MUTANT("stop-the-clock")) {
+        return MAX(server->clock.now_ms, wall_ms(server));
+    }
+    return core_clock_peek(&server->clock, wall_ms(server), server->sim->world.now_ms);
+}
+
 static void make_input(struct server *server, struct core_input *out_input)
 {
-    server->now_ms = MAX(server->now_ms, wall_ms(server));
-    out_input->now_ms = server->now_ms;
+    int64_t now_ms = engine_now_ms(server);
+    out_input->now_ms = core_clock_take(&server->clock, wall_ms(server), server->sim->world.now_ms);
+    if (MUTANT("stop-the-clock")) {
+        server->clock.now_ms = now_ms;
+        out_input->now_ms = now_ms;
+    }
     for (size_t i = 0; i < sizeof(out_input->entropy); i += sizeof(uint64_t)) {
         uint64_t bits = world_random(&server->sim->world);
         memcpy(out_input->entropy + i, &bits, sizeof(bits));
@@ -158,7 +170,7 @@ static void on_timer(void *context, void *payload)
     struct server *server = context;
     server->armed_ms = -1;
     int64_t due_ms = core_next_due(server->core);
-    if (due_ms >= 0 && due_ms <= MAX(server->now_ms, wall_ms(server))) {
+    if (due_ms >= 0 && due_ms <= engine_now_ms(server)) {
         struct core_input input;
         make_input(server, &input);
         core_advance(server->core, &input, WORK_PER_TURN);
@@ -176,8 +188,7 @@ static void arm(struct server *server)
     if (due_ms < 0) {
         return;
     }
-    bool now = due_ms <= server->now_ms;
-    int64_t wait_ms = now ? 0 : MIN(MAX(due_ms - wall_ms(server), INT64_C(0)), TIMER_MAX_MS);
+    int64_t wait_ms = MIN(MAX(due_ms - engine_now_ms(server), INT64_C(0)), TIMER_MAX_MS);
     int64_t at_ms = world->now_ms + wait_ms;
     if (server->armed_ms >= 0 && server->armed_ms <= at_ms) {
         return;
@@ -268,9 +279,10 @@ void server_start(struct sim *sim)
     server->life++;
     server->arm_life++;
     server->armed_ms = -1;
-    server->now_ms = 0;
+    server->clock = (struct core_clock){0};
     server->flush_posted = false;
     server->session_count = 0;
+    server->steady_ms = sim->world.now_ms;
     // Small, so that addresses are used again within a run.
     vpc_set_default_cidr(server->core, TEXT("172.31.0.0/24"));
     struct err err = {0};
@@ -300,7 +312,9 @@ void server_crash(struct sim *sim)
     }
     bool written = server->batch != NULL && world_chance(&sim->world, 500);
     world_trace(&sim->world, "server dies%s",
-                server->batch == NULL ? "" : written ? ", its batch written" : ", its batch lost");
+                server->batch == NULL ? ""
+                : written             ? ", its batch written"
+                                      : ", its batch lost");
     if (written) {
         write_batch(server);
     }

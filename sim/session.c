@@ -244,6 +244,7 @@ static void on_server_frame(void *context, void *payload)
     }
     int64_t now_ms = world_of(session)->now_ms;
     session->server_heard_ms = now_ms;
+    session->node->heard_ms = now_ms;
     if (!session->telemetry && now_ms - session->beat_ms >= BEAT_MS) {
         session->beat_ms = now_ms;
         const struct node_node_empty request = {0};
@@ -264,6 +265,7 @@ static bool attach(struct session *session)
     }
     session->server_open = true;
     session->attached = true;
+    session->node->heard_ms = sim->world.now_ms;
     if (session->telemetry) {
         return true;
     }
@@ -334,11 +336,10 @@ struct session *session_open(struct node *node, bool telemetry)
         .cut = faults_network(sim),
     };
     sim->sessions = session;
-    world_post(&sim->world,
-               &(struct world_event){.delay_ms = world_between(&sim->world, 0, 4),
-                                     .life = &session->life,
-                                     .run = on_upgrade,
-                                     .context = session});
+    world_post(&sim->world, &(struct world_event){.delay_ms = world_between(&sim->world, 0, 4),
+                                                  .life = &session->life,
+                                                  .run = on_upgrade,
+                                                  .context = session});
     return session;
 }
 

@@ -22,8 +22,8 @@ static bool node_settled(struct sim *sim, struct node *node, char *why, size_t s
         return false;
     }
     size_t live = 0;
-    const struct task_node *known = task_node_of(task_state(sim->server.core),
-                                                 text_of(node->node_id));
+    const struct task_node *known =
+        task_node_of(task_state(sim->server.core), text_of(node->node_id));
     for (const struct task_entry *entry = known == NULL ? NULL : known->first; entry != NULL;
          entry = entry->next) {
         live += entry->holds ? 1 : 0;
@@ -55,8 +55,7 @@ static bool task_settled(const struct task_record_task *record, char *why, size_
         stop ? TASK_RECORD_TASK_STATUS_STOPPED : TASK_RECORD_TASK_STATUS_RUNNING;
     if (record->last_status != want) {
         snprintf(why, size_bytes, "task %.*s is desired %s and %.*s", TEXT_FMT(record->task_id),
-                 stop ? "STOPPED" : "RUNNING",
-                 TEXT_FMT(task_status_name(record->last_status)));
+                 stop ? "STOPPED" : "RUNNING", TEXT_FMT(task_status_name(record->last_status)));
         return false;
     }
     return true;

@@ -4,6 +4,7 @@
 #include "api/berth.h"
 #include "api/node.h"
 #include "base/map.h"
+#include "core/clock.h"
 #include "core/core.h"
 #include "journal/journal.h"
 #include "sim/world.h"
@@ -137,7 +138,8 @@ struct server {
     struct store *store;
     uint64_t life;
     int64_t offset_ms; ///< of its wall clock
-    int64_t now_ms;    ///< of the last input
+    int64_t steady_ms; ///< since when its process runs and its clock has not jumped
+    struct core_clock clock;
     uint64_t version_durable;
     struct core_batch *batch; ///< being written
     bool flush_posted;
@@ -182,12 +184,12 @@ struct session {
     struct node *node;
     int64_t id; ///< of the server's process
     bool telemetry;
-    bool cut;           ///< the network carries nothing any more
-    bool client_open;   ///< as the agent believes; false while it opens
-    bool client_gone;   ///< the agent's end is over
-    bool server_open;   ///< as the server believes
-    bool attached;      ///< the server uses it for the node
-    uint64_t life;      ///< of the agent's end
+    bool cut;         ///< the network carries nothing any more
+    bool client_open; ///< as the agent believes; false while it opens
+    bool client_gone; ///< the agent's end is over
+    bool server_open; ///< as the server believes
+    bool attached;    ///< the server uses it for the node
+    uint64_t life;    ///< of the agent's end
     uint64_t server_life;
     int64_t to_client_ms; ///< when the newest frame on its way arrives
     int64_t to_server_ms;
@@ -249,6 +251,7 @@ struct node {
     int64_t booted_ms;
     int64_t offset_ms; ///< of its wall clock
     uint32_t boot_count;
+    int64_t heard_ms; ///< when the server heard of it last
     bool partitioned;
     uint64_t partition_life;
 
@@ -408,6 +411,8 @@ struct faults {
     int network_permille;
     int host_permille;
     int crash_permille; ///< at a moment that matters
+    int64_t pause_ms;   ///< between two of them, at most
+    int64_t time_ms;    ///< for how long there are faults
 };
 
 /** Choose what kinds of faults this seed has. */
@@ -438,6 +443,7 @@ struct sim {
     struct supervisor *supervisors;
     uint32_t crash_counts[4]; ///< of servers, agents, supervisors, hosts
     bool hosts_touched;
+    int64_t hold_ms; ///< until then silence may be the server's own
 };
 
 /** What to run. */

@@ -57,10 +57,10 @@ static void post(struct supervisor *supervisor, size_t container, int64_t delay_
     struct probe *payload = ALLOC(struct probe);
     *payload = (struct probe){supervisor, container};
     world_post(world_of(supervisor), &(struct world_event){.delay_ms = delay_ms,
-                                                          .life = life,
-                                                          .run = run,
-                                                          .context = supervisor,
-                                                          .payload = payload});
+                                                           .life = life,
+                                                           .run = run,
+                                                           .context = supervisor,
+                                                           .payload = payload});
 }
 
 // ---- containers ---------------------------------------------------------------------------
@@ -80,8 +80,13 @@ static void exit_container(struct supervisor *supervisor, size_t index, int32_t 
     supervisor->node->sim->hosts_touched = true;
     world_trace(world_of(supervisor), "%s %.8s container %zu ends with %d", supervisor->node->name,
                 supervisor->id, index, code);
-    tell(supervisor, &(struct order_event){
-                         .kind = ORDER_EXITED, .container = index, .exit_code = code});
+    struct faults *faults = &supervisor->node->sim->faults;
+    if (faults->active && world_chance(world_of(supervisor), faults->crash_permille)) {
+        supervisor_crash(supervisor); // before it told anybody
+        return;
+    }
+    tell(supervisor,
+         &(struct order_event){.kind = ORDER_EXITED, .container = index, .exit_code = code});
 }
 
 static void on_own_end(void *context, void *payload)
@@ -233,8 +238,8 @@ static void on_news(void *context, void *payload)
         node_apply(node, &event);
     }
     if (news->lost) {
-        event = (struct agent_event){.kind = AGENT_EVENT_SUPERVISOR_LOST,
-                                     .task_id = text_of(news->id)};
+        event =
+            (struct agent_event){.kind = AGENT_EVENT_SUPERVISOR_LOST, .task_id = text_of(news->id)};
         node_apply(node, &event);
     }
 }
@@ -312,11 +317,10 @@ static void turn(struct supervisor *supervisor)
     supervisor->wake_life++;
     if (wake_ms != ORDER_NEVER) {
         int64_t wait_ms = wake_ms - order_now(supervisor).monotonic_ms;
-        world_post(world_of(supervisor),
-                   &(struct world_event){.delay_ms = MAX(wait_ms, INT64_C(0)),
-                                         .life = &supervisor->wake_life,
-                                         .run = on_turn,
-                                         .context = supervisor});
+        world_post(world_of(supervisor), &(struct world_event){.delay_ms = MAX(wait_ms, INT64_C(0)),
+                                                               .life = &supervisor->wake_life,
+                                                               .run = on_turn,
+                                                               .context = supervisor});
     }
 }
 
@@ -362,9 +366,8 @@ struct supervisor *supervisor_start(struct node *node, struct host_task *task,
     }
     sim->hosts_touched = true;
     // Its first turn comes after the caller knows it.
-    world_post(&sim->world, &(struct world_event){.life = &supervisor->life,
-                                                  .run = on_turn,
-                                                  .context = supervisor});
+    world_post(&sim->world, &(struct world_event){
+                                .life = &supervisor->life, .run = on_turn, .context = supervisor});
     return supervisor;
 }
 

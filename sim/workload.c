@@ -51,8 +51,7 @@ static void on_setup(struct call *call)
     struct setup *setup = call->context;
     setup->done = true;
     if (call->rc != 0) {
-        world_fail(&call->sim->world, "%s is refused: %s", call->operation->name,
-                   call->fault_text);
+        world_fail(&call->sim->world, "%s is refused: %s", call->operation->name, call->fault_text);
     }
 }
 
@@ -60,10 +59,9 @@ static void on_setup(struct call *call)
 static const void *ask(struct sim *sim, const struct api_operation *operation, const void *request)
 {
     struct setup setup = {false};
-    call_begin(sim, &(struct call_options){.operation = operation,
-                                           .request = request,
-                                           .done = on_setup,
-                                           .context = &setup});
+    call_begin(
+        sim, &(struct call_options){
+                 .operation = operation, .request = request, .done = on_setup, .context = &setup});
     const struct call *call = sim->calls;
     while (!setup.done && world_step(&sim->world)) {
         check_step(sim);
@@ -93,8 +91,7 @@ static void define(struct sim *sim, const char *json)
 {
     const struct api_operation *operation = &ecs_operations[ECS_OP_REGISTER_TASK_DEFINITION];
     AUTO(buf_deinit) struct buf full = {0};
-    buf_format(&full,
-               "{'networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],%s", json + 1);
+    buf_format(&full, "{'networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],%s", json + 1);
     ask_json(sim, operation, full.data);
 }
 
@@ -129,8 +126,7 @@ static void on_join_again(void *context, void *payload)
 static void join_again(struct node *node)
 {
     world_post(&node->sim->world,
-               &(struct world_event){
-                   .delay_ms = RETRY_MS, .run = on_join_again, .context = node});
+               &(struct world_event){.delay_ms = RETRY_MS, .run = on_join_again, .context = node});
 }
 
 static void on_joined(struct call *call)
@@ -183,7 +179,7 @@ void workload_join(struct sim *sim, struct node *node)
 {
     static const char *const zones[] = {"eu-west-1a", "eu-west-1b", "eu-west-1c",
                                         "eu-west-1a,eu-west-1b,eu-west-1c"};
-    static const int32_t sizes[] = {1024, 2048, 4096};
+    static const int32_t sizes[] = {1024, 2048, 4096, 8192};
     ASSERT(sim->node_count < SIM_NODE_MAX);
     node->sim = sim;
     node->index = sim->node_count++;
@@ -208,9 +204,9 @@ static void on_removed(struct call *call)
     // What was not found was removed by an attempt whose answer got lost.
     node->removed = call->rc == 0 || call->rc == ERR_FAULT;
     if (!node->removed) {
-        world_post(&node->sim->world,
-                   &(struct world_event){
-                       .delay_ms = RETRY_MS, .run = on_remove_again, .context = node});
+        world_post(
+            &node->sim->world,
+            &(struct world_event){.delay_ms = RETRY_MS, .run = on_remove_again, .context = node});
     }
 }
 
@@ -284,8 +280,7 @@ static void begin_run(struct sim *sim, const char *family, int32_t count, const 
         .name = text_of(strcmp(family, "job") == 0 ? "job" : "app"),
         .command = {.items = command, .count = 1},
     };
-    struct ecs_task_override overrides = {
-        .container_overrides = {.items = &override, .count = 1}};
+    struct ecs_task_override overrides = {.container_overrides = {.items = &override, .count = 1}};
     bool overridden = number % 3 == 1;
     const struct ecs_run_task_request request = {
         .task_definition = text_of(family),
@@ -321,8 +316,7 @@ static void run_new(struct sim *sim)
         begin_run(sim, family, count, NULL, 0);
         return;
     }
-    facts->tokens =
-        alloc_resize(facts->tokens, facts->token_count + 1, sizeof(*facts->tokens));
+    facts->tokens = alloc_resize(facts->tokens, facts->token_count + 1, sizeof(*facts->tokens));
     struct token_fact *token = &facts->tokens[facts->token_count++];
     *token = (struct token_fact){.count = count};
     snprintf(token->token, sizeof(token->token), "token-%zu", facts->token_count);
@@ -433,10 +427,9 @@ static void on_turn(void *context, void *payload)
 
 void workload_begin(struct sim *sim)
 {
-    world_post(&sim->world, &(struct world_event){.delay_ms = 100,
-                                                  .life = &sim->workload.life,
-                                                  .run = on_turn,
-                                                  .context = sim});
+    world_post(&sim->world,
+               &(struct world_event){
+                   .delay_ms = 100, .life = &sim->workload.life, .run = on_turn, .context = sim});
 }
 
 void workload_stop_all(struct sim *sim)

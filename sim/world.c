@@ -148,9 +148,9 @@ bool world_chance(struct world *world, int permille)
 void world_trace(struct world *world, const char *format, ...)
 {
     char text[1024];
-    int size = snprintf(text, sizeof(text), "%8lld.%03lld #%llu ",
-                        (long long)(world->now_ms / 1000), (long long)(world->now_ms % 1000),
-                        (unsigned long long)world->step);
+    int size =
+        snprintf(text, sizeof(text), "%8lld.%03lld #%llu ", (long long)(world->now_ms / 1000),
+                 (long long)(world->now_ms % 1000), (unsigned long long)world->step);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text + size, sizeof(text) - (size_t)size, format, arguments);
