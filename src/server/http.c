@@ -203,6 +203,15 @@ static void begin_phase(struct connection *connection, bool handling)
     connection->phase_since_ms = uv_now(connection->http->server->options.loop);
 }
 
+// The library misses the end of a stream that comes together with the last bytes before it: it
+// reads less than it asked for, and waits for an event that was already there.
+static bool stream_ended(const struct connection *connection)
+{
+    char byte = 0;
+    return connection->exchange == NULL &&
+           recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 // Closing the socket is the library's; ending it makes the library do so.
 static void on_sweep(uv_timer_t *timer)
 {
@@ -210,8 +219,10 @@ static void on_sweep(uv_timer_t *timer)
     uint64_t now_ms = uv_now(http->server->options.loop);
     for (struct connection *connection = http->first; connection != NULL;
          connection = connection->next) {
-        if (!connection->handling && !connection->ended &&
-            now_ms - connection->phase_since_ms > http->phase_ms) {
+        if (connection->handling || connection->ended) {
+            continue;
+        }
+        if (now_ms - connection->phase_since_ms > http->phase_ms || stream_ended(connection)) {
             connection->ended = true;
             shutdown(connection->fd, SHUT_RDWR);
         }

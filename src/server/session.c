@@ -10,6 +10,7 @@
 
 #include <libwebsockets.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /*
@@ -31,6 +32,7 @@
 #define BEAT_MS 200               // several frames in a burst are one sign of life
 #define UPGRADE_SECONDS 10
 #define RECEIVE_BYTES 4096
+#define FILES_MAX 65536      // sessions of 10,000 nodes, and all else that is open
 #define REASON_CHARS_MAX 123 // RFC 6455: what fits into a close frame
 
 struct frame {
@@ -579,6 +581,25 @@ static void on_log(int level, const char *line)
     LOG(WARN, "websocket library", LOG_TXT("line", text));
 }
 
+// The library takes memory for every descriptor that the process may open, used or not; where that
+// is a million, it would be most of the server. It refuses descriptors above what it saw.
+static struct lws_context *create_limited(const struct lws_context_creation_info *info)
+{
+    struct rlimit limit = {0};
+    bool lowered = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > FILES_MAX;
+    if (lowered) {
+        const struct rlimit lower = {.rlim_cur = FILES_MAX, .rlim_max = limit.rlim_max};
+        IGNORE(setrlimit(RLIMIT_NOFILE, &lower), "it then takes more memory");
+    }
+    struct lws_context *context = lws_create_context(info);
+    if (lowered) {
+        // Programs that are started later must find the limit as it was.
+        int rc = setrlimit(RLIMIT_NOFILE, &limit);
+        ASSERT(rc == 0);
+    }
+    return context;
+}
+
 static int create_context(struct sessions *sessions, struct err *err)
 {
     lws_set_log_level(LLL_ERR, on_log);
@@ -596,7 +617,7 @@ static int create_context(struct sessions *sessions, struct err *err)
         .max_http_header_data = LIMIT_HEADER_BYTES,
         .timeout_secs = UPGRADE_SECONDS,
     };
-    sessions->context = lws_create_context(&info);
+    sessions->context = create_limited(&info);
     if (sessions->context == NULL) {
         return err_set(err, ERR_SYS,
                        "the websocket library does not start: is libwebsockets-evlib-uv there?");
