@@ -143,6 +143,7 @@ struct totals {
     uint64_t crashes[4];
     int64_t virtual_ms;
     uint64_t failures;
+    uint64_t hash; ///< of all traces
 };
 
 static void add(struct totals *totals, const struct sim_result *result)
@@ -153,6 +154,7 @@ static void add(struct totals *totals, const struct sim_result *result)
     totals->launches += result->launch_count;
     totals->virtual_ms += result->virtual_ms;
     totals->failures += result->failed ? 1 : 0;
+    totals->hash = totals->hash * 31 + result->hash;
     for (size_t i = 0; i < ARRAY_LEN(totals->crashes); i++) {
         totals->crashes[i] += result->crash_counts[i];
     }
@@ -199,12 +201,14 @@ static int run_seeds(const struct options *options)
         }
     }
     printf("%llu seeds in %.1f s: %llu events, %.1f h of virtual time, %llu tasks, %llu launches; "
-           "ended: %llu servers, %llu agents, %llu supervisors, %llu hosts; %llu failures\n",
+           "ended: %llu servers, %llu agents, %llu supervisors, %llu hosts; %llu failures; traces "
+           "%016llx\n",
            (unsigned long long)totals.runs, seconds() - begin, (unsigned long long)totals.steps,
            (double)totals.virtual_ms / 3.6e6, (unsigned long long)totals.tasks,
            (unsigned long long)totals.launches, (unsigned long long)totals.crashes[0],
            (unsigned long long)totals.crashes[1], (unsigned long long)totals.crashes[2],
-           (unsigned long long)totals.crashes[3], (unsigned long long)totals.failures);
+           (unsigned long long)totals.crashes[3], (unsigned long long)totals.failures,
+           (unsigned long long)totals.hash);
     return totals.failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -254,10 +258,11 @@ int main(int count, char **arguments)
     if (options.all_mutants) {
         return check_mutants(&options);
     }
-    // Sanitizers make a seed slow: there fewer of a range do.
+    // How many of a range: fewer under sanitizers, which make a seed slow, more over night.
     uint64_t seeds = 0;
-    if (limit != NULL && text_to_u64(text_of(limit), &seeds) == 0 && seeds > 0) {
-        options.last = MIN(options.last, options.first + seeds - 1);
+    if (options.last > options.first && limit != NULL && text_to_u64(text_of(limit), &seeds) == 0 &&
+        seeds > 0) {
+        options.last = options.first + seeds - 1;
     }
     sim_set_mutant(options.mutant);
     return run_seeds(&options);
