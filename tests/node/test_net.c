@@ -734,6 +734,58 @@ static void net_eni_makes_many(void **state)
     in_own_host(makes_many);
 }
 
+#define THREADS 4
+#define PER_THREAD 20
+
+struct worker {
+    struct net *net;
+    unsigned first;
+    struct host own; ///< an arena and an error of its own
+};
+
+static void *make_and_remove(void *context)
+{
+    struct worker *worker = context;
+    struct host *host = &worker->own;
+    for (unsigned n = 0; n < PER_THREAD; n++) {
+        close(make_nth(host, worker->net, n % 3, worker->first + n));
+    }
+    for (unsigned n = 0; n < PER_THREAD; n += 2) {
+        struct net_eni eni;
+        eni_in(host, &vpc, n % 3, worker->first + n, &eni);
+        OK(net_eni_destroy(worker->net, eni.id, &host->err));
+    }
+    arena_deinit(&host->arena);
+    return NULL;
+}
+
+static void many_threads(struct host *host)
+{
+    struct net *net = open_instance(host, "1a2b3c4d", 4);
+    struct worker workers[THREADS] = {0};
+    pthread_t threads[THREADS];
+    for (unsigned i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.net = net, .first = i * PER_THREAD};
+        CHECK(pthread_create(&threads[i], NULL, make_and_remove, &workers[i]) == 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    struct text_list ids;
+    OK(net_eni_list(net, &host->arena, &ids, &host->err));
+    CHECK(ids.count == THREADS * PER_THREAD / 2);
+    int one = make_nth(host, net, 1, 1);
+    CHECK(ping(host, one, "172.31.16.71", WAIT_MS));
+    OK(net_destroy_all(net, &host->err));
+    net_close(net);
+}
+
+static void net_serves_many_threads(void **state)
+{
+    (void)state;
+    in_own_host(many_threads);
+}
+
 /* ---- crashes: what any of them may leave behind */
 
 struct crash {
@@ -944,6 +996,7 @@ int main(void)
         cmocka_unit_test(net_eni_create_refuses),
         cmocka_unit_test(net_destroy_all_leaves_nothing),
         cmocka_unit_test(net_eni_makes_many),
+        cmocka_unit_test(net_serves_many_threads),
         cmocka_unit_test(net_converges_after_crashes),
         cmocka_unit_test(callers_stay_in_their_namespace),
     };
