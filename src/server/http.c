@@ -60,6 +60,7 @@ struct http {
     size_t listener_count;
     struct connection *first;
     size_t connection_count;
+    size_t connection_limit; // of each listener
     size_t busy_count;
     struct exchange *spare;
     size_t spare_count;
@@ -260,6 +261,11 @@ static void connection_close(struct http *http, struct connection *connection)
     }
     if (connection->next != NULL) {
         connection->next->previous = connection->previous;
+    }
+    // At its limit the library stops to accept, and begins again when it runs after a connection
+    // went: which nothing else would make it do.
+    if (http->connection_count >= http->connection_limit && !http->closing) {
+        kick(http);
     }
     http->connection_count--;
     if (http->first == NULL && !http->closing) {
@@ -587,6 +593,7 @@ int http_new(struct server *server, struct http **out_http, struct err *err)
     *out_http = http;
     const struct server_options *options = &server->options;
     unsigned int connections = connection_limit(options->api_count);
+    http->connection_limit = connections;
     for (size_t i = 0; i < options->api_count; i++) {
         rc = listener_start(http, &options->api[i], connections, err);
         if (rc != 0) {

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -418,6 +419,33 @@ static void clients_may_vanish(void **state)
     fixture_expect_connections(fixture, 0);
 }
 
+// More connections than there is room for: those that wait are served when others close.
+static void crowds_are_served_in_turn(void **state)
+{
+    (void)state;
+    enum { CROWD = 250 };
+    struct rlimit limit = {0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit lower = {.rlim_cur = 600, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &lower), 0);
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    struct wire *wires = alloc_array(CROWD, sizeof(*wires));
+    for (int i = 0; i < CROWD; i++) {
+        wire_open(&wires[i], fixture_port(fixture));
+    }
+    fixture_expect_connections(fixture, (600 - 256) / 2);
+    struct wire *waiting = &wires[CROWD - 1];
+    wire_send(waiting, TEXT("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"));
+    for (int i = 0; i < CROWD - 1; i++) {
+        wire_close(&wires[i]);
+    }
+    struct wire_answer answer = wire_read(waiting);
+    expect(&answer, 200, "ok");
+    wire_close(waiting);
+    alloc_free(wires);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 static void any_credentials_choose_an_account(void **state)
 {
     (void)state;
@@ -539,6 +567,7 @@ int main(void)
         cmocka_unit_test(sizes_have_limits),
         cmocka_unit_test(slow_clients_are_cut_off),
         cmocka_unit_test(clients_may_vanish),
+        cmocka_unit_test(crowds_are_served_in_turn),
         cmocka_unit_test(any_credentials_choose_an_account),
         cmocka_unit_test(joining_needs_an_address),
         cmocka_unit_test(counts_are_shown),
