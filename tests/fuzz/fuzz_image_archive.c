@@ -18,7 +18,8 @@
 
 #define FILE_BYTES_MAX (1u << 20)
 
-static char folder[] = "/tmp/berth-fuzz-XXXXXX";
+// In memory: on a disk every input would wait for it.
+static char folder[] = "/dev/shm/berth-fuzz-XXXXXX";
 static struct image_store *store;
 
 static void clean_up(void)

@@ -18,7 +18,8 @@
 
 #define FILE_BYTES_MAX (1u << 20) // so that what expands without end stays small here
 
-static char folder[] = "/tmp/berth-fuzz-XXXXXX";
+// In memory: on a disk every input would wait for it.
+static char folder[] = "/dev/shm/berth-fuzz-XXXXXX";
 static int folder_fd = -1;
 
 static void clean_up(void)
