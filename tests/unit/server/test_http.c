@@ -419,6 +419,26 @@ static void clients_may_vanish(void **state)
     fixture_expect_connections(fixture, 0);
 }
 
+// Nothing but a handshake gets anything out of a listener with TLS, and no half one keeps it busy.
+static void tls_is_not_skipped(void **state)
+{
+    (void)state;
+    const struct fixture_options options = {.tls = true, .request_timeout_ms = 400};
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&options);
+    static const char *const openings[] = {"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", "",
+                                           "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                                           "\x16\x03\x01"};
+    for (size_t i = 0; i < ARRAY_LEN(openings); i++) {
+        AUTO(wire_close) struct wire wire = {0};
+        wire_open(&wire, fixture_port(fixture));
+        wire_send(&wire, text_of(openings[i]));
+        wire_expect_closed(&wire);
+        assert_true(wire.received.size == 0 ||
+                    memmem(wire.received.data, wire.received.size, "ok", 2) == NULL);
+    }
+    fixture_expect_connections(fixture, 0);
+}
+
 // More connections than there is room for: those that wait are served when others close.
 static void crowds_are_served_in_turn(void **state)
 {
@@ -567,6 +587,7 @@ int main(void)
         cmocka_unit_test(sizes_have_limits),
         cmocka_unit_test(slow_clients_are_cut_off),
         cmocka_unit_test(clients_may_vanish),
+        cmocka_unit_test(tls_is_not_skipped),
         cmocka_unit_test(crowds_are_served_in_turn),
         cmocka_unit_test(any_credentials_choose_an_account),
         cmocka_unit_test(joining_needs_an_address),
