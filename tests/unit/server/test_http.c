@@ -529,8 +529,8 @@ static void counts_are_shown(void **state)
     static const char *const lines[] = {
         "berth_requests_total{service=\"toy\",operation=\"ShowItem\",code=\"ToyException\"} 3\n",
         "berth_requests_total{service=\"toy\",operation=\"CreateItem\",code=\"OK\"} 1\n",
-        "berth_requests_total{service=\"none\",operation=\"none\","
-        "code=\"UnknownOperationException\"} 1\n",
+        ("berth_requests_total{service=\"none\",operation=\"none\","
+         "code=\"UnknownOperationException\"} 1\n"),
         "berth_request_duration_seconds_count{service=\"toy\",operation=\"ShowItem\"} 3\n",
         "berth_http_connections 1\n",
         "process_resident_memory_bytes ",

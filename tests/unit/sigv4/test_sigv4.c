@@ -268,8 +268,8 @@ static void what_we_sign_verifies(void **state)
 {
     (void)state;
     static const char *const requests[] = {
-        "POST / HTTP/1.1\nHost:127.0.0.1:4566\nContent-Type:application/x-amz-json-1.1\n"
-        "X-Amz-Target:Berth.ListNodes\n\n{}",
+        ("POST / HTTP/1.1\nHost:127.0.0.1:4566\nContent-Type:application/x-amz-json-1.1\n"
+         "X-Amz-Target:Berth.ListNodes\n\n{}"),
         "GET /acs/ws?b=%20x&a=1&a=0 HTTP/1.1\nHost:h\n\n",
         "GET /a%20b/../c?x HTTP/1.1\nHost:h\nX-Two:  a   b \nx-two:c\n\n",
     };
