@@ -307,6 +307,8 @@ static void payload_task(struct turn *turn, struct ack *ack, const struct sessio
         task = unknown_task(turn, spec, stop);
     } else if (stop) {
         stop_task(turn, task);
+    } else {
+        task->unconfirmed = false;
     }
     ack_wait_for(ack, task, task->journaled ? task->put_version : INT64_MAX);
     agent_task_step(turn, task);

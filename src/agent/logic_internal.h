@@ -60,6 +60,7 @@ struct agent_task {
     struct text id;                 ///< in spec
 
     bool stop_requested;
+    bool unconfirmed;         ///< found ACCEPTED: the server must say again that it wants it
     bool queued;              ///< to be prepared
     bool journaled;           ///< false: known only to tell the server that it is over
     enum journal_phase phase; ///< as in the newest record, durable or not

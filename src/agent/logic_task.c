@@ -183,7 +183,7 @@ static void step_start(struct turn *turn, struct agent_task *task)
         agent_task_end(turn, task, (struct text){0});
         return;
     }
-    if (task->prepare == STEP_TODO && !task->queued) {
+    if (task->prepare == STEP_TODO && !task->queued && !task->unconfirmed) {
         enqueue(turn->logic, task);
     }
     if (task->prepare == STEP_DONE && task->phase == JOURNAL_PHASE_ACCEPTED) {
@@ -417,5 +417,9 @@ void agent_task_recover(struct turn *turn, const struct agent_event *event)
         recover_stopped(turn, task, record);
     } else if (record->phase == JOURNAL_PHASE_LAUNCHED || remains) {
         recover_launched(turn, task, event);
+    } else {
+        // It may have ended without the journal's knowing, on a full disk, and its address may be
+        // somebody else's by now. The server sends all that it still wants with each session.
+        task->unconfirmed = true;
     }
 }
