@@ -307,6 +307,9 @@ static int take_report(struct core_call *call, struct text cluster_reference,
                 task_send(call, entry->node, &entry, 1);
             }
         }
+    } else if (!text_empty(report->status) && !text_is(report->status, "STOPPED")) {
+        // It runs where it must not any more: its address may belong to another task.
+        task_send(call, entry->node, &entry, 1);
     }
     return 0;
 }

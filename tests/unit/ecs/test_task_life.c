@@ -169,6 +169,13 @@ static void late_and_repeated_reports_change_nothing(void **state)
         assert_string_equal(world->harness.answer.data, before.data);
     }
     world_no_effect(world, "EVENT");
+    // Who still runs what is over is told to stop it.
+    world_forget(world);
+    world_submit(world, node, "STOPPED", APP_ENDED);
+    world_no_effect(world, "PayloadMessage");
+    world_submit(world, node, "RUNNING", APP_RUNS);
+    world_effect(world, "PayloadMessage");
+    world_effect(world, "'desiredStatus':'STOPPED'");
 }
 
 static void reports_are_taken_from_the_owner_only(void **state)
