@@ -15,12 +15,13 @@ enum fault {
     FAULT_PARTITION,
     FAULT_CLOCK,
     FAULT_HOST_GONE,
+    FAULT_FULL_DISK,
     FAULT_COUNT,
 };
 
 void faults_init(struct sim *sim)
 {
-    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 14, 3};
+    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 14, 3, 8};
     struct world *world = &sim->world;
     struct faults *faults = &sim->faults;
     for (size_t i = 0; i < FAULT_COUNT; i++) {
@@ -239,6 +240,10 @@ static void strike(struct sim *sim, enum fault fault, struct node *node)
     case FAULT_HOST_GONE:
         lose_host(node);
         return;
+    case FAULT_FULL_DISK:
+        node->full_ms = sim->world.now_ms + world_between(&sim->world, 500, 20000);
+        world_trace(&sim->world, "%s has a full disk", node->name);
+        return;
     case FAULT_COUNT:
         return;
     }
@@ -319,6 +324,7 @@ void faults_end(struct sim *sim)
         struct node *node = &sim->nodes[i];
         node->partitioned = false;
         node->partition_life++;
+        node->full_ms = 0;
         if (!node->joined) {
             continue;
         }

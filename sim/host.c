@@ -159,7 +159,7 @@ static void on_prepare(void *context, void *payload)
         post(job, 0, 30, on_prepare);
         return;
     }
-    if (faults_host(node->sim)) {
+    if (faults_host(node->sim) || node->full_ms > world_of(node)->now_ms) {
         job->rc = ERR_SYS;
         job->reason = "ResourceInitializationError: no space left on device";
     } else {
@@ -277,7 +277,7 @@ static void on_clean(void *context, void *payload)
     if (faults_host(node->sim)) {
         job->rc = ERR_SYS;
         job->reason = "ContainerNetworkingError: the interface is busy";
-        fact_of(node->sim, text_of(job->id))->end_exempt = 1;
+        fact_of(node->sim, text_of(job->id))->end_exempt = true;
     } else if (task != NULL) {
         remove_task(node, task);
     }

@@ -197,7 +197,8 @@ static void on_written(void *context, void *payload)
     struct journal_queue *done = node->writing;
     node->writing = NULL;
     struct err err = {0};
-    int rc = faults_host(sim) ? err_set(&err, ERR_FULL_DISK, "no space left on device") : 0;
+    bool full = node->full_ms > sim->world.now_ms;
+    int rc = full || faults_host(sim) ? err_set(&err, ERR_FULL_DISK, "no space left on device") : 0;
     if (rc == 0) {
         rc = journal_write(node->journal, done->changes, done->count, &err);
     }
@@ -206,7 +207,7 @@ static void on_written(void *context, void *payload)
     node_journal_flush(node);
     for (size_t i = 0; i < done->count; i++) {
         struct fact *fact = fact_of(sim, done->changes[i].task_id);
-        fact->end_exempt |= rc != 0;
+        fact->end_exempt = fact->end_exempt || rc != 0;
         node_apply(node,
                    &(struct agent_event){.kind = AGENT_EVENT_JOURNALED,
                                          .task_id = done->changes[i].task_id,

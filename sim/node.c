@@ -210,26 +210,32 @@ static void begin_call(struct node *node, enum ecs_operation operation, const vo
                           });
 }
 
+// Most hosts are always the same. Some are now a host of the pool and now an instance of the
+// cluster, as their configuration is changed, and some come back with less than they had.
 static void call_register(struct node *node)
 {
+    struct world *world = world_of(node);
+    int32_t part = world_chance(world, 30) ? 2 : 1;
+    bool pool = world_chance(world, node->pool_permille);
     struct ecs_resource resources[] = {
         {.name = TEXT("CPU"),
          .type = TEXT("INTEGER"),
          .has_integer_value = true,
-         .integer_value = node->cpu_units},
+         .integer_value = node->cpu_units / part},
         {.name = TEXT("MEMORY"),
          .type = TEXT("INTEGER"),
          .has_integer_value = true,
-         .integer_value = node->memory_mib},
+         .integer_value = node->memory_mib / part},
     };
     struct ecs_attribute attributes[] = {
-        {.name = TEXT("berth.capacity"), .value = TEXT("FARGATE")},
         {.name = TEXT("ecs.availability-zone"), .value = text_of(node->zone)},
         {.name = TEXT("ecs.cpu-architecture"), .value = TEXT("x86_64")},
+        {.name = TEXT("berth.capacity"), .value = TEXT("FARGATE")},
     };
     const struct ecs_register_container_instance_request request = {
+        .cluster = pool ? (struct text){0} : TEXT("default"),
         .total_resources = {.items = resources, .count = ARRAY_LEN(resources)},
-        .attributes = {.items = attributes, .count = ARRAY_LEN(attributes)},
+        .attributes = {.items = attributes, .count = ARRAY_LEN(attributes) - (pool ? 0 : 1)},
     };
     begin_call(node, ECS_OP_REGISTER_CONTAINER_INSTANCE, &request, on_registered);
 }

@@ -56,7 +56,8 @@ struct fact {
     bool stop_acknowledged;
     bool written_off; ///< its node was removed by force
     int launch_count;
-    int end_exempt; ///< its host could not clean or remember: see host.c
+    bool end_exempt; ///< its host could not clean or remember: its remains may outlive it
+    bool stale_end;  ///< its end was told by an agent that could not remember it: see call.c
     struct container_fact containers[SIM_CONTAINER_MAX];
 };
 
@@ -242,8 +243,10 @@ struct node {
     char node_id[64];
     char key_id[64];
     const char *zone;
-    int32_t cpu_units;
+    int32_t cpu_units; ///< that it has; its agent may offer less
     int32_t memory_mib;
+    int pool_permille; ///< how often its agent is a host of the pool, else an instance
+    int64_t full_ms;   ///< its disk is full until then
     bool joined;
     bool gone; ///< the host is off for ever
     bool removed;

@@ -35,10 +35,12 @@ static const char *const definitions[] = {
     "{'family':'sick','cpu':'256','memory':'512','containerDefinitions':[{'name':'app','image':"
     "'sick:1','essential':true,'healthCheck':{'command':['CMD-SHELL','true'],'interval':5,"
     "'retries':1}}]}",
+    "{'family':'plain','containerDefinitions':[{'name':'app','image':'app:1','cpu':300,'memory':"
+    "200,'stopTimeout':2}]}",
 };
 
 static const char *const families[] = {"web",     "job",   "stubborn", "broken",
-                                       "missing", "chain", "sick"};
+                                       "missing", "chain", "sick",     "plain"};
 
 // ---- setting up -----------------------------------------------------------------------------
 
@@ -91,7 +93,11 @@ static void define(struct sim *sim, const char *json)
 {
     const struct api_operation *operation = &ecs_operations[ECS_OP_REGISTER_TASK_DEFINITION];
     AUTO(buf_deinit) struct buf full = {0};
-    buf_format(&full, "{'networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],%s", json + 1);
+    // Those that say nothing of a network are for instances only.
+    bool plain = strstr(json, "'cpu':'") == NULL;
+    buf_format(&full, "{%s%s",
+               plain ? "" : "'networkMode':'awsvpc','requiresCompatibilities':['FARGATE','EC2'],",
+               json + 1);
     ask_json(sim, operation, full.data);
 }
 
@@ -187,6 +193,8 @@ void workload_join(struct sim *sim, struct node *node)
     node->zone = zones[world_between(&sim->world, 0, ARRAY_LEN(zones) - 1)];
     node->cpu_units = sizes[world_between(&sim->world, 0, ARRAY_LEN(sizes) - 1)];
     node->memory_mib = 2 * node->cpu_units;
+    static const int permille[] = {1000, 1000, 0, 500};
+    node->pool_permille = permille[world_between(&sim->world, 0, ARRAY_LEN(permille) - 1)];
     node->journal = sim_journal_new();
     begin_join(node);
 }
@@ -246,7 +254,9 @@ static void on_run(struct call *call)
         const struct ecs_run_task_response *response = call->response;
         sim->workload.answer_count++;
         sim->workload.placed_count += (uint32_t)response->tasks.count;
-    } else if (call->rc == ERR_FAULT) {
+    } else if (call->rc == ERR_FAULT &&
+               strcmp(call->fault_text, "No Container Instances were found in your cluster.") !=
+                   0) {
         world_fail(&sim->world, "RunTask is refused: %s", call->fault_text);
     }
     // Without an answer the same is asked again; now and then with one, too.
@@ -282,12 +292,14 @@ static void begin_run(struct sim *sim, const char *family, int32_t count, const 
     };
     struct ecs_task_override overrides = {.container_overrides = {.items = &override, .count = 1}};
     bool overridden = number % 3 == 1;
+    bool plain = strcmp(family, "plain") == 0;
+    bool fargate = !plain && (number < 0 ? -number : number) % 5 < 3;
     const struct ecs_run_task_request request = {
         .task_definition = text_of(family),
         .has_count = true,
         .count = count,
-        .launch_type = ECS_LAUNCH_TYPE_FARGATE,
-        .network_configuration = &network,
+        .launch_type = fargate ? ECS_LAUNCH_TYPE_FARGATE : ECS_LAUNCH_TYPE_EC2,
+        .network_configuration = plain ? NULL : &network,
         .client_token = text_of(token),
         .overrides = overridden ? &overrides : NULL,
     };
@@ -313,7 +325,7 @@ static void run_new(struct sim *sim)
     const char *family = families[world_between(world, 0, ARRAY_LEN(families) - 1)];
     int32_t count = (int32_t)world_between(world, 1, world_chance(world, 200) ? 6 : 2);
     if (!world_chance(world, 600)) {
-        begin_run(sim, family, count, NULL, 0);
+        begin_run(sim, family, count, NULL, -world_between(world, 0, 4));
         return;
     }
     facts->tokens = alloc_resize(facts->tokens, facts->token_count + 1, sizeof(*facts->tokens));
