@@ -231,6 +231,7 @@ static void file_is_locked(void **state)
 {
     struct place *place = *state;
     AUTO(journal_close) struct journal *journal = open_file(place);
+    assert_non_null(journal);
     struct journal *second = NULL;
     struct err err = {0};
     assert_int_equal(journal_file_open(place->path, &second, &err), ERR_BUSY);
