@@ -208,6 +208,7 @@ static void run_logs(struct job *job)
                  "containers: name one.");
         return;
     }
+    job->logs_reply->container = text_of(job->container);
     struct text path = runtime_output_path(data_dir, id, text_of(job->container), &job->arena);
     read_output(job, path.data);
 }

@@ -133,6 +133,7 @@ struct text arena_text(struct arena *arena, struct text text)
 
 struct text arena_format(struct arena *arena, const char *format, ...)
 {
+    ASSERT(format != NULL);
     va_list arguments;
     va_start(arguments, format);
     va_list again;

@@ -152,7 +152,7 @@ static void answer(struct log_question *question, const struct session_logs_repl
         .next_offset = reply->next_offset,
         .has_ended = true,
         .ended = reply->ended,
-        .container = question->container.data == NULL ? TEXT("") : question->container,
+        .container = reply->container.data == NULL ? TEXT("") : reply->container,
     };
     unlink_question(question);
     dispatch_respond(exchange, &response);

@@ -398,7 +398,7 @@ static void logs_come_from_the_node(void **state)
     fixture_expect(fixture, "connect");
     ask_logs(&api, "{\"task\":\"t\",\"container\":\"web\",\"offset\":5,\"limit\":10}");
     reply_logs(&node, "\"taskArn\":\"arn:task\",\"container\":\"web\",\"offset\":5,\"limit\":10",
-               "\"data\":\"aGVsbG8=\",\"nextOffset\":10,\"ended\":false");
+               "\"data\":\"aGVsbG8=\",\"nextOffset\":10,\"ended\":false,\"container\":\"web\"");
     expect_answer(
         &api, 200,
         "{\"data\":\"aGVsbG8=\",\"nextOffset\":10,\"ended\":false,\"container\":\"web\"}");
