@@ -1,4 +1,4 @@
-#include "sim/sim.h"
+#include "sim.h"
 
 #include "base/text.h"
 #include "shape/shape.h"

@@ -1,4 +1,4 @@
-#include "sim/sim.h"
+#include "sim.h"
 
 #include "base/text.h"
 
@@ -21,7 +21,7 @@ enum fault {
 
 void faults_init(struct sim *sim)
 {
-    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 14, 3, 8};
+    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 20, 3, 8};
     struct world *world = &sim->world;
     struct faults *faults = &sim->faults;
     for (size_t i = 0; i < FAULT_COUNT; i++) {

@@ -7,7 +7,7 @@
 #include "core/clock.h"
 #include "core/core.h"
 #include "journal/journal.h"
-#include "sim/world.h"
+#include "world.h"
 #include "store/store.h"
 #include "task/order.h"
 

@@ -1,4 +1,4 @@
-#include "sim/sim.h"
+#include "sim.h"
 
 #include "api/task_record.h"
 #include "base/text.h"
