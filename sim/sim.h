@@ -7,9 +7,9 @@
 #include "core/clock.h"
 #include "core/core.h"
 #include "journal/journal.h"
-#include "world.h"
 #include "store/store.h"
 #include "task/order.h"
+#include "world.h"
 
 /*
  * One simulated Berth: a server with the real engine, hosts with the real task logic of the agent
