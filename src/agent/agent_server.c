@@ -20,7 +20,8 @@
 #define RETRY_LAST_MS 5000
 #define REFUSED_MS 30000 // what was refused is not asked again at once
 #define WATCH_MS 2000
-#define SILENCE_MS 10000 // the server sends a heartbeat every second
+#define SILENCE_MS 10000           // the server sends a heartbeat every second
+#define TELEMETRY_SILENCE_MS 50000 // there it sends one every 20 s
 #define URL_BYTES_MAX 2048
 
 static void server_step(struct agent *agent);
@@ -353,11 +354,12 @@ static void on_watch(uv_timer_t *timer)
 {
     struct agent_server *server = CONTAINER_OF(timer, struct agent_server, watch);
     struct agent *agent = CONTAINER_OF(server, struct agent, server);
-    int64_t deadline_ms = agent_now().monotonic_ms - SILENCE_MS;
-    if (server->acs != NULL && agent_session_heard_ms(server->acs) < deadline_ms) {
+    int64_t now_ms = agent_now().monotonic_ms;
+    if (server->acs != NULL && agent_session_heard_ms(server->acs) < now_ms - SILENCE_MS) {
         agent_session_end(server->acs, "the server is silent");
     }
-    if (server->tcs != NULL && agent_session_heard_ms(server->tcs) < deadline_ms) {
+    if (server->tcs != NULL &&
+        agent_session_heard_ms(server->tcs) < now_ms - TELEMETRY_SILENCE_MS) {
         agent_session_end(server->tcs, "the server is silent");
     }
     agent_logs_expire(agent);
