@@ -68,20 +68,19 @@ static void answer(struct call *call)
     }
 }
 
-// On a full disk an agent tells the server of ends that it cannot write down. When it dies then,
-// and its report is still on its way, the next agent may start the task, once, before the report
-// arrives. Known and accepted: the alternative keeps ends from the server while a disk is full.
-static void note_stale_end(struct call *call)
+// On a full disk an agent tells the server of ends that it cannot write down. When it dies then and
+// its report is still on its way, the next agent may have started the task again before it arrives.
+// Known, and accepted: the alternative keeps ends from the server for as long as a disk is full. So
+// such a report gets lost here.
+static bool is_stale_end(const struct call *call)
 {
-    if (call->operation != &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE]) {
-        return;
+    if (call->operation != &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE] ||
+        *call->life == call->life_number) {
+        return false;
     }
     const struct ecs_submit_task_state_change_request *request = call->request;
-    struct fact *fact = fact_of(call->sim, sim_task_id(request->task));
-    bool orphan = *call->life != call->life_number;
-    if (orphan && fact->end_exempt && text_is(request->status, "STOPPED")) {
-        fact->stale_end = true;
-    }
+    return text_is(request->status, "STOPPED") &&
+           fact_of(call->sim, sim_task_id(request->task))->end_exempt;
 }
 
 static void handle(struct call *call, const struct core_caller *caller)
@@ -89,7 +88,6 @@ static void handle(struct call *call, const struct core_caller *caller)
     struct server *server = &call->sim->server;
     struct shape_error error = {0};
     arena_reset(&server->scratch);
-    note_stale_end(call);
     call->at_server = true;
     if (shape_validate(call->operation->input, call->request, &error) != 0) {
         world_fail(&call->sim->world, "%s sends a %s that its schema refuses: %s",
@@ -118,7 +116,8 @@ static void on_arrive(void *context, void *payload)
     (void)payload;
     struct call *call = context;
     struct world *world = &call->sim->world;
-    if (call->node != NULL && (call->node->partitioned || call->node->gone)) {
+    bool away = call->node != NULL && (call->node->partitioned || call->node->gone);
+    if (away || is_stale_end(call)) {
         return;
     }
     if (call->sim->server.core == NULL) {

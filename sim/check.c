@@ -271,7 +271,7 @@ static void check_address(struct sim *sim, const struct node *node, const struct
 static void check_stopped(struct sim *sim, const struct node *node, const struct host_task *task)
 {
     const struct fact *fact = fact_find(sim, text_of(task->id));
-    if (fact == NULL || sim->server.core == NULL || fact->written_off || fact->stale_end) {
+    if (fact == NULL || sim->server.core == NULL || fact->written_off) {
         return;
     }
     const struct task_record_task *record = record_of(sim, fact);

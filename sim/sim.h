@@ -57,7 +57,6 @@ struct fact {
     bool written_off; ///< its node was removed by force
     int launch_count;
     bool end_exempt; ///< its host could not clean or remember: its remains may outlive it
-    bool stale_end;  ///< its end was told by an agent that could not remember it: see call.c
     struct container_fact containers[SIM_CONTAINER_MAX];
 };
 
