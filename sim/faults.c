@@ -16,12 +16,13 @@ enum fault {
     FAULT_CLOCK,
     FAULT_HOST_GONE,
     FAULT_FULL_DISK,
+    FAULT_STOP_ALL,
     FAULT_COUNT,
 };
 
 void faults_init(struct sim *sim)
 {
-    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 20, 3, 8};
+    static const int usual[FAULT_COUNT] = {20, 25, 15, 8, 25, 10, 20, 3, 8, 3};
     struct world *world = &sim->world;
     struct faults *faults = &sim->faults;
     for (size_t i = 0; i < FAULT_COUNT; i++) {
@@ -88,6 +89,25 @@ static void crash_agent(struct node *node)
     world_post(world, &(struct world_event){.delay_ms = world_between(world, 20, 5000),
                                             .run = on_agent_start,
                                             .context = node});
+}
+
+static void on_agent_stopped(void *context, void *payload)
+{
+    (void)payload;
+    crash_agent(context);
+}
+
+// The agent is ended by somebody: it stops its tasks, for as long as it is let.
+static void stop_all(struct node *node)
+{
+    struct world *world = &node->sim->world;
+    if (node->logic != NULL) {
+        node_stop_all(node);
+        world_post(world, &(struct world_event){.delay_ms = world_between(world, 0, 10000),
+                                                .life = &node->life,
+                                                .run = on_agent_stopped,
+                                                .context = node});
+    }
 }
 
 static void crash_supervisor(struct node *node)
@@ -243,6 +263,9 @@ static void strike(struct sim *sim, enum fault fault, struct node *node)
     case FAULT_FULL_DISK:
         node->full_ms = sim->world.now_ms + world_between(&sim->world, 500, 20000);
         world_trace(&sim->world, "%s has a full disk", node->name);
+        return;
+    case FAULT_STOP_ALL:
+        stop_all(node);
         return;
     case FAULT_COUNT:
         return;

@@ -119,15 +119,28 @@ static void carry_out(struct node *node, const struct agent_effect *effect)
     }
 }
 
+static void carry_all_out(struct node *node)
+{
+    for (size_t i = 0; i < node->effects.count; i++) {
+        carry_out(node, &node->effects.items[i]);
+    }
+    node_journal_flush(node);
+}
+
 void node_apply(struct node *node, const struct agent_event *event)
 {
     ASSERT(node->logic != NULL);
     agent_effects_reset(&node->effects);
     agent_logic_apply(node->logic, node_time(node), event, &node->effects);
-    for (size_t i = 0; i < node->effects.count; i++) {
-        carry_out(node, &node->effects.items[i]);
-    }
-    node_journal_flush(node);
+    carry_all_out(node);
+}
+
+void node_stop_all(struct node *node)
+{
+    world_trace(world_of(node), "%s stops all its tasks", node->name);
+    agent_effects_reset(&node->effects);
+    agent_logic_stop_all(node->logic, node_time(node), &node->effects);
+    carry_all_out(node);
 }
 
 // ---- the way to a session -------------------------------------------------------------------

@@ -293,6 +293,9 @@ void node_deinit(struct node *node);
 /** Apply an event to the agent's logic and carry its effects out. */
 void node_apply(struct node *node, const struct agent_event *event);
 
+/** Somebody ends the agent in order: all its tasks stop. */
+void node_stop_all(struct node *node);
+
 /** @return both clocks of a host */
 struct agent_time node_time(const struct node *node);
 
