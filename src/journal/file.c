@@ -20,12 +20,19 @@
  *
  * with numbers in little endian. Records are numbered without gaps, so a reader that skips damaged
  * bytes knows whether it missed any. The magic lets it find the next one.
+ *
+ * Behind the last record the file is filled with zeros, ahead of need. That keeps room for what
+ * must be written on a full disk, and it is quick: to make a record durable that overwrites zeros
+ * the disk need not write anything about the file, nor the changes of directories that file systems
+ * put into the same transaction; beside a task being prepared that is 0.3 ms instead of 3.
  */
 
 #define FILE_NAME "journal"
 #define FILE_VERSION 1
 #define FILE_MAX_BYTES (256u << 20)  // 10,000 tasks of 4 KiB, six times over
-#define COMPACT_MIN_BYTES (1u << 20) // below it rewriting saves nothing
+#define GROW_BYTES (256u << 10)      // zeros written ahead: the records of some 80 tasks
+#define ZERO_BYTES (64u << 10)       // written at once
+#define COMPACT_MIN_BYTES (4u << 20) // below it rewriting saves nothing
 #define RESERVE_BYTES (64u << 10)    // for deletions, beside what each task still needs
 #define WRITES_PER_TASK 3            // launched, stop asked for, stopped
 
@@ -65,7 +72,7 @@ struct log {
     int lock_fd;
     int fd;
     uint64_t end_bytes;       ///< where the next record goes
-    uint64_t allocated_bytes; ///< reserved on the disk from the start of the file
+    uint64_t allocated_bytes; ///< size of the file, zeros included
     uint64_t next_number;
     uint64_t live_bytes;       ///< of all records that count
     uint64_t compact_at_bytes; ///< size at which to try next
@@ -191,9 +198,13 @@ static void take_record(struct log *log, const struct record_header *header, siz
 static void scan(struct log *log, struct text content)
 {
     size_t at = sizeof(struct header);
+    size_t tail = content.size;
+    while (tail > at && content.data[tail - 1] == '\0') {
+        tail--;
+    }
     bool in_gap = false;
     log->end_bytes = at;
-    while (at < content.size) {
+    while (at < tail) {
         struct record_header header;
         size_t size = 0;
         if (!record_read(content, at, &header, &size)) {
@@ -233,12 +244,13 @@ static int check_header(struct text content, struct err *err)
 
 // ---- writing ------------------------------------------------------------------------------
 
-static int append(struct log *log, struct text bytes, struct err *err)
+// Write all bytes at a place; no synchronisation.
+static int write_at(struct log *log, uint64_t offset, struct text bytes, struct err *err)
 {
     size_t done = 0;
     while (done < bytes.size) {
         ssize_t wrote =
-            pwrite(log->fd, bytes.data + done, bytes.size - done, (off_t)(log->end_bytes + done));
+            pwrite(log->fd, bytes.data + done, bytes.size - done, (off_t)(offset + done));
         if (wrote < 0 && errno == EINTR) {
             continue;
         }
@@ -247,6 +259,11 @@ static int append(struct log *log, struct text bytes, struct err *err)
         }
         done += (size_t)wrote;
     }
+    return 0;
+}
+
+static int sync_log(struct log *log, struct err *err)
+{
     if (fdatasync(log->fd) != 0) {
         log->broken = true; // what reached the disk is not known any more
         return err_sys(err, errno, "syncing the journal");
@@ -254,22 +271,42 @@ static int append(struct log *log, struct text bytes, struct err *err)
     return 0;
 }
 
-// Reserve disk up to a size. Not every file system can, so only a full disk is an error.
+static int write_zeros(struct log *log, uint64_t from, uint64_t to, struct err *err)
+{
+    static const char zeros[ZERO_BYTES];
+    int rc = 0;
+    while (from < to && rc == 0) {
+        size_t size = (size_t)MIN(to - from, (uint64_t)sizeof(zeros));
+        rc = write_at(log, from, (struct text){zeros, size}, err);
+        from += size;
+    }
+    return rc;
+}
+
+// Fill the file with zeros up to a size.
+static int grow_to(struct log *log, uint64_t size_bytes, struct err *err)
+{
+    int rc = write_zeros(log, log->allocated_bytes, size_bytes, err);
+    if (rc == 0) {
+        rc = sync_log(log, err);
+    }
+    if (rc == 0) {
+        log->allocated_bytes = size_bytes;
+        return 0;
+    }
+    // Whatever was begun is given back; what was there before stays.
+    IGNORE(ftruncate(log->fd, (off_t)log->allocated_bytes) != 0, "zeros do no harm");
+    return rc;
+}
+
+// Have room up to a size, and some ahead when the disk has it.
 static int reserve(struct log *log, uint64_t size_bytes, struct err *err)
 {
     if (size_bytes <= log->allocated_bytes) {
         return 0;
     }
-    uint64_t rounded = (size_bytes + RESERVE_BYTES - 1) / RESERVE_BYTES * RESERVE_BYTES;
-    if (fallocate(log->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)rounded) == 0) {
-        log->allocated_bytes = rounded;
-        return 0;
-    }
-    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
-        return err_sys(err, ENOSPC, "reserving %llu bytes for the journal",
-                       (unsigned long long)(rounded - log->end_bytes));
-    }
-    return 0;
+    struct err ahead = {0};
+    return grow_to(log, size_bytes + GROW_BYTES, &ahead) == 0 ? 0 : grow_to(log, size_bytes, err);
 }
 
 // What the tasks in the journal still have to write before they are gone.
@@ -327,7 +364,7 @@ static int compact(struct log *log, struct err *err)
     fd_close(log->fd);
     log->fd = fd;
     log->broken = false;
-    log->allocated_bytes = 0;
+    log->allocated_bytes = content.size;
     log->next_number = MAX(log->next_number, (uint64_t)1);
     size_t count = log->entries.count;
     entries_clear(log);
@@ -360,13 +397,15 @@ static int make_room(struct log *log, const struct journal_change *changes, size
 }
 
 // What was written of changes that do not count must not be read later.
-static void take_back(struct log *log)
+static void take_back(struct log *log, uint64_t size_bytes)
 {
-    if (ftruncate(log->fd, (off_t)log->end_bytes) != 0) {
+    struct err ignored = {0};
+    uint64_t written = MIN(log->end_bytes + size_bytes, log->allocated_bytes);
+    bool cut = ftruncate(log->fd, (off_t)log->allocated_bytes) == 0;
+    if (!cut || write_zeros(log, log->end_bytes, written, &ignored) != 0 ||
+        sync_log(log, &ignored) != 0) {
         log->broken = true;
     }
-    log->allocated_bytes = 0; // cutting gives up what was reserved behind the end
-    reserve_for_ends(log);
 }
 
 static void apply_changes(struct log *log, const struct journal_change *changes, size_t count)
@@ -382,6 +421,7 @@ static void apply_changes(struct log *log, const struct journal_change *changes,
         at += changes[i].bytes.size;
     }
     log->end_bytes = at;
+    log->allocated_bytes = MAX(log->allocated_bytes, at);
     log->next_number += count;
 }
 
@@ -406,9 +446,12 @@ static int log_write(struct journal *journal, const struct journal_change *chang
     if (rc != 0) {
         return rc;
     }
-    rc = append(log, buf_view(&content), err);
+    rc = write_at(log, log->end_bytes, buf_view(&content), err);
+    if (rc == 0) {
+        rc = sync_log(log, err);
+    }
     if (rc != 0) {
-        take_back(log);
+        take_back(log, content.size);
         return rc;
     }
     apply_changes(log, changes, count);
@@ -479,8 +522,12 @@ static int open_existing(struct log *log, struct err *err)
         return rc;
     }
     scan(log, buf_view(&content));
-    if (content.size > log->end_bytes && ftruncate(log->fd, (off_t)log->end_bytes) != 0) {
-        return err_sys(err, errno, "cutting a torn record off the journal");
+    log->allocated_bytes = content.size;
+    if (log->loss.gaps > 0) {
+        if (ftruncate(log->fd, (off_t)log->end_bytes) != 0) {
+            return err_sys(err, errno, "cutting a torn record off the journal");
+        }
+        log->allocated_bytes = log->end_bytes;
     }
     reserve_for_ends(log);
     return 0;
