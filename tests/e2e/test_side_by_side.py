@@ -1,13 +1,28 @@
 """Two `berth up` with different folders and ports run side by side and clean up only their own."""
 import subprocess
 
+import pytest
+
 import support
 from test_crash import leftovers
 
 
-def test_two_instances(tmp_path):
-    one = support.Berth(tmp_path / "one").start()
-    two = support.Berth(tmp_path / "two").start()
+@pytest.fixture
+def start(tmp_path):
+    """Starts Berths, and ends those that a failing test leaves."""
+    started = []
+
+    def begin(name):
+        started.append(support.Berth(tmp_path / name))
+        return started[-1].start()
+    yield begin
+    for berth in started:
+        berth.stop()
+
+
+def test_two_instances(start):
+    one = start("one")
+    two = start("two")
     arns = {}
     for berth in (one, two):
         berth.load("hello.tar.gz")
@@ -36,8 +51,8 @@ def test_two_instances(tmp_path):
     assert leftovers(two) == []
 
 
-def test_a_second_one_on_the_same_folder_is_refused(tmp_path):
-    one = support.Berth(tmp_path / "one").start()
+def test_a_second_one_on_the_same_folder_is_refused(start):
+    one = start("one")
     second = subprocess.run([support.BERTH, "up", "--data", one.data, "--listen",
                              f"127.0.0.1:{support.free_port()}"], capture_output=True, text=True,
                             timeout=30, check=False)
