@@ -241,7 +241,8 @@ static void check_engine(struct sim *sim)
     AUTO(buf_deinit) struct buf violations = {0};
     core_check(sim->server.core, &violations);
     if (violations.size > 0) {
-        world_fail(&sim->world, "the engine: %s", violations.data);
+        struct text rest = buf_view(&violations);
+        world_fail(&sim->world, "the engine: %.*s", TEXT_FMT(text_cut(&rest, '\n')));
     }
     for (size_t i = 0; i < sim->facts.count; i++) {
         check_fact(sim, sim->facts.items[i]);

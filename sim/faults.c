@@ -1,6 +1,6 @@
 #include "sim.h"
 
-#include "base/text.h"
+#include <string.h>
 
 /*
  * Faults. A seed has only some kinds of them, so that some seeds go deep where others go wide.
@@ -27,6 +27,13 @@ void faults_init(struct sim *sim)
     struct faults *faults = &sim->faults;
     for (size_t i = 0; i < FAULT_COUNT; i++) {
         faults->weights[i] = world_chance(world, 600) ? usual[i] : 0;
+    }
+    if (world_chance(world, 80)) {
+        // What depends on clocks shows when nothing else gets in its way.
+        memset(faults->weights, 0, sizeof(faults->weights));
+        faults->weights[FAULT_CLOCK] = 50;
+        faults->weights[FAULT_PARTITION] = 10;
+        faults->weights[FAULT_REBOOT] = 10;
     }
     faults->network_permille = world_chance(world, 600) ? (int)world_between(world, 1, 40) : 0;
     faults->host_permille = world_chance(world, 500) ? (int)world_between(world, 1, 40) : 0;

@@ -1,15 +1,12 @@
 #include "sim.h"
 
 #include "base/text.h"
+#include "commit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#ifndef BERTH_COMMIT
-#define BERTH_COMMIT "unknown"
-#endif
 
 #define MUTANT_SEEDS 200
 #define EXIT_USAGE 64
