@@ -164,7 +164,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out_result)
     }
     sigaction(SIGABRT, &before, NULL);
     fill_result(sim, out_result);
-    if (sim->world.failed && !mutant_is("") && mutant_name == NULL) {
+    if (sim->world.failed && mutant_name == NULL) {
         world_print_tail(&sim->world, 60);
     }
     if (!aborted) {
