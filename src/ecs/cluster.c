@@ -12,6 +12,7 @@
 #define LIST_PAGE_MAX 100     ///< ECS
 #define PROVIDERS_MAX 20      ///< ECS: capacity providers of a cluster
 #define STRATEGY_ITEMS_MAX 20 ///< ECS
+#define NAMESPACE_MAX 1024    ///< Cloud Map: the name; an ARN of one is shorter
 
 // ---- checks -------------------------------------------------------------------------------
 
@@ -32,6 +33,16 @@ static int check_name(struct core_call *call, struct text name)
     return 0;
 }
 
+/** Find the cluster of an operation that demands to be told which. */
+static int resolve_named(struct core_call *call, struct text reference, int64_t *out_cluster)
+{
+    if (text_empty(reference)) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "Cluster can not be blank.");
+    }
+    return ecs_cluster_resolve(call, reference, out_cluster);
+}
+
 static int check_settings(struct core_call *call, const struct ecs_cluster_setting_list *settings)
 {
     for (size_t i = 0; i < settings->count; i++) {
@@ -47,6 +58,38 @@ static int check_settings(struct core_call *call, const struct ecs_cluster_setti
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "Invalid cluster setting: containerInsights is given twice.");
         }
+    }
+    return 0;
+}
+
+/** Where the output of ExecuteCommand goes: a destination of its own exactly when OVERRIDE says so.
+ */
+static int check_configuration(struct core_call *call,
+                               const struct ecs_cluster_configuration *configuration)
+{
+    const struct ecs_execute_command_configuration *exec =
+        configuration == NULL ? NULL : configuration->execute_command_configuration;
+    if (exec == NULL) {
+        return 0;
+    }
+    bool override = exec->logging == ECS_EXECUTE_COMMAND_LOGGING_OVERRIDE;
+    if (override && exec->log_configuration == NULL) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "Log configuration must be specified when logging is OVERRIDE.");
+    }
+    if (!override && exec->log_configuration != NULL) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "Log configuration can only be specified when logging is OVERRIDE.");
+    }
+    return 0;
+}
+
+static int check_namespace(struct core_call *call,
+                           const struct ecs_cluster_service_connect_defaults_request *defaults)
+{
+    if (defaults != NULL && defaults->namespace.size > NAMESPACE_MAX) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "The namespace cannot be longer than %d characters.", NAMESPACE_MAX);
     }
     return 0;
 }
@@ -137,21 +180,32 @@ static void add_statistic(struct core_call *call, struct ecs_cluster *cluster, c
     cluster->statistics.count++;
 }
 
-static void show_statistics(struct core_call *call, struct ecs_cluster *cluster)
+/** Counts by launch type. Services are 0: there are none yet. */
+static void show_statistics(struct core_call *call, const struct task_cluster_counts *counts,
+                            struct ecs_cluster *cluster)
 {
     static const char *const services[] = {
         "activeEC2ServiceCount",       "activeFargateServiceCount",  "drainingEC2ServiceCount",
         "drainingFargateServiceCount", "activeExternalServiceCount", "drainingExternalServiceCount",
     };
-    static const char *const tasks[] = {"runningEC2TasksCount", "pendingEC2TasksCount",
-                                        "runningExternalTasksCount", "pendingExternalTasksCount"};
-    cluster->statistics.items = arena_array(call->arena, ARRAY_LEN(services) + ARRAY_LEN(tasks) + 2,
+    const struct {
+        const char *name;
+        int32_t value;
+    } tasks[] = {
+        {"runningEC2TasksCount", counts->running_ec2_tasks},
+        {"pendingEC2TasksCount", counts->pending_ec2_tasks},
+        {"runningFargateTasksCount",
+         counts->running_tasks - counts->running_ec2_tasks - counts->running_external_tasks},
+        {"pendingFargateTasksCount",
+         counts->pending_tasks - counts->pending_ec2_tasks - counts->pending_external_tasks},
+        {"runningExternalTasksCount", counts->running_external_tasks},
+        {"pendingExternalTasksCount", counts->pending_external_tasks},
+    };
+    cluster->statistics.items = arena_array(call->arena, ARRAY_LEN(services) + ARRAY_LEN(tasks),
                                             sizeof(*cluster->statistics.items));
     for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
-        add_statistic(call, cluster, tasks[i], 0);
+        add_statistic(call, cluster, tasks[i].name, tasks[i].value);
     }
-    add_statistic(call, cluster, "runningFargateTasksCount", cluster->running_tasks_count);
-    add_statistic(call, cluster, "pendingFargateTasksCount", cluster->pending_tasks_count);
     for (size_t i = 0; i < ARRAY_LEN(services); i++) {
         add_statistic(call, cluster, services[i], 0);
     }
@@ -207,7 +261,7 @@ static void show_cluster(struct core_call *call, int64_t key, const struct clust
         out->attachments.items = SHAPE_EMPTY;
     }
     if (view->statistics) {
-        show_statistics(call, out);
+        show_statistics(call, &counts, out);
     }
 }
 
@@ -226,6 +280,8 @@ static void copy_strategy(struct core_call *call,
                           const struct ecs_capacity_provider_strategy_item_list *from,
                           struct ecs_record_cluster *record)
 {
+    record->default_capacity_provider_strategy.items = NULL;
+    record->default_capacity_provider_strategy.count = 0;
     if (from->count == 0) {
         return;
     }
@@ -240,6 +296,22 @@ static void copy_strategy(struct core_call *call,
     record->default_capacity_provider_strategy.count = from->count;
 }
 
+/** An empty namespace takes the default away. */
+static void copy_namespace(struct core_call *call,
+                           const struct ecs_cluster_service_connect_defaults_request *from,
+                           struct ecs_record_cluster *record)
+{
+    if (from == NULL) {
+        return;
+    }
+    record->service_connect_defaults = NULL;
+    if (!text_empty(from->namespace)) {
+        record->service_connect_defaults =
+            ARENA_NEW(call->arena, struct ecs_cluster_service_connect_defaults);
+        record->service_connect_defaults->namespace = from->namespace;
+    }
+}
+
 static void fill_cluster(struct core_call *call, const struct ecs_create_cluster_request *in,
                          struct ecs_record_cluster *record)
 {
@@ -251,11 +323,7 @@ static void fill_cluster(struct core_call *call, const struct ecs_create_cluster
     record->configuration = in->configuration;
     record->capacity_providers = in->capacity_providers;
     copy_strategy(call, &in->default_capacity_provider_strategy, record);
-    if (in->service_connect_defaults != NULL) {
-        record->service_connect_defaults =
-            ARENA_NEW(call->arena, struct ecs_cluster_service_connect_defaults);
-        record->service_connect_defaults->namespace = in->service_connect_defaults->namespace;
-    }
+    copy_namespace(call, in->service_connect_defaults, record);
     record->tags.items = in->tags.items;
     record->tags.count = in->tags.count;
 }
@@ -268,6 +336,12 @@ static int check_create(struct core_call *call, const struct ecs_create_cluster_
     }
     if (rc == 0) {
         rc = check_settings(call, &in->settings);
+    }
+    if (rc == 0) {
+        rc = check_configuration(call, in->configuration);
+    }
+    if (rc == 0) {
+        rc = check_namespace(call, in->service_connect_defaults);
     }
     if (rc == 0) {
         rc = check_providers(call, &in->capacity_providers);
@@ -432,7 +506,7 @@ int ecs_delete_cluster(struct core_call *call, void *state, const void *request,
     const struct ecs_delete_cluster_request *in = request;
     struct ecs_delete_cluster_response *out = response;
     int64_t key = 0;
-    int rc = ecs_cluster_resolve(call, in->cluster, &key);
+    int rc = resolve_named(call, in->cluster, &key);
     if (rc != 0) {
         return rc;
     }
@@ -449,6 +523,109 @@ int ecs_delete_cluster(struct core_call *call, void *state, const void *request,
     }
     struct ecs_record_cluster *record = core_edit(call, &ecs_cluster_kind, key);
     record->status = TEXT("INACTIVE");
+    core_put(call, &ecs_cluster_kind, key, record);
+    out->cluster = shown_cluster(call, key);
+    return 0;
+}
+
+// ---- UpdateCluster, UpdateClusterSettings, PutClusterCapacityProviders ---------------------
+
+int ecs_update_cluster(struct core_call *call, void *state, const void *request, void *response)
+{
+    (void)state;
+    const struct ecs_update_cluster_request *in = request;
+    struct ecs_update_cluster_response *out = response;
+    int64_t key = 0;
+    int rc = resolve_named(call, in->cluster, &key);
+    if (rc == 0) {
+        rc = check_settings(call, &in->settings);
+    }
+    if (rc == 0) {
+        rc = check_configuration(call, in->configuration);
+    }
+    if (rc == 0) {
+        rc = check_namespace(call, in->service_connect_defaults);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct ecs_record_cluster *record = core_edit(call, &ecs_cluster_kind, key);
+    if (in->settings.count > 0) {
+        record->settings.items = in->settings.items;
+        record->settings.count = in->settings.count;
+    }
+    if (in->configuration != NULL) {
+        record->configuration = in->configuration;
+    }
+    copy_namespace(call, in->service_connect_defaults, record);
+    core_put(call, &ecs_cluster_kind, key, record);
+    out->cluster = shown_cluster(call, key);
+    return 0;
+}
+
+int ecs_update_cluster_settings(struct core_call *call, void *state, const void *request,
+                                void *response)
+{
+    (void)state;
+    const struct ecs_update_cluster_settings_request *in = request;
+    struct ecs_update_cluster_settings_response *out = response;
+    int64_t key = 0;
+    int rc = resolve_named(call, in->cluster, &key);
+    if (rc == 0 && in->settings.count == 0) {
+        rc = core_fault(call, &ecs_error_invalid_parameter_exception,
+                        "Cluster settings can not be blank.");
+    }
+    if (rc == 0) {
+        rc = check_settings(call, &in->settings);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct ecs_record_cluster *record = core_edit(call, &ecs_cluster_kind, key);
+    record->settings.items = in->settings.items;
+    record->settings.count = in->settings.count;
+    core_put(call, &ecs_cluster_kind, key, record);
+    out->cluster = shown_cluster(call, key);
+    return 0;
+}
+
+/** A provider that goes may have no tasks. */
+static int check_removed(struct core_call *call, int64_t key, const struct text_list *providers)
+{
+    const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, key);
+    for (size_t i = 0; i < record->capacity_providers.count; i++) {
+        struct text name = record->capacity_providers.items[i];
+        if (!text_list_has(providers, name) && task_provider_in_use(call->core, key, name)) {
+            return core_fault(call, &ecs_error_resource_in_use_exception,
+                              "The specified capacity provider is in use and cannot be removed.");
+        }
+    }
+    return 0;
+}
+
+int ecs_put_cluster_capacity_providers(struct core_call *call, void *state, const void *request,
+                                       void *response)
+{
+    (void)state;
+    const struct ecs_put_cluster_capacity_providers_request *in = request;
+    struct ecs_put_cluster_capacity_providers_response *out = response;
+    int64_t key = 0;
+    int rc = ecs_cluster_resolve(call, in->cluster, &key);
+    if (rc == 0) {
+        rc = check_providers(call, &in->capacity_providers);
+    }
+    if (rc == 0) {
+        rc = check_strategy(call, &in->capacity_providers, &in->default_capacity_provider_strategy);
+    }
+    if (rc == 0) {
+        rc = check_removed(call, key, &in->capacity_providers);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct ecs_record_cluster *record = core_edit(call, &ecs_cluster_kind, key);
+    record->capacity_providers = in->capacity_providers;
+    copy_strategy(call, &in->default_capacity_provider_strategy, record);
     core_put(call, &ecs_cluster_kind, key, record);
     out->cluster = shown_cluster(call, key);
     return 0;

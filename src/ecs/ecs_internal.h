@@ -73,6 +73,14 @@ int ecs_describe_clusters(struct core_call *call, void *state, const void *reque
 int ecs_list_clusters(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of DeleteCluster. */
 int ecs_delete_cluster(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of UpdateCluster. */
+int ecs_update_cluster(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of UpdateClusterSettings. */
+int ecs_update_cluster_settings(struct core_call *call, void *state, const void *request,
+                                void *response);
+/** Handler of PutClusterCapacityProviders. */
+int ecs_put_cluster_capacity_providers(struct core_call *call, void *state, const void *request,
+                                       void *response);
 /** Handler of RegisterTaskDefinition. */
 int ecs_register_task_definition(struct core_call *call, void *state, const void *request,
                                  void *response);

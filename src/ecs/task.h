@@ -28,13 +28,20 @@ void task_set_retention_ms(struct core *core, int64_t retention_ms);
 /** What DescribeClusters counts. */
 struct task_cluster_counts {
     int32_t registered_instances;
-    int32_t running_tasks;
+    int32_t running_tasks; ///< of every launch type
     int32_t pending_tasks;
+    int32_t running_ec2_tasks; ///< those of FARGATE are the rest
+    int32_t pending_ec2_tasks;
+    int32_t running_external_tasks;
+    int32_t pending_external_tasks;
 };
 
 /** Count for a cluster; kept up to date, so this is a look-up. */
 void task_cluster_counts(const struct core *core, int64_t cluster,
                          struct task_cluster_counts *out_counts);
+
+/** @return whether a task of a cluster that is to run was placed through a capacity provider */
+bool task_provider_in_use(const struct core *core, int64_t cluster, struct text provider);
 
 /** @return whether any task of any status but STOPPED refers to the definition */
 bool task_definition_in_use(const struct core *core, int64_t definition);

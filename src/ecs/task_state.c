@@ -426,11 +426,16 @@ static void count_task(struct task_state *state, const struct task_record_task *
                        int32_t sign)
 {
     struct task_cluster_counts *counts = &need_group(state, record->cluster)->counts;
-    if (record->last_status < TASK_RECORD_TASK_STATUS_RUNNING) {
-        counts->pending_tasks += sign;
-    } else if (record->last_status < TASK_RECORD_TASK_STATUS_STOPPED) {
-        counts->running_tasks += sign;
-    }
+    bool pending = record->last_status < TASK_RECORD_TASK_STATUS_RUNNING;
+    bool running = !pending && record->last_status < TASK_RECORD_TASK_STATUS_STOPPED;
+    bool ec2 = record->launch_type == ECS_LAUNCH_TYPE_EC2;
+    bool external = record->launch_type == ECS_LAUNCH_TYPE_EXTERNAL;
+    counts->pending_tasks += pending ? sign : 0;
+    counts->running_tasks += running ? sign : 0;
+    counts->pending_ec2_tasks += pending && ec2 ? sign : 0;
+    counts->running_ec2_tasks += running && ec2 ? sign : 0;
+    counts->pending_external_tasks += pending && external ? sign : 0;
+    counts->running_external_tasks += running && external ? sign : 0;
 }
 
 static void use_definition(struct task_state *state, int64_t definition, int sign)

@@ -1,15 +1,31 @@
 #include "task_fake.h"
 
+#include "base/text.h"
 #include "ecs/task.h"
 
 static struct task_cluster_counts fake_counts;
 static bool fake_in_use;
+static const char *fake_provider;
 
 void task_fake_counts(int32_t registered_instances, int32_t running_tasks, int32_t pending_tasks)
 {
     fake_counts = (struct task_cluster_counts){.registered_instances = registered_instances,
                                                .running_tasks = running_tasks,
                                                .pending_tasks = pending_tasks};
+}
+
+void task_fake_launch(int32_t running_ec2, int32_t pending_ec2, int32_t running_external,
+                      int32_t pending_external)
+{
+    fake_counts.running_ec2_tasks = running_ec2;
+    fake_counts.pending_ec2_tasks = pending_ec2;
+    fake_counts.running_external_tasks = running_external;
+    fake_counts.pending_external_tasks = pending_external;
+}
+
+void task_fake_provider(const char *provider)
+{
+    fake_provider = provider;
 }
 
 void task_fake_in_use(int in_use)
@@ -30,4 +46,11 @@ bool task_definition_in_use(const struct core *core, int64_t definition)
     (void)core;
     (void)definition;
     return fake_in_use;
+}
+
+bool task_provider_in_use(const struct core *core, int64_t cluster, struct text provider)
+{
+    (void)core;
+    (void)cluster;
+    return fake_provider != NULL && text_is(provider, fake_provider);
 }

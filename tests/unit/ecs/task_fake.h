@@ -10,5 +10,12 @@
 /** What every cluster counts from now on. */
 void task_fake_counts(int32_t registered_instances, int32_t running_tasks, int32_t pending_tasks);
 
+/** How many of those tasks are of EC2 and of EXTERNAL from now on; task_fake_counts forgets it. */
+void task_fake_launch(int32_t running_ec2, int32_t pending_ec2, int32_t running_external,
+                      int32_t pending_external);
+
+/** Which capacity provider has tasks from now on; NULL for none. */
+void task_fake_provider(const char *provider);
+
 /** Whether every definition is in use from now on. */
 void task_fake_in_use(int in_use);

@@ -272,6 +272,135 @@ static void find_takes_names_and_arns(void **state)
                      0);
 }
 
+static void statistics_are_split_by_launch_type(void **state)
+{
+    struct harness *harness = *state;
+    harness_call(harness, "CreateCluster", "{}");
+    task_fake_counts(0, 9, 8);
+    task_fake_launch(2, 1, 3, 4);
+    harness_contains(harness, "DescribeClusters", "{'include':['STATISTICS']}",
+                     "'statistics':[{'name':'runningEC2TasksCount','value':'2'},"
+                     "{'name':'pendingEC2TasksCount','value':'1'},"
+                     "{'name':'runningFargateTasksCount','value':'4'},"
+                     "{'name':'pendingFargateTasksCount','value':'3'},"
+                     "{'name':'runningExternalTasksCount','value':'3'},"
+                     "{'name':'pendingExternalTasksCount','value':'4'},"
+                     "{'name':'activeEC2ServiceCount','value':'0'}");
+}
+
+static void update_changes_what_is_given(void **state)
+{
+    struct harness *harness = *state;
+    harness_call(harness, "CreateCluster",
+                 "{'clusterName':'web','serviceConnectDefaults':{'namespace':'local'},"
+                 "'tags':[{'key':'a','value':'b'}]}");
+    harness_contains(harness, "UpdateCluster",
+                     "{'cluster':'web','settings':[{'name':'containerInsights',"
+                     "'value':'enhanced'}]}",
+                     "'settings':[{'name':'containerInsights','value':'enhanced'}]");
+    harness_contains(harness, "UpdateCluster",
+                     "{'cluster':'" ARN "web','configuration':{'executeCommandConfiguration':"
+                     "{'logging':'OVERRIDE','logConfiguration':{'s3BucketName':'b'}}}}",
+                     "'configuration':{'executeCommandConfiguration':{'logging':'OVERRIDE',"
+                     "'logConfiguration':{'s3BucketName':'b'}}}");
+    harness_restart(harness);
+    harness_contains(harness, "UpdateClusterSettings",
+                     "{'cluster':'web','settings':[{'name':'containerInsights',"
+                     "'value':'enabled'}]}",
+                     "'tags':[{'key':'a','value':'b'}],'settings':[{'name':'containerInsights',"
+                     "'value':'enabled'}],'capacityProviders':[],"
+                     "'defaultCapacityProviderStrategy':[],'serviceConnectDefaults':"
+                     "{'namespace':'local'}");
+    harness_contains(harness, "DescribeClusters",
+                     "{'clusters':['web'],'include':['CONFIGURATIONS','SETTINGS']}",
+                     "'logging':'OVERRIDE'");
+    harness_contains(harness, "UpdateCluster",
+                     "{'cluster':'web','serviceConnectDefaults':{'namespace':'other'}}",
+                     "'serviceConnectDefaults':{'namespace':'other'}");
+    harness_contains(harness, "UpdateCluster",
+                     "{'cluster':'web','serviceConnectDefaults':{'namespace':''}}",
+                     "'defaultCapacityProviderStrategy':[]}}");
+}
+
+static void update_refuses(void **state)
+{
+    struct harness *harness = *state;
+    harness_call(harness, "CreateCluster", "{}");
+    static const struct {
+        const char *operation;
+        const char *request;
+        const char *want;
+    } cases[] = {
+        {"UpdateCluster", "{'cluster':''}", "InvalidParameterException: Cluster can not be blank."},
+        {"UpdateCluster", "{'cluster':'none'}", "ClusterNotFoundException: Cluster not found."},
+        {"UpdateCluster",
+         "{'cluster':'default','settings':[{'name':'containerInsights','value':'on'}]}",
+         "InvalidParameterException: Invalid cluster setting: containerInsights must be one of "
+         "[enabled,disabled,enhanced]."},
+        {"UpdateCluster",
+         "{'cluster':'default','settings':[{'name':'containerInsights','value':'enabled'},"
+         "{'name':'containerInsights','value':'enabled'}]}",
+         "InvalidParameterException: Invalid cluster setting: containerInsights is given twice."},
+        {"UpdateCluster",
+         "{'cluster':'default','configuration':{'executeCommandConfiguration':"
+         "{'logging':'OVERRIDE'}}}",
+         "InvalidParameterException: Log configuration must be specified when logging is "
+         "OVERRIDE."},
+        {"UpdateCluster",
+         "{'cluster':'default','configuration':{'executeCommandConfiguration':"
+         "{'logConfiguration':{}}}}",
+         "InvalidParameterException: Log configuration can only be specified when logging is "
+         "OVERRIDE."},
+        {"UpdateClusterSettings", "{'cluster':'default','settings':[]}",
+         "InvalidParameterException: Cluster settings can not be blank."},
+        {"UpdateClusterSettings", "{'cluster':'none','settings':[]}",
+         "ClusterNotFoundException: Cluster not found."},
+        {"PutClusterCapacityProviders",
+         "{'cluster':'none','capacityProviders':[],'defaultCapacityProviderStrategy':[]}",
+         "ClusterNotFoundException: Cluster not found."},
+        {"PutClusterCapacityProviders",
+         "{'cluster':'default','capacityProviders':['mine'],'defaultCapacityProviderStrategy':[]}",
+         "InvalidParameterException: The specified capacity provider 'mine' was not found. Specify "
+         "a valid capacity provider and try again."},
+        {"PutClusterCapacityProviders",
+         "{'cluster':'default','capacityProviders':['FARGATE'],'defaultCapacityProviderStrategy':"
+         "[{'capacityProvider':'FARGATE_SPOT','weight':1}]}",
+         "InvalidParameterException: The specified capacity provider strategy contains a capacity "
+         "provider that is not associated with the cluster. Associate the capacity provider with "
+         "the cluster and try again."},
+        {"DeleteCluster", "{'cluster':''}", "InvalidParameterException: Cluster can not be blank."},
+    };
+    uint64_t version = core_version(harness->core);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s %s\n", cases[i].operation, cases[i].request);
+        harness_expect(harness, cases[i].operation, cases[i].request, cases[i].want);
+    }
+    assert_int_equal(core_version(harness->core), version);
+}
+
+static void providers_are_replaced_unless_in_use(void **state)
+{
+    struct harness *harness = *state;
+    harness_call(harness, "CreateCluster", "{}");
+    harness_contains(harness, "PutClusterCapacityProviders",
+                     "{'cluster':'default','capacityProviders':['FARGATE','FARGATE_SPOT'],"
+                     "'defaultCapacityProviderStrategy':[{'capacityProvider':'FARGATE'}]}",
+                     "'capacityProviders':['FARGATE','FARGATE_SPOT'],"
+                     "'defaultCapacityProviderStrategy':[{'capacityProvider':'FARGATE','weight':0,"
+                     "'base':0}]");
+    task_fake_provider("FARGATE_SPOT");
+    harness_expect(harness, "PutClusterCapacityProviders",
+                   "{'cluster':'default','capacityProviders':['FARGATE'],"
+                   "'defaultCapacityProviderStrategy':[]}",
+                   "ResourceInUseException: The specified capacity provider is in use and cannot "
+                   "be removed.");
+    task_fake_provider(NULL);
+    harness_contains(harness, "PutClusterCapacityProviders",
+                     "{'cluster':'default','capacityProviders':[],"
+                     "'defaultCapacityProviderStrategy':[]}",
+                     "'capacityProviders':[],'defaultCapacityProviderStrategy':[]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +408,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(create_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(describe_shows_what_include_asks, setup, teardown),
         cmocka_unit_test_setup_teardown(describe_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(statistics_are_split_by_launch_type, setup, teardown),
+        cmocka_unit_test_setup_teardown(update_changes_what_is_given, setup, teardown),
+        cmocka_unit_test_setup_teardown(update_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(providers_are_replaced_unless_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(strategy_is_echoed_in_full, setup, teardown),
         cmocka_unit_test_setup_teardown(describe_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(delete_needs_an_empty_cluster, setup, teardown),
