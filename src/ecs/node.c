@@ -7,6 +7,7 @@
 #define ATTRIBUTES_MAX 500       // a stock agent sends some 60; this bounds a record
 #define CUSTOM_ATTRIBUTES_MAX 10 // ECS: besides those of ECS itself
 #define RESOURCES_MAX 32
+#define MEMBERSHIPS_MAX 64      // one for each cluster it is in, and former ones with tasks
 #define ZONES_MAX 26            // letters of a region's zones
 #define INVENTORY_MAX 100000000 // units or MiB: sums over 10,000 nodes stay far from overflow
 
@@ -257,6 +258,9 @@ static size_t find_membership(const struct task_record_node *record,
     struct text id = slash == SIZE_MAX ? arn : text_slice(arn, slash + 1, arn.size);
     for (size_t i = 0; i < record->memberships.count; i++) {
         const struct task_record_membership *membership = &record->memberships.items[i];
+        if (membership->deregistered_at != 0) {
+            continue; // the host registers anew, as another instance
+        }
         bool same = stock || text_empty(arn) ? membership->cluster == registration->cluster
                                              : text_equal(membership->instance_id, id);
         if (same && membership->cluster == registration->cluster) {
@@ -321,7 +325,7 @@ static int find_node(struct core_call *call, const struct task_state *state,
         const struct task_record_node *record =
             node == NULL ? NULL : core_get(call->core, &task_node_kind, node->key);
         // A node with an identity is its own business; so is one of another account.
-        if (record == NULL || !text_equal(record->node_id, id) ||
+        if (record == NULL || node->retired || !text_equal(record->node_id, id) ||
             !text_equal(record->account, call->caller->account) ||
             !text_equal(record->region, call->caller->region) ||
             record->memberships.items[0].cluster != registration->cluster) {
@@ -340,86 +344,6 @@ static int find_node(struct core_call *call, const struct task_state *state,
     }
     *out_node = node;
     return 0;
-}
-
-// ---- showing ------------------------------------------------------------------------------
-
-static struct ecs_resource integer_resource(const char *name, int64_t value)
-{
-    return (struct ecs_resource){
-        .name = text_of(name),
-        .type = TEXT("INTEGER"),
-        .has_double_value = true,
-        .has_long_value = true,
-        .has_integer_value = true,
-        .integer_value = (int32_t)MAX(INT64_C(0), value),
-    };
-}
-
-// Every number of a resource is shown, also those that its type does not use.
-static struct ecs_resource whole_resource(struct ecs_resource resource)
-{
-    resource.has_double_value = true;
-    resource.has_long_value = true;
-    resource.has_integer_value = true;
-    return resource;
-}
-
-static void fill_resources(struct core_call *call, const struct task_node *node,
-                           const struct task_record_node *record,
-                           struct ecs_container_instance *instance)
-{
-    size_t count = record->resources.count;
-    struct ecs_resource *registered = arena_array(call->arena, count, sizeof(*registered));
-    struct ecs_resource *remaining = arena_array(call->arena, count, sizeof(*remaining));
-    for (size_t i = 0; i < count; i++) {
-        registered[i] = whole_resource(record->resources.items[i]);
-        remaining[i] = registered[i]; // PORTS lists those in use: the reserved ones
-        if (text_is(registered[i].name, "CPU")) {
-            remaining[i] = integer_resource("CPU", node->cpu_units - node->cpu_used);
-        } else if (text_is(registered[i].name, "MEMORY")) {
-            remaining[i] = integer_resource("MEMORY", node->memory_mib - node->memory_used);
-        }
-    }
-    instance->registered_resources.items = registered;
-    instance->registered_resources.count = count;
-    instance->remaining_resources.items = remaining;
-    instance->remaining_resources.count = count;
-}
-
-static void show_instance(struct core_call *call, const struct task_node *node,
-                          const struct task_record_node *record, size_t index,
-                          struct ecs_container_instance *instance)
-{
-    const struct task_record_membership *membership = &record->memberships.items[index];
-    instance->container_instance_arn = task_instance_arn(call, record, membership);
-    instance->ec2_instance_id = arena_format(call->arena, "i-%.17s", membership->instance_id.data);
-    instance->has_version = true;
-    instance->version = membership->version;
-    instance->version_info = record->version_info != NULL
-                                 ? record->version_info
-                                 : ARENA_NEW(call->arena, struct ecs_version_info);
-    instance->status = TEXT("ACTIVE");
-    instance->has_agent_connected = true;
-    instance->agent_connected = node->connected && task_node_live(node);
-    instance->has_running_tasks_count = true;
-    instance->has_pending_tasks_count = true;
-    for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
-        const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
-        if (!entry->holds || task_membership(record, task) != membership) {
-            continue;
-        }
-        bool pending = task->last_status < TASK_RECORD_TASK_STATUS_RUNNING;
-        instance->pending_tasks_count += pending ? 1 : 0;
-        instance->running_tasks_count += pending ? 0 : 1;
-    }
-    instance->attributes.items = membership->attributes.items;
-    instance->attributes.count = membership->attributes.count;
-    instance->registered_at = membership->registered_at;
-    instance->attachments.items = SHAPE_EMPTY;
-    instance->tags.items = membership->tags.count > 0 ? membership->tags.items : SHAPE_EMPTY;
-    instance->tags.count = membership->tags.count;
-    fill_resources(call, node, record, instance);
 }
 
 // ---- RegisterContainerInstance ------------------------------------------------------------
@@ -453,6 +377,11 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
     if (node != NULL) {
         key = node->key;
         record = core_edit(call, &task_node_kind, key);
+        task_instances_prune(call, node, record);
+        if (record->memberships.count >= MEMBERSHIPS_MAX) {
+            return refuse(call, "The node was registered and deregistered too often while tasks of "
+                                "its former container instances are still shown.");
+        }
     } else {
         key = core_new_key(call);
         record = ARENA_NEW(call->arena, struct task_record_node);
@@ -484,7 +413,8 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
     core_put(call, &task_node_kind, key, record);
 
     response->container_instance = ARENA_NEW(call->arena, struct ecs_container_instance);
-    show_instance(call, task_node(state, key), record, index, response->container_instance);
+    task_show_instance(call, task_node(state, key), record, index, TASK_SHOW_TAGS,
+                       response->container_instance);
     return 0;
 }
 

@@ -14,11 +14,17 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_LEASES] = {"leases", task_leases_work},
     [TASK_MANAGER_REAP] = {"reap", task_reap_work},
     [TASK_MANAGER_REMOVE] = {"remove", task_remove_work},
+    [TASK_MANAGER_EMPTY] = {"empty", task_empty_work},
 };
 _Static_assert(ARRAY_LEN(task_managers) == TASK_MANAGER_COUNT, "every manager has its work");
 
 static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_REGISTER_CONTAINER_INSTANCE], task_register_instance},
+    {&ecs_operations[ECS_OP_DESCRIBE_CONTAINER_INSTANCES], task_describe_instances},
+    {&ecs_operations[ECS_OP_LIST_CONTAINER_INSTANCES], task_list_instances},
+    {&ecs_operations[ECS_OP_DEREGISTER_CONTAINER_INSTANCE], task_deregister_instance},
+    {&ecs_operations[ECS_OP_UPDATE_CONTAINER_INSTANCES_STATE], task_update_instances},
+    {&ecs_operations[ECS_OP_UPDATE_CONTAINER_AGENT], task_update_agent},
     {&ecs_operations[ECS_OP_DISCOVER_POLL_ENDPOINT], task_discover_endpoint},
     {&ecs_operations[ECS_OP_RUN_TASK], task_run_task},
     {&ecs_operations[ECS_OP_DESCRIBE_TASKS], task_describe_tasks},
@@ -46,6 +52,9 @@ static void recover(struct core_call *call, void *pointer)
         const struct task_node *node = state->nodes[i];
         if (node->removed) {
             core_work(call, &task_managers[TASK_MANAGER_REMOVE], node->key);
+        }
+        if (task_node_parted(call->core, node)) {
+            core_work(call, &task_managers[TASK_MANAGER_EMPTY], node->key);
         }
         for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
             const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);

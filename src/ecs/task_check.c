@@ -156,7 +156,7 @@ static void check_groups(const struct task_state *state, struct buf *violations)
                 const struct task_node *node = task_node(state, zone->nodes.nodes[j]);
                 struct place_node want = {0};
                 if (node != NULL) {
-                    want = task_node_place(node);
+                    want = task_zone_place(node, zone);
                 }
                 int32_t cpu = want.usable ? want.cpu_units_free : PLACE_UNUSABLE;
                 if (node == NULL || zone->nodes.cpu[j] != cpu ||

@@ -22,9 +22,11 @@
 #define TASK_STOPPED_MAX 200000 ///< stopped tasks kept at most: they are history, not state
 #define TASK_TOKEN_MS (24 * 3600 * INT64_C(1000)) ///< a clientToken means the same task that long
 #define TASK_RUN_MAX 10                           ///< ECS: tasks of one RunTask
-#define TASK_PAYLOAD_MAX 10  ///< tasks of one PayloadMessage: keeps frames small
-#define TASK_ENI_SLOTS 250   ///< of a Berth host that does not say
-#define TASK_REASON_MAX 1024 ///< ECS's agent cuts reasons there as well
+#define TASK_PAYLOAD_MAX 10 ///< tasks of one PayloadMessage: keeps frames small
+#define TASK_ENI_SLOTS 250  ///< of a Berth host that does not say
+#define TASK_PORTS_MAX 100  ///< ECS: ports of the host that one task can fix
+#define TASK_INSTANCE_KEPT_MS (3600 * INT64_C(1000)) ///< a deregistered instance is shown that long
+#define TASK_REASON_MAX 1024                         ///< ECS's agent cuts reasons there as well
 
 #define NODE_LEASE_MS 3000         ///< DESIGN §2: a Berth agent renews every second
 #define NODE_LEASE_STOCK_MS 120000 ///< a stock agent is heard from every 15 to 60 seconds
@@ -90,14 +92,19 @@ struct task_node {
     struct task_entry *waiting_first;
     struct task_entry *waiting_last;
     struct task_zone **zones; ///< of its memberships
+    bool *draining;           ///< for each zone: it gets no new tasks through it
     size_t zone_count;
+    uint32_t *ports; ///< of the host that its tasks have, ascending: see task_port
+    size_t port_count;
     int64_t *clusters; ///< of its memberships
     size_t cluster_count;
     struct text *instances; ///< owned: instance ids of its memberships
     size_t instance_count;
 
     bool removed;
-    bool seen; ///< it was connected, or registered before the last start of the server
+    bool retired; ///< a stock agent's, and its container instance was deregistered
+    bool stock;   ///< of an agent that is not Berth's own
+    bool seen;    ///< it was connected, or registered before the last start of the server
     bool lost;
     bool connected; ///< its session is open
     int64_t session;
@@ -152,6 +159,7 @@ enum task_manager {
     TASK_MANAGER_LEASES,  ///< 1: look at leases
     TASK_MANAGER_REAP,    ///< 1: let old stopped tasks go
     TASK_MANAGER_REMOVE,  ///< node: stop its tasks in steps
+    TASK_MANAGER_EMPTY,   ///< node: the same for those of deregistered instances
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -181,6 +189,15 @@ struct task_zone *task_group_zone(const struct task_group *group, struct text na
 void task_node_refresh(struct task_node *node);
 /** What placement is told of a node. */
 struct place_node task_node_place(const struct task_node *node);
+/** The same, through one of the node's zones: through some of them it may be draining. */
+struct place_node task_zone_place(const struct task_node *node, const struct task_zone *zone);
+/** @return a port of the host and its protocol as one number */
+uint32_t task_port(int32_t port, bool udp);
+/** Collect the ports of the host that a definition fixes. @return how many, at most max */
+size_t task_definition_ports(const struct ecs_task_definition *definition, uint32_t *out_ports,
+                             size_t max);
+/** @return whether a task of the node has that port */
+bool task_node_has_port(const struct task_node *node, uint32_t port);
 /** Note whether the node is known to have a task's desired status. */
 void task_entry_wait(struct task_entry *entry, bool waiting);
 /** Compose a key of one of the indexes over cluster, desired status and one thing more. */
@@ -254,6 +271,54 @@ const struct ecs_container_override *task_override(const struct ecs_task_overrid
 void task_spec(struct core_call *call, int64_t key, const struct task_record_task *record,
                struct session_task_spec *out_spec);
 
+// ---- instance.c ---------------------------------------------------------------------------
+
+/** Tasks of one container instance. */
+struct task_instance_counts {
+    int32_t running;
+    int32_t pending;
+};
+
+/** Count them: a walk over the node's tasks. */
+void task_instance_count(const struct core *core, const struct task_node *node,
+                         const struct task_record_node *record, size_t index,
+                         struct task_instance_counts *out_counts);
+/** @return ACTIVE, DRAINING or INACTIVE */
+struct text task_instance_status(const struct task_record_membership *membership);
+/** @return the ec2InstanceId of an instance: made of its id */
+struct text task_instance_ec2_id(struct arena *arena,
+                                 const struct task_record_membership *membership);
+/** @return the failure MISSING for a reference that leads nowhere */
+struct ecs_failure task_instance_missing(struct core_call *call, int64_t cluster,
+                                         struct text reference);
+/** Fill a container instance as the API shows it; flags are of enum task_show. */
+void task_show_instance(struct core_call *call, const struct task_node *node,
+                        const struct task_record_node *record, size_t index, unsigned flags,
+                        struct ecs_container_instance *out_instance);
+/** @return the place of a node's membership in a cluster that is not deregistered, or SIZE_MAX */
+size_t task_instance_in(const struct task_record_node *record, int64_t cluster);
+/** @return whether one of a node's container instances was deregistered */
+bool task_node_parted(const struct core *core, const struct task_node *node);
+/** Take deregistered memberships without any task off a record that is being edited. */
+void task_instances_prune(struct core_call *call, const struct task_node *node,
+                          struct task_record_node *record);
+/** Find a container instance of a cluster by id or ARN, also a deregistered one. @return its node,
+ *  or NULL */
+struct task_node *task_instance_find(const struct core *core, int64_t cluster,
+                                     struct text reference, size_t *out_index);
+/** Handler of DescribeContainerInstances. */
+int task_describe_instances(struct core_call *call, void *state, const void *request,
+                            void *response);
+/** Handler of ListContainerInstances. */
+int task_list_instances(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DeregisterContainerInstance. */
+int task_deregister_instance(struct core_call *call, void *state, const void *request,
+                             void *response);
+/** Handler of UpdateContainerInstancesState. */
+int task_update_instances(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of UpdateContainerAgent. */
+int task_update_agent(struct core_call *call, void *state, const void *request, void *response);
+
 // ---- task_life.c --------------------------------------------------------------------------
 
 /** @return whether a task may go from one status to another: only ever forward */
@@ -273,6 +338,8 @@ void task_finish(struct core_call *call, int64_t key, struct task_record_task *r
 void task_finish_work(struct core_call *call, void *state, int64_t key);
 /** Manager TASK_MANAGER_REAP. */
 void task_reap_work(struct core_call *call, void *state, int64_t key);
+/** Manager TASK_MANAGER_EMPTY. */
+void task_empty_work(struct core_call *call, void *state, int64_t key);
 /** Manager TASK_MANAGER_REMOVE. */
 void task_remove_work(struct core_call *call, void *state, int64_t key);
 /** Handler of StopTask; see core_handler_fn. */

@@ -158,7 +158,7 @@ void task_finish_work(struct core_call *call, void *state, int64_t key)
 static void release_node(struct core_call *call, const struct task_state *state, int64_t key)
 {
     const struct task_node *node = task_node(state, key);
-    if (node != NULL && node->removed && node->entry_count == 0) {
+    if (node != NULL && (node->removed || node->retired) && node->entry_count == 0) {
         core_delete(call, &task_node_kind, key);
     }
 }
@@ -188,6 +188,21 @@ void task_reap_work(struct core_call *call, void *pointer, int64_t key)
     core_work(call, reaper, key);
 }
 
+// Nobody can tell any more how a task ends: it counts as stopped, without exit codes.
+static void count_ended(struct core_call *call, int64_t key, struct task_record_task *task,
+                        struct text reason)
+{
+    for (size_t i = 0; i < task->containers.count; i++) {
+        struct task_record_container *container = &task->containers.items[i];
+        if (container->status != TASK_RECORD_TASK_STATUS_STOPPED) {
+            container->status = TASK_RECORD_TASK_STATUS_STOPPED;
+            container->reason = reason;
+        }
+    }
+    give_back(call, task);
+    task_put(call, key, task);
+}
+
 void task_remove_work(struct core_call *call, void *pointer, int64_t key)
 {
     struct task_state *state = pointer;
@@ -207,21 +222,79 @@ void task_remove_work(struct core_call *call, void *pointer, int64_t key)
         struct task_record_task *task = task_edit(call, entry->key);
         task_want_stopped(call, task, ECS_TASK_STOP_CODE_TERMINATION_NOTICE,
                           record->removed_reason);
-        for (size_t i = 0; i < task->containers.count; i++) {
-            struct task_record_container *container = &task->containers.items[i];
-            if (container->status != TASK_RECORD_TASK_STATUS_STOPPED) {
-                container->status = TASK_RECORD_TASK_STATUS_STOPPED;
-                container->reason = record->removed_reason; // nobody knows an exit code
-            }
-        }
-        give_back(call, task);
-        task_put(call, entry->key, task);
+        count_ended(call, entry->key, task, record->removed_reason);
         done++;
     }
     if (node->task_count > 0) {
         core_work(call, &task_managers[TASK_MANAGER_REMOVE], key);
     } else {
         release_node(call, state, key);
+    }
+}
+
+// Let a deregistered instance of a stock agent go, or look again when its time has come.
+static void release_retired(struct core_call *call, const struct task_state *state,
+                            const struct task_node *node)
+{
+    const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
+    int64_t due_ms = record->memberships.items[0].deregistered_at + TASK_INSTANCE_KEPT_MS;
+    if (due_ms > call->now_ms) {
+        core_timer(call, &task_managers[TASK_MANAGER_EMPTY], node->key, due_ms);
+        return;
+    }
+    release_node(call, state, node->key);
+}
+
+// The next task in a list that its deregistered instance must let go of.
+static struct task_entry *next_to_empty(const struct core *core, struct task_entry *entry,
+                                        bool live)
+{
+    for (; entry != NULL; entry = entry->next) {
+        const struct task_record_task *task = core_get(core, &task_kind, entry->key);
+        const struct task_record_node *node = core_get(core, &task_node_kind, task->node);
+        const struct task_record_membership *membership = task_membership(node, task);
+        bool asked = task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED;
+        if (entry->holds && membership->deregistered_at != 0 && !(live && asked)) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+// A host in contact is told to stop the tasks and reports how they end. Of others nothing will be
+// heard: their tasks count as stopped; should one come back, it is told to stop what it runs.
+void task_empty_work(struct core_call *call, void *pointer, int64_t key)
+{
+    struct task_state *state = pointer;
+    struct task_node *node = task_node(state, key);
+    if (node == NULL || node->removed) {
+        return;
+    }
+    const struct text reason = TEXT("Container instance deregistration forced by user");
+    bool live = task_node_live(node);
+    struct task_entry *asked[REMOVE_STEP];
+    size_t done = 0;
+    struct task_entry *entry = next_to_empty(call->core, node->first, live);
+    while (entry != NULL && done < REMOVE_STEP) {
+        struct task_entry *next = next_to_empty(call->core, entry->next, live);
+        struct task_record_task *task = task_edit(call, entry->key);
+        task_want_stopped(call, task, ECS_TASK_STOP_CODE_USER_INITIATED, reason);
+        if (live) {
+            task_put(call, entry->key, task);
+        } else {
+            count_ended(call, entry->key, task, reason);
+        }
+        asked[done] = entry;
+        done++;
+        entry = next;
+    }
+    if (live) {
+        task_send(call, node, asked, done);
+    }
+    if (entry != NULL) {
+        core_work(call, &task_managers[TASK_MANAGER_EMPTY], key);
+    } else if (node->retired) {
+        release_retired(call, state, node);
     }
 }
 

@@ -643,17 +643,6 @@ static void fail_pool(struct core_call *call, const struct task_state *state, co
     }
 }
 
-static const struct task_record_membership *instance_of(const struct task_record_node *node,
-                                                        int64_t cluster)
-{
-    for (size_t i = 0; i < node->memberships.count; i++) {
-        if (node->memberships.items[i].cluster == cluster) {
-            return &node->memberships.items[i];
-        }
-    }
-    return NULL;
-}
-
 static void fail_instances(struct core_call *call, const struct task_state *state,
                            const struct run *run, struct ecs_run_task_response *response)
 {
@@ -666,10 +655,12 @@ static void fail_instances(struct core_call *call, const struct task_state *stat
             const struct task_node *node = task_node(state, zone->nodes.nodes[j]);
             const struct task_record_node *record =
                 core_get(call->core, &task_node_kind, node->key);
-            struct place_node place = task_node_place(node);
+            struct place_node place = task_zone_place(node, zone);
             const char *reason = place_reason_name(place_explain(&place, &run->need));
             failures[count] = (struct ecs_failure){
-                .arn = task_instance_arn(call, record, instance_of(record, run->cluster)),
+                .arn = task_instance_arn(
+                    call, record,
+                    &record->memberships.items[task_instance_in(record, run->cluster)]),
                 .reason = reason != NULL ? text_of(reason)
                           : !reachable   ? TEXT("LOCATION")
                                          : TEXT("RESOURCE:ENI"),

@@ -108,12 +108,17 @@ const struct task_record_membership *task_membership(const struct task_record_no
                                                      const struct task_record_task *task)
 {
     int64_t cluster = task->launch_type == ECS_LAUNCH_TYPE_FARGATE ? 0 : task->cluster;
+    const struct task_record_membership *found = NULL;
+    // A host that was deregistered and registered anew has two of them for the same cluster: the
+    // task belongs to the newer one that was there when it was made.
     for (size_t i = 0; i < node->memberships.count; i++) {
-        if (node->memberships.items[i].cluster == cluster) {
-            return &node->memberships.items[i];
+        const struct task_record_membership *membership = &node->memberships.items[i];
+        if (membership->cluster == cluster &&
+            (found == NULL || membership->registered_at <= task->created_at)) {
+            found = membership;
         }
     }
-    return NULL;
+    return found;
 }
 
 static uint64_t mix(uint64_t value)

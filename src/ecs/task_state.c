@@ -223,10 +223,23 @@ struct place_node task_node_place(const struct task_node *node)
     };
 }
 
-void task_node_refresh(struct task_node *node)
+struct place_node task_zone_place(const struct task_node *node, const struct task_zone *zone)
 {
     struct place_node place = task_node_place(node);
     for (size_t i = 0; i < node->zone_count; i++) {
+        if (node->zones[i] == zone && node->draining[i]) {
+            place.usable = false;
+        }
+    }
+    return place;
+}
+
+void task_node_refresh(struct task_node *node)
+{
+    const struct place_node whole = task_node_place(node);
+    for (size_t i = 0; i < node->zone_count; i++) {
+        struct place_node place = whole;
+        place.usable = whole.usable && !node->draining[i];
         place_set_put(&node->zones[i]->nodes, node->key, &place);
     }
 }
@@ -251,7 +264,7 @@ static void node_leave(struct task_state *state, struct task_node *node)
     }
 }
 
-static void node_enter_zone(struct task_node *node, struct task_zone *zone)
+static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool draining)
 {
     for (size_t i = 0; i < node->zone_count; i++) {
         if (node->zones[i] == zone) {
@@ -259,8 +272,26 @@ static void node_enter_zone(struct task_node *node, struct task_zone *zone)
         }
     }
     node->zones = alloc_resize(node->zones, node->zone_count + 1, sizeof(struct task_zone *));
+    node->draining = alloc_resize(node->draining, node->zone_count + 1, sizeof(bool));
     node->zones[node->zone_count] = zone;
+    node->draining[node->zone_count] = draining;
     node->zone_count++;
+}
+
+static void node_enter_membership(struct task_state *state, struct task_node *node,
+                                  const struct task_record_membership *membership)
+{
+    struct task_group *group = need_group(state, membership->cluster);
+    for (size_t i = 0; i < membership->zones.count; i++) {
+        node_enter_zone(node, need_zone(group, membership->zones.items[i]), membership->draining);
+    }
+    if (membership->cluster != 0) {
+        node->clusters =
+            alloc_resize(node->clusters, node->cluster_count + 1, sizeof(*node->clusters));
+        node->clusters[node->cluster_count] = membership->cluster;
+        node->cluster_count++;
+        group->counts.registered_instances++;
+    }
 }
 
 static void node_enter(struct task_state *state, struct task_node *node,
@@ -268,16 +299,8 @@ static void node_enter(struct task_state *state, struct task_node *node,
 {
     for (size_t i = 0; i < record->memberships.count; i++) {
         const struct task_record_membership *membership = &record->memberships.items[i];
-        struct task_group *group = need_group(state, membership->cluster);
-        for (size_t j = 0; j < membership->zones.count; j++) {
-            node_enter_zone(node, need_zone(group, membership->zones.items[j]));
-        }
-        if (membership->cluster != 0) {
-            node->clusters =
-                alloc_resize(node->clusters, node->cluster_count + 1, sizeof(*node->clusters));
-            node->clusters[node->cluster_count] = membership->cluster;
-            node->cluster_count++;
-            group->counts.registered_instances++;
+        if (membership->deregistered_at == 0) {
+            node_enter_membership(state, node, membership);
         }
         node->instances =
             alloc_resize(node->instances, node->instance_count + 1, sizeof(struct text));
@@ -315,6 +338,8 @@ static void node_free(struct task_node *node)
     free_text(node->node_id);
     free_text(node->agent_version);
     alloc_free(node->zones);
+    alloc_free(node->draining);
+    alloc_free(node->ports);
     alloc_free(node->clusters);
     alloc_free(node->instances);
     alloc_free(node);
@@ -326,6 +351,13 @@ static uint8_t architecture_bits(struct text architecture)
         return PLACE_ARM64;
     }
     return text_is(architecture, "x86_64") ? PLACE_X86_64 : PLACE_ANY;
+}
+
+// A stock agent is one container instance; once that is deregistered, nothing is left of it.
+static bool stock_retired(const struct task_record_node *record)
+{
+    return record->memberships.count > 0 && record->memberships.items[0].deregistered_at != 0 &&
+           text_equal(record->memberships.items[0].instance_id, record->node_id);
 }
 
 static void node_changed(struct task_state *state, int64_t key,
@@ -349,6 +381,8 @@ static void node_changed(struct task_state *state, int64_t key,
         node_leave(state, node);
     }
     node->removed = after->removed_at != 0;
+    node->stock = !after->berth_agent;
+    node->retired = stock_retired(after);
     node->architecture = architecture_bits(after->architecture);
     node->cpu_units = after->cpu_units;
     node->memory_mib = after->memory_mib;
@@ -450,6 +484,80 @@ static void use_definition(struct task_state *state, int64_t definition, int sig
     }
 }
 
+// ---- ports of the host --------------------------------------------------------------------
+
+uint32_t task_port(int32_t port, bool udp)
+{
+    return (uint32_t)port * 2 + (udp ? 1 : 0);
+}
+
+size_t task_definition_ports(const struct ecs_task_definition *definition, uint32_t *out_ports,
+                             size_t max)
+{
+    if (definition->network_mode == ECS_NETWORK_MODE_AWSVPC) {
+        return 0; // those are ports of the task's own interface
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < definition->container_definitions.count; i++) {
+        const struct ecs_port_mapping_list *mappings =
+            &definition->container_definitions.items[i].port_mappings;
+        for (size_t j = 0; j < mappings->count && count < max; j++) {
+            const struct ecs_port_mapping *mapping = &mappings->items[j];
+            if (mapping->host_port > 0) {
+                out_ports[count] =
+                    task_port(mapping->host_port, mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP);
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
+// The first place whose port is not below the given one.
+static size_t port_place(const struct task_node *node, uint32_t port)
+{
+    size_t low = 0;
+    size_t high = node->port_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (node->ports[middle] < port) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+bool task_node_has_port(const struct task_node *node, uint32_t port)
+{
+    size_t place = port_place(node, port);
+    return place < node->port_count && node->ports[place] == port;
+}
+
+static void hold_ports(const struct core *core, struct task_node *node,
+                       const struct task_record_task *record, bool holds)
+{
+    uint32_t ports[TASK_PORTS_MAX];
+    size_t count =
+        task_definition_ports(task_definition(core, record->definition), ports, ARRAY_LEN(ports));
+    for (size_t i = 0; i < count; i++) {
+        size_t place = port_place(node, ports[i]);
+        if (holds) {
+            node->ports = alloc_resize(node->ports, node->port_count + 1, sizeof(*node->ports));
+            memmove(node->ports + place + 1, node->ports + place,
+                    (node->port_count - place) * sizeof(*node->ports));
+            node->ports[place] = ports[i];
+            node->port_count++;
+        } else {
+            ASSERT(place < node->port_count);
+            node->port_count--;
+            memmove(node->ports + place, node->ports + place + 1,
+                    (node->port_count - place) * sizeof(*node->ports));
+        }
+    }
+}
+
 // Take or give back the room that a task holds of its node.
 static void hold(struct task_state *state, struct task_entry *entry,
                  const struct task_record_task *record, bool holds)
@@ -465,6 +573,9 @@ static void hold(struct task_state *state, struct task_entry *entry,
     node->eni_used += entry->eni ? sign : 0;
     node->task_count += sign;
     entry->zone->task_count += sign;
+    if (!record->has_subnet) {
+        hold_ports(state->core, node, record, holds);
+    }
     use_definition(state, record->definition, sign);
     task_node_refresh(node);
 }

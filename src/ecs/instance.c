@@ -1,0 +1,581 @@
+#include "ecs/task_internal.h"
+
+#include <string.h>
+
+/*
+ * Container instances: the membership of a node in a cluster, in the words of the API.
+ */
+
+#define DESCRIBE_MAX 100 // ECS
+#define LIST_MAX 100     // ECS
+#define UPDATE_MAX 10    // ECS
+
+static int refuse(struct core_call *call, const char *message)
+{
+    return core_fault(call, &ecs_error_invalid_parameter_exception, "%s", message);
+}
+
+// ---- showing ------------------------------------------------------------------------------
+
+static struct ecs_resource integer_resource(const char *name, int64_t value)
+{
+    return (struct ecs_resource){
+        .name = text_of(name),
+        .type = TEXT("INTEGER"),
+        .has_double_value = true,
+        .has_long_value = true,
+        .has_integer_value = true,
+        .integer_value = (int32_t)MAX(INT64_C(0), value),
+    };
+}
+
+// Every number of a resource is shown, also those that its type does not use.
+static struct ecs_resource whole_resource(struct ecs_resource resource)
+{
+    resource.has_double_value = true;
+    resource.has_long_value = true;
+    resource.has_integer_value = true;
+    return resource;
+}
+
+// PORTS of remainingResources lists those in use: the reserved ones, then those of tasks.
+static void add_ports(struct core_call *call, const struct task_node *node, bool udp,
+                      struct ecs_resource *resource)
+{
+    size_t count = resource->string_set_value.count;
+    struct text *ports = arena_array(call->arena, count + node->port_count, sizeof(*ports));
+    if (count > 0) {
+        memcpy(ports, resource->string_set_value.items, count * sizeof(*ports));
+    }
+    for (size_t i = 0; i < node->port_count; i++) {
+        if ((node->ports[i] % 2 != 0) == udp) {
+            ports[count] = task_number(call, node->ports[i] / 2);
+            count++;
+        }
+    }
+    resource->string_set_value.items = ports;
+    resource->string_set_value.count = count;
+}
+
+static void fill_resources(struct core_call *call, const struct task_node *node,
+                           const struct task_record_node *record,
+                           struct ecs_container_instance *instance)
+{
+    size_t count = record->resources.count;
+    struct ecs_resource *registered = arena_array(call->arena, count, sizeof(*registered));
+    struct ecs_resource *remaining = arena_array(call->arena, count, sizeof(*remaining));
+    for (size_t i = 0; i < count; i++) {
+        registered[i] = whole_resource(record->resources.items[i]);
+        remaining[i] = registered[i];
+        if (text_is(registered[i].name, "CPU")) {
+            remaining[i] = integer_resource("CPU", node->cpu_units - node->cpu_used);
+        } else if (text_is(registered[i].name, "MEMORY")) {
+            remaining[i] = integer_resource("MEMORY", node->memory_mib - node->memory_used);
+        } else if (text_is(registered[i].name, "PORTS")) {
+            add_ports(call, node, false, &remaining[i]);
+        } else if (text_is(registered[i].name, "PORTS_UDP")) {
+            add_ports(call, node, true, &remaining[i]);
+        }
+    }
+    instance->registered_resources.items = registered;
+    instance->registered_resources.count = count;
+    instance->remaining_resources.items = remaining;
+    instance->remaining_resources.count = count;
+}
+
+// No agent reports the health of its host's runtime yet, and the field does not pretend otherwise.
+static void fill_health(struct core_call *call, struct ecs_container_instance *instance)
+{
+    struct ecs_instance_health_check_result *result =
+        ARENA_NEW(call->arena, struct ecs_instance_health_check_result);
+    result->type = ECS_INSTANCE_HEALTH_CHECK_TYPE_CONTAINER_RUNTIME;
+    result->status = ECS_INSTANCE_HEALTH_CHECK_STATE_INSUFFICIENT_DATA;
+    instance->health_status = ARENA_NEW(call->arena, struct ecs_container_instance_health_status);
+    instance->health_status->overall_status = result->status;
+    instance->health_status->details.items = result;
+    instance->health_status->details.count = 1;
+}
+
+static struct ecs_version_info *version_info(struct core_call *call, const struct task_node *node,
+                                             const struct task_record_node *record)
+{
+    if (record->version_info != NULL) {
+        return record->version_info;
+    }
+    struct ecs_version_info *info = ARENA_NEW(call->arena, struct ecs_version_info);
+    info->agent_version = text_empty(node->agent_version) ? (struct text){0} : node->agent_version;
+    return info;
+}
+
+static void count_tasks(const struct core *core, const struct task_node *node,
+                        const struct task_record_node *record,
+                        const struct task_record_membership *membership,
+                        struct task_instance_counts *out_counts)
+{
+    *out_counts = (struct task_instance_counts){0};
+    for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
+        if (!entry->holds) {
+            continue;
+        }
+        const struct task_record_task *task = core_get(core, &task_kind, entry->key);
+        if (task_membership(record, task) == membership) {
+            bool pending = task->last_status < TASK_RECORD_TASK_STATUS_RUNNING;
+            out_counts->pending += pending ? 1 : 0;
+            out_counts->running += pending ? 0 : 1;
+        }
+    }
+}
+
+void task_instance_count(const struct core *core, const struct task_node *node,
+                         const struct task_record_node *record, size_t index,
+                         struct task_instance_counts *out_counts)
+{
+    count_tasks(core, node, record, &record->memberships.items[index], out_counts);
+}
+
+struct text task_instance_status(const struct task_record_membership *membership)
+{
+    if (membership->deregistered_at != 0) {
+        return TEXT("INACTIVE");
+    }
+    return membership->draining ? TEXT("DRAINING") : TEXT("ACTIVE");
+}
+
+struct text task_instance_ec2_id(struct arena *arena,
+                                 const struct task_record_membership *membership)
+{
+    return arena_format(arena, "i-%.17s", membership->instance_id.data);
+}
+
+void task_show_instance(struct core_call *call, const struct task_node *node,
+                        const struct task_record_node *record, size_t index, unsigned flags,
+                        struct ecs_container_instance *out_instance)
+{
+    const struct task_record_membership *membership = &record->memberships.items[index];
+    bool gone = membership->deregistered_at != 0;
+    struct task_instance_counts counts;
+    count_tasks(call->core, node, record, membership, &counts);
+    struct ecs_container_instance instance = {
+        .container_instance_arn = task_instance_arn(call, record, membership),
+        .ec2_instance_id = task_instance_ec2_id(call->arena, membership),
+        .has_version = true,
+        .version = membership->version,
+        .version_info = version_info(call, node, record),
+        .status = task_instance_status(membership),
+        .has_agent_connected = true,
+        .agent_connected = !gone && node->connected && task_node_live(node),
+        .has_running_tasks_count = true,
+        .running_tasks_count = counts.running,
+        .has_pending_tasks_count = true,
+        .pending_tasks_count = counts.pending,
+        .attributes = {membership->attributes.items, membership->attributes.count},
+        .registered_at = membership->registered_at,
+        .attachments = {.items = SHAPE_EMPTY},
+        .tags = {.items = SHAPE_EMPTY},
+    };
+    if ((flags & TASK_SHOW_TAGS) != 0 && membership->tags.count > 0) {
+        instance.tags.items = membership->tags.items;
+        instance.tags.count = membership->tags.count;
+    }
+    fill_resources(call, node, record, &instance);
+    *out_instance = instance;
+}
+
+// ---- which --------------------------------------------------------------------------------
+
+size_t task_instance_in(const struct task_record_node *record, int64_t cluster)
+{
+    for (size_t i = 0; i < record->memberships.count; i++) {
+        const struct task_record_membership *membership = &record->memberships.items[i];
+        if (membership->cluster == cluster && membership->deregistered_at == 0) {
+            return i;
+        }
+    }
+    return SIZE_MAX;
+}
+
+bool task_node_parted(const struct core *core, const struct task_node *node)
+{
+    const struct task_record_node *record = core_get(core, &task_node_kind, node->key);
+    for (size_t i = 0; i < record->memberships.count; i++) {
+        if (record->memberships.items[i].deregistered_at != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_tasks(const struct core *core, const struct task_node *node,
+                      const struct task_record_node *record,
+                      const struct task_record_membership *membership)
+{
+    for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
+        if (task_membership(record, core_get(core, &task_kind, entry->key)) == membership) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void task_instances_prune(struct core_call *call, const struct task_node *node,
+                          struct task_record_node *record)
+{
+    const struct task_record_node *stored = core_get(call->core, &task_node_kind, node->key);
+    size_t count = stored->memberships.count;
+    struct task_record_membership *kept = arena_array(call->arena, count, sizeof(*kept));
+    size_t kept_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct task_record_membership *membership = &stored->memberships.items[i];
+        if (membership->deregistered_at == 0 || has_tasks(call->core, node, stored, membership)) {
+            kept[kept_count] = *membership;
+            kept_count++;
+        }
+    }
+    record->memberships.items = kept;
+    record->memberships.count = kept_count;
+}
+
+struct task_node *task_instance_find(const struct core *core, int64_t cluster,
+                                     struct text reference, size_t *out_index)
+{
+    const struct ecs_record_cluster *names = core_get(core, &ecs_cluster_kind, cluster);
+    struct text id = reference;
+    if (!ecs_reference_path(reference, "container-instance", ecs_scope(core, names->realm), &id)) {
+        return NULL;
+    }
+    if (text_starts(reference, TEXT("arn:")) && text_find(id, '/') != SIZE_MAX &&
+        !text_equal(text_cut(&id, '/'), names->name)) {
+        return NULL;
+    }
+    struct task_node *node = map_get(&task_state(core)->nodes_by_instance, id);
+    const struct task_record_node *record =
+        node == NULL ? NULL : core_get(core, &task_node_kind, node->key);
+    for (size_t i = 0; record != NULL && i < record->memberships.count; i++) {
+        const struct task_record_membership *membership = &record->memberships.items[i];
+        if (membership->cluster == cluster && text_equal(membership->instance_id, id)) {
+            *out_index = i;
+            return node;
+        }
+    }
+    return NULL;
+}
+
+// The ARN that a failure names: as given, or made of an id that leads nowhere.
+static struct text failed_arn(struct core_call *call, int64_t cluster, struct text reference)
+{
+    if (text_starts(reference, TEXT("arn:"))) {
+        return reference;
+    }
+    const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, cluster);
+    struct ecs_realm_scope scope = ecs_scope(call->core, record->realm);
+    const struct text parts[] = {
+        TEXT("arn:aws:ecs:"),         scope.region, TEXT(":"), scope.account,
+        TEXT(":container-instance/"), record->name, TEXT("/"), reference,
+    };
+    return task_join(call->arena, parts, ARRAY_LEN(parts));
+}
+
+struct ecs_failure task_instance_missing(struct core_call *call, int64_t cluster,
+                                         struct text reference)
+{
+    return (struct ecs_failure){
+        .arn = failed_arn(call, cluster, reference),
+        .reason = TEXT("MISSING"),
+    };
+}
+
+// One that is not deregistered, or a refusal.
+static int resolve(struct core_call *call, struct text cluster_name, struct text reference,
+                   struct task_node **out_node, size_t *out_index)
+{
+    int64_t cluster = 0;
+    int rc = ecs_cluster_resolve(call, cluster_name, &cluster);
+    if (rc != 0) {
+        return rc;
+    }
+    if (text_empty(reference)) {
+        return refuse(call, "Container instance cannot be empty.");
+    }
+    struct task_node *node = task_instance_find(call->core, cluster, reference, out_index);
+    const struct task_record_node *record =
+        node == NULL ? NULL : core_get(call->core, &task_node_kind, node->key);
+    if (record == NULL || record->memberships.items[*out_index].deregistered_at != 0) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "Referenced container instance %.*s not found.",
+                          TEXT_FMT(text_slice(reference, 0, 300)));
+    }
+    *out_node = node;
+    return 0;
+}
+
+// ---- DescribeContainerInstances -----------------------------------------------------------
+
+static bool has_field(const struct ecs_container_instance_field_list *fields,
+                      enum ecs_container_instance_field field)
+{
+    for (size_t i = 0; i < fields->count; i++) {
+        if (fields->items[i] == field) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int task_describe_instances(struct core_call *call, void *state, const void *input, void *output)
+{
+    (void)state;
+    const struct ecs_describe_container_instances_request *request = input;
+    struct ecs_describe_container_instances_response *response = output;
+    int64_t cluster = 0;
+    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    if (rc != 0) {
+        return rc;
+    }
+    size_t count = request->container_instances.count;
+    if (count == 0) {
+        return refuse(call, "Container instances cannot be empty.");
+    }
+    if (count > DESCRIBE_MAX) {
+        return refuse(call, "Container instances can have at most 100 entries.");
+    }
+    unsigned flags =
+        has_field(&request->include, ECS_CONTAINER_INSTANCE_FIELD_TAGS) ? TASK_SHOW_TAGS : 0;
+    bool health =
+        has_field(&request->include, ECS_CONTAINER_INSTANCE_FIELD_CONTAINER_INSTANCE_HEALTH);
+    response->container_instances.items =
+        arena_array(call->arena, count, sizeof(*response->container_instances.items));
+    response->failures.items = arena_array(call->arena, count, sizeof(*response->failures.items));
+    for (size_t i = 0; i < count; i++) {
+        struct text reference = request->container_instances.items[i];
+        size_t index = 0;
+        const struct task_node *node = task_instance_find(call->core, cluster, reference, &index);
+        if (node == NULL) {
+            response->failures.items[response->failures.count] =
+                task_instance_missing(call, cluster, reference);
+            response->failures.count++;
+            continue;
+        }
+        struct ecs_container_instance *shown =
+            &response->container_instances.items[response->container_instances.count];
+        task_show_instance(call, node, core_get(call->core, &task_node_kind, node->key), index,
+                           flags, shown);
+        if (health) {
+            fill_health(call, shown);
+        }
+        response->container_instances.count++;
+    }
+    return 0;
+}
+
+// ---- ListContainerInstances ---------------------------------------------------------------
+
+static bool status_matches(enum ecs_container_instance_status status,
+                           const struct task_record_membership *membership)
+{
+    switch (status) {
+    case ECS_CONTAINER_INSTANCE_STATUS_ABSENT:
+        return true;
+    case ECS_CONTAINER_INSTANCE_STATUS_ACTIVE:
+        return !membership->draining;
+    case ECS_CONTAINER_INSTANCE_STATUS_DRAINING:
+        return membership->draining;
+    case ECS_CONTAINER_INSTANCE_STATUS_REGISTERING:
+    case ECS_CONTAINER_INSTANCE_STATUS_DEREGISTERING:
+    case ECS_CONTAINER_INSTANCE_STATUS_REGISTRATION_FAILED:
+    case ECS_CONTAINER_INSTANCE_STATUS_UNRECOGNIZED:
+        break;
+    }
+    return false; // here an instance is registered or it is not
+}
+
+static int read_after(struct core_call *call, const struct ecs_page *page, int64_t *out_after)
+{
+    *out_after = 0;
+    if (page->after.data == NULL) {
+        return 0;
+    }
+    if (page->after.size != sizeof(*out_after)) {
+        return refuse(call, "Invalid token");
+    }
+    memcpy(out_after, page->after.data, sizeof(*out_after));
+    return 0;
+}
+
+int task_list_instances(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    const struct task_state *state = pointer;
+    const struct ecs_list_container_instances_request *request = input;
+    struct ecs_list_container_instances_response *response = output;
+    int64_t cluster = 0;
+    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    if (rc != 0) {
+        return rc;
+    }
+    struct ecs_page page;
+    rc = ecs_page_open(call, request->next_token, request->has_max_results, request->max_results,
+                       LIST_MAX, &page);
+    if (rc != 0) {
+        return rc;
+    }
+    int64_t after = 0;
+    rc = read_after(call, &page, &after);
+    if (rc != 0) {
+        return rc;
+    }
+    if (!text_empty(request->filter)) {
+        return refuse(call, "Filters are not supported by this version of Berth.");
+    }
+    response->container_instance_arns.items =
+        arena_array(call->arena, page.size, sizeof(struct text));
+    int64_t last = 0;
+    for (size_t i = 0; i < state->node_count; i++) {
+        const struct task_node *node = state->nodes[i];
+        if (node->key <= after || node->removed) {
+            continue;
+        }
+        const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
+        size_t index = task_instance_in(record, cluster);
+        if (index == SIZE_MAX ||
+            !status_matches(request->status, &record->memberships.items[index])) {
+            continue;
+        }
+        if (response->container_instance_arns.count == page.size) {
+            response->next_token =
+                ecs_page_token(call, (struct text){(const char *)&last, sizeof(last)});
+            break;
+        }
+        response->container_instance_arns.items[response->container_instance_arns.count] =
+            task_instance_arn(call, record, &record->memberships.items[index]);
+        response->container_instance_arns.count++;
+        last = node->key;
+    }
+    return 0;
+}
+
+// ---- changes ------------------------------------------------------------------------------
+
+// A record whose memberships may be changed.
+static struct task_record_node *edit(struct core_call *call, int64_t key)
+{
+    struct task_record_node *record = core_edit(call, &task_node_kind, key);
+    size_t count = record->memberships.count;
+    struct task_record_membership *copy = arena_array(call->arena, count, sizeof(*copy));
+    memcpy(copy, record->memberships.items, count * sizeof(*copy));
+    record->memberships.items = copy;
+    return record;
+}
+
+int task_deregister_instance(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    (void)pointer;
+    const struct ecs_deregister_container_instance_request *request = input;
+    struct ecs_deregister_container_instance_response *response = output;
+    struct task_node *node = NULL;
+    size_t index = 0;
+    int rc = resolve(call, request->cluster, request->container_instance, &node, &index);
+    if (rc != 0) {
+        return rc;
+    }
+    struct task_instance_counts counts;
+    task_instance_count(call->core, node, core_get(call->core, &task_node_kind, node->key), index,
+                        &counts);
+    if (counts.running + counts.pending > 0 && !(request->has_force && request->force)) {
+        return refuse(call, "Found running tasks on the instance.");
+    }
+    struct task_record_node *record = edit(call, node->key);
+    record->memberships.items[index].deregistered_at = call->now_ms;
+    record->memberships.items[index].version++;
+    core_put(call, &task_node_kind, node->key, record);
+    core_work(call, &task_managers[TASK_MANAGER_EMPTY], node->key);
+    response->container_instance = ARENA_NEW(call->arena, struct ecs_container_instance);
+    task_show_instance(call, node, record, index, TASK_SHOW_TAGS, response->container_instance);
+    return 0;
+}
+
+static void set_draining(struct core_call *call, struct task_node *node, size_t index,
+                         bool draining, struct ecs_container_instance *out_instance)
+{
+    struct task_record_node *record = edit(call, node->key);
+    struct task_record_membership *membership = &record->memberships.items[index];
+    if (membership->draining != draining) {
+        membership->has_draining = draining;
+        membership->draining = draining;
+        membership->version++;
+        core_put(call, &task_node_kind, node->key, record);
+    }
+    task_show_instance(call, node, record, index, 0, out_instance);
+}
+
+int task_update_instances(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    (void)pointer;
+    const struct ecs_update_container_instances_state_request *request = input;
+    struct ecs_update_container_instances_state_response *response = output;
+    int64_t cluster = 0;
+    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    if (rc != 0) {
+        return rc;
+    }
+    if (request->status != ECS_CONTAINER_INSTANCE_STATUS_ACTIVE &&
+        request->status != ECS_CONTAINER_INSTANCE_STATUS_DRAINING) {
+        return refuse(call, "Container instance status should be one of [ACTIVE, DRAINING]");
+    }
+    size_t count = request->container_instances.count;
+    if (count == 0) {
+        return refuse(call, "Container instances cannot be empty.");
+    }
+    if (count > UPDATE_MAX) {
+        return refuse(call, "Container instances can have at most 10 entries.");
+    }
+    response->container_instances.items =
+        arena_array(call->arena, count, sizeof(*response->container_instances.items));
+    response->failures.items = arena_array(call->arena, count, sizeof(*response->failures.items));
+    for (size_t i = 0; i < count; i++) {
+        struct text reference = request->container_instances.items[i];
+        size_t index = 0;
+        struct task_node *node = task_instance_find(call->core, cluster, reference, &index);
+        struct ecs_failure failure = {0};
+        if (node == NULL) {
+            failure = task_instance_missing(call, cluster, reference);
+        } else {
+            const struct task_record_node *record =
+                core_get(call->core, &task_node_kind, node->key);
+            const struct task_record_membership *membership = &record->memberships.items[index];
+            if (membership->deregistered_at != 0) {
+                failure.arn = task_instance_arn(call, record, membership);
+                failure.reason = TEXT("INACTIVE");
+            }
+        }
+        if (failure.reason.data != NULL) {
+            response->failures.items[response->failures.count] = failure;
+            response->failures.count++;
+            continue;
+        }
+        set_draining(call, node, index, request->status == ECS_CONTAINER_INSTANCE_STATUS_DRAINING,
+                     &response->container_instances.items[response->container_instances.count]);
+        response->container_instances.count++;
+    }
+    return 0;
+}
+
+// Nothing here can replace an agent, so none ever has an update; of one that never said its
+// version not even that much is known.
+int task_update_agent(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    (void)pointer;
+    (void)output;
+    const struct ecs_update_container_agent_request *request = input;
+    struct task_node *node = NULL;
+    size_t index = 0;
+    int rc = resolve(call, request->cluster, request->container_instance, &node, &index);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
+    if (text_empty(version_info(call, node, record)->agent_version)) {
+        return core_fault(call, &ecs_error_missing_version_exception,
+                          "Unable to determine the current version of the container agent.");
+    }
+    return core_fault(call, &ecs_error_no_update_available_exception,
+                      "There is no update available for your container agent.");
+}

@@ -1,0 +1,289 @@
+#include "task_world.h"
+
+#include "ecs/task_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// A connected instance of the cluster `c`. @return its index
+static size_t instance(struct world *world, int cpu_units, int memory_mib)
+{
+    size_t node = world_join(world);
+    world_register(world, node, "c", "eu-west-1a", cpu_units, memory_mib);
+    world_connect(world, node);
+    return node;
+}
+
+static const char *describe(struct world *world, size_t node)
+{
+    return harness_call(&world->harness, "DescribeContainerInstances",
+                        world_text("{'cluster':'c','containerInstances':['%s'],'include':['TAGS',"
+                                   "'CONTAINER_INSTANCE_HEALTH']}",
+                                   world->nodes[node].instance));
+}
+
+static void has(const char *answer, const char *want)
+{
+    if (strstr(answer, want) == NULL) {
+        fail_msg("lacks %s\n in %s", want, answer);
+    }
+}
+
+static void run_job(struct world *world)
+{
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'job'}",
+                     "'taskArn'");
+    harness_member(&world->harness, "taskArn", world->task, sizeof(world->task));
+}
+
+static void describing_shows_what_is_left(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    run_job(world);
+    const char *answer = describe(world, node);
+    has(answer,
+        "\"remainingResources\":[{\"name\":\"CPU\",\"type\":\"INTEGER\",\"doubleValue\":0.0,"
+        "\"longValue\":0,\"integerValue\":900}");
+    has(answer, "\"integerValue\":936}");
+    has(answer, "\"status\":\"ACTIVE\",\"agentConnected\":true,\"runningTasksCount\":0,"
+                "\"pendingTasksCount\":1");
+    has(answer, "\"versionInfo\":{\"agentVersion\":\"0.1.0\"}");
+    has(answer, "\"healthStatus\":{\"overallStatus\":\"INSUFFICIENT_DATA\"");
+    has(answer, "\"failures\":[]");
+    world_submit(world, node, "RUNNING", "");
+    has(describe(world, node), "\"runningTasksCount\":1,\"pendingTasksCount\":0");
+}
+
+static void ports_in_use_are_shown(void **state)
+{
+    struct world *world = *state;
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'port','containerDefinitions':[{'name':'a','image':'i','memory':6,"
+                     "'portMappings':[{'containerPort':80,'hostPort':8080},{'containerPort':53,"
+                     "'hostPort':53,'protocol':'udp'}]}]}",
+                     "'revision':1");
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     "{'cluster':'c','totalResources':[{'name':'CPU','type':'INTEGER',"
+                     "'integerValue':100},{'name':'MEMORY','type':'INTEGER','integerValue':100},"
+                     "{'name':'PORTS','type':'STRINGSET','stringSetValue':['22']},"
+                     "{'name':'PORTS_UDP','type':'STRINGSET','stringSetValue':[]}]}",
+                     "'stringSetValue':['22']");
+    char arn[160];
+    harness_member(&world->harness, "containerInstanceArn", arn, sizeof(arn));
+    world->node_count = 1;
+    const char *slash = strrchr(arn, '/');
+    snprintf(world->nodes[0].node_id, sizeof(world->nodes[0].node_id), "%s", slash + 1);
+    snprintf(world->nodes[0].instance, sizeof(world->nodes[0].instance), "%s", arn);
+    world_as_node(world, 0);
+    harness_contains(&world->harness, "NodeConnect",
+                     world_text("{'session':1,'containerInstanceArn':'%s'}", arn), "leaseMs");
+    world_as_root(world);
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'port'}",
+                     "'taskArn'");
+    harness_member(&world->harness, "taskArn", world->task, sizeof(world->task));
+    has(describe(world, 0), "\"stringSetValue\":[\"22\",\"8080\"]");
+    has(describe(world, 0), "\"stringSetValue\":[\"53\"]");
+    harness_restart(&world->harness);
+    has(describe(world, 0), "\"stringSetValue\":[\"22\",\"8080\"]");
+    world_submit(world, 0, "STOPPED", "");
+    harness_advance(&world->harness, 0);
+    has(describe(world, 0), "\"stringSetValue\":[\"22\"]");
+}
+
+static void references_are_ids_or_arns_of_the_cluster(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    const char *id = strrchr(world->nodes[node].instance, '/') + 1;
+    harness_contains(&world->harness, "DescribeContainerInstances",
+                     world_text("{'cluster':'c','containerInstances':['%s','nope',"
+                                "'arn:aws:ecs:eu-west-1:123456789012:container-instance/d/%s']}",
+                                id, id),
+                     "'failures':[{'arn':'arn:aws:ecs:eu-west-1:123456789012:container-instance/c/"
+                     "nope','reason':'MISSING'},{'arn':'arn:aws:ecs:eu-west-1:123456789012:"
+                     "container-instance/d/");
+    harness_expect(&world->harness, "DescribeContainerInstances",
+                   "{'cluster':'c','containerInstances':[]}",
+                   "InvalidParameterException: Container instances cannot be empty.");
+    harness_expect(&world->harness, "DescribeContainerInstances",
+                   "{'cluster':'x','containerInstances':['a']}",
+                   "ClusterNotFoundException: Cluster not found.");
+}
+
+static void listing_walks_pages_by_status(void **state)
+{
+    struct world *world = *state;
+    size_t first = instance(world, 1000, 1000);
+    instance(world, 1000, 1000);
+    instance(world, 1000, 1000);
+    harness_contains(&world->harness, "UpdateContainerInstancesState",
+                     world_text("{'cluster':'c','containerInstances':['%s'],'status':'DRAINING'}",
+                                world->nodes[first].instance),
+                     "'status':'DRAINING'");
+    harness_expect(&world->harness, "ListContainerInstances", "{'cluster':'c','status':'DRAINING'}",
+                   world_text("{'containerInstanceArns':['%s']}", world->nodes[first].instance));
+    harness_expect(&world->harness, "ListContainerInstances",
+                   "{'cluster':'c','status':'REGISTERING'}", "{'containerInstanceArns':[]}");
+    harness_contains(&world->harness, "ListContainerInstances", "{'cluster':'c','maxResults':2}",
+                     "'nextToken'");
+    char token[80];
+    harness_member(&world->harness, "nextToken", token, sizeof(token));
+    harness_expect(&world->harness, "ListContainerInstances",
+                   world_text("{'cluster':'c','maxResults':2,'nextToken':'%s'}", token),
+                   world_text("{'containerInstanceArns':['%s']}", world->nodes[2].instance));
+}
+
+static void a_draining_instance_gets_no_task(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    run_job(world);
+    const char *drain =
+        world_text("{'cluster':'c','containerInstances':['%s','gone'],'status':'DRAINING'}",
+                   world->nodes[node].instance);
+    harness_contains(&world->harness, "UpdateContainerInstancesState", drain, "'version':2");
+    has(harness_call(&world->harness, "UpdateContainerInstancesState", drain),
+        "container-instance/c/gone\",\"reason\":\"MISSING\"}");
+    has(describe(world, node), "\"status\":\"DRAINING\"");
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'job'}",
+                     "'tasks':[]");
+    harness_restart(&world->harness);
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'job'}",
+                     "'tasks':[]");
+    world_task_has(world, "'desiredStatus':'RUNNING'"); // what runs there is left alone
+    harness_contains(&world->harness, "UpdateContainerInstancesState",
+                     world_text("{'cluster':'c','containerInstances':['%s'],'status':'ACTIVE'}",
+                                world->nodes[node].instance),
+                     "'version':3");
+    world_connect(world, node);
+    run_job(world);
+    harness_expect(&world->harness, "UpdateContainerInstancesState",
+                   "{'cluster':'c','containerInstances':['x'],'status':'REGISTERING'}",
+                   "InvalidParameterException: Container instance status should be one of [ACTIVE, "
+                   "DRAINING]");
+}
+
+// A host in contact stops the tasks itself and says how they ended.
+static void deregistering_by_force_asks_the_host(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    run_job(world);
+    const char *arn = world->nodes[node].instance;
+    harness_expect(&world->harness, "DeregisterContainerInstance",
+                   world_text("{'cluster':'c','containerInstance':'%s'}", arn),
+                   "InvalidParameterException: Found running tasks on the instance.");
+    world_forget(world);
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s','force':true}", arn),
+                     "'status':'INACTIVE'");
+    harness_advance(&world->harness, 0);
+    world_effect(world, "'desiredStatus':'STOPPED'");
+    world_task_has(world, "'lastStatus':'PENDING'");
+    world_task_has(world, "'stoppedReason':'Container instance deregistration forced by user'");
+    harness_expect(&world->harness, "ListContainerInstances", "{'cluster':'c'}",
+                   "{'containerInstanceArns':[]}");
+    harness_expect(&world->harness, "DeregisterContainerInstance",
+                   world_text("{'cluster':'c','containerInstance':'%s'}", arn),
+                   world_text("InvalidParameterException: Referenced container instance %s not "
+                              "found.",
+                              arn));
+    harness_restart(&world->harness);
+    world_connect(world, node);
+    world_submit(world, node, "STOPPED",
+                 ",'containers':[{'containerName':'app','status':'STOPPED','exitCode':7}]");
+    world_task_has(world, "'lastStatus':'STOPPED'");
+
+    // Registered anew it is another instance; the old task stays with the old one.
+    char old[160];
+    snprintf(old, sizeof(old), "%s", arn);
+    harness_advance(&world->harness, 1000);
+    world_register(world, node, "c", "eu-west-1a", 1000, 1000);
+    world_connect(world, node);
+    assert_string_not_equal(old, world->nodes[node].instance);
+    world_task_has(world, world_text("'containerInstanceArn':'%s'", old));
+    run_job(world);
+    world_task_has(world, world_text("'containerInstanceArn':'%s'", world->nodes[node].instance));
+    has(describe(world, node), "\"pendingTasksCount\":1");
+}
+
+// Of a host that is out of contact nothing will be heard.
+static void deregistering_a_silent_host_ends_its_tasks(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    run_job(world);
+    for (size_t i = 0; i < 10; i++) {
+        harness_advance(&world->harness, 500);
+    }
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s','force':true}",
+                                world->nodes[node].instance),
+                     "'status':'INACTIVE'");
+    harness_advance(&world->harness, 0);
+    world_task_has(world, "'lastStatus':'STOPPED'");
+    has(describe(world, node), "\"runningTasksCount\":0,\"pendingTasksCount\":0");
+}
+
+// A stock agent is its one instance: deregistered, it is shown for an hour and then gone.
+static void a_stock_instance_goes_after_an_hour(void **state)
+{
+    struct world *world = *state;
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     "{'cluster':'c','totalResources':[{'name':'CPU','type':'INTEGER',"
+                     "'integerValue':100},{'name':'MEMORY','type':'INTEGER','integerValue':100}]}",
+                     "'ACTIVE'");
+    char arn[160];
+    harness_member(&world->harness, "containerInstanceArn", arn, sizeof(arn));
+    harness_expect(&world->harness, "UpdateContainerAgent",
+                   world_text("{'cluster':'c','containerInstance':'%s'}", arn),
+                   "MissingVersionException: Unable to determine the current version of the "
+                   "container agent.");
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s'}", arn), "'INACTIVE'");
+    harness_advance(&world->harness, 0);
+    harness_restart(&world->harness);
+    harness_contains(&world->harness, "DescribeContainerInstances",
+                     world_text("{'cluster':'c','containerInstances':['%s']}", arn), "'INACTIVE'");
+    harness_contains(
+        &world->harness, "UpdateContainerInstancesState",
+        world_text("{'cluster':'c','containerInstances':['%s'],'status':'ACTIVE'}", arn),
+        "'reason':'INACTIVE'");
+    harness_advance(&world->harness, TASK_INSTANCE_KEPT_MS);
+    harness_contains(&world->harness, "DescribeContainerInstances",
+                     world_text("{'cluster':'c','containerInstances':['%s']}", arn), "'MISSING'");
+    assert_int_equal(core_count(world->harness.core, &task_node_kind), 0);
+}
+
+static void an_agent_has_no_update(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    harness_expect(
+        &world->harness, "UpdateContainerAgent",
+        world_text("{'cluster':'c','containerInstance':'%s'}", world->nodes[node].instance),
+        "NoUpdateAvailableException: There is no update available for your container "
+        "agent.");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(describing_shows_what_is_left, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(ports_in_use_are_shown, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(references_are_ids_or_arns_of_the_cluster, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(listing_walks_pages_by_status, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_draining_instance_gets_no_task, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(deregistering_by_force_asks_the_host, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(deregistering_a_silent_host_ends_its_tasks, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(a_stock_instance_goes_after_an_hour, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(an_agent_has_no_update, world_setup, world_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
