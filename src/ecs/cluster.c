@@ -316,8 +316,9 @@ static void fill_cluster(struct core_call *call, const struct ecs_create_cluster
                          struct ecs_record_cluster *record)
 {
     struct ecs_cluster_setting *insights = ARENA_NEW(call->arena, struct ecs_cluster_setting);
-    *insights = (struct ecs_cluster_setting){.name = ECS_CLUSTER_SETTING_NAME_CONTAINER_INSIGHTS,
-                                             .value = TEXT("disabled")};
+    *insights = (struct ecs_cluster_setting){
+        .name = ECS_CLUSTER_SETTING_NAME_CONTAINER_INSIGHTS,
+        .value = ecs_setting_value(call, ECS_SETTING_NAME_CONTAINER_INSIGHTS)};
     record->settings.items = in->settings.count > 0 ? in->settings.items : insights;
     record->settings.count = 1;
     record->configuration = in->configuration;

@@ -15,6 +15,7 @@ static void *state_new(struct core *core)
     state->families = index_new();
     state->revisions = index_new();
     state->definitions = index_new();
+    state->settings = index_new();
     return state;
 }
 
@@ -28,6 +29,7 @@ static void state_free(void *pointer)
     index_free(state->families);
     index_free(state->revisions);
     index_free(state->definitions);
+    index_free(state->settings);
     map_deinit(&state->cluster_counts);
     alloc_free(state);
 }
@@ -136,6 +138,21 @@ static void definition_changed(struct ecs_state *state, const struct core *core,
     }
 }
 
+static void setting_changed(struct ecs_state *state, int64_t key,
+                            const struct ecs_record_setting *before,
+                            const struct ecs_record_setting *after)
+{
+    struct index_key at;
+    // Only the value of a setting ever changes.
+    if (before == NULL && after != NULL) {
+        ecs_setting_key(&at, after->realm, after->principal, after->name);
+        index_add(state->settings, &at, key);
+    } else if (before != NULL && after == NULL) {
+        ecs_setting_key(&at, before->realm, before->principal, before->name);
+        index_remove(state->settings, &at, key);
+    }
+}
+
 static void changed(void *state, struct core *core, const struct core_kind *kind, int64_t key,
                     const void *before, const void *after)
 {
@@ -145,6 +162,8 @@ static void changed(void *state, struct core *core, const struct core_kind *kind
         family_changed(state, key, before, after);
     } else if (kind == &ecs_definition_kind) {
         definition_changed(state, core, key, before, after);
+    } else if (kind == &ecs_setting_kind) {
+        setting_changed(state, key, before, after);
     }
 }
 
@@ -170,8 +189,10 @@ static void check_definition(const struct core *core, int64_t key,
 static void check(void *pointer, struct core *core, struct buf *violations)
 {
     const struct ecs_state *state = pointer;
-    const struct core_kind *kinds[] = {&ecs_cluster_kind, &ecs_family_kind, &ecs_definition_kind};
-    const struct index *indexes[] = {state->clusters, state->families, state->definitions};
+    const struct core_kind *kinds[] = {&ecs_cluster_kind, &ecs_family_kind, &ecs_definition_kind,
+                                       &ecs_setting_kind};
+    const struct index *indexes[] = {state->clusters, state->families, state->definitions,
+                                     state->settings};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         if (core_count(core, kinds[i]) != index_count(indexes[i])) {
             buf_format(violations, "ecs: %zu records of %s, %zu in its index\n",
@@ -183,6 +204,13 @@ static void check(void *pointer, struct core *core, struct buf *violations)
         const struct ecs_record_cluster *cluster = core_get(core, &ecs_cluster_kind, key);
         if (core_get(core, &identity_realm_kind, cluster->realm) == NULL) {
             buf_format(violations, "ecs: cluster %lld has no realm\n", (long long)key);
+        }
+    }
+    for (int64_t key = core_next(core, &ecs_setting_kind, 0); key != 0;
+         key = core_next(core, &ecs_setting_kind, key)) {
+        const struct ecs_record_setting *setting = core_get(core, &ecs_setting_kind, key);
+        if (core_get(core, &identity_realm_kind, setting->realm) == NULL) {
+            buf_format(violations, "ecs: setting %lld has no realm\n", (long long)key);
         }
     }
     for (int64_t key = core_next(core, &ecs_definition_kind, 0); key != 0;
@@ -444,6 +472,7 @@ const struct core_kind ecs_kinds[] = {
     {.number = 30, .name = "cluster", .type = &ecs_record_cluster_shape, .version = 1},
     {.number = 31, .name = "family", .type = &ecs_record_family_shape, .version = 1},
     {.number = 32, .name = "definition", .type = &ecs_record_definition_shape, .version = 1},
+    {.number = 33, .name = "setting", .type = &ecs_record_setting_shape, .version = 1},
 };
 
 static const struct core_handler handlers[] = {
@@ -454,6 +483,10 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_UPDATE_CLUSTER], ecs_update_cluster},
     {&ecs_operations[ECS_OP_UPDATE_CLUSTER_SETTINGS], ecs_update_cluster_settings},
     {&ecs_operations[ECS_OP_PUT_CLUSTER_CAPACITY_PROVIDERS], ecs_put_cluster_capacity_providers},
+    {&ecs_operations[ECS_OP_PUT_ACCOUNT_SETTING], ecs_put_account_setting},
+    {&ecs_operations[ECS_OP_PUT_ACCOUNT_SETTING_DEFAULT], ecs_put_account_setting_default},
+    {&ecs_operations[ECS_OP_DELETE_ACCOUNT_SETTING], ecs_delete_account_setting},
+    {&ecs_operations[ECS_OP_LIST_ACCOUNT_SETTINGS], ecs_list_account_settings},
     {&ecs_operations[ECS_OP_REGISTER_TASK_DEFINITION], ecs_register_task_definition},
     {&ecs_operations[ECS_OP_DESCRIBE_TASK_DEFINITION], ecs_describe_task_definition},
     {&ecs_operations[ECS_OP_LIST_TASK_DEFINITIONS], ecs_list_task_definitions},

@@ -5,7 +5,7 @@
 #include "core/core.h"
 
 /*
- * Amazon ECS: clusters and task definitions (ecs_module), nodes, placement and tasks
+ * Amazon ECS: clusters, definitions, settings and tags (ecs_module), nodes, placement and tasks
  * (task_module). Messages and limits are those of ECS.
  *
  * Kinds 30 to 49 are ecs_module's, 50 to 69 task_module's.
@@ -18,6 +18,7 @@ extern const struct core_kind ecs_kinds[];
 #define ecs_cluster_kind (ecs_kinds[0])
 #define ecs_family_kind (ecs_kinds[1])
 #define ecs_definition_kind (ecs_kinds[2])
+#define ecs_setting_kind (ecs_kinds[3])
 
 /** The region and account a record belongs to. Texts borrow from the realm's record. */
 struct ecs_realm_scope {

@@ -16,6 +16,7 @@ struct ecs_state {
     struct index *families;    ///< realm, name
     struct index *revisions;   ///< family's key, revision
     struct index *definitions; ///< realm, status, name of the family, revision
+    struct index *settings;    ///< realm, principal, name
 };
 
 /** Lets definitions go whose deletion was asked for, once nothing refers to them. */
@@ -62,6 +63,13 @@ bool ecs_definition_reference_parse(const struct core_call *call, struct text re
 /** @return whether a text has at least one byte and each is a letter, a digit, `_` or `-` */
 bool ecs_name_valid(struct text name);
 
+/** Compose the key of an account setting in its index. */
+void ecs_setting_key(struct index_key *out_key, int64_t realm, struct text principal,
+                     enum ecs_setting_name name);
+
+/** @return the value of an account setting that holds for the caller; may borrow from a record */
+struct text ecs_setting_value(struct core_call *call, enum ecs_setting_name name);
+
 /** Refuse tags that break ECS's rules. @return 0 or ERR_FAULT */
 MUST_CHECK int ecs_tags_check(struct core_call *call, const struct ecs_tag *tags, size_t count);
 
@@ -81,6 +89,18 @@ int ecs_update_cluster_settings(struct core_call *call, void *state, const void 
 /** Handler of PutClusterCapacityProviders. */
 int ecs_put_cluster_capacity_providers(struct core_call *call, void *state, const void *request,
                                        void *response);
+/** Handler of PutAccountSetting. */
+int ecs_put_account_setting(struct core_call *call, void *state, const void *request,
+                            void *response);
+/** Handler of PutAccountSettingDefault. */
+int ecs_put_account_setting_default(struct core_call *call, void *state, const void *request,
+                                    void *response);
+/** Handler of DeleteAccountSetting. */
+int ecs_delete_account_setting(struct core_call *call, void *state, const void *request,
+                               void *response);
+/** Handler of ListAccountSettings. */
+int ecs_list_account_settings(struct core_call *call, void *state, const void *request,
+                              void *response);
 /** Handler of RegisterTaskDefinition. */
 int ecs_register_task_definition(struct core_call *call, void *state, const void *request,
                                  void *response);
