@@ -234,11 +234,11 @@ def stage_thread(result):
 
 
 def stage_valgrind(result):
-    """unit tests under valgrind"""
+    """unit tests under valgrind: uninitialised memory; leaks are the sanitizers'"""
     log = os.path.join(ROOT, "build-logs", "valgrind.log")
     command = ["meson", "test", "-C", "build", "--no-rebuild", "--suite", "unit",
                "--timeout-multiplier", "20", "--wrap",
-               "valgrind --quiet --leak-check=full --error-exitcode=99 --trace-children=no"]
+               "valgrind --quiet --leak-check=no --error-exitcode=99 --trace-children=no"]
     if run(command, log) == 0:
         result.passed += 1
     else:

@@ -543,7 +543,7 @@ static void file_reserves_for_ends(void **state)
     assert_true(child >= 0);
     if (child == 0) {
         const struct place *place = *state;
-        if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
             mount("tmpfs", place->path, "tmpfs", 0, "size=1m") != 0) {
             _exit(CHILD_SKIPS);
         }
