@@ -3,6 +3,7 @@
 #include "api/berth.h"
 #include "api/node.h"
 #include "core/index.h"
+#include "ecs/constraint.h"
 #include "ecs/ecs_internal.h"
 #include "ecs/place.h"
 #include "ecs/task.h"
@@ -283,6 +284,21 @@ struct task_instance_counts {
 void task_instance_count(const struct core *core, const struct task_node *node,
                          const struct task_record_node *record, size_t index,
                          struct task_instance_counts *out_counts);
+/** A container instance as the query language sees it. */
+struct task_instance_view {
+    const struct core *core;
+    const struct task_node *node;
+    const struct task_record_node *record;
+    size_t index;
+    const struct task_entry *entry; ///< whose group comes next
+    char scratch[300];
+};
+
+/** Whether an instance is meant by an expression; view is the caller's room for it. */
+bool task_instance_meant(const struct constraint *constraint, struct task_instance_view *view);
+/** Parse an expression, or refuse with InvalidParameterException. @return 0 or ERR_FAULT */
+MUST_CHECK int task_constraint_parse(struct core_call *call, struct text text,
+                                     struct constraint *out_constraint);
 /** @return ACTIVE, DRAINING or INACTIVE */
 struct text task_instance_status(const struct task_record_membership *membership);
 /** @return the ec2InstanceId of an instance: made of its id */

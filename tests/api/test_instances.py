@@ -100,3 +100,17 @@ def test_agent_update_is_answered_honestly(ecs):
     known = register(ecs, versionInfo={"agentVersion": "1.0.0"})["containerInstanceArn"]
     assert refusal(ecs.update_container_agent, cluster=ecs.cluster,
                    containerInstance=known)["Code"] == "NoUpdateAvailableException"
+
+
+def test_filter(ecs):
+    arns = [register(ecs, attributes=[{"name": "rack", "value": f"r{number}"}])
+            ["containerInstanceArn"] for number in range(4)]
+    for text, want in [
+            ("attribute:rack == r1", [1]), ("attribute:rack in [r0, r3]", [0, 3]),
+            ("attribute:rack =~ r[12]", [1, 2]), ("not attribute:rack == r0", [1, 2, 3]),
+            ("(attribute:rack == r0 or attribute:rack == r1) and attribute:none !exists", [0, 1]),
+            ("agentConnected == true", [])]:
+        found = ecs.list_container_instances(cluster=ecs.cluster, filter=text)
+        assert found["containerInstanceArns"] == [arns[number] for number in want], text
+    error = refusal(ecs.list_container_instances, cluster=ecs.cluster, filter="attribute:rack ==")
+    assert error["Code"] == "InvalidParameterException" and "expected a value" in error["Message"]

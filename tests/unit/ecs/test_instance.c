@@ -134,6 +134,36 @@ static void listing_walks_pages_by_status(void **state)
                    world_text("{'containerInstanceArns':['%s']}", world->nodes[2].instance));
 }
 
+static void a_filter_chooses(void **state)
+{
+    struct world *world = *state;
+    instance(world, 1000, 1000);
+    world_register(world, world_join(world), "c", "eu-west-1b", 500, 500);
+    run_job(world);
+    static const struct {
+        const char *filter;
+        size_t node; // or 9 for none
+    } cases[] = {
+        {"attribute:ecs.availability-zone == eu-west-1b", 1},
+        {"agentConnected == true", 0},
+        {"task:group == family:job", 0},
+        {"not(task:group exists)", 1},
+        {"runningTasksCount > 0", 9},
+        {"registeredAt < 2020-01-01", 9},
+        {"agentVersion == 0.1.0 and ec2InstanceId exists", 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *want = cases[i].node == 9 ? "{'containerInstanceArns':[]}"
+                                              : world_text("{'containerInstanceArns':['%s']}",
+                                                           world->nodes[cases[i].node].instance);
+        harness_expect(&world->harness, "ListContainerInstances",
+                       world_text("{'cluster':'c','filter':'%s'}", cases[i].filter), want);
+    }
+    harness_expect(&world->harness, "ListContainerInstances", "{'cluster':'c','filter':'x == y'}",
+                   "InvalidParameterException: Invalid cluster query expression: expected a "
+                   "subject such as attribute:name or task:group at character 1.");
+}
+
 static void a_draining_instance_gets_no_task(void **state)
 {
     struct world *world = *state;
@@ -275,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(references_are_ids_or_arns_of_the_cluster, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(listing_walks_pages_by_status, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_filter_chooses, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_draining_instance_gets_no_task, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(deregistering_by_force_asks_the_host, world_setup,
