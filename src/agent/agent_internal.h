@@ -41,6 +41,7 @@ struct job {
     bool ended;                ///< logs: nothing more will be written
     struct text_list task_ids; ///< sweep
     struct text_list eni_ids;  ///< sweep
+    struct text unreachable;   ///< prepare: why this host does not reach the VPC, or absent
 };
 
 /** Records on their way to the disk. */

@@ -181,6 +181,11 @@ static int make_interface(struct job *job, struct text *out_namespace, struct er
         .subnet_id = spec->subnet_id,
         .vpc = {.id = spec->vpc_id, .cidr = spec->vpc_cidr, .host_route = options->host_route},
     };
+    // A task does without the host's own way to it; people are told why curl does not answer.
+    struct err route;
+    if (options->host_route && net_vpc_ensure(options->net, &eni.vpc, &route) == ERR_EXISTS) {
+        job->unreachable = arena_text(&job->arena, text_of(route.text));
+    }
     return net_eni_create(options->net, &eni, &job->arena, out_namespace, err);
 }
 
@@ -246,6 +251,10 @@ static void done_prepare(struct job *job)
     event.images = job->images;
     event.pull_started_at = job->pull_started_at;
     event.pull_stopped_at = job->pull_stopped_at;
+    if (job->unreachable.data != NULL) {
+        LOG(WARN, "this host itself does not reach the task's address",
+            LOG_STR("task", job->task_id), LOG_TXT("reason", job->unreachable));
+    }
     if (job->rc != 0) {
         LOG(WARN, "a task cannot be prepared", LOG_STR("task", job->task_id),
             LOG_TXT("reason", job->reason));
