@@ -9,6 +9,7 @@ import time
 
 import boto3
 import botocore.config
+import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BERTH = os.environ.get("BERTH", os.path.join(ROOT, "build/berth"))
@@ -140,6 +141,19 @@ class Berth:
         subnets = values["BERTH_SUBNETS"].strip("'").split(",")
         groups = [values["BERTH_SECURITY_GROUP"].strip("'")]
         return {"awsvpcConfiguration": {"subnets": subnets, "securityGroups": groups}}
+
+
+def needs(client, operation, member=None, value=None):
+    """Skip the test, visibly, when this machine's AWS SDK is too old to know something."""
+    model = client.meta.service_model
+    version = client.meta.config.user_agent.split()[0]
+    if operation not in model.operation_names:
+        pytest.skip(f"{version} does not know {operation}")
+    shape = model.operation_model(operation).input_shape
+    if member is not None and member not in shape.members:
+        pytest.skip(f"{version} does not know {operation}.{member}")
+    if value is not None and value not in shape.members[member].enum:
+        pytest.skip(f"{version} does not know {value} for {operation}.{member}")
 
 
 def aws_programs():

@@ -123,6 +123,7 @@ def test_task_life(berth, ecs):
 
 
 def test_client_token(berth, ecs):
+    support.needs(ecs, "RunTask", "clientToken")
     ecs.register_task_definition(**hello())
     arguments = {"taskDefinition": "hello", "launchType": "FARGATE", "clientToken": "once",
                  "networkConfiguration": berth.network()}
