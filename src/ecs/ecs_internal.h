@@ -70,6 +70,11 @@ void ecs_setting_key(struct index_key *out_key, int64_t realm, struct text princ
 /** @return the value of an account setting that holds for the caller; may borrow from a record */
 struct text ecs_setting_value(struct core_call *call, enum ecs_setting_name name);
 
+#define ECS_TAGS_MAX 50 ///< ECS: of a resource, without those that AWS adds
+
+/** @return whether a key or value begins with what only AWS may use */
+bool ecs_tag_reserved(struct text text);
+
 /** Refuse tags that break ECS's rules. @return 0 or ERR_FAULT */
 MUST_CHECK int ecs_tags_check(struct core_call *call, const struct ecs_tag *tags, size_t count);
 
@@ -101,6 +106,13 @@ int ecs_delete_account_setting(struct core_call *call, void *state, const void *
 /** Handler of ListAccountSettings. */
 int ecs_list_account_settings(struct core_call *call, void *state, const void *request,
                               void *response);
+/** Handler of TagResource. */
+int ecs_tag_resource(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of UntagResource. */
+int ecs_untag_resource(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of ListTagsForResource. */
+int ecs_list_tags_for_resource(struct core_call *call, void *state, const void *request,
+                               void *response);
 /** Handler of RegisterTaskDefinition. */
 int ecs_register_task_definition(struct core_call *call, void *state, const void *request,
                                  void *response);

@@ -278,8 +278,11 @@ static void fill_membership(struct core_call *call, const struct registration *r
     membership->capacity = registration->capacity;
     membership->zones.items = copy_zones(call, registration);
     membership->zones.count = registration->zone_count;
-    membership->tags.items = registration->request->tags.items;
-    membership->tags.count = registration->request->tags.count;
+    // An agent that registers again without tags leaves those that TagResource gave.
+    if (registration->request->tags.count > 0) {
+        membership->tags.items = registration->request->tags.items;
+        membership->tags.count = registration->request->tags.count;
+    }
     membership->platform_devices.items = registration->request->platform_devices.items;
     membership->platform_devices.count = registration->request->platform_devices.count;
     membership->has_version = true;

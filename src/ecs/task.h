@@ -1,5 +1,6 @@
 #pragma once
 
+#include "api/ecs.h"
 #include "api/task_record.h"
 #include "core/core.h"
 
@@ -45,6 +46,24 @@ bool task_provider_in_use(const struct core *core, int64_t cluster, struct text 
 
 /** @return whether any task of any status but STOPPED refers to the definition */
 bool task_definition_in_use(const struct core *core, int64_t definition);
+
+/** A task or a container instance as something that has tags, which borrow from its record. */
+struct task_tagged {
+    const struct ecs_tag *tags;
+    size_t count;
+    bool ended;    ///< a STOPPED task, an instance that was deregistered
+    bool instance; ///< private, as what follows
+    int64_t key;
+    size_t index;
+};
+
+/** Find a task or a container instance of a cluster by its id. @return false when there is none */
+bool task_tagged_find(const struct core *core, int64_t cluster, bool instance, struct text id,
+                      struct task_tagged *out_tagged);
+
+/** Replace the tags of what task_tagged_find found in the same input. */
+void task_tagged_put(struct core_call *call, const struct task_tagged *tagged, struct ecs_tag *tags,
+                     size_t count);
 
 /**
  * Find which node to ask for a task's output.

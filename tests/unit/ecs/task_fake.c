@@ -54,3 +54,23 @@ bool task_provider_in_use(const struct core *core, int64_t cluster, struct text 
     (void)cluster;
     return fake_provider != NULL && text_is(provider, fake_provider);
 }
+
+bool task_tagged_find(const struct core *core, int64_t cluster, bool instance, struct text id,
+                      struct task_tagged *out_tagged)
+{
+    (void)core;
+    (void)cluster;
+    (void)instance;
+    (void)id;
+    (void)out_tagged;
+    return false;
+}
+
+void task_tagged_put(struct core_call *call, const struct task_tagged *tagged, struct ecs_tag *tags,
+                     size_t count)
+{
+    (void)call;
+    (void)tagged;
+    (void)tags;
+    (void)count;
+}
