@@ -27,6 +27,7 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_UPDATE_CONTAINER_AGENT], task_update_agent},
     {&ecs_operations[ECS_OP_DISCOVER_POLL_ENDPOINT], task_discover_endpoint},
     {&ecs_operations[ECS_OP_RUN_TASK], task_run_task},
+    {&ecs_operations[ECS_OP_START_TASK], task_start_task},
     {&ecs_operations[ECS_OP_DESCRIBE_TASKS], task_describe_tasks},
     {&ecs_operations[ECS_OP_LIST_TASKS], task_list_tasks},
     {&ecs_operations[ECS_OP_STOP_TASK], task_stop_task},

@@ -52,6 +52,7 @@ struct task_group {
     struct task_zone **zones; ///< ascending by name
     size_t zone_count;
     struct task_cluster_counts counts; ///< of a cluster
+    size_t stock_count;                ///< instances of agents that are not Berth's own
 };
 
 /** A task in memory, beside its record. */
@@ -365,6 +366,8 @@ int task_stop_task(struct core_call *call, void *state, const void *request, voi
 
 /** Handler of RunTask. */
 int task_run_task(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of StartTask. */
+int task_start_task(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of DescribeTasks. */
 int task_describe_tasks(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of ListTasks. */

@@ -1,4 +1,4 @@
-#include "ecs/task_internal.h"
+#include "ecs/task_run.h"
 
 #include "shape/cbor.h"
 #include "shape/json.h"
@@ -6,42 +6,16 @@
 
 #include <string.h>
 
-#define SUBNETS_MAX 16        // ECS
 #define SECURITY_GROUPS_MAX 5 // ECS
 #define OVERRIDE_CHARS_MAX 8192
-#define STARTED_BY_MAX 128
+#define RUN_STARTED_BY_MAX 128
+#define START_STARTED_BY_MAX 36
 #define TOKEN_MAX 64
 #define GROUP_MAX 255
-#define FAILURES_MAX 100 // one for each instance that was looked at, but never thousands
 
 #define CAPACITY_UNAVAILABLE                                                                       \
     "Capacity is unavailable at this time. Please try again later or in a different availability " \
     "zone"
-
-// One RunTask, read and checked.
-struct run {
-    const struct ecs_run_task_request *request;
-    const struct ecs_record_cluster *cluster_record;
-    const struct ecs_record_definition *definition_record;
-    const struct ecs_task_definition *definition;
-    int64_t cluster;
-    int64_t definition_key;
-    size_t count;
-    enum ecs_launch_type launch_type;
-    struct text provider; // of capacity, absent when a launch type was asked for
-    bool spot;            // FARGATE_SPOT only: no pool of it exists
-    struct text platform_version;
-    bool awsvpc;
-    int64_t subnets[SUBNETS_MAX];
-    size_t subnet_count;
-    struct text_list groups;
-    struct task_sizes sizes;
-    struct place_request need;
-    struct ecs_tag *tags;
-    size_t tag_count;
-    int64_t request_hash;
-    const struct task_group *group;
-};
 
 static int refuse(struct core_call *call, const char *message)
 {
@@ -62,7 +36,7 @@ static bool compatible(const struct ecs_task_definition *definition,
 }
 
 // What a strategy comes down to while FARGATE is the only pool: services widen this.
-static int read_strategy(struct core_call *call, struct run *run,
+static int read_strategy(struct core_call *call, struct task_run *run,
                          const struct ecs_capacity_provider_strategy_item *items, size_t count)
 {
     run->launch_type = ECS_LAUNCH_TYPE_FARGATE;
@@ -80,7 +54,7 @@ static int read_strategy(struct core_call *call, struct run *run,
     return 0;
 }
 
-static int read_launch_type(struct core_call *call, struct run *run)
+static int read_launch_type(struct core_call *call, struct task_run *run)
 {
     const struct ecs_run_task_request *request = run->request;
     if (request->capacity_provider_strategy.count > 0) {
@@ -114,7 +88,7 @@ static int read_launch_type(struct core_call *call, struct run *run)
     return refuse(call, "launch type should be one of [EC2,FARGATE,EXTERNAL]");
 }
 
-static int check_launch_type(struct core_call *call, struct run *run)
+static int check_launch_type(struct core_call *call, struct task_run *run)
 {
     bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
     if (!compatible(run->definition, fargate ? ECS_COMPATIBILITY_FARGATE : ECS_COMPATIBILITY_EC2)) {
@@ -155,11 +129,14 @@ static bool name_bytes(struct text text, const char *more)
     return true;
 }
 
-static int check_names(struct core_call *call, const struct ecs_run_task_request *request)
+static int check_names(struct core_call *call, const struct ecs_run_task_request *request,
+                       size_t started_by_max)
 {
-    if (request->started_by.size > STARTED_BY_MAX || !name_bytes(request->started_by, "-/_")) {
-        return refuse(call, "startedBy can have up to 128 characters: letters, numbers, hyphens, "
-                            "forward slashes and underscores.");
+    if (request->started_by.size > started_by_max || !name_bytes(request->started_by, "-/_")) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "startedBy can have up to %zu characters: letters, numbers, hyphens, "
+                          "forward slashes and underscores.",
+                          started_by_max);
     }
     if (request->group.size > GROUP_MAX) {
         return refuse(call, "group can have up to 255 characters.");
@@ -175,25 +152,19 @@ static int check_names(struct core_call *call, const struct ecs_run_task_request
 }
 
 // Refused rather than passed over in silence: the user would believe that they hold.
-static int check_unbuilt(struct core_call *call, const struct run *run)
+static int check_unbuilt(struct core_call *call, struct task_run *run)
 {
     if (run->request->volume_configurations.count > 0) {
         return core_fault(call, &ecs_error_unsupported_feature_exception,
                           "Volumes that are configured at launch are not supported by this version "
                           "of Berth.");
     }
-    bool constraints = run->request->placement_constraints.count > 0 ||
-                       run->definition->placement_constraints.count > 0;
-    if (constraints && run->launch_type == ECS_LAUNCH_TYPE_EC2) {
-        return core_fault(call, &ecs_error_unsupported_feature_exception,
-                          "Placement constraints are not supported by this version of Berth.");
-    }
     return 0;
 }
 
 // ---- overrides, tags ----------------------------------------------------------------------
 
-static int check_overrides(struct core_call *call, struct run *run)
+static int check_overrides(struct core_call *call, struct task_run *run)
 {
     const struct ecs_task_override *overrides = run->request->overrides;
     for (size_t i = 0; overrides != NULL && i < overrides->container_overrides.count; i++) {
@@ -230,7 +201,7 @@ static int check_overrides(struct core_call *call, struct run *run)
     return 0;
 }
 
-static void add_tag(struct run *run, struct ecs_tag tag)
+static void add_tag(struct task_run *run, struct ecs_tag tag)
 {
     for (size_t i = 0; i < run->tag_count; i++) {
         if (text_equal(run->tags[i].key, tag.key)) {
@@ -241,7 +212,7 @@ static void add_tag(struct run *run, struct ecs_tag tag)
     run->tag_count++;
 }
 
-static int read_tags(struct core_call *call, struct run *run)
+static int read_tags(struct core_call *call, struct task_run *run)
 {
     const struct ecs_run_task_request *request = run->request;
     if (request->propagate_tags == ECS_PROPAGATE_TAGS_SERVICE) {
@@ -270,13 +241,13 @@ static int read_tags(struct core_call *call, struct run *run)
 
 // ---- network ------------------------------------------------------------------------------
 
-static int read_subnets(struct core_call *call, struct run *run,
+static int read_subnets(struct core_call *call, struct task_run *run,
                         const struct ecs_aws_vpc_configuration *config, int64_t *out_vpc)
 {
     if (config->subnets.count == 0) {
         return refuse(call, "subnets can not be empty.");
     }
-    if (config->subnets.count > SUBNETS_MAX) {
+    if (config->subnets.count > TASK_SUBNETS_MAX) {
         return refuse(call, "subnets can have at most 16 items.");
     }
     int64_t vpc = 0;
@@ -301,7 +272,7 @@ static int read_subnets(struct core_call *call, struct run *run,
     return 0;
 }
 
-static int read_network(struct core_call *call, struct run *run)
+static int read_network(struct core_call *call, struct task_run *run)
 {
     const struct ecs_network_configuration *network = run->request->network_configuration;
     const struct ecs_aws_vpc_configuration *config =
@@ -344,7 +315,7 @@ static int read_network(struct core_call *call, struct run *run)
 
 // ---- the same request again ---------------------------------------------------------------
 
-static void hash_request(struct run *run)
+static void hash_request(struct task_run *run)
 {
     AUTO(buf_deinit) struct buf bytes = {0};
     cbor_encode(&ecs_run_task_request_shape, run->request, 1, NULL, &bytes);
@@ -352,8 +323,9 @@ static void hash_request(struct run *run)
 }
 
 // Tasks that the same clientToken made. They decide while they are kept, for a day at most.
-static int find_repeated(struct core_call *call, const struct task_state *state, struct run *run,
-                         struct ecs_run_task_response *response, bool *out_found)
+static int find_repeated(struct core_call *call, const struct task_state *state,
+                         struct task_run *run, struct ecs_run_task_response *response,
+                         bool *out_found)
 {
     *out_found = false;
     if (text_empty(run->request->client_token) || MUTANT("forget-token")) {
@@ -398,66 +370,7 @@ static int find_repeated(struct core_call *call, const struct task_state *state,
 
 // ---- placing ------------------------------------------------------------------------------
 
-struct placement {
-    const struct task_zone *zone;
-    int64_t node;
-    int64_t subnet; // 0 for none
-};
-
-// The subnet of a zone with the most free addresses, the first among equals; 0 when none has any.
-static int64_t best_subnet(const struct core *core, const struct run *run, struct text zone)
-{
-    int64_t best = 0;
-    uint32_t most = 0;
-    for (size_t i = 0; i < run->subnet_count; i++) {
-        const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, run->subnets[i]);
-        uint32_t free_count = vpc_subnet_free(core, run->subnets[i]);
-        if (text_equal(subnet->availability_zone, zone) && free_count > most) {
-            best = run->subnets[i];
-            most = free_count;
-        }
-    }
-    return best;
-}
-
-// Zones in the order of their tasks, so that tasks spread over them; each is tried until one has
-// room. A zone's name breaks ties, because a group keeps its zones in that order.
-static bool place_one(const struct core *core, const struct run *run,
-                      struct placement *out_placement)
-{
-    size_t zone_count = run->group == NULL || run->spot ? 0 : run->group->zone_count;
-    int64_t below = -1;
-    for (size_t tried = 0; tried < zone_count;) {
-        const struct task_zone *next = NULL;
-        for (size_t i = 0; i < zone_count; i++) {
-            const struct task_zone *zone = run->group->zones[i];
-            if (zone->task_count > below && (next == NULL || zone->task_count < next->task_count)) {
-                next = zone;
-            }
-        }
-        if (next == NULL) {
-            return false;
-        }
-        below = next->task_count;
-        for (size_t i = 0; i < zone_count; i++) {
-            const struct task_zone *zone = run->group->zones[i];
-            if (zone->task_count != below) {
-                continue;
-            }
-            tried++;
-            int64_t subnet = run->awsvpc ? best_subnet(core, run, zone->name) : 0;
-            int64_t node = 0;
-            if ((!run->awsvpc || subnet != 0) &&
-                place_spread(&zone->nodes, &run->need, &node, NULL) == 0) {
-                *out_placement = (struct placement){zone, node, subnet};
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-static void fill_extra(const struct run *run, struct task_record_task_extra *extra)
+static void fill_extra(const struct task_run *run, struct task_record_task_extra *extra)
 {
     const struct ecs_run_task_request *request = run->request;
     const struct ecs_network_configuration *network = request->network_configuration;
@@ -485,7 +398,7 @@ static bool extra_needed(const struct task_record_task_extra *extra)
     return !shape_equal(&task_record_task_extra_shape, extra, &none);
 }
 
-static void fill_containers(struct core_call *call, const struct run *run,
+static void fill_containers(struct core_call *call, const struct task_run *run,
                             struct task_record_task *record)
 {
     size_t count = run->definition->container_definitions.count;
@@ -515,7 +428,7 @@ static struct text fresh_id(struct core_call *call, const struct task_state *sta
 
 // Make a placed task. @return its key
 static int64_t make_task(struct core_call *call, const struct task_state *state,
-                         const struct run *run, const struct placement *placement,
+                         const struct task_run *run, const struct task_spot *spot,
                          struct ecs_task *out_task)
 {
     int64_t key = core_new_key(call);
@@ -526,7 +439,7 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
         .has_definition = true,
         .definition = run->definition_key,
         .has_node = true,
-        .node = placement->node,
+        .node = spot->node->key,
         .launch_type = run->launch_type,
         .last_status =
             run->awsvpc ? TASK_RECORD_TASK_STATUS_PROVISIONING : TASK_RECORD_TASK_STATUS_PENDING,
@@ -547,9 +460,9 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
     record.extra = extra_needed(&extra) ? &extra : NULL;
     if (run->awsvpc) {
         record.has_subnet = true;
-        record.subnet = placement->subnet;
+        record.subnet = spot->subnet;
         record.has_eni = true;
-        record.eni = vpc_eni_create(call, placement->subnet, &run->groups, key);
+        record.eni = vpc_eni_create(call, spot->subnet, &run->groups, key);
         record.eni_status = TASK_RECORD_ENI_STATUS_PRECREATED;
         ASSERT(record.eni != 0); // best_subnet saw a free address
     }
@@ -595,7 +508,7 @@ static void send_new(struct core_call *call, const struct task_state *state, con
 
 // Why no host of the pool took a task: how many for which reason, by zone.
 static struct text explain_pool(struct core_call *call, const struct task_state *state,
-                                const struct run *run)
+                                const struct task_run *run)
 {
     AUTO(buf_deinit) struct buf text = {.limit_bytes = 1024};
     for (size_t i = 0; i < run->subnet_count; i++) {
@@ -629,8 +542,9 @@ static struct text explain_pool(struct core_call *call, const struct task_state 
     return arena_text(call->arena, buf_view(&text));
 }
 
-static void fail_pool(struct core_call *call, const struct task_state *state, const struct run *run,
-                      size_t missing, struct ecs_run_task_response *response)
+static void fail_pool(struct core_call *call, const struct task_state *state,
+                      const struct task_run *run, size_t missing,
+                      struct ecs_run_task_response *response)
 {
     struct ecs_failure failure = {
         .reason = TEXT(CAPACITY_UNAVAILABLE),
@@ -643,38 +557,9 @@ static void fail_pool(struct core_call *call, const struct task_state *state, co
     }
 }
 
-static void fail_instances(struct core_call *call, const struct task_state *state,
-                           const struct run *run, struct ecs_run_task_response *response)
-{
-    struct ecs_failure *failures = arena_array(call->arena, FAILURES_MAX, sizeof(*failures));
-    size_t count = 0;
-    for (size_t i = 0; i < run->group->zone_count; i++) {
-        const struct task_zone *zone = run->group->zones[i];
-        bool reachable = !run->awsvpc || best_subnet(call->core, run, zone->name) != 0;
-        for (size_t j = 0; j < zone->nodes.count && count < FAILURES_MAX; j++) {
-            const struct task_node *node = task_node(state, zone->nodes.nodes[j]);
-            const struct task_record_node *record =
-                core_get(call->core, &task_node_kind, node->key);
-            struct place_node place = task_zone_place(node, zone);
-            const char *reason = place_reason_name(place_explain(&place, &run->need));
-            failures[count] = (struct ecs_failure){
-                .arn = task_instance_arn(
-                    call, record,
-                    &record->memberships.items[task_instance_in(record, run->cluster)]),
-                .reason = reason != NULL ? text_of(reason)
-                          : !reachable   ? TEXT("LOCATION")
-                                         : TEXT("RESOURCE:ENI"),
-            };
-            count++;
-        }
-    }
-    response->failures.items = failures;
-    response->failures.count = count;
-}
-
 // ---- RunTask ------------------------------------------------------------------------------
 
-static int read_definition(struct core_call *call, struct run *run)
+static int read_definition(struct core_call *call, struct task_run *run)
 {
     int rc = ecs_definition_resolve(call, run->request->task_definition, ECS_DEFINITION_RUN,
                                     &run->definition_key);
@@ -686,18 +571,13 @@ static int read_definition(struct core_call *call, struct run *run)
     return 0;
 }
 
-typedef int (*run_step_fn)(struct core_call *call, struct run *run);
+typedef int (*run_step_fn)(struct core_call *call, struct task_run *run);
 
-static int check_rest(struct core_call *call, struct run *run)
-{
-    return check_unbuilt(call, run);
-}
-
-static int read_run(struct core_call *call, struct run *run)
+static int read_run(struct core_call *call, struct task_run *run)
 {
     static const run_step_fn steps[] = {
-        read_definition, read_launch_type, check_launch_type, check_rest,
-        check_overrides, read_tags,        read_network,
+        read_definition,     read_launch_type, check_launch_type, check_unbuilt,
+        task_placement_read, check_overrides,  read_tags,         read_network,
     };
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         int rc = steps[i](call, run);
@@ -725,7 +605,7 @@ static int read_run(struct core_call *call, struct run *run)
 int task_run_task(struct core_call *call, void *pointer, const void *input, void *output)
 {
     const struct task_state *state = pointer;
-    struct run run = {.request = input};
+    struct task_run run = {.request = input};
     struct ecs_run_task_response *response = output;
     int64_t count = run.request->has_count ? run.request->count : 1;
     if (count < 1 || count > TASK_RUN_MAX) {
@@ -737,7 +617,7 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
         return rc;
     }
     run.cluster_record = core_get(call->core, &ecs_cluster_kind, run.cluster);
-    rc = check_names(call, run.request);
+    rc = check_names(call, run.request, RUN_STARTED_BY_MAX);
     if (rc != 0) {
         return rc;
     }
@@ -761,9 +641,26 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     size_t placed = 0;
     response->tasks.items = arena_array(call->arena, run.count, sizeof(*response->tasks.items));
     response->failures.items = SHAPE_EMPTY;
-    struct placement placement;
-    while (placed < run.count && place_one(call->core, &run, &placement)) {
-        keys[placed] = make_task(call, state, &run, &placement, &response->tasks.items[placed]);
+    bool special = task_placement_special(&run);
+    struct task_spots spots = {0};
+    struct task_spot room = {0};
+    if (special) {
+        task_spots_find(call, &run, true, &spots);
+    }
+    while (placed < run.count) {
+        struct task_spot *spot = &room;
+        if (special) {
+            spot = task_spots_choose(call, &run, &spots);
+        } else if (!task_place_short(call->core, &run, &room)) {
+            spot = NULL;
+        }
+        if (spot == NULL) {
+            break;
+        }
+        keys[placed] = make_task(call, state, &run, spot, &response->tasks.items[placed]);
+        if (special) {
+            task_spots_taken(&run, &spots, spot);
+        }
         placed++;
     }
     response->tasks.count = placed;
@@ -771,7 +668,119 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     if (placed < run.count && fargate) {
         fail_pool(call, state, &run, run.count - placed, response);
     } else if (placed < run.count) {
-        fail_instances(call, state, &run, response);
+        if (!special) {
+            task_spots_find(call, &run, true, &spots);
+        }
+        task_spots_explain(call, &run, &spots, &response->failures);
     }
+    return 0;
+}
+
+// ---- StartTask ----------------------------------------------------------------------------
+
+// Where on a named instance a task goes. @return a reason why it goes nowhere, or NULL
+static const char *find_named(struct core_call *call, const struct task_run *run,
+                              const struct task_spots *spots, const struct task_node *node,
+                              struct task_spot **out_spot)
+{
+    for (size_t i = 0; i < spots->count; i++) {
+        if (spots->spots[i].node == node) {
+            *out_spot = &spots->spots[i];
+            return task_spot_refusal(call->core, run, *out_spot);
+        }
+    }
+    return "INACTIVE";
+}
+
+static void start_on(struct core_call *call, const struct task_run *run,
+                     const struct task_spots *spots, struct text reference,
+                     struct ecs_start_task_response *response, int64_t *keys)
+{
+    size_t index = 0;
+    struct task_node *node = task_instance_find(call->core, run->cluster, reference, &index);
+    struct ecs_failure *failure = &response->failures.items[response->failures.count];
+    if (node == NULL) {
+        *failure = task_instance_missing(call, run->cluster, reference);
+        response->failures.count++;
+        return;
+    }
+    const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
+    struct task_spot *spot = NULL;
+    const char *reason = record->memberships.items[index].deregistered_at != 0
+                             ? "INACTIVE"
+                             : find_named(call, run, spots, node, &spot);
+    if (reason != NULL) {
+        *failure =
+            spot != NULL
+                ? task_spot_failure(call, spot, reason)
+                : (struct ecs_failure){
+                      .arn = task_instance_arn(call, record, &record->memberships.items[index]),
+                      .reason = text_of(reason),
+                  };
+        response->failures.count++;
+        return;
+    }
+    keys[response->tasks.count] = make_task(call, task_state(call->core), run, spot,
+                                            &response->tasks.items[response->tasks.count]);
+    response->tasks.count++;
+}
+
+int task_start_task(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    const struct task_state *state = pointer;
+    const struct ecs_start_task_request *request = input;
+    struct ecs_start_task_response *response = output;
+    // Instances are named, so nothing of the request is about placement.
+    const struct ecs_run_task_request common = {
+        .cluster = request->cluster,
+        .has_enable_ecs_managed_tags = request->has_enable_ecs_managed_tags,
+        .enable_ecs_managed_tags = request->enable_ecs_managed_tags,
+        .has_enable_execute_command = request->has_enable_execute_command,
+        .enable_execute_command = request->enable_execute_command,
+        .group = request->group,
+        .launch_type = ECS_LAUNCH_TYPE_EC2,
+        .network_configuration = request->network_configuration,
+        .overrides = request->overrides,
+        .propagate_tags = request->propagate_tags,
+        .reference_id = request->reference_id,
+        .started_by = request->started_by,
+        .tags = request->tags,
+        .task_definition = request->task_definition,
+        .volume_configurations = request->volume_configurations,
+    };
+    struct task_run run = {.request = &common};
+    size_t count = request->container_instances.count;
+    if (count == 0) {
+        return refuse(call, "Container instances cannot be empty.");
+    }
+    if (count > TASK_RUN_MAX) {
+        return refuse(call, "Container instances can have at most 10 entries.");
+    }
+    int rc = ecs_cluster_resolve(call, request->cluster, &run.cluster);
+    if (rc != 0) {
+        return rc;
+    }
+    run.cluster_record = core_get(call->core, &ecs_cluster_kind, run.cluster);
+    rc = check_names(call, &common, START_STARTED_BY_MAX);
+    if (rc == 0) {
+        rc = read_run(call, &run);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    run.group = task_group(state, run.cluster);
+
+    // Nothing is refused from here on.
+    int64_t keys[TASK_RUN_MAX];
+    struct task_spots spots = {0};
+    if (run.group != NULL) {
+        task_spots_find(call, &run, false, &spots);
+    }
+    response->tasks.items = arena_array(call->arena, count, sizeof(*response->tasks.items));
+    response->failures.items = arena_array(call->arena, count, sizeof(*response->failures.items));
+    for (size_t i = 0; i < count; i++) {
+        start_on(call, &run, &spots, request->container_instances.items[i], response, keys);
+    }
+    send_new(call, state, keys, response->tasks.count);
     return 0;
 }

@@ -250,7 +250,9 @@ static void node_leave(struct task_state *state, struct task_node *node)
         place_set_remove(&node->zones[i]->nodes, node->key);
     }
     for (size_t i = 0; i < node->cluster_count; i++) {
-        need_group(state, node->clusters[i])->counts.registered_instances--;
+        struct task_group *group = need_group(state, node->clusters[i]);
+        group->counts.registered_instances--;
+        group->stock_count -= node->stock ? 1 : 0;
     }
     for (size_t i = 0; i < node->instance_count; i++) {
         map_remove(&state->nodes_by_instance, node->instances[i]);
@@ -291,6 +293,7 @@ static void node_enter_membership(struct task_state *state, struct task_node *no
         node->clusters[node->cluster_count] = membership->cluster;
         node->cluster_count++;
         group->counts.registered_instances++;
+        group->stock_count += node->stock ? 1 : 0;
     }
 }
 

@@ -64,7 +64,9 @@ static void ports_in_use_are_shown(void **state)
                      "'hostPort':53,'protocol':'udp'}]}]}",
                      "'revision':1");
     harness_contains(&world->harness, "RegisterContainerInstance",
-                     "{'cluster':'c','totalResources':[{'name':'CPU','type':'INTEGER',"
+                     "{'cluster':'c','attributes':[{'name':"
+                     "'com.amazonaws.ecs.capability.docker-remote-api.1.18'}],'totalResources':[{"
+                     "'name':'CPU','type':'INTEGER',"
                      "'integerValue':100},{'name':'MEMORY','type':'INTEGER','integerValue':100},"
                      "{'name':'PORTS','type':'STRINGSET','stringSetValue':['22']},"
                      "{'name':'PORTS_UDP','type':'STRINGSET','stringSetValue':[]}]}",

@@ -64,10 +64,6 @@ static void run_task_refuses_in_the_words_of_ecs(void **state)
          "InvalidParameterException: Invalid value for propagateTags: a task that no service "
          "starts "
          "has no service to take tags from."},
-        {"'cluster':'c','taskDefinition':'job','placementConstraints':[{'type':"
-         "'distinctInstance'}]",
-         "UnsupportedFeatureException: Placement constraints are not supported by this version of "
-         "Berth."},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char members[1024];

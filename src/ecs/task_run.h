@@ -1,0 +1,93 @@
+#pragma once
+
+#include "ecs/task_internal.h"
+
+/*
+ * What RunTask and StartTask share: a request that was read and checked, and where its tasks can
+ * go.
+ *
+ * Most requests go the short way: the spread rule of ecs/place.h over all nodes of a zone. Where
+ * the request or the nodes have something special (constraints, strategies, ports of the host,
+ * agents that are not Berth's own), every container instance of the cluster is looked at once, as a
+ * spot, and each task takes the best of them.
+ */
+
+#define TASK_SUBNETS_MAX 16     // ECS
+#define TASK_CONSTRAINTS_MAX 10 // ECS: of the definition and the request together
+#define TASK_STRATEGIES_MAX 5   // ECS
+
+/** One RunTask or StartTask, read and checked. */
+struct task_run {
+    const struct ecs_run_task_request *request; ///< of a StartTask what both have in common
+    const struct ecs_record_cluster *cluster_record;
+    const struct ecs_record_definition *definition_record;
+    const struct ecs_task_definition *definition;
+    int64_t cluster;
+    int64_t definition_key;
+    size_t count;
+    enum ecs_launch_type launch_type;
+    struct text provider; ///< of capacity, absent when a launch type was asked for
+    bool spot;            ///< FARGATE_SPOT only: no pool of it exists
+    struct text platform_version;
+    bool awsvpc;
+    int64_t subnets[TASK_SUBNETS_MAX];
+    size_t subnet_count;
+    struct text_list groups;
+    struct task_sizes sizes;
+    struct place_request need;
+    struct ecs_tag *tags;
+    size_t tag_count;
+    int64_t request_hash;
+    const struct task_group *group;
+
+    struct constraint constraints[TASK_CONSTRAINTS_MAX]; ///< all memberOf
+    size_t constraint_count;
+    bool distinct; ///< no two tasks of the group on one instance
+    uint32_t ports[TASK_PORTS_MAX];
+    size_t port_count;
+};
+
+/** A container instance that a task may go to. */
+struct task_spot {
+    struct task_node *node;
+    const struct task_record_node *record;
+    size_t index; ///< of the membership
+    const struct task_zone *zone;
+    int64_t subnet;                       ///< 0 for none; chosen anew for each task
+    const char *refusal;                  ///< why it can take none of the tasks, or NULL
+    int32_t group_tasks;                  ///< tasks of the group that are to run there
+    uint32_t values[TASK_STRATEGIES_MAX]; ///< of the field of each spread strategy, as a number
+    bool candidate;                       ///< while a task chooses
+};
+
+/** All container instances of the cluster, in ascending key. */
+struct task_spots {
+    struct task_spot *spots;
+    size_t count;
+    int32_t *totals[TASK_STRATEGIES_MAX]; ///< tasks of the group by value, of spread strategies
+};
+
+/** Read constraints, strategies and ports. @return 0 or ERR_FAULT */
+MUST_CHECK int task_placement_read(struct core_call *call, struct task_run *run);
+/** @return whether the short way does not do */
+bool task_placement_special(const struct task_run *run);
+/** Choose a place the short way. @return false when there is no room */
+bool task_place_short(const struct core *core, const struct task_run *run,
+                      struct task_spot *out_spot);
+/** Look at all instances of the cluster. placed says whether strategies and constraints count. */
+void task_spots_find(struct core_call *call, const struct task_run *run, bool placed,
+                     struct task_spots *out_spots);
+/** Choose among them. @return NULL when none has room */
+struct task_spot *task_spots_choose(struct core_call *call, const struct task_run *run,
+                                    struct task_spots *spots);
+/** A task was made there. */
+void task_spots_taken(const struct task_run *run, struct task_spots *spots, struct task_spot *spot);
+/** @return why a spot does not take a task now, or NULL; sets its subnet */
+const char *task_spot_refusal(const struct core *core, const struct task_run *run,
+                              struct task_spot *spot);
+/** Name the reason as a failure. */
+struct ecs_failure task_spot_failure(struct core_call *call, const struct task_spot *spot,
+                                     const char *reason);
+/** List why each instance takes none, as failures of a response. */
+void task_spots_explain(struct core_call *call, const struct task_run *run,
+                        struct task_spots *spots, struct ecs_failure_list *out_failures);
