@@ -11,6 +11,8 @@ import boto3
 import botocore.config
 import pytest
 
+import models
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BERTH = os.environ.get("BERTH", os.path.join(ROOT, "build/berth"))
 IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
@@ -90,6 +92,7 @@ class Berth:
             return json.load(file)
 
     def client(self, service="ecs", **changes):
+        """A boto3 client whose every response is checked against botocore's model."""
         keys = self.keys
         settings = {"endpoint_url": keys["endpoint"], "region_name": keys["region"],
                     "aws_access_key_id": keys["accessKeyId"],
@@ -98,7 +101,7 @@ class Berth:
                     "config": botocore.config.Config(retries={"max_attempts": 1},
                                                      read_timeout=30, connect_timeout=5)}
         settings.update(changes)
-        return boto3.session.Session().client(service, **settings)
+        return models.install(boto3.session.Session().client(service, **settings))
 
     def environment(self):
         keys = self.keys

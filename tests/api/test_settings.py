@@ -19,7 +19,10 @@ def test_effective_settings_walk_pages(ecs):
     pages = list(ecs.get_paginator("list_account_settings").paginate(
         effectiveSettings=True, PaginationConfig={"PageSize": 4}))
     assert [len(page["settings"]) for page in pages] == [4, 4, 3]
-    assert names(pages) == sorted(ecs.meta.service_model.shape_for("SettingName").enum)
+    assert names(pages) == sorted(names(pages))
+    # An older SDK knows fewer, and one that AWS took back again.
+    known = set(ecs.meta.service_model.shape_for("SettingName").enum) - {"dualStackIPv6"}
+    assert set(names(pages)) >= known
     managed = [setting for page in pages for setting in page["settings"]
                if setting["type"] == "aws_managed"]
     assert [setting["name"] for setting in managed] == ["guardDutyActivate"]
