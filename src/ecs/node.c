@@ -63,25 +63,6 @@ static struct text attribute_value(const struct ecs_register_container_instance_
     return (struct text){0};
 }
 
-static bool attribute_bytes(struct text text, const char *more)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        char byte = text.data[i];
-        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9');
-        if (!plain && text_find(text_of(more), byte) == SIZE_MAX) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool own_attribute(struct text name)
-{
-    return text_starts(name, TEXT("ecs.")) || text_starts(name, TEXT("com.amazonaws.ecs.")) ||
-           text_starts(name, TEXT("berth."));
-}
-
 static int check_attributes(struct core_call *call,
                             const struct ecs_register_container_instance_request *request)
 {
@@ -89,10 +70,10 @@ static int check_attributes(struct core_call *call,
     for (size_t i = 0; i < request->attributes.count; i++) {
         const struct ecs_attribute *attribute = &request->attributes.items[i];
         bool name = attribute->name.size >= 1 && attribute->name.size <= 128 &&
-                    attribute_bytes(attribute->name, "-_/\\.");
-        if (!name ||
-            (!own_attribute(attribute->name) &&
-             (attribute->value.size > 128 || !attribute_bytes(attribute->value, "-_/\\.@: ")))) {
+                    task_attribute_text(attribute->name, "-_/\\.");
+        if (!name || (!task_attribute_own(attribute->name) &&
+                      (attribute->value.size > 128 ||
+                       !task_attribute_text(attribute->value, "-_/\\.@: ")))) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "Attribute '%.*s' is not valid: a name has 1 to 128 letters, numbers "
                               "and -_/\\. and a value up to 128, with @ : and spaces as well.",
@@ -101,7 +82,7 @@ static int check_attributes(struct core_call *call,
         if (attribute->value.size > 4096) {
             return refuse(call, "An attribute's value is too long.");
         }
-        custom += own_attribute(attribute->name) ? 0 : 1;
+        custom += task_attribute_own(attribute->name) ? 0 : 1;
     }
     if (custom > CUSTOM_ATTRIBUTES_MAX || request->attributes.count > ATTRIBUTES_MAX) {
         return refuse(call, "Too many attributes: a container instance can have 10 of its own.");
@@ -140,7 +121,7 @@ static int read_zones(struct core_call *call, struct registration *registration)
     }
     while (rest.data != NULL) {
         struct text zone = text_trim(text_cut(&rest, ','));
-        if (zone.size < 1 || zone.size > 64 || !attribute_bytes(zone, "-") ||
+        if (zone.size < 1 || zone.size > 64 || !task_attribute_text(zone, "-") ||
             registration->zone_count == ZONES_MAX) {
             return refuse(call, "Attribute ecs.availability-zone must name a zone, or several "
                                 "separated by commas.");
@@ -223,16 +204,42 @@ static void add_attribute(struct ecs_attribute *items, size_t *count, const char
     (*count)++;
 }
 
+// An agent that registers again does not know what PutAttributes gave: that stays as far as there
+// is room for it. @return how many there are then
+static size_t keep_attributes(const struct task_record_ecs_attribute_list *old,
+                              struct ecs_attribute *items, size_t count)
+{
+    size_t sent = count;
+    size_t custom = 0;
+    for (size_t i = 0; i < sent; i++) {
+        custom += task_attribute_own(items[i].name) ? 0 : 1;
+    }
+    for (size_t i = 0; i < old->count && custom < CUSTOM_ATTRIBUTES_MAX; i++) {
+        bool again = task_attribute_own(old->items[i].name);
+        for (size_t j = 0; j < sent && !again; j++) {
+            again = text_equal(items[j].name, old->items[i].name);
+        }
+        if (!again) {
+            items[count] = old->items[i];
+            count++;
+            custom++;
+        }
+    }
+    return count;
+}
+
 // What was sent, with identical values as the agent insists, and what ECS adds.
 static void fill_attributes(struct core_call *call, const struct registration *registration,
                             struct task_record_membership *membership)
 {
     const struct ecs_register_container_instance_request *request = registration->request;
     size_t count = request->attributes.count;
-    struct ecs_attribute *items = arena_array(call->arena, count + 5, sizeof(*items));
+    struct ecs_attribute *items =
+        arena_array(call->arena, count + CUSTOM_ATTRIBUTES_MAX + 5, sizeof(*items));
     if (count > 0) {
         memcpy(items, request->attributes.items, count * sizeof(*items));
     }
+    count = keep_attributes(&membership->attributes, items, count);
     add_attribute(items, &count, "ecs.availability-zone", registration->zones[0]);
     add_attribute(items, &count, "ecs.os-type", TEXT("linux"));
     add_attribute(items, &count, "ecs.os-family", TEXT("LINUX"));

@@ -382,6 +382,20 @@ int task_submit_attachments(struct core_call *call, void *state, const void *req
 /** Handler of NodeHealth. */
 int task_node_health(struct core_call *call, void *state, const void *request, void *response);
 
+// ---- attribute.c --------------------------------------------------------------------------
+
+/** @return whether a text has only letters, digits and the bytes of more */
+bool task_attribute_text(struct text text, const char *more);
+/** @return whether only ECS and agents may set an attribute of that name */
+bool task_attribute_own(struct text name);
+/** Handler of PutAttributes. */
+int task_put_attributes(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DeleteAttributes. */
+int task_delete_attributes(struct core_call *call, void *state, const void *request,
+                           void *response);
+/** Handler of ListAttributes. */
+int task_list_attributes(struct core_call *call, void *state, const void *request, void *response);
+
 // ---- node.c -------------------------------------------------------------------------------
 
 /** Told by JoinNode: the node's record begins. */
