@@ -261,26 +261,11 @@ struct task_node *task_instance_find(const struct core *core, int64_t cluster,
     return NULL;
 }
 
-// The ARN that a failure names: as given, or made of an id that leads nowhere.
-static struct text failed_arn(struct core_call *call, int64_t cluster, struct text reference)
-{
-    if (text_starts(reference, TEXT("arn:"))) {
-        return reference;
-    }
-    const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, cluster);
-    struct ecs_realm_scope scope = ecs_scope(call->core, record->realm);
-    const struct text parts[] = {
-        TEXT("arn:aws:ecs:"),         scope.region, TEXT(":"), scope.account,
-        TEXT(":container-instance/"), record->name, TEXT("/"), reference,
-    };
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
-}
-
 struct ecs_failure task_instance_missing(struct core_call *call, int64_t cluster,
                                          struct text reference)
 {
     return (struct ecs_failure){
-        .arn = failed_arn(call, cluster, reference),
+        .arn = task_reference_arn(call, cluster, "container-instance", reference),
         .reason = TEXT("MISSING"),
     };
 }

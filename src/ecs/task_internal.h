@@ -248,6 +248,9 @@ void task_show(struct core_call *call, int64_t key, const struct task_record_tas
                unsigned flags, struct ecs_task *out_task);
 /** @return the group a task is in */
 struct text task_group_name(struct core_call *call, const struct task_record_task *record);
+/** The ARN that a failure names: the reference as given, or made of an id that leads nowhere. */
+struct text task_reference_arn(struct core_call *call, int64_t cluster, const char *type,
+                               struct text reference);
 /** Parse a reference to a task of a cluster: id or ARN. @return its entry, or NULL */
 struct task_entry *task_find(const struct core *core, int64_t cluster, struct text reference);
 
@@ -335,6 +338,14 @@ int task_deregister_instance(struct core_call *call, void *state, const void *re
 int task_update_instances(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of UpdateContainerAgent. */
 int task_update_agent(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- protection.c -------------------------------------------------------------------------
+
+/** Handler of GetTaskProtection. */
+int task_get_protection(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of UpdateTaskProtection. */
+int task_update_protection(struct core_call *call, void *state, const void *request,
+                           void *response);
 
 // ---- task_life.c --------------------------------------------------------------------------
 

@@ -17,21 +17,6 @@ static bool has_field(const struct ecs_task_field_list *fields, enum ecs_task_fi
     return false;
 }
 
-// The ARN that a failure names: as given, or made of an id that leads nowhere.
-static struct text failed_arn(struct core_call *call, int64_t cluster, struct text reference)
-{
-    if (text_starts(reference, TEXT("arn:"))) {
-        return reference;
-    }
-    const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, cluster);
-    struct ecs_realm_scope scope = ecs_scope(call->core, record->realm);
-    const struct text parts[] = {
-        TEXT("arn:aws:ecs:"), scope.region, TEXT(":"), scope.account,
-        TEXT(":task/"),       record->name, TEXT("/"), reference,
-    };
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
-}
-
 int task_describe_tasks(struct core_call *call, void *state, const void *input, void *output)
 {
     (void)state;
@@ -57,7 +42,7 @@ int task_describe_tasks(struct core_call *call, void *state, const void *input, 
         const struct task_entry *entry = task_find(call->core, cluster, request->tasks.items[i]);
         if (entry == NULL) {
             response->failures.items[response->failures.count] = (struct ecs_failure){
-                .arn = failed_arn(call, cluster, request->tasks.items[i]),
+                .arn = task_reference_arn(call, cluster, "task", request->tasks.items[i]),
                 .reason = TEXT("MISSING"),
             };
             response->failures.count++;

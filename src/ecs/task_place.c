@@ -231,14 +231,23 @@ static bool meant(const struct core *core, const struct task_spot *spot,
     return task_instance_meant(constraint, &view);
 }
 
+static struct text run_group(struct core_call *call, const struct task_run *run)
+{
+    if (!text_empty(run->request->group)) {
+        return run->request->group;
+    }
+    const struct text parts[] = {TEXT("family:"),
+                                 ecs_definition_family(call->core, run->definition_key)};
+    return task_join(call->arena, parts, ARRAY_LEN(parts));
+}
+
+// Both are compared by family where neither is named, which is the rule and needs no text.
 static bool in_group(struct core_call *call, const struct task_run *run,
                      const struct task_record_task *task)
 {
-    if (task->extra != NULL && task->extra->group.data != NULL) {
-        return text_equal(task->extra->group, run->request->group);
-    }
-    if (!text_empty(run->request->group)) {
-        return text_equal(task_group_name(call, task), run->request->group);
+    bool named = task->extra != NULL && task->extra->group.data != NULL;
+    if (named || !text_empty(run->request->group)) {
+        return text_equal(task_group_name(call, task), run_group(call, run));
     }
     const struct ecs_record_definition *definition =
         core_get(call->core, &ecs_definition_kind, task->definition);

@@ -256,6 +256,16 @@ struct task_entry *task_find(const struct core *core, int64_t cluster, struct te
     return task->cluster == cluster ? entry : NULL;
 }
 
+struct text task_reference_arn(struct core_call *call, int64_t cluster, const char *type,
+                               struct text reference)
+{
+    if (text_starts(reference, TEXT("arn:"))) {
+        return reference;
+    }
+    struct cluster_names names = cluster_names(call->core, cluster);
+    return make_arn(call, names.scope, text_of(type), names.name, reference);
+}
+
 // ---- a task in the words of ECS -----------------------------------------------------------
 
 // The interface's texts, whether it is there still or not.

@@ -58,3 +58,12 @@ def test_start_task_names_instances(ecs):
 def test_what_is_wrong_is_refused(ecs, arguments):
     error = refusal(ecs.run_task, cluster="c", taskDefinition="job", **arguments)
     assert error["Code"] == "InvalidParameterException"
+
+
+def test_protection_is_for_tasks_of_services(ecs):
+    answer = ecs.update_task_protection(cluster="c", tasks=["nope"], protectionEnabled=True)
+    assert answer["protectedTasks"] == [] and answer["failures"][0]["reason"] == "MISSING"
+    assert ecs.get_task_protection(cluster="c")["failures"] == []
+    error = refusal(ecs.update_task_protection, cluster="c", tasks=["nope"],
+                    protectionEnabled=True, expiresInMinutes=2881)
+    assert error["Code"] == "InvalidParameterException"

@@ -112,6 +112,22 @@ static void constraints_limit_and_explain(void **state)
                      "'tasks':[],'failures':[{");
 }
 
+// A task without a group is in that of its family, whether that is said or not.
+static void the_group_is_that_of_the_family(void **state)
+{
+    struct world *world = *state;
+    instance(world, "eu-west-1a", 4000, 4000);
+    instance(world, "eu-west-1b", 4000, 4000);
+    static const char *const groups[] = {"", ",'group':'family:job'", ""};
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+        harness_contains(&world->harness, "RunTask",
+                         world_text("{" JOB "%s,'placementConstraints':[{'type':"
+                                    "'distinctInstance'}]}",
+                                    groups[i]),
+                         i < 2 ? "'failures':[]" : "'tasks':[]");
+    }
+}
+
 static void constraints_of_the_definition_count(void **state)
 {
     struct world *world = *state;
@@ -326,6 +342,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(spread_goes_over_values_first, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(random_uses_every_instance, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(constraints_limit_and_explain, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(the_group_is_that_of_the_family, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(constraints_of_the_definition_count, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(ports_of_the_host_are_had_once, world_setup,
