@@ -120,6 +120,35 @@ static struct sums sum_node(const struct core *core, const struct task_node *nod
     return sums;
 }
 
+// Ports of the host: as many as its tasks fix, each of them there, and none twice.
+static void check_ports(const struct core *core, const struct task_node *node,
+                        struct buf *violations)
+{
+    size_t count = 0;
+    bool wrong = false;
+    for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
+        const struct task_record_task *record = core_get(core, &task_kind, entry->key);
+        if (record == NULL || record->last_status == TASK_RECORD_TASK_STATUS_STOPPED ||
+            record->has_subnet) {
+            continue;
+        }
+        uint32_t ports[TASK_PORTS_MAX];
+        size_t own = task_definition_ports(task_definition(core, record->definition), ports,
+                                           ARRAY_LEN(ports));
+        count += own;
+        for (size_t i = 0; i < own; i++) {
+            wrong = wrong || !task_node_has_port(node, ports[i]);
+        }
+    }
+    for (size_t i = 1; i < node->port_count; i++) {
+        wrong = wrong || node->ports[i - 1] >= node->ports[i];
+    }
+    if (wrong || count != node->port_count) {
+        buf_format(violations, "node %lld: ports of the host are counted wrongly\n",
+                   (long long)node->key);
+    }
+}
+
 static void check_node(const struct core *core, const struct task_node *node,
                        struct buf *violations)
 {
@@ -135,6 +164,7 @@ static void check_node(const struct core *core, const struct task_node *node,
         buf_format(violations, "node %lld has no record\n", (long long)node->key);
         return;
     }
+    check_ports(core, node, violations);
     if (!record->shrunk && (sums.cpu > record->cpu_units || sums.memory > record->memory_mib ||
                             sums.eni > record->eni_slots)) {
         buf_format(violations, "node %lld is over-committed\n", (long long)node->key);

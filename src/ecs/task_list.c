@@ -63,6 +63,7 @@ struct filter {
     int64_t family; // key; 0 for any
     struct text started_by;
     const struct task_node *node; // NULL for any
+    struct text instance;         // of that node: it may have had several in the cluster
     enum ecs_launch_type launch_type;
 };
 
@@ -76,9 +77,12 @@ static bool matches(const struct core *core, const struct filter *filter, int64_
         record->launch_type != filter->launch_type) {
         return false;
     }
-    if (filter->node != NULL &&
-        (record->node != filter->node->key || record->launch_type == ECS_LAUNCH_TYPE_FARGATE)) {
-        return false;
+    if (filter->node != NULL) {
+        const struct task_record_node *node = core_get(core, &task_node_kind, filter->node->key);
+        if (record->node != filter->node->key || record->launch_type == ECS_LAUNCH_TYPE_FARGATE ||
+            !text_equal(task_membership(node, record)->instance_id, filter->instance)) {
+            return false;
+        }
     }
     if (filter->started_by.data != NULL && !text_equal(record->started_by, filter->started_by)) {
         return false;
@@ -180,6 +184,7 @@ static int read_filter(struct core_call *call, const struct task_state *state,
         struct text id = request->container_instance;
         size_t slash = text_find_last(id, '/');
         id = slash == SIZE_MAX ? id : text_slice(id, slash + 1, id.size);
+        filter.instance = id;
         filter.node = map_get(&state->nodes_by_instance, id);
         none = none || filter.node == NULL;
     }

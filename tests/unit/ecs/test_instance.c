@@ -24,8 +24,11 @@ static const char *describe(struct world *world, size_t node)
 
 static void has(const char *answer, const char *want)
 {
+    assert_non_null(answer);
+    assert_non_null(want);
     if (strstr(answer, want) == NULL) {
-        fail_msg("lacks %s\n in %s", want, answer);
+        print_message("lacks %s\n in %s\n", want, answer);
+        fail();
     }
 }
 
@@ -238,6 +241,15 @@ static void deregistering_by_force_asks_the_host(void **state)
     run_job(world);
     world_task_has(world, world_text("'containerInstanceArn':'%s'", world->nodes[node].instance));
     has(describe(world, node), "\"pendingTasksCount\":1");
+    harness_expect(&world->harness, "ListTasks",
+                   world_text("{'cluster':'c','containerInstance':'%s'}", old), "{'taskArns':[]}");
+    harness_contains(&world->harness, "ListTasks",
+                     world_text("{'cluster':'c','containerInstance':'%s','desiredStatus':"
+                                "'STOPPED'}",
+                                old),
+                     ":task/c/");
+    harness_restart(&world->harness);
+    world_task_has(world, world_text("'containerInstanceArn':'%s'", world->nodes[node].instance));
 }
 
 // Of a host that is out of contact nothing will be heard.
