@@ -7,12 +7,14 @@
 
 #include <string.h>
 
-#define CLUSTERS_MAX 10000    ///< ECS: clusters of a region
-#define DESCRIBE_MAX 100      ///< ECS: clusters of one DescribeClusters
-#define LIST_PAGE_MAX 100     ///< ECS
-#define PROVIDERS_MAX 20      ///< ECS: capacity providers of a cluster
-#define STRATEGY_ITEMS_MAX 20 ///< ECS
-#define NAMESPACE_MAX 1024    ///< Cloud Map: the name; an ARN of one is shorter
+#define CLUSTERS_MAX 10000                          ///< ECS: clusters of a region
+#define DESCRIBE_MAX 100                            ///< ECS: clusters of one DescribeClusters
+#define LIST_PAGE_MAX 100                           ///< ECS
+#define PROVIDERS_MAX 20                            ///< ECS: capacity providers of a cluster
+#define STRATEGY_ITEMS_MAX 20                       ///< ECS
+#define INACTIVE_MS (7 * 24 * 3600 * INT64_C(1000)) ///< how long a deleted cluster is described
+#define INACTIVE_RETRY_MS (3600 * INT64_C(1000))    ///< while its tasks are kept
+#define NAMESPACE_MAX 1024 ///< Cloud Map: the name; an ARN of one is shorter
 
 // ---- checks -------------------------------------------------------------------------------
 
@@ -524,9 +526,40 @@ int ecs_delete_cluster(struct core_call *call, void *state, const void *request,
     }
     struct ecs_record_cluster *record = core_edit(call, &ecs_cluster_kind, key);
     record->status = TEXT("INACTIVE");
+    record->deleted_at = call->now_ms;
     core_put(call, &ecs_cluster_kind, key, record);
+    core_timer(call, &ecs_cluster_manager, key, call->now_ms + INACTIVE_MS);
     out->cluster = shown_cluster(call, key);
     return 0;
+}
+
+void ecs_cluster_work(struct core_call *call, void *state, int64_t key)
+{
+    (void)state;
+    const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, key);
+    if (record == NULL || text_is(record->status, "ACTIVE")) {
+        return; // it was made again
+    }
+    int64_t due_ms = record->deleted_at + INACTIVE_MS;
+    if (call->now_ms < due_ms) {
+        core_timer(call, &ecs_cluster_manager, key, due_ms);
+    } else if (task_cluster_referenced(call->core, key)) {
+        core_timer(call, &ecs_cluster_manager, key, call->now_ms + INACTIVE_RETRY_MS);
+    } else {
+        core_delete(call, &ecs_cluster_kind, key);
+    }
+}
+
+void ecs_cluster_recover(struct core_call *call)
+{
+    for (int64_t key = core_next(call->core, &ecs_cluster_kind, 0); key != 0;
+         key = core_next(call->core, &ecs_cluster_kind, key)) {
+        const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, key);
+        if (!text_is(record->status, "ACTIVE")) {
+            core_timer(call, &ecs_cluster_manager, key,
+                       MAX(call->now_ms, record->deleted_at + INACTIVE_MS));
+        }
+    }
 }
 
 // ---- UpdateCluster, UpdateClusterSettings, PutClusterCapacityProviders ---------------------

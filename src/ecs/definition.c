@@ -304,7 +304,7 @@ int ecs_delete_task_definitions(struct core_call *call, void *state, const void 
 
 // A definition that was deleted keeps its row: tasks that have stopped are still shown, and they
 // take names, images and sizes of their containers from it.
-static void delete_work(struct core_call *call, void *state, int64_t key)
+void ecs_definition_work(struct core_call *call, void *state, int64_t key)
 {
     (void)state;
     const struct ecs_record_definition *record = core_get(call->core, &ecs_definition_kind, key);
@@ -320,9 +320,8 @@ static void delete_work(struct core_call *call, void *state, int64_t key)
     core_put(call, &ecs_definition_kind, key, gone);
 }
 
-void ecs_definition_recover(struct core_call *call, void *state)
+void ecs_definition_recover(struct core_call *call)
 {
-    (void)state;
     for (int64_t key = core_next(call->core, &ecs_definition_kind, 0); key != 0;
          key = core_next(call->core, &ecs_definition_kind, key)) {
         if (text_is(ecs_definition_record(call->core, key)->status, "DELETE_IN_PROGRESS")) {
@@ -330,5 +329,3 @@ void ecs_definition_recover(struct core_call *call, void *state)
         }
     }
 }
-
-const struct core_manager ecs_definition_manager = {.name = "definition", .work = delete_work};

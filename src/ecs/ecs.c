@@ -498,17 +498,30 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_DELETE_TASK_DEFINITIONS], ecs_delete_task_definitions},
 };
 
+const struct core_manager ecs_managers[] = {
+    {.name = "definition", .work = ecs_definition_work},
+    {.name = "cluster", .work = ecs_cluster_work},
+};
+enum { MANAGER_COUNT = ARRAY_LEN(ecs_managers) };
+
+static void recover(struct core_call *call, void *state)
+{
+    (void)state;
+    ecs_definition_recover(call);
+    ecs_cluster_recover(call);
+}
+
 const struct core_module ecs_module = {
     .name = "ecs",
     .kinds = ecs_kinds,
     .kind_count = ARRAY_LEN(ecs_kinds),
     .handlers = handlers,
     .handler_count = ARRAY_LEN(handlers),
-    .managers = &ecs_definition_manager,
-    .manager_count = 1,
+    .managers = ecs_managers,
+    .manager_count = MANAGER_COUNT,
     .state_new = state_new,
     .state_free = state_free,
     .changed = changed,
-    .recover = ecs_definition_recover,
+    .recover = recover,
     .check = check,
 };

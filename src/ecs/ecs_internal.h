@@ -19,11 +19,21 @@ struct ecs_state {
     struct index *settings;    ///< realm, principal, name
 };
 
+/** The managers of the module. */
+extern const struct core_manager ecs_managers[];
 /** Lets definitions go whose deletion was asked for, once nothing refers to them. */
-extern const struct core_manager ecs_definition_manager;
+#define ecs_definition_manager (ecs_managers[0])
+/** Lets INACTIVE clusters go after a week, once nothing refers to them. */
+#define ecs_cluster_manager (ecs_managers[1])
 
+/** Work of ecs_definition_manager. */
+void ecs_definition_work(struct core_call *call, void *state, int64_t key);
+/** Work of ecs_cluster_manager. */
+void ecs_cluster_work(struct core_call *call, void *state, int64_t key);
 /** Give ecs_definition_manager its work after a start. */
-void ecs_definition_recover(struct core_call *call, void *state);
+void ecs_definition_recover(struct core_call *call);
+/** Give ecs_cluster_manager its work after a start. */
+void ecs_cluster_recover(struct core_call *call);
 
 /** @return the module's state of an engine */
 struct ecs_state *ecs_state(const struct core *core);

@@ -41,6 +41,9 @@ struct task_cluster_counts {
 void task_cluster_counts(const struct core *core, int64_t cluster,
                          struct task_cluster_counts *out_counts);
 
+/** @return whether any task or membership, of any status, is kept that names the cluster */
+bool task_cluster_referenced(const struct core *core, int64_t cluster);
+
 /** @return whether a task of a cluster that is to run was placed through a capacity provider */
 bool task_provider_in_use(const struct core *core, int64_t cluster, struct text provider);
 

@@ -7,6 +7,31 @@
  * their tags.
  */
 
+bool task_cluster_referenced(const struct core *core, int64_t cluster)
+{
+    static const enum task_record_task_status desired[] = {TASK_RECORD_TASK_STATUS_RUNNING,
+                                                           TASK_RECORD_TASK_STATUS_STOPPED};
+    const struct task_state *state = task_state(core);
+    for (size_t i = 0; i < ARRAY_LEN(desired); i++) {
+        struct index_key key;
+        struct index_cursor cursor;
+        task_list_key(&key, cluster, desired[i]);
+        index_walk(state->by_cluster, &key, false, &cursor);
+        if (index_step(&cursor) != 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < state->node_count; i++) {
+        const struct task_record_node *node = core_get(core, &task_node_kind, state->nodes[i]->key);
+        for (size_t j = 0; j < node->memberships.count; j++) {
+            if (node->memberships.items[j].cluster == cluster) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool task_provider_in_use(const struct core *core, int64_t cluster, struct text provider)
 {
     struct index_key key;

@@ -6,6 +6,7 @@
 static struct task_cluster_counts fake_counts;
 static bool fake_in_use;
 static const char *fake_provider;
+static bool fake_referenced;
 
 void task_fake_counts(int32_t registered_instances, int32_t running_tasks, int32_t pending_tasks)
 {
@@ -26,6 +27,18 @@ void task_fake_launch(int32_t running_ec2, int32_t pending_ec2, int32_t running_
 void task_fake_provider(const char *provider)
 {
     fake_provider = provider;
+}
+
+void task_fake_referenced(bool referenced)
+{
+    fake_referenced = referenced;
+}
+
+bool task_cluster_referenced(const struct core *core, int64_t cluster)
+{
+    (void)core;
+    (void)cluster;
+    return fake_referenced;
 }
 
 void task_fake_in_use(int in_use)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -16,6 +17,9 @@ void task_fake_launch(int32_t running_ec2, int32_t pending_ec2, int32_t running_
 
 /** Which capacity provider has tasks from now on; NULL for none. */
 void task_fake_provider(const char *provider);
+
+/** Whether tasks name every cluster from now on. */
+void task_fake_referenced(bool referenced);
 
 /** Whether every definition is in use from now on. */
 void task_fake_in_use(int in_use);

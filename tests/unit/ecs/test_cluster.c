@@ -196,6 +196,31 @@ static void delete_needs_an_empty_cluster(void **state)
     harness_expect(harness, "ListClusters", "{}", "{'clusterArns':['" ARN "web']}");
 }
 
+#define DAY_MS (24 * 3600 * INT64_C(1000))
+
+static void inactive_clusters_go_after_a_week(void **state)
+{
+    struct harness *harness = *state;
+    harness_call(harness, "CreateCluster", "{'clusterName':'web'}");
+    harness_call(harness, "CreateCluster", "{'clusterName':'again'}");
+    harness_call(harness, "DeleteCluster", "{'cluster':'web'}");
+    harness_call(harness, "DeleteCluster", "{'cluster':'again'}");
+    harness_call(harness, "CreateCluster", "{'clusterName':'again'}");
+    harness_advance(harness, 6 * DAY_MS);
+    harness_restart(harness);
+    harness_advance(harness, DAY_MS - 1);
+    harness_contains(harness, "DescribeClusters", "{'clusters':['web']}", "'status':'INACTIVE'");
+    // Its stopped tasks are shown for as long as they are kept, and they name it.
+    task_fake_referenced(true);
+    harness_advance(harness, 1);
+    harness_contains(harness, "DescribeClusters", "{'clusters':['web']}", "'status':'INACTIVE'");
+    task_fake_referenced(false);
+    harness_advance(harness, DAY_MS);
+    harness_contains(harness, "DescribeClusters", "{'clusters':['web']}", "'reason':'MISSING'");
+    harness_contains(harness, "DescribeClusters", "{'clusters':['again']}", "'status':'ACTIVE'");
+    assert_int_equal(core_count(harness->core, &ecs_cluster_kind), 1);
+}
+
 static void list_walks_pages(void **state)
 {
     struct harness *harness = *state;
@@ -415,6 +440,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(strategy_is_echoed_in_full, setup, teardown),
         cmocka_unit_test_setup_teardown(describe_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(delete_needs_an_empty_cluster, setup, teardown),
+        cmocka_unit_test_setup_teardown(inactive_clusters_go_after_a_week, setup, teardown),
         cmocka_unit_test_setup_teardown(list_walks_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(list_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(find_takes_names_and_arns, setup, teardown),

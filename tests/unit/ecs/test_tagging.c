@@ -122,6 +122,36 @@ static void container_instances(void **state)
         "'tags':[{'key':'a','value':'1'}]");
 }
 
+// A deleted cluster is kept for as long as anything names it, then it goes.
+static void deleted_clusters_outlast_what_names_them(void **state)
+{
+    struct world *world = *state;
+    const int64_t day_ms = 24 * 3600 * INT64_C(1000);
+    size_t node = world_pool_node(world, "eu-west-1a", 4096, 8192);
+    world_run(world, 0, "");
+    world_submit(world, node, "STOPPED", "");
+    harness_advance(&world->harness, 0);
+    size_t member = world_join(world);
+    world_register(world, member, "c", "eu-west-1a", 1000, 1000);
+    harness_contains(
+        &world->harness, "DeregisterContainerInstance",
+        world_text("{'cluster':'c','containerInstance':'%s'}", world->nodes[member].instance),
+        "INACTIVE");
+    harness_contains(&world->harness, "DeleteCluster", "{'cluster':'c'}", "'status':'INACTIVE'");
+    harness_advance(&world->harness, 6 * day_ms);
+    harness_contains(&world->harness, "DescribeClusters", "{'clusters':['c']}", "INACTIVE");
+    harness_expect(&world->harness, "ListTagsForResource",
+                   world_text("{'resourceArn':'%s'}", world->task), "{'tags':[]}");
+    harness_advance(&world->harness, 2 * day_ms);
+    // The tasks are gone, the host still says that it was an instance of it.
+    harness_contains(&world->harness, "DescribeClusters", "{'clusters':['c']}", "INACTIVE");
+    world_register(world, member, NULL, "eu-west-1a", 1000, 1000);
+    harness_advance(&world->harness, day_ms);
+    harness_contains(&world->harness, "DescribeClusters", "{'clusters':['c']}", "MISSING");
+    harness_restart(&world->harness);
+    harness_contains(&world->harness, "CreateCluster", "{'clusterName':'c'}", "ACTIVE");
+}
+
 static void refusals(void **state)
 {
     struct world *world = *state;
@@ -241,6 +271,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(tasks_until_they_stop, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(managed_tags_stay, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(container_instances, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(deleted_clusters_outlast_what_names_them, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(refusals, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(tag_rules, world_setup, world_teardown),
     };
