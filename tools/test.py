@@ -261,9 +261,14 @@ def stage_static(result):
         tail(log)
         result.fail("cppcheck", " ".join(command))
     log = os.path.join(ROOT, "build-logs", "clang-tidy.log")
+    # Left out: checks that take `return 0 means out_x is set`, texts of size 0, and AUTO locals that
+    # are set for their release, for mistakes; they see one file at a time.
     command = ["clang-tidy", "-p", "build-clang", "--quiet", "--warnings-as-errors=*",
-               "--checks=-*,bugprone-use-after-move,bugprone-sizeof-*,bugprone-suspicious-*,"
-               "clang-analyzer-core.*,clang-analyzer-unix.*,clang-analyzer-deadcode.*", *sources]
+               "--checks=-*,bugprone-use-after-move,bugprone-suspicious-*,bugprone-infinite-loop,"
+               "bugprone-macro-parentheses,-bugprone-suspicious-include,"
+               "clang-analyzer-core.DivideZero,clang-analyzer-core.StackAddressEscape,"
+               "clang-analyzer-core.VLASize,clang-analyzer-unix.*,clang-analyzer-security.*,"
+               "-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling", *sources]
     if run(command, log, timeout=3600) == 0:
         result.passed += 1
     else:
