@@ -104,6 +104,30 @@ static int check_strategies(struct core_call *call, const struct task_run *run)
     return 0;
 }
 
+// How many GPUs the containers of a task ask for together; an override replaces.
+static int64_t gpus_of(const struct ecs_task_definition *definition,
+                       const struct ecs_task_override *overrides)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < definition->container_definitions.count; i++) {
+        const struct ecs_container_definition *container =
+            &definition->container_definitions.items[i];
+        const struct ecs_container_override *override = task_override(overrides, container->name);
+        const struct ecs_resource_requirement_list *requirements =
+            override != NULL && override->resource_requirements.count > 0
+                ? &override->resource_requirements
+                : &container->resource_requirements;
+        for (size_t j = 0; j < requirements->count; j++) {
+            int64_t count = 0;
+            if (requirements->items[j].type == ECS_RESOURCE_TYPE_GPU &&
+                text_to_i64(requirements->items[j].value, &count) == 0 && count > 0) {
+                sum += MIN(count, INT64_C(1) << 30); // overrides are not checked otherwise
+            }
+        }
+    }
+    return sum;
+}
+
 int task_placement_read(struct core_call *call, struct task_run *run)
 {
     if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
@@ -121,14 +145,18 @@ int task_placement_read(struct core_call *call, struct task_run *run)
     if (rc == 0) {
         rc = check_strategies(call, run);
     }
-    run->port_count = task_definition_ports(run->definition, run->ports, TASK_PORTS_MAX);
+    run->port_count = task_definition_ports(run->definition, run->ports, TASK_PORTS_MAX + 1);
+    if (rc == 0 && run->port_count > TASK_PORTS_MAX) {
+        return refuse(call, "A task can fix at most 100 ports of its host.");
+    }
+    run->gpus = gpus_of(run->definition, run->request->overrides);
     return rc;
 }
 
 bool task_placement_special(const struct task_run *run)
 {
     return run->launch_type != ECS_LAUNCH_TYPE_FARGATE &&
-           (run->constraint_count > 0 || run->distinct || run->port_count > 0 ||
+           (run->constraint_count > 0 || run->distinct || run->port_count > 0 || run->gpus > 0 ||
             run->request->placement_strategy.count > 0 || run->group->stock_count > 0);
 }
 
@@ -391,6 +419,25 @@ static bool port_taken(const struct task_run *run, const struct task_spot *spot)
     return false;
 }
 
+// GPUs that an instance registered and no task of the host has.
+static int64_t gpus_left(const struct core *core, const struct task_spot *spot)
+{
+    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
+    int64_t left = 0;
+    for (size_t i = 0; i < membership->platform_devices.count; i++) {
+        left += membership->platform_devices.items[i].type == ECS_PLATFORM_DEVICE_TYPE_GPU;
+    }
+    for (const struct task_entry *entry = spot->node->first; left > 0 && entry != NULL;
+         entry = entry->next) {
+        const struct task_record_task *task = core_get(core, &task_kind, entry->key);
+        if (entry->holds) {
+            left -= gpus_of(task_definition(core, task->definition),
+                            task->extra == NULL ? NULL : task->extra->overrides);
+        }
+    }
+    return left;
+}
+
 const char *task_spot_refusal(const struct core *core, const struct task_run *run,
                               struct task_spot *spot)
 {
@@ -410,6 +457,9 @@ const char *task_spot_refusal(const struct core *core, const struct task_run *ru
     }
     if (port_taken(run, spot)) {
         return "RESOURCE:PORTS";
+    }
+    if (run->gpus > 0 && gpus_left(core, spot) < run->gpus) {
+        return "RESOURCE:GPU";
     }
     spot->subnet = run->awsvpc ? spot_subnet(core, run, spot) : 0;
     return run->awsvpc && spot->subnet == 0 ? "LOCATION" : NULL;

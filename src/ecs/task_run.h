@@ -43,8 +43,9 @@ struct task_run {
     struct constraint constraints[TASK_CONSTRAINTS_MAX]; ///< all memberOf
     size_t constraint_count;
     bool distinct; ///< no two tasks of the group on one instance
-    uint32_t ports[TASK_PORTS_MAX];
+    uint32_t ports[TASK_PORTS_MAX + 1];
     size_t port_count;
+    int64_t gpus;
 };
 
 /** A container instance that a task may go to. */

@@ -494,6 +494,16 @@ uint32_t task_port(int32_t port, bool udp)
     return (uint32_t)port * 2 + (udp ? 1 : 0);
 }
 
+static bool port_among(const uint32_t *ports, size_t count, uint32_t port)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ports[i] == port) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t task_definition_ports(const struct ecs_task_definition *definition, uint32_t *out_ports,
                              size_t max)
 {
@@ -506,9 +516,10 @@ size_t task_definition_ports(const struct ecs_task_definition *definition, uint3
             &definition->container_definitions.items[i].port_mappings;
         for (size_t j = 0; j < mappings->count && count < max; j++) {
             const struct ecs_port_mapping *mapping = &mappings->items[j];
-            if (mapping->host_port > 0) {
-                out_ports[count] =
-                    task_port(mapping->host_port, mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP);
+            uint32_t port =
+                task_port(mapping->host_port, mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP);
+            if (mapping->host_port > 0 && !port_among(out_ports, count, port)) {
+                out_ports[count] = port;
                 count++;
             }
         }

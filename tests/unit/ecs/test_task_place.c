@@ -155,6 +155,14 @@ static void ports_of_the_host_are_had_once(void **state)
     assert_int_equal(went_to(world, answer, 0), 1);
     assert_int_equal(went_to(world, answer, 1), 1);
     assert_int_equal(occurrences(answer, "\"reason\":\"RESOURCE:PORTS\""), 2);
+    // A definition that names a port twice has it once.
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'twice','containerDefinitions':[{'name':'a','image':'i','memory':6,"
+                     "'portMappings':[{'containerPort':80,'hostPort':9},{'containerPort':81,"
+                     "'hostPort':9}]}]}",
+                     "'revision':1");
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'twice'}",
+                     "'failures':[]");
     // Another protocol is another port.
     harness_contains(&world->harness, "RegisterTaskDefinition",
                      "{'family':'udp','containerDefinitions':[{'name':'a','image':'i','memory':6,"
@@ -162,6 +170,30 @@ static void ports_of_the_host_are_had_once(void **state)
                      "'revision':1");
     harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'udp'}",
                      "'failures':[]");
+}
+
+static void gpus_are_counted(void **state)
+{
+    struct world *world = *state;
+    size_t node = world_join(world);
+    world_as_node(world, node);
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     "{'cluster':'c','platformDevices':[{'id':'g0','type':'GPU'},{'id':'g1','type':"
+                     "'GPU'}],'totalResources':[{'name':'CPU','type':'INTEGER','integerValue':1000}"
+                     ",{'name':'MEMORY','type':'INTEGER','integerValue':1000}]}",
+                     "containerInstanceArn");
+    harness_member(&world->harness, "containerInstanceArn", world->nodes[node].instance,
+                   sizeof(world->nodes[node].instance));
+    world_connect(world, node);
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'gpu','containerDefinitions':[{'name':'a','image':'i','memory':6,"
+                     "'resourceRequirements':[{'type':'GPU','value':'1'}]}]}",
+                     "'revision':1");
+    const char *answer = harness_call(&world->harness, "RunTask",
+                                      "{'cluster':'c','taskDefinition':'gpu','count':3}");
+    assert_int_equal(went_to(world, answer, node), 2);
+    assert_int_equal(occurrences(answer, "\"reason\":\"RESOURCE:GPU\""), 1);
+    harness_contains(&world->harness, "RunTask", "{" JOB "}", "'failures':[]");
 }
 
 // Reserved ports and capabilities are what a stock agent says of its host.
@@ -348,6 +380,7 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(ports_of_the_host_are_had_once, world_setup,
                                         world_teardown),
+        cmocka_unit_test_setup_teardown(gpus_are_counted, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_stock_agent_needs_the_capabilities, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_refused, world_setup, world_teardown),
