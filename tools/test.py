@@ -265,7 +265,7 @@ def stage_static(result):
     # are set for their release, for mistakes; they see one file at a time.
     command = ["clang-tidy", "-p", "build-clang", "--quiet", "--warnings-as-errors=*",
                "--checks=-*,bugprone-use-after-move,bugprone-suspicious-*,bugprone-infinite-loop,"
-               "bugprone-macro-parentheses,-bugprone-suspicious-include,"
+               "-bugprone-suspicious-include,"
                "clang-analyzer-core.DivideZero,clang-analyzer-core.StackAddressEscape,"
                "clang-analyzer-core.VLASize,clang-analyzer-unix.*,clang-analyzer-security.*,"
                "-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling", *sources]
