@@ -49,6 +49,6 @@ def test_a_client_is_checked(berth):
     """Every client of the tests has the hook."""
     client = berth.client("ecs")
     client.meta.events.register_first(
-        "before-parse", lambda response_dict, **_: response_dict.update(body=b'{"other":1}'))
+        "before-parse", lambda response_dict, **_: response_dict.update(body=b'{"clusterArns":1}'))
     with pytest.raises(models.ModelError):
         client.list_clusters()

@@ -15,6 +15,11 @@ def names(pages):
     return [setting["name"] for page in pages for setting in page["settings"]]
 
 
+def knows_type(client):
+    """Older SDKs drop this member from what they show."""
+    return "type" in client.meta.service_model.shape_for("Setting").members
+
+
 def test_effective_settings_walk_pages(ecs):
     pages = list(ecs.get_paginator("list_account_settings").paginate(
         effectiveSettings=True, PaginationConfig={"PageSize": 4}))
@@ -23,9 +28,10 @@ def test_effective_settings_walk_pages(ecs):
     # An older SDK knows fewer, and one that AWS took back again.
     known = set(ecs.meta.service_model.shape_for("SettingName").enum) - {"dualStackIPv6"}
     assert set(names(pages)) >= known
-    managed = [setting for page in pages for setting in page["settings"]
-               if setting["type"] == "aws_managed"]
-    assert [setting["name"] for setting in managed] == ["guardDutyActivate"]
+    if knows_type(ecs):
+        managed = [setting for page in pages for setting in page["settings"]
+                   if setting["type"] == "aws_managed"]
+        assert [setting["name"] for setting in managed] == ["guardDutyActivate"]
 
 
 def test_put_list_delete(ecs):
@@ -54,8 +60,10 @@ def test_settings_of_a_user(ecs):
         "settings"][0]["principalArn"].split(":")[4]
     user = f"arn:aws:iam::{account}:user/anna"
     ecs.put_account_setting(name="awsvpcTrunking", value="enabled", principalArn=user)
-    assert ecs.list_account_settings(principalArn=user)["settings"] == [
-        {"name": "awsvpcTrunking", "value": "enabled", "principalArn": user, "type": "user"}]
+    wanted = {"name": "awsvpcTrunking", "value": "enabled", "principalArn": user}
+    if knows_type(ecs):
+        wanted["type"] = "user"
+    assert ecs.list_account_settings(principalArn=user)["settings"] == [wanted]
     assert ecs.list_account_settings(name="awsvpcTrunking")["settings"] == []
 
 
