@@ -48,7 +48,16 @@ def test_unknown(body, message):
 def test_a_client_is_checked(berth):
     """Every client of the tests has the hook."""
     client = berth.client("ecs")
-    client.meta.events.register_first(
-        "before-parse", lambda response_dict, **_: response_dict.update(body=b'{"clusterArns":1}'))
-    with pytest.raises(models.ModelError):
+    seen = []
+
+    def spoil(response_dict, **_):
+        seen.append(response_dict)
+        response_dict.update(body=b'{"clusterArns":1}')
+    client.meta.events.register_first("before-parse", spoil)
+    try:
         client.list_clusters()
+    except models.ModelError:
+        return
+    if not seen:
+        pytest.skip("this botocore does not show responses before it parses them")
+    pytest.fail("a response of the wrong type passed")
