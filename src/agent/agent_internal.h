@@ -41,7 +41,8 @@ struct job {
     bool ended;                ///< logs: nothing more will be written
     struct text_list task_ids; ///< sweep
     struct text_list eni_ids;  ///< sweep
-    struct text unreachable;   ///< prepare: why this host does not reach the VPC, or absent
+    bool check_route;          ///< prepare: see whether this host reaches the VPC
+    struct text unreachable;   ///< prepare: why it does not, or absent
 };
 
 /** Records on their way to the disk. */
@@ -101,6 +102,7 @@ struct agent_server {
 };
 
 struct agent {
+    bool route_checked; ///< that this host reaches its VPC: looked at once, as it takes 20 ms
     struct agent_options options;
     struct arena arena; ///< of copies
     struct agent_identity identity;

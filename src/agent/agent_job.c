@@ -183,7 +183,7 @@ static int make_interface(struct job *job, struct text *out_namespace, struct er
     };
     // A task does without the host's own way to it; people are told why curl does not answer.
     struct err route;
-    if (options->host_route && net_vpc_ensure(options->net, &eni.vpc, &route) == ERR_EXISTS) {
+    if (job->check_route && net_vpc_ensure(options->net, &eni.vpc, &route) == ERR_EXISTS) {
         job->unreachable = arena_text(&job->arena, text_of(route.text));
     }
     return net_eni_create(options->net, &eni, &job->arena, out_namespace, err);
@@ -266,6 +266,8 @@ void agent_job_prepare(struct agent *agent, const struct agent_effect *effect)
 {
     struct job *job = agent_job_new(agent, effect->task_id, run_prepare, done_prepare);
     job->spec = effect->spec;
+    job->check_route = agent->options.host_route && !agent->route_checked;
+    agent->route_checked = true;
     agent_job_submit(job);
 }
 

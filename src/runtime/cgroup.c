@@ -267,14 +267,9 @@ static int limit_v2(struct text directory, const struct cgroup_limits *limits, s
     return rc;
 }
 
-static int create_v2(const struct cgroup_task *task, const struct cgroup_limits *limits,
-                     struct arena *arena, struct err *err)
+static int make_v2(const struct text *steps, size_t step_count, struct err *err)
 {
-    const char *mount = task->host->unified;
-    struct text instance = instance_directory(task, mount, arena);
-    struct text directory = cgroup_directory(task, mount, arena);
-    struct text steps[] = {text_of(mount), instance, directory};
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+    for (size_t i = 0; i < step_count; i++) {
         int rc = i == 0 ? 0 : make_directory(steps[i], err);
         if (rc == 0) {
             rc = enable_controllers(steps[i], err);
@@ -283,7 +278,28 @@ static int create_v2(const struct cgroup_task *task, const struct cgroup_limits 
             return rc;
         }
     }
-    int rc = limit_v2(directory, limits, err);
+    return 0;
+}
+
+// Another task's end removes the instance's group when it was the last in it, even between making
+// the group and using it. It is there to stay once this task's own group is in it.
+#define MAKE_TRIES 20
+
+static int create_v2(const struct cgroup_task *task, const struct cgroup_limits *limits,
+                     struct arena *arena, struct err *err)
+{
+    const char *mount = task->host->unified;
+    struct text instance = instance_directory(task, mount, arena);
+    struct text directory = cgroup_directory(task, mount, arena);
+    const struct text steps[] = {text_of(mount), instance, directory};
+    int rc = make_v2(steps, ARRAY_LEN(steps), err);
+    for (int i = 1; rc != 0 && i < MAKE_TRIES; i++) {
+        rc = make_v2(steps, ARRAY_LEN(steps), err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    rc = limit_v2(directory, limits, err);
     if (rc != 0) {
         return rc;
     }
@@ -324,8 +340,13 @@ static int create_v1(const struct cgroup_task *task, const struct cgroup_limits 
         struct text steps[] = {
             instance_directory(task, mount->path, arena), directory,
             arena_format(arena, "%.*s/%s", TEXT_FMT(directory), SUPERVISOR_NAME)};
+        int tries = 0;
         for (size_t k = 0; k < ARRAY_LEN(steps); k++) {
             int rc = make_directory(steps[k], err);
+            if (rc == ERR_NOT_FOUND && k > 0 && tries++ < MAKE_TRIES) {
+                k = SIZE_MAX; // the group above was removed meanwhile: from the top again
+                continue;
+            }
             if (rc != 0) {
                 return rc;
             }
