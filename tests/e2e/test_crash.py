@@ -175,3 +175,72 @@ def test_tasks_outlive_server_and_agent(crashing):
     ecs.stop_task(task=arn)
     ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
     assert ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"] == 0
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A server and an agent in processes of their own."""
+    subprocess.run(["ip", "link", "add", "apart", "type", "bridge"], check=True)
+    subprocess.run(["ip", "addr", "add", "198.18.1.1/24", "dev", "apart"], check=True)
+    subprocess.run(["ip", "link", "set", "apart", "up"], check=True)
+    server = support.Berth(tmp_path / "server", command="server", address="198.18.1.1").start()
+    data = str(tmp_path / "agent")
+    agents = []
+
+    def start_agent(*arguments):
+        log = open(os.path.join(tmp_path, "agent.log"), "ab")  # the child's; closed with it
+        agents.append(subprocess.Popen([support.BERTH, "agent", "--data", data, *arguments],
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        log.close()
+        return agents[-1]
+
+    subprocess.run([support.BERTH, "image", "load", "--data", data,
+                    f"{support.IMAGES}/hello.tar.gz"], check=True, capture_output=True)
+    yield server, start_agent
+    for agent in agents:
+        if agent.poll() is None:
+            agent.terminate()
+            agent.wait(40)
+    server.stop()
+    subprocess.run(["ip", "link", "del", "apart"], check=True)
+
+
+def test_server_and_agent_die_apart(apart):
+    server, start_agent = apart
+    ecs = server.client()
+    ecs.create_cluster(clusterName="default")
+    name = definition(ecs)
+    token = server.run("node", "token").strip()
+    agent = start_agent("--join", token)
+    # The agent stands for the region's first zone only.
+    subnets = {"awsvpcConfiguration": {
+        "subnets": server.network()["awsvpcConfiguration"]["subnets"][:1]}}
+
+    def run_task():
+        """a placed task"""
+        tasks = ecs.run_task(taskDefinition=name, launchType="FARGATE",
+                             networkConfiguration=subnets)["tasks"]
+        return tasks[0]["taskArn"] if tasks else None
+
+    def wait(arns):
+        ecs.get_waiter("tasks_running").wait(tasks=arns,
+                                             WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+    first = support.wait_for(run_task, 20, 0.2)
+    wait([first])
+    agent.kill()
+    agent.wait()
+    second = run_task()  # the node is within its lease still, so the task is given to it
+    agent = start_agent()
+    wait([first, second] if second else [first])
+    server.kill()
+    time.sleep(0.5)
+    server.start()
+    ecs = server.client()
+    third = support.wait_for(run_task, 30, 0.2)
+    wait([first, third])
+    arns = [arn for arn in (first, second, third) if arn]
+    for arn in arns:
+        ecs.stop_task(task=arn)
+    tasks = settled(ecs, arns, {})
+    assert [task["containers"][0]["exitCode"] for task in tasks] == [0] * len(arns)
+    started_once(server, arns)
