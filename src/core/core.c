@@ -131,6 +131,7 @@ static void call_begin(struct core *core, struct core_call *call, const struct c
 static void call_end(struct core *core, struct core_call *call)
 {
     ASSERT(core->call == call);
+    ASSERT(!core->rehearsal.active);
     core->call = NULL;
     if (core->changed) {
         core->version++;
@@ -280,6 +281,9 @@ static uint32_t manager_number(const struct core *core, const struct core_manage
 void core_work(struct core_call *call, const struct core_manager *manager, int64_t key)
 {
     ASSERT(call->core->call == call);
+    if (call->core->rehearsal.active) {
+        return;
+    }
     agenda_queue(&call->core->agenda, manager_number(call->core, manager), key);
 }
 
@@ -287,6 +291,9 @@ void core_timer(struct core_call *call, const struct core_manager *manager, int6
                 int64_t at_ms)
 {
     ASSERT(call->core->call == call);
+    if (call->core->rehearsal.active) {
+        return;
+    }
     agenda_timer(&call->core->agenda, manager_number(call->core, manager), key, at_ms);
 }
 

@@ -244,6 +244,21 @@ int64_t core_new_key(struct core_call *call);
 void core_put(struct core_call *call, const struct core_kind *kind, int64_t key,
               const void *record);
 
+/**
+ * Begin a rehearsal, for questions such as "where would these tasks go": records are put by the
+ * code that always puts them, and what modules derive from records follows, but core_rehearse_end
+ * takes everything back in the same input. Nothing of it is ever part of a batch; effects, work and
+ * timers are dropped. Only new records may be put, none may be deleted.
+ */
+void core_rehearse_begin(struct core_call *call);
+
+/** End the rehearsal: its records go, newest first, and their keys were never given out. Pointers
+ * to them stay valid for the rest of the input. */
+void core_rehearse_end(struct core_call *call);
+
+/** @return whether a rehearsal is under way, for modules whose state remembers records that went */
+bool core_rehearsing(const struct core *core);
+
 /** Delete; the record must be there. */
 void core_delete(struct core_call *call, const struct core_kind *kind, int64_t key);
 

@@ -75,6 +75,9 @@ void core_effect(struct core_call *call, enum core_effect_kind kind, struct text
     struct core *core = call->core;
     ASSERT(core->call == call);
     ASSERT(type != NULL);
+    if (core->rehearsal.active) {
+        return;
+    }
     if (core->effect_count == core->effect_capacity) {
         core->effect_capacity = MAX((size_t)16, core->effect_capacity * 2);
         core->effects = alloc_resize(core->effects, core->effect_capacity, sizeof(*core->effects));

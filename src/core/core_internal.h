@@ -48,6 +48,18 @@ struct unknown {
     char pairs[];
 };
 
+/** What a rehearsal put, and what it has to leave as it was. */
+struct rehearsal {
+    bool active;
+    int64_t *keys; ///< in the order in which they were put
+    size_t key_count;
+    size_t key_capacity;
+    int64_t key_next;
+    int64_t key_reserved;
+    bool counter_dirty;
+    uint64_t version;
+};
+
 struct core {
     const struct core_module *const *modules;
     size_t module_count;
@@ -74,6 +86,7 @@ struct core {
     bool notifying;         ///< modules are being told of a change
     uint32_t input_number;  ///< may wrap: it counts records for a limit and decides nothing else
     bool changed;           ///< the input changed a record
+    struct rehearsal rehearsal;
     int64_t now_ms;
     uint64_t version;
     struct chance chance;

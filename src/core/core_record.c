@@ -134,6 +134,7 @@ void core_tables_deinit(struct core *core)
     }
     alloc_free(core->tables);
     alloc_free(core->table_numbers);
+    alloc_free(core->rehearsal.keys);
 }
 
 static uint16_t table_index(const struct core *core, const struct core_kind *kind)
@@ -268,6 +269,17 @@ void core_old_release(struct core *core)
     core->old_count = 0;
 }
 
+static void rehearsal_add(struct rehearsal *rehearsal, int64_t key)
+{
+    if (rehearsal->key_count == rehearsal->key_capacity) {
+        rehearsal->key_capacity = MAX((size_t)16, rehearsal->key_capacity * 2);
+        rehearsal->keys =
+            alloc_resize(rehearsal->keys, rehearsal->key_capacity, sizeof(*rehearsal->keys));
+    }
+    rehearsal->keys[rehearsal->key_count] = key;
+    rehearsal->key_count++;
+}
+
 void core_put(struct core_call *call, const struct core_kind *kind, int64_t key, const void *record)
 {
     struct core *core = call->core;
@@ -279,7 +291,6 @@ void core_put(struct core_call *call, const struct core_kind *kind, int64_t key,
     uint16_t table = table_index(core, kind);
     size_t size = 0;
     void *value = shape_clone(kind->type, record, &size);
-    core->pending_bytes += size;
 
     struct slot *slot = core_slot_find(core, key);
     if (slot->key == 0) {
@@ -289,7 +300,13 @@ void core_put(struct core_call *call, const struct core_kind *kind, int64_t key,
     ASSERT(slot->table == table);
     void *before = slot->value;
     slot->value = value;
-    mark_changed(call, slot);
+    if (core->rehearsal.active) {
+        ASSERT(before == NULL);
+        rehearsal_add(&core->rehearsal, key);
+    } else {
+        core->pending_bytes += size;
+        mark_changed(call, slot);
+    }
     if (before == NULL) {
         key_set_add(&core->tables[table].keys, key);
     } else {
@@ -303,6 +320,7 @@ void core_delete(struct core_call *call, const struct core_kind *kind, int64_t k
     struct core *core = call->core;
     ASSERT(core->call == call);
     ASSERT(!core->notifying);
+    ASSERT(!core->rehearsal.active);
     uint16_t table = table_index(core, kind);
     struct slot *slot = core_slot_find(core, key);
     ASSERT(slot->key == key);
@@ -315,6 +333,53 @@ void core_delete(struct core_call *call, const struct core_kind *kind, int64_t k
     key_set_remove(&core->tables[table].keys, key);
     keep_old(core, before);
     notify(core, kind, key, before, NULL);
+}
+
+// ---- rehearsing ---------------------------------------------------------------------------
+
+bool core_rehearsing(const struct core *core)
+{
+    return core->rehearsal.active;
+}
+
+void core_rehearse_begin(struct core_call *call)
+{
+    struct core *core = call->core;
+    struct rehearsal *rehearsal = &core->rehearsal;
+    ASSERT(core->call == call);
+    ASSERT(!rehearsal->active);
+    ASSERT(rehearsal->key_count == 0);
+    rehearsal->active = true;
+    rehearsal->key_next = core->key_next;
+    rehearsal->key_reserved = core->key_reserved;
+    rehearsal->counter_dirty = core->counter_dirty;
+    rehearsal->version = core->version;
+}
+
+void core_rehearse_end(struct core_call *call)
+{
+    struct core *core = call->core;
+    struct rehearsal *rehearsal = &core->rehearsal;
+    ASSERT(core->call == call);
+    ASSERT(rehearsal->active);
+    // Newest first: a record may be derived from together with those that were put before it.
+    while (rehearsal->key_count > 0) {
+        rehearsal->key_count--;
+        int64_t key = rehearsal->keys[rehearsal->key_count];
+        struct slot *slot = core_slot_find(core, key);
+        struct table *table = &core->tables[slot->table];
+        void *before = slot->value;
+        slot->value = NULL;
+        core_slot_remove(core, key);
+        key_set_remove(&table->keys, key);
+        keep_old(core, before);
+        notify(core, table->kind, key, before, NULL);
+    }
+    core->key_next = rehearsal->key_next;
+    core->key_reserved = rehearsal->key_reserved;
+    core->counter_dirty = rehearsal->counter_dirty;
+    core->version = rehearsal->version;
+    rehearsal->active = false;
 }
 
 // ---- loading ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ static int refuse(struct core_call *call, const char *message)
 static int add_member_of(struct core_call *call, struct task_run *run, struct text expression)
 {
     int rc = task_constraint_parse(call, expression, &run->constraints[run->constraint_count]);
+    run->expressions[run->constraint_count] = expression;
     run->constraint_count += rc == 0 ? 1 : 0;
     return rc;
 }
@@ -231,19 +232,30 @@ static bool attribute_present(const struct task_record_membership *membership,
 }
 
 // Berth's own agent does all that a definition can ask for, and lists no capabilities.
-static bool has_attributes(const struct task_run *run, const struct task_spot *spot)
+struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place)
 {
     if (!spot->node->stock) {
-        return true;
+        return (struct text){0};
     }
     const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
     for (size_t i = 0; i < run->definition->requires_attributes.count; i++) {
-        if (!attribute_present(membership, &run->definition->requires_attributes.items[i])) {
-            return false;
+        const struct ecs_attribute *attribute = &run->definition->requires_attributes.items[i];
+        if (attribute_present(membership, attribute)) {
+            continue;
         }
+        if (place == 0) {
+            return attribute->name;
+        }
+        place--;
     }
     const struct ecs_attribute execute = {.name = TEXT("ecs.capability.execute-command")};
-    return !run->request->enable_execute_command || attribute_present(membership, &execute);
+    bool lacks = run->request->enable_execute_command && !attribute_present(membership, &execute);
+    return lacks && place == 0 ? execute.name : (struct text){0};
+}
+
+static bool has_attributes(const struct task_run *run, const struct task_spot *spot)
+{
+    return task_spot_lacks(run, spot, 0).data == NULL;
 }
 
 // Whether a constraint asks for what changes with every task that is placed.
@@ -252,8 +264,8 @@ static bool changes(const struct constraint *constraint)
     return constraint_asks(constraint, CONSTRAINT_TASK_GROUP);
 }
 
-static bool meant(const struct core *core, const struct task_spot *spot,
-                  const struct constraint *constraint)
+bool task_spot_meant(const struct core *core, const struct task_spot *spot,
+                     const struct constraint *constraint)
 {
     struct task_instance_view view = {core, spot->node, spot->record, spot->index, NULL, ""};
     return task_instance_meant(constraint, &view);
@@ -341,7 +353,7 @@ static const char *lasting_refusal(const struct core *core, const struct task_ru
         return "ATTRIBUTE";
     }
     for (size_t i = 0; i < run->constraint_count; i++) {
-        if (!changes(&run->constraints[i]) && !meant(core, spot, &run->constraints[i])) {
+        if (!changes(&run->constraints[i]) && !task_spot_meant(core, spot, &run->constraints[i])) {
             return MEMBER_OF;
         }
     }
@@ -360,7 +372,7 @@ void task_spots_find(struct core_call *call, const struct task_run *run, bool pl
     for (size_t i = 0; i < state->node_count; i++) {
         struct task_node *node = state->nodes[i];
         const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
-        size_t index = node->removed ? SIZE_MAX : task_instance_in(record, run->cluster);
+        size_t index = node->removed ? SIZE_MAX : task_instance_in(record, run->group->cluster);
         if (index == SIZE_MAX) {
             continue;
         }
@@ -384,8 +396,8 @@ void task_spots_find(struct core_call *call, const struct task_run *run, bool pl
 // ---- room ---------------------------------------------------------------------------------
 
 // A host may stand for several zones: any of them with a free address will do.
-static int64_t spot_subnet(const struct core *core, const struct task_run *run,
-                           const struct task_spot *spot)
+int64_t task_spot_subnet(const struct core *core, const struct task_run *run,
+                         const struct task_spot *spot)
 {
     const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
     for (size_t i = 0; i < membership->zones.count; i++) {
@@ -397,30 +409,38 @@ static int64_t spot_subnet(const struct core *core, const struct task_run *run,
     return 0;
 }
 
-static bool port_taken(const struct task_run *run, const struct task_spot *spot)
+bool task_spot_port_taken(const struct task_spot *spot, uint32_t port)
 {
-    for (size_t i = 0; i < run->port_count; i++) {
-        if (task_node_has_port(spot->node, run->ports[i])) {
-            return true;
-        }
-        const char *kind = run->ports[i] % 2 != 0 ? "PORTS_UDP" : "PORTS";
-        for (size_t j = 0; j < spot->record->resources.count; j++) {
-            const struct ecs_resource *resource = &spot->record->resources.items[j];
-            for (size_t k = 0;
-                 text_is(resource->name, kind) && k < resource->string_set_value.count; k++) {
-                int64_t port = 0;
-                if (text_to_i64(resource->string_set_value.items[k], &port) == 0 &&
-                    port == run->ports[i] / 2) {
-                    return true;
-                }
+    if (task_node_has_port(spot->node, port)) {
+        return true;
+    }
+    const char *kind = port % 2 != 0 ? "PORTS_UDP" : "PORTS";
+    for (size_t i = 0; i < spot->record->resources.count; i++) {
+        const struct ecs_resource *resource = &spot->record->resources.items[i];
+        for (size_t j = 0; text_is(resource->name, kind) && j < resource->string_set_value.count;
+             j++) {
+            int64_t reserved = 0;
+            if (text_to_i64(resource->string_set_value.items[j], &reserved) == 0 &&
+                reserved == port / 2) {
+                return true;
             }
         }
     }
     return false;
 }
 
+static bool any_port_taken(const struct task_run *run, const struct task_spot *spot)
+{
+    for (size_t i = 0; i < run->port_count; i++) {
+        if (task_spot_port_taken(spot, run->ports[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // GPUs that an instance registered and no task of the host has.
-static int64_t gpus_left(const struct core *core, const struct task_spot *spot)
+int64_t task_spot_gpus(const struct core *core, const struct task_spot *spot)
 {
     const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
     int64_t left = 0;
@@ -455,19 +475,19 @@ const char *task_spot_refusal(const struct core *core, const struct task_run *ru
     if (reason != NULL) {
         return reason;
     }
-    if (port_taken(run, spot)) {
+    if (any_port_taken(run, spot)) {
         return "RESOURCE:PORTS";
     }
-    if (run->gpus > 0 && gpus_left(core, spot) < run->gpus) {
+    if (run->gpus > 0 && task_spot_gpus(core, spot) < run->gpus) {
         return "RESOURCE:GPU";
     }
-    spot->subnet = run->awsvpc ? spot_subnet(core, run, spot) : 0;
+    spot->subnet = run->awsvpc ? task_spot_subnet(core, run, spot) : 0;
     return run->awsvpc && spot->subnet == 0 ? "LOCATION" : NULL;
 }
 
 // The same, with what only placement looks at.
-static const char *placed_refusal(const struct core *core, const struct task_run *run,
-                                  struct task_spot *spot)
+const char *task_spot_placed_refusal(const struct core *core, const struct task_run *run,
+                                     struct task_spot *spot)
 {
     const char *reason = task_spot_refusal(core, run, spot);
     if (reason != NULL) {
@@ -477,7 +497,7 @@ static const char *placed_refusal(const struct core *core, const struct task_run
         return DISTINCT;
     }
     for (size_t i = 0; i < run->constraint_count; i++) {
-        if (changes(&run->constraints[i]) && !meant(core, spot, &run->constraints[i])) {
+        if (changes(&run->constraints[i]) && !task_spot_meant(core, spot, &run->constraints[i])) {
             return MEMBER_OF;
         }
     }
@@ -546,7 +566,7 @@ struct task_spot *task_spots_choose(struct core_call *call, const struct task_ru
     const struct ecs_placement_strategy_list *strategies = &run->request->placement_strategy;
     for (size_t i = 0; i < spots->count; i++) {
         struct task_spot *spot = &spots->spots[i];
-        spot->candidate = placed_refusal(call->core, run, spot) == NULL;
+        spot->candidate = task_spot_placed_refusal(call->core, run, spot) == NULL;
     }
     for (size_t i = 0; i < strategies->count; i++) {
         if (strategies->items[i].type == ECS_PLACEMENT_STRATEGY_TYPE_RANDOM) {
@@ -595,7 +615,7 @@ void task_spots_explain(struct core_call *call, const struct task_run *run,
     out_failures->items = arena_array(call->arena, count, sizeof(*out_failures->items));
     out_failures->count = 0;
     for (size_t i = 0; i < count; i++) {
-        const char *reason = placed_refusal(call->core, run, &spots->spots[i]);
+        const char *reason = task_spot_placed_refusal(call->core, run, &spots->spots[i]);
         if (reason != NULL) {
             out_failures->items[out_failures->count] =
                 task_spot_failure(call, &spots->spots[i], reason);

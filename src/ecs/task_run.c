@@ -573,7 +573,7 @@ static int read_definition(struct core_call *call, struct task_run *run)
 
 typedef int (*run_step_fn)(struct core_call *call, struct task_run *run);
 
-static int read_run(struct core_call *call, struct task_run *run)
+int task_run_read(struct core_call *call, struct task_run *run)
 {
     static const run_step_fn steps[] = {
         read_definition,     read_launch_type, check_launch_type, check_unbuilt,
@@ -602,6 +602,37 @@ static int read_run(struct core_call *call, struct task_run *run)
     return 0;
 }
 
+size_t task_run_place(struct core_call *call, const struct task_run *run,
+                      struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks)
+{
+    const struct task_state *state = task_state(call->core);
+    bool special = task_placement_special(run);
+    struct task_spots spots = {0};
+    struct task_spot room = {0};
+    if (special) {
+        task_spots_find(call, run, true, &spots);
+    }
+    size_t placed = 0;
+    while (placed < run->count) {
+        struct task_spot *spot = &room;
+        if (special) {
+            spot = task_spots_choose(call, run, &spots);
+        } else if (!task_place_short(call->core, run, &room)) {
+            spot = NULL;
+        }
+        if (spot == NULL) {
+            break;
+        }
+        out_keys[placed] = make_task(call, state, run, spot, &out_tasks[placed]);
+        if (special) {
+            task_spots_taken(run, &spots, spot);
+        }
+        placed++;
+    }
+    *out_spots = spots;
+    return placed;
+}
+
 int task_run_task(struct core_call *call, void *pointer, const void *input, void *output)
 {
     const struct task_state *state = pointer;
@@ -626,7 +657,7 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     if (rc != 0 || repeated) {
         return rc;
     }
-    rc = read_run(call, &run);
+    rc = task_run_read(call, &run);
     if (rc != 0) {
         return rc;
     }
@@ -638,37 +669,16 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
 
     // Nothing is refused from here on.
     int64_t keys[TASK_RUN_MAX];
-    size_t placed = 0;
     response->tasks.items = arena_array(call->arena, run.count, sizeof(*response->tasks.items));
     response->failures.items = SHAPE_EMPTY;
-    bool special = task_placement_special(&run);
-    struct task_spots spots = {0};
-    struct task_spot room = {0};
-    if (special) {
-        task_spots_find(call, &run, true, &spots);
-    }
-    while (placed < run.count) {
-        struct task_spot *spot = &room;
-        if (special) {
-            spot = task_spots_choose(call, &run, &spots);
-        } else if (!task_place_short(call->core, &run, &room)) {
-            spot = NULL;
-        }
-        if (spot == NULL) {
-            break;
-        }
-        keys[placed] = make_task(call, state, &run, spot, &response->tasks.items[placed]);
-        if (special) {
-            task_spots_taken(&run, &spots, spot);
-        }
-        placed++;
-    }
+    struct task_spots spots;
+    size_t placed = task_run_place(call, &run, &spots, keys, response->tasks.items);
     response->tasks.count = placed;
     send_new(call, state, keys, placed);
     if (placed < run.count && fargate) {
         fail_pool(call, state, &run, run.count - placed, response);
     } else if (placed < run.count) {
-        if (!special) {
+        if (spots.spots == NULL) {
             task_spots_find(call, &run, true, &spots);
         }
         task_spots_explain(call, &run, &spots, &response->failures);
@@ -763,7 +773,7 @@ int task_start_task(struct core_call *call, void *pointer, const void *input, vo
     run.cluster_record = core_get(call->core, &ecs_cluster_kind, run.cluster);
     rc = check_names(call, &common, START_STARTED_BY_MAX);
     if (rc == 0) {
-        rc = read_run(call, &run);
+        rc = task_run_read(call, &run);
     }
     if (rc != 0) {
         return rc;

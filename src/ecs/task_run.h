@@ -41,6 +41,7 @@ struct task_run {
     const struct task_group *group;
 
     struct constraint constraints[TASK_CONSTRAINTS_MAX]; ///< all memberOf
+    struct text expressions[TASK_CONSTRAINTS_MAX];       ///< what they were parsed from
     size_t constraint_count;
     bool distinct; ///< no two tasks of the group on one instance
     uint32_t ports[TASK_PORTS_MAX + 1];
@@ -68,6 +69,17 @@ struct task_spots {
     int32_t *totals[TASK_STRATEGIES_MAX]; ///< tasks of the group by value, of spread strategies
 };
 
+/** Read and check all of a request, whose cluster was found already. @return 0 or ERR_FAULT */
+MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
+/**
+ * Make as many of the tasks as find a place.
+ *
+ * @param out_spots  the instances that were looked at, none when the short way did
+ * @param out_keys   of the tasks made, room for run->count; out_tasks the same, as the API shows
+ * @return how many were made
+ */
+size_t task_run_place(struct core_call *call, const struct task_run *run,
+                      struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks);
 /** Read constraints, strategies and ports. @return 0 or ERR_FAULT */
 MUST_CHECK int task_placement_read(struct core_call *call, struct task_run *run);
 /** @return whether the short way does not do */
@@ -75,7 +87,8 @@ bool task_placement_special(const struct task_run *run);
 /** Choose a place the short way. @return false when there is no room */
 bool task_place_short(const struct core *core, const struct task_run *run,
                       struct task_spot *out_spot);
-/** Look at all instances of the cluster. placed says whether strategies and constraints count. */
+/** Look at all instances of the cluster, or hosts of the pool. placed says whether strategies and
+ * constraints count. */
 void task_spots_find(struct core_call *call, const struct task_run *run, bool placed,
                      struct task_spots *out_spots);
 /** Choose among them. @return NULL when none has room */
@@ -86,6 +99,25 @@ void task_spots_taken(const struct task_run *run, struct task_spots *spots, stru
 /** @return why a spot does not take a task now, or NULL; sets its subnet */
 const char *task_spot_refusal(const struct core *core, const struct task_run *run,
                               struct task_spot *spot);
+/** @return the same of a task that placement puts there: constraints count, too */
+const char *task_spot_placed_refusal(const struct core *core, const struct task_run *run,
+                                     struct task_spot *spot);
+
+// The parts of a refusal, for those who explain it.
+
+/** @return the name of the attribute at a place among those that the task needs and the spot has
+ *  not, absent when there are not so many */
+struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place);
+/** @return whether a port of the host (see task_port) is in use or reserved */
+bool task_spot_port_taken(const struct task_spot *spot, uint32_t port);
+/** @return how many GPUs no task has */
+int64_t task_spot_gpus(const struct core *core, const struct task_spot *spot);
+/** @return the key of the subnet that a task's interface would be in, 0 when there is none */
+int64_t task_spot_subnet(const struct core *core, const struct task_run *run,
+                         const struct task_spot *spot);
+/** @return whether a constraint means the spot */
+bool task_spot_meant(const struct core *core, const struct task_spot *spot,
+                     const struct constraint *constraint);
 /** Name the reason as a failure. */
 struct ecs_failure task_spot_failure(struct core_call *call, const struct task_spot *spot,
                                      const char *reason);

@@ -105,8 +105,8 @@ static void subnet_changed(struct vpc_state *state, const struct core *core, int
 }
 
 // Neither subnet nor address of an interface ever changes.
-static void eni_changed(struct vpc_state *state, const struct vpc_record_eni *before,
-                        const struct vpc_record_eni *after)
+static void eni_changed(struct vpc_state *state, const struct core *core,
+                        const struct vpc_record_eni *before, const struct vpc_record_eni *after)
 {
     const struct vpc_record_eni *eni = before == NULL ? after : before;
     struct subnet_addresses *addresses = map_get_u64(&state->addresses, (uint64_t)eni->subnet);
@@ -116,6 +116,10 @@ static void eni_changed(struct vpc_state *state, const struct vpc_record_eni *be
         IGNORE(addresses_take(addresses, (uint32_t)eni->address), "see above");
     } else if (after == NULL) {
         addresses_release(addresses, (uint32_t)eni->address);
+        if (core_rehearsing(core)) {
+            // Nobody had it: the next search finds it first, as if it had not been taken.
+            addresses->next = (uint32_t)eni->address - addresses->range.base;
+        }
     }
 }
 
@@ -127,7 +131,7 @@ static void changed(void *state, struct core *core, const struct core_kind *kind
     } else if (kind == &vpc_subnet_kind) {
         subnet_changed(state, core, key, before, after);
     } else if (kind == &vpc_eni_kind) {
-        eni_changed(state, before, after);
+        eni_changed(state, core, before, after);
     }
 }
 

@@ -211,11 +211,49 @@ static void refusals_change_nothing(void **state)
     assert_true(core_handles(engine.core, &toy_operations[TOY_OP_SHOW_ITEM]));
 }
 
+// What a rehearsal did must be seen by its own input only: neither records, keys, work and timers
+// nor effects of it are left, and its response may still borrow from what went.
+static void rehearsals_leave_nothing(void **state)
+{
+    (void)state;
+    AUTO(engine_deinit) struct engine engine;
+    engine_init(&engine);
+    engine_recover(&engine);
+    int64_t first = create(&engine, "one", 10, 0);
+    toy_settle(engine.core, engine.now_ms, engine.serial++);
+    core_batch_free(core_batch_take(engine.core));
+    uint64_t version = core_version(engine.core);
+    int64_t due = core_next_due(engine.core);
+    for (size_t round = 0; round < 3; round++) {
+        const struct toy_create_item_request request = {.name = TEXT("two"),
+                                                        .has_size = true,
+                                                        .size = 5,
+                                                        .expires_at = 5000,
+                                                        .has_announce = true,
+                                                        .announce = true};
+        assert_int_equal(ask(&engine, TOY_OP_REHEARSE_ITEM, &request), 0);
+        assert_int_equal(engine.response.key, first + 1);
+        assert_true(text_is(engine.response.name, "two"));
+        assert_null(item_at(&engine, first + 1));
+        assert_int_equal(toy_find(engine.core, TEXT("two")), 0);
+        assert_int_equal(core_version(engine.core), version);
+        assert_int_equal(core_next_due(engine.core), due);
+        assert_int_equal(core_pending_bytes(engine.core), 0);
+        assert_null(core_batch_take(engine.core));
+        assert_sound(&engine);
+    }
+    // A refusal within one, and the same for real.
+    const struct toy_create_item_request again = {.name = TEXT("one")};
+    assert_int_equal(ask(&engine, TOY_OP_REHEARSE_ITEM, &again), ERR_FAULT);
+    assert_int_equal(create(&engine, "two", 5, 0), first + 1);
+    assert_int_equal(item_at(&engine, first + 1)->size, 5);
+}
+
 // A handler that breaks the engine's rules is our mistake, and ends the process.
 static void misbehaviour_ends_the_process(void **state)
 {
     (void)state;
-    for (int64_t rule = 0; rule <= 4; rule++) {
+    for (int64_t rule = 0; rule <= 7; rule++) {
         pid_t child = fork();
         if (child == 0) {
             const struct rlimit none = {0};
@@ -655,6 +693,7 @@ int main(void)
         cmocka_unit_test(records_come_change_and_go),
         cmocka_unit_test(records_stay_until_the_next_input),
         cmocka_unit_test(refusals_change_nothing),
+        cmocka_unit_test(rehearsals_leave_nothing),
         cmocka_unit_test(misbehaviour_ends_the_process),
         cmocka_unit_test(batches_hold_the_newest_once),
         cmocka_unit_test(effects_leave_with_their_batch),

@@ -116,6 +116,21 @@ static int show_item(struct core_call *call, void *context, const void *body, vo
     return 0;
 }
 
+// More keys than a block of them has, and all of them given back.
+static int rehearse_item(struct core_call *call, void *context, const void *body, void *response)
+{
+    enum { MORE = 5000 };
+    core_rehearse_begin(call);
+    int rc = create_item(call, context, body, response);
+    const struct toy_item item = {.name = TEXT("more"), .id = TEXT("more")};
+    for (size_t i = 0; rc == 0 && i < MORE; i++) {
+        core_put(call, &toy_kinds[TOY_ITEM], core_new_key(call), &item);
+    }
+    ASSERT(rc != 0 || core_count(call->core, &toy_kinds[TOY_ITEM]) > MORE);
+    core_rehearse_end(call);
+    return rc;
+}
+
 // Breaks a rule of the engine; which one, the key tells.
 static int misbehave(struct core_call *call, void *context, const void *body, void *response)
 {
@@ -137,6 +152,21 @@ static int misbehave(struct core_call *call, void *context, const void *body, vo
         return 0;
     case 4: // deletes what is not there
         core_delete(call, &toy_kinds[TOY_ITEM], core_new_key(call));
+        return 0;
+    case 5: // replaces a record in a rehearsal
+    case 6: // deletes one in a rehearsal
+    case 7: // leaves a rehearsal open
+        core_rehearse_begin(call);
+        if (request->key < 7) {
+            int64_t key = core_new_key(call);
+            core_put(call, &toy_kinds[TOY_ITEM], key, &item);
+            if (request->key == 5) {
+                core_put(call, &toy_kinds[TOY_ITEM], key, &item);
+            } else {
+                core_delete(call, &toy_kinds[TOY_ITEM], key);
+            }
+            core_rehearse_end(call);
+        }
         return 0;
     default: // changes as much as is allowed, one record often
         for (size_t i = 0; i < LIMIT_TX_RECORDS; i++) {
@@ -266,6 +296,7 @@ static const struct core_handler handlers[] = {
     {&toy_operations[TOY_OP_CHANGE_ITEM], change_item},
     {&toy_operations[TOY_OP_DELETE_ITEM], delete_item},
     {&toy_operations[TOY_OP_SHOW_ITEM], show_item},
+    {&toy_operations[TOY_OP_REHEARSE_ITEM], rehearse_item},
     {&toy_operations[TOY_OP_MISBEHAVE], misbehave},
 };
 
