@@ -119,7 +119,7 @@ struct task_node {
     struct text agent_version; ///< owned
 };
 
-/** Entries by a number; see task_state.c. */
+/** Entries by a number; see task_table.c. */
 struct task_table {
     struct task_entry **slots;
     size_t capacity;
@@ -166,6 +166,28 @@ enum task_manager {
 };
 extern const struct core_manager task_managers[];
 
+// ---- task_table.c -------------------------------------------------------------------------
+
+/** @return the entry of a number, or NULL */
+struct task_entry *task_table_find(const struct task_table *table, uint64_t number);
+/** Add an entry whose number is not in the table; both keep to their places otherwise. */
+void task_table_add(struct task_table *table, struct task_entry *entry);
+/** Take an entry out, which must be in the table. */
+void task_table_remove(struct task_table *table, const struct task_entry *entry);
+
+// ---- task_port.c --------------------------------------------------------------------------
+
+/** @return a port of the host and its protocol as one number */
+uint32_t task_port(int32_t port, bool udp);
+/** Collect the ports of the host that a definition fixes. @return how many, at most max */
+size_t task_definition_ports(const struct ecs_task_definition *definition, uint32_t *out_ports,
+                             size_t max);
+/** @return whether a task of the node has that port */
+bool task_node_has_port(const struct task_node *node, uint32_t port);
+/** Take or give back the ports that a task of the node fixes. */
+void task_node_hold_ports(const struct core *core, struct task_node *node,
+                          const struct task_record_task *record, bool holds);
+
 // ---- task_state.c -------------------------------------------------------------------------
 
 /** Make the volatile state. */
@@ -193,13 +215,6 @@ void task_node_refresh(struct task_node *node);
 struct place_node task_node_place(const struct task_node *node);
 /** The same, through one of the node's zones: through some of them it may be draining. */
 struct place_node task_zone_place(const struct task_node *node, const struct task_zone *zone);
-/** @return a port of the host and its protocol as one number */
-uint32_t task_port(int32_t port, bool udp);
-/** Collect the ports of the host that a definition fixes. @return how many, at most max */
-size_t task_definition_ports(const struct ecs_task_definition *definition, uint32_t *out_ports,
-                             size_t max);
-/** @return whether a task of the node has that port */
-bool task_node_has_port(const struct task_node *node, uint32_t port);
 /** Note whether the node is known to have a task's desired status. */
 void task_entry_wait(struct task_entry *entry, bool waiting);
 /** Compose a key of one of the indexes over cluster, desired status and one thing more. */

@@ -69,6 +69,10 @@ struct task_spots {
     int32_t *totals[TASK_STRATEGIES_MAX]; ///< tasks of the group by value, of spread strategies
 };
 
+/** Check the texts that a request names itself by. @return 0 or ERR_FAULT */
+MUST_CHECK int task_run_check_names(struct core_call *call,
+                                    const struct ecs_run_task_request *request,
+                                    size_t started_by_max);
 /** Read and check all of a request, whose cluster was found already. @return 0 or ERR_FAULT */
 MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
 /**

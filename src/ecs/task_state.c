@@ -7,81 +7,11 @@
 
 #define POOL_KEY 1 // in state->groups; no record ever has this key
 
-// ---- entries by a number ------------------------------------------------------------------
-
-// Open addressing over pointers: 16 bytes a task at half load, and no allocation for each.
-static uint64_t table_number(const struct task_table *table, const struct task_entry *entry)
-{
-    return table->by_id ? entry->id_hash : (uint64_t)entry->key;
-}
-
-static size_t table_home(const struct task_table *table, uint64_t number)
-{
-    return (size_t)((number * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & (table->capacity - 1);
-}
-
-static struct task_entry *table_find(const struct task_table *table, uint64_t number)
-{
-    if (table->count == 0) {
-        return NULL;
-    }
-    for (size_t i = table_home(table, number);; i = (i + 1) & (table->capacity - 1)) {
-        if (table->slots[i] == NULL || table_number(table, table->slots[i]) == number) {
-            return table->slots[i];
-        }
-    }
-}
-
-static void table_insert(struct task_table *table, struct task_entry *entry)
-{
-    size_t i = table_home(table, table_number(table, entry));
-    while (table->slots[i] != NULL) {
-        ASSERT(table_number(table, table->slots[i]) != table_number(table, entry));
-        i = (i + 1) & (table->capacity - 1);
-    }
-    table->slots[i] = entry;
-}
-
-static void table_add(struct task_table *table, struct task_entry *entry)
-{
-    if ((table->count + 1) * 3 > table->capacity * 2) {
-        struct task_table old = *table;
-        table->capacity = MAX((size_t)64, old.capacity * 2);
-        table->slots = alloc_array(table->capacity, sizeof(struct task_entry *));
-        for (size_t i = 0; i < old.capacity; i++) {
-            if (old.slots[i] != NULL) {
-                table_insert(table, old.slots[i]);
-            }
-        }
-        alloc_free(old.slots);
-    }
-    table_insert(table, entry);
-    table->count++;
-}
-
-static void table_remove(struct task_table *table, const struct task_entry *entry)
-{
-    size_t mask = table->capacity - 1;
-    size_t hole = table_home(table, table_number(table, entry));
-    while (table->slots[hole] != entry) {
-        ASSERT(table->slots[hole] != NULL);
-        hole = (hole + 1) & mask;
-    }
-    // Later entries of the same run move up, so that no search stops short of them.
-    for (size_t i = (hole + 1) & mask; table->slots[i] != NULL; i = (i + 1) & mask) {
-        size_t home = table_home(table, table_number(table, table->slots[i]));
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            table->slots[hole] = table->slots[i];
-            hole = i;
-        }
-    }
-    table->slots[hole] = NULL;
-    table->count--;
-}
+// ---- entries -----------------------------------------------------------------------------
 
 struct task_entry *task_entry(const struct task_state *state, int64_t key)
 {
-    return table_find(&state->by_key, (uint64_t)key);
+    return task_table_find(&state->by_key, (uint64_t)key);
 }
 
 static bool id_hash(struct text task_id, uint64_t *out_hash)
@@ -100,7 +30,7 @@ struct task_entry *task_entry_by_id(const struct task_state *state, struct text 
     if (!id_hash(task_id, &hash)) {
         return NULL;
     }
-    struct task_entry *entry = table_find(&state->by_id, hash);
+    struct task_entry *entry = task_table_find(&state->by_id, hash);
     if (entry == NULL) {
         return NULL;
     }
@@ -487,91 +417,6 @@ static void use_definition(struct task_state *state, int64_t definition, int sig
     }
 }
 
-// ---- ports of the host --------------------------------------------------------------------
-
-uint32_t task_port(int32_t port, bool udp)
-{
-    return (uint32_t)port * 2 + (udp ? 1 : 0);
-}
-
-static bool port_among(const uint32_t *ports, size_t count, uint32_t port)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (ports[i] == port) {
-            return true;
-        }
-    }
-    return false;
-}
-
-size_t task_definition_ports(const struct ecs_task_definition *definition, uint32_t *out_ports,
-                             size_t max)
-{
-    if (definition->network_mode == ECS_NETWORK_MODE_AWSVPC) {
-        return 0; // those are ports of the task's own interface
-    }
-    size_t count = 0;
-    for (size_t i = 0; i < definition->container_definitions.count; i++) {
-        const struct ecs_port_mapping_list *mappings =
-            &definition->container_definitions.items[i].port_mappings;
-        for (size_t j = 0; j < mappings->count && count < max; j++) {
-            const struct ecs_port_mapping *mapping = &mappings->items[j];
-            uint32_t port =
-                task_port(mapping->host_port, mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP);
-            if (mapping->host_port > 0 && !port_among(out_ports, count, port)) {
-                out_ports[count] = port;
-                count++;
-            }
-        }
-    }
-    return count;
-}
-
-// The first place whose port is not below the given one.
-static size_t port_place(const struct task_node *node, uint32_t port)
-{
-    size_t low = 0;
-    size_t high = node->port_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (node->ports[middle] < port) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-bool task_node_has_port(const struct task_node *node, uint32_t port)
-{
-    size_t place = port_place(node, port);
-    return place < node->port_count && node->ports[place] == port;
-}
-
-static void hold_ports(const struct core *core, struct task_node *node,
-                       const struct task_record_task *record, bool holds)
-{
-    uint32_t ports[TASK_PORTS_MAX];
-    size_t count =
-        task_definition_ports(task_definition(core, record->definition), ports, ARRAY_LEN(ports));
-    for (size_t i = 0; i < count; i++) {
-        size_t place = port_place(node, ports[i]);
-        if (holds) {
-            node->ports = alloc_resize(node->ports, node->port_count + 1, sizeof(*node->ports));
-            memmove(node->ports + place + 1, node->ports + place,
-                    (node->port_count - place) * sizeof(*node->ports));
-            node->ports[place] = ports[i];
-            node->port_count++;
-        } else {
-            ASSERT(place < node->port_count);
-            node->port_count--;
-            memmove(node->ports + place, node->ports + place + 1,
-                    (node->port_count - place) * sizeof(*node->ports));
-        }
-    }
-}
-
 // Take or give back the room that a task holds of its node.
 static void hold(struct task_state *state, struct task_entry *entry,
                  const struct task_record_task *record, bool holds)
@@ -588,7 +433,7 @@ static void hold(struct task_state *state, struct task_entry *entry,
     node->task_count += sign;
     entry->zone->task_count += sign;
     if (!record->has_subnet) {
-        hold_ports(state->core, node, record, holds);
+        task_node_hold_ports(state->core, node, record, holds);
     }
     use_definition(state, record->definition, sign);
     task_node_refresh(node);
@@ -632,8 +477,8 @@ static struct task_entry *entry_add(struct task_state *state, int64_t key,
     }
     entry->node->last = entry;
     entry->node->entry_count++;
-    table_add(&state->by_key, entry);
-    table_add(&state->by_id, entry);
+    task_table_add(&state->by_key, entry);
+    task_table_add(&state->by_id, entry);
     token_task(state, key, record, true);
     return entry;
 }
@@ -654,8 +499,8 @@ static void entry_remove(struct task_state *state, struct task_entry *entry,
     }
     node->entry_count--;
     token_task(state, entry->key, record, false);
-    table_remove(&state->by_key, entry);
-    table_remove(&state->by_id, entry);
+    task_table_remove(&state->by_key, entry);
+    task_table_remove(&state->by_id, entry);
     alloc_free(entry);
 }
 
