@@ -122,6 +122,7 @@ static void call_begin(struct core *core, struct core_call *call, const struct c
     call->core = core;
     call->now_ms = core->now_ms;
     call->caller = caller;
+    call->operation = NULL;
     call->fault = NULL;
     call->fault_text[0] = '\0';
     call->fault_resource_ids = (struct text_list){0};
@@ -196,6 +197,7 @@ int core_request(struct core *core, const struct core_input *input,
     }
     input_begin(core, input);
     call_begin(core, call, caller);
+    call->operation = operation;
     size_t effect_count = core->effect_count;
     int rc = handler->handle(call, core->states[module], request, response);
     if (rc != 0) {

@@ -46,10 +46,11 @@ struct core_caller {
 /** One input being applied. Lives for the call. */
 struct core_call {
     struct core *core;
-    int64_t now_ms;                   ///< never less than in the call before
-    const struct core_caller *caller; ///< NULL in managers
-    struct arena *arena;              ///< freed after the reply was encoded
-    const struct api_error *fault;    ///< set by core_fault
+    int64_t now_ms;                        ///< never less than in the call before
+    const struct core_caller *caller;      ///< NULL in managers
+    const struct api_operation *operation; ///< what is asked for; NULL in managers
+    struct arena *arena;                   ///< freed after the reply was encoded
+    const struct api_error *fault;         ///< set by core_fault
     char fault_text[1024];
     struct text_list fault_resource_ids; ///< ConflictException's second member
     uint32_t put_count;                  ///< records changed by this input

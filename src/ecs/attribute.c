@@ -1,3 +1,4 @@
+#include "ecs/page.h"
 #include "ecs/task_internal.h"
 
 #include <string.h>
@@ -9,7 +10,6 @@
 
 #define CALL_MAX 10        ///< ECS: attributes of one call
 #define CUSTOM_MAX 10      ///< ECS: of an instance, besides ECS's own
-#define LIST_PAGE_MAX 100  ///< ECS
 #define NAME_MAX_CHARS 128 ///< ECS
 #define TOKEN_NODE_BYTES 8
 
@@ -108,14 +108,7 @@ static int read_attributes(struct core_call *call, struct text cluster_reference
                            struct target *out_targets)
 {
     int64_t cluster = 0;
-    int rc = ecs_cluster_resolve(call, cluster_reference, &cluster);
-    if (rc == 0 && count == 0) {
-        rc = refuse(call, "Attributes cannot be empty.");
-    }
-    if (rc == 0 && count > CALL_MAX) {
-        rc = core_fault(call, &ecs_error_invalid_parameter_exception,
-                        "Attributes can have at most %d entries.", CALL_MAX);
-    }
+    int rc = ecs_batch_open(call, cluster_reference, count, &cluster);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = check_name(call, items[i].name);
         if (rc == 0) {
@@ -307,7 +300,7 @@ static int read_token(struct core_call *call, struct text entry, struct place_af
         return 0;
     }
     if (entry.size <= TOKEN_NODE_BYTES) {
-        return refuse(call, "Invalid token");
+        return ecs_page_refuse(call);
     }
     uint64_t node = 0;
     for (size_t i = 0; i < TOKEN_NODE_BYTES; i++) {
@@ -381,8 +374,7 @@ int task_list_attributes(struct core_call *call, void *pointer, const void *requ
     }
     struct ecs_page page = {0};
     if (rc == 0) {
-        rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results,
-                           LIST_PAGE_MAX, &page);
+        rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results, &page);
     }
     struct place_after after = {0};
     if (rc == 0) {

@@ -2,14 +2,13 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "ecs/page.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 
 #include <string.h>
 
 #define CLUSTERS_MAX 10000                          ///< ECS: clusters of a region
-#define DESCRIBE_MAX 100                            ///< ECS: clusters of one DescribeClusters
-#define LIST_PAGE_MAX 100                           ///< ECS
 #define PROVIDERS_MAX 20                            ///< ECS: capacity providers of a cluster
 #define STRATEGY_ITEMS_MAX 20                       ///< ECS
 #define INACTIVE_MS (7 * 24 * 3600 * INT64_C(1000)) ///< how long a deleted cluster is described
@@ -429,9 +428,9 @@ int ecs_describe_clusters(struct core_call *call, void *state, const void *reque
     (void)state;
     const struct ecs_describe_clusters_request *in = request;
     struct ecs_describe_clusters_response *out = response;
-    if (in->clusters.count > DESCRIBE_MAX) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception,
-                          "Clusters cannot have more than %d elements.", DESCRIBE_MAX);
+    int rc = ecs_batch_check(call, in->clusters.count);
+    if (rc != 0) {
+        return rc;
     }
     struct cluster_view view = {0};
     for (size_t i = 0; i < in->include.count; i++) {
@@ -465,13 +464,12 @@ int ecs_list_clusters(struct core_call *call, void *pointer, const void *request
     const struct ecs_list_clusters_request *in = request;
     struct ecs_list_clusters_response *out = response;
     struct ecs_page page;
-    int rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results,
-                           LIST_PAGE_MAX, &page);
+    int rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results, &page);
+    if (rc == 0 && page.after.size > LIMIT_NAME_CHARS) {
+        rc = ecs_page_refuse(call);
+    }
     if (rc != 0) {
         return rc;
-    }
-    if (page.after.size > LIMIT_NAME_CHARS) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception, "Invalid token");
     }
     out->cluster_arns.items = arena_array(call->arena, page.size, sizeof(struct text));
     int64_t realm = ecs_caller_realm(call);

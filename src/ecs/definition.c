@@ -2,9 +2,9 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "ecs/page.h"
 #include "ecs/task.h"
 
-#define LIST_PAGE_MAX 100           ///< ECS
 #define DELETE_MAX 10               ///< ECS
 #define DELETE_RETRY_MS (60 * 1000) ///< tasks that still run are looked for this often
 
@@ -68,7 +68,7 @@ static int definitions_resume(struct core_call *call, struct text after,
     uint64_t revision = 0;
     if (text_empty(family) || family.size > LIMIT_NAME_CHARS || text_empty(rest) ||
         text_to_u64(rest, &revision) != 0) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception, "Invalid token");
+        return ecs_page_refuse(call);
     }
     struct index_key at = *realm_and_status;
     index_key_text(&at, family);
@@ -84,8 +84,7 @@ int ecs_list_task_definitions(struct core_call *call, void *pointer, const void 
     const struct ecs_list_task_definitions_request *in = request;
     struct ecs_list_task_definitions_response *out = response;
     struct ecs_page page;
-    int rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results,
-                           LIST_PAGE_MAX, &page);
+    int rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results, &page);
     if (rc != 0) {
         return rc;
     }
@@ -169,13 +168,12 @@ int ecs_list_task_definition_families(struct core_call *call, void *pointer, con
     const struct ecs_list_task_definition_families_request *in = request;
     struct ecs_list_task_definition_families_response *out = response;
     struct ecs_page page;
-    int rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results,
-                           LIST_PAGE_MAX, &page);
+    int rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results, &page);
+    if (rc == 0 && page.after.size > LIMIT_NAME_CHARS) {
+        rc = ecs_page_refuse(call);
+    }
     if (rc != 0) {
         return rc;
-    }
-    if (page.after.size > LIMIT_NAME_CHARS) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception, "Invalid token");
     }
     out->families.items = arena_array(call->arena, page.size, sizeof(struct text));
     int64_t realm = ecs_caller_realm(call);

@@ -101,17 +101,3 @@ MUST_CHECK int ecs_parse_cpu(struct text text, int64_t *out_units);
 
 /** Parse "2048", "2GB", "2 GB" into MiB. @return 0 or ERR_INVALID */
 MUST_CHECK int ecs_parse_memory(struct text text, int64_t *out_mib);
-
-/** A page of a listing: decodes nextToken, bounds maxResults. Tokens are opaque and name the last
- *  entry shown, so that entries that come and go are neither skipped nor repeated. */
-struct ecs_page {
-    struct text after; ///< key bytes of the last entry shown, absent on the first page
-    size_t size;
-};
-
-/** @return 0, or ERR_FAULT with InvalidParameterException "Invalid token" or the size's message */
-MUST_CHECK int ecs_page_open(struct core_call *call, struct text next_token, bool has_max_results,
-                             int32_t max_results, size_t max_size, struct ecs_page *out_page);
-
-/** @return the token for the page that follows an entry, in the call's arena */
-struct text ecs_page_token(struct core_call *call, struct text last_entry);

@@ -1,3 +1,4 @@
+#include "ecs/page.h"
 #include "ecs/task_internal.h"
 
 #include <stdio.h>
@@ -6,10 +7,6 @@
 /*
  * Container instances: the membership of a node in a cluster, in the words of the API.
  */
-
-#define DESCRIBE_MAX 100 // ECS
-#define LIST_MAX 100     // ECS
-#define UPDATE_MAX 10    // ECS
 
 static int refuse(struct core_call *call, const char *message)
 {
@@ -419,17 +416,11 @@ int task_describe_instances(struct core_call *call, void *state, const void *inp
     (void)state;
     const struct ecs_describe_container_instances_request *request = input;
     struct ecs_describe_container_instances_response *response = output;
+    size_t count = request->container_instances.count;
     int64_t cluster = 0;
-    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    int rc = ecs_batch_open(call, request->cluster, count, &cluster);
     if (rc != 0) {
         return rc;
-    }
-    size_t count = request->container_instances.count;
-    if (count == 0) {
-        return refuse(call, "Container instances cannot be empty.");
-    }
-    if (count > DESCRIBE_MAX) {
-        return refuse(call, "Container instances can have at most 100 entries.");
     }
     unsigned flags =
         has_field(&request->include, ECS_CONTAINER_INSTANCE_FIELD_TAGS) ? TASK_SHOW_TAGS : 0;
@@ -481,19 +472,6 @@ static bool status_matches(enum ecs_container_instance_status status,
     return false; // here an instance is registered or it is not
 }
 
-static int read_after(struct core_call *call, const struct ecs_page *page, int64_t *out_after)
-{
-    *out_after = 0;
-    if (page->after.data == NULL) {
-        return 0;
-    }
-    if (page->after.size != sizeof(*out_after)) {
-        return refuse(call, "Invalid token");
-    }
-    memcpy(out_after, page->after.data, sizeof(*out_after));
-    return 0;
-}
-
 int task_list_instances(struct core_call *call, void *pointer, const void *input, void *output)
 {
     const struct task_state *state = pointer;
@@ -504,23 +482,19 @@ int task_list_instances(struct core_call *call, void *pointer, const void *input
     if (rc != 0) {
         return rc;
     }
-    struct ecs_page page;
+    struct ecs_page page = {0};
     rc = ecs_page_open(call, request->next_token, request->has_max_results, request->max_results,
-                       LIST_MAX, &page);
-    if (rc != 0) {
-        return rc;
-    }
+                       &page);
     int64_t after = 0;
-    rc = read_after(call, &page, &after);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        rc = ecs_page_after_key(call, &page, &after);
     }
     struct constraint filter = {0};
-    if (!text_empty(request->filter)) {
+    if (rc == 0 && !text_empty(request->filter)) {
         rc = task_constraint_parse(call, request->filter, &filter);
-        if (rc != 0) {
-            return rc;
-        }
+    }
+    if (rc != 0) {
+        return rc;
     }
     response->container_instance_arns.items =
         arena_array(call->arena, page.size, sizeof(struct text));
@@ -541,8 +515,7 @@ int task_list_instances(struct core_call *call, void *pointer, const void *input
             continue;
         }
         if (response->container_instance_arns.count == page.size) {
-            response->next_token =
-                ecs_page_token(call, (struct text){(const char *)&last, sizeof(last)});
+            response->next_token = ecs_page_token_of_key(call, last);
             break;
         }
         response->container_instance_arns.items[response->container_instance_arns.count] =
@@ -622,11 +595,9 @@ int task_update_instances(struct core_call *call, void *pointer, const void *inp
         return refuse(call, "Container instance status should be one of [ACTIVE, DRAINING]");
     }
     size_t count = request->container_instances.count;
-    if (count == 0) {
-        return refuse(call, "Container instances cannot be empty.");
-    }
-    if (count > UPDATE_MAX) {
-        return refuse(call, "Container instances can have at most 10 entries.");
+    rc = ecs_batch_check(call, count);
+    if (rc != 0) {
+        return rc;
     }
     response->container_instances.items =
         arena_array(call->arena, count, sizeof(*response->container_instances.items));

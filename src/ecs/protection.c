@@ -1,3 +1,4 @@
+#include "ecs/page.h"
 #include "ecs/task_internal.h"
 
 /*
@@ -6,8 +7,6 @@
  * ECS's failure for a standalone task is the whole truth.
  */
 
-#define UPDATE_MAX 10            // ECS
-#define GET_MAX 100              // ECS
 #define EXPIRES_MINUTES_MAX 2880 // ECS: two days
 
 static int refuse(struct core_call *call, const char *message)
@@ -40,12 +39,9 @@ int task_get_protection(struct core_call *call, void *state, const void *input, 
     const struct ecs_get_task_protection_request *request = input;
     struct ecs_get_task_protection_response *response = output;
     int64_t cluster = 0;
-    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    int rc = ecs_batch_open(call, request->cluster, request->tasks.count, &cluster);
     if (rc != 0) {
         return rc;
-    }
-    if (request->tasks.count > GET_MAX) {
-        return refuse(call, "Tasks can have at most 100 entries.");
     }
     response->protected_tasks.items = SHAPE_EMPTY;
     fail_each(call, cluster, &request->tasks, &response->failures);
@@ -58,15 +54,9 @@ int task_update_protection(struct core_call *call, void *state, const void *inpu
     const struct ecs_update_task_protection_request *request = input;
     struct ecs_update_task_protection_response *response = output;
     int64_t cluster = 0;
-    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    int rc = ecs_batch_open(call, request->cluster, request->tasks.count, &cluster);
     if (rc != 0) {
         return rc;
-    }
-    if (request->tasks.count == 0) {
-        return refuse(call, "Tasks cannot be empty.");
-    }
-    if (request->tasks.count > UPDATE_MAX) {
-        return refuse(call, "Tasks can have at most 10 entries.");
     }
     if (request->has_expires_in_minutes &&
         (request->expires_in_minutes < 1 || request->expires_in_minutes > EXPIRES_MINUTES_MAX)) {

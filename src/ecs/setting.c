@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "core/index.h"
+#include "ecs/page.h"
 #include "identity/identity.h"
 
 /*
@@ -11,7 +12,6 @@
 
 #define PRINCIPAL_MAX 620  ///< IAM: a path of 512 and a name of 64 behind the account's part
 #define RECORDS_MAX 100000 ///< over all accounts, so that made-up principals fill no memory
-#define LIST_PAGE_MAX 10   ///< ECS
 #define VALUES_MAX 3
 
 /** A setting: what it may be, ECS's default first. */
@@ -328,8 +328,7 @@ int ecs_list_account_settings(struct core_call *call, void *state, const void *r
                           "You must specify a setting name to filter by value.");
     }
     struct ecs_page page;
-    rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results, LIST_PAGE_MAX,
-                       &page);
+    rc = ecs_page_open(call, in->next_token, in->has_max_results, in->max_results, &page);
     if (rc != 0) {
         return rc;
     }

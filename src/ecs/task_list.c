@@ -1,9 +1,5 @@
+#include "ecs/page.h"
 #include "ecs/task_internal.h"
-
-#include <string.h>
-
-#define DESCRIBE_MAX 100 // ECS
-#define LIST_MAX 100     // ECS
 
 // ---- DescribeTasks ------------------------------------------------------------------------
 
@@ -22,18 +18,11 @@ int task_describe_tasks(struct core_call *call, void *state, const void *input, 
     (void)state;
     const struct ecs_describe_tasks_request *request = input;
     struct ecs_describe_tasks_response *response = output;
+    size_t count = request->tasks.count;
     int64_t cluster = 0;
-    int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    int rc = ecs_batch_open(call, request->cluster, count, &cluster);
     if (rc != 0) {
         return rc;
-    }
-    size_t count = request->tasks.count;
-    if (count == 0) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception, "Tasks cannot be empty.");
-    }
-    if (count > DESCRIBE_MAX) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception,
-                          "Tasks can have at most %d entries.", DESCRIBE_MAX);
     }
     unsigned flags = has_field(&request->include, ECS_TASK_FIELD_TAGS) ? TASK_SHOW_TAGS : 0;
     response->tasks.items = arena_array(call->arena, count, sizeof(*response->tasks.items));
@@ -201,21 +190,17 @@ int task_list_tasks(struct core_call *call, void *pointer, const void *input, vo
     struct filter filter = {0};
     bool none = false;
     int rc = read_filter(call, state, request, &filter, &none);
-    if (rc != 0) {
-        return rc;
-    }
-    struct ecs_page page;
-    rc = ecs_page_open(call, request->next_token, request->has_max_results, request->max_results,
-                       LIST_MAX, &page);
-    if (rc != 0) {
-        return rc;
+    struct ecs_page page = {0};
+    if (rc == 0) {
+        rc = ecs_page_open(call, request->next_token, request->has_max_results,
+                           request->max_results, &page);
     }
     int64_t after = 0;
-    if (page.after.data != NULL) {
-        if (page.after.size != sizeof(after)) {
-            return core_fault(call, &ecs_error_invalid_parameter_exception, "Invalid token");
-        }
-        memcpy(&after, page.after.data, sizeof(after));
+    if (rc == 0) {
+        rc = ecs_page_after_key(call, &page, &after);
+    }
+    if (rc != 0) {
+        return rc;
     }
     response->task_arns.items = arena_array(call->arena, page.size, sizeof(struct text));
     if (none) {
@@ -229,8 +214,7 @@ int task_list_tasks(struct core_call *call, void *pointer, const void *input, vo
             continue;
         }
         if (response->task_arns.count == page.size) {
-            response->next_token =
-                ecs_page_token(call, (struct text){(const char *)&last, sizeof(last)});
+            response->next_token = ecs_page_token_of_key(call, last);
             break;
         }
         response->task_arns.items[response->task_arns.count] =

@@ -1,5 +1,6 @@
 #include "ecs/task_run.h"
 
+#include "ecs/page.h"
 #include "shape/cbor.h"
 #include "vpc/vpc.h"
 
@@ -421,13 +422,7 @@ int task_start_task(struct core_call *call, void *pointer, const void *input, vo
     };
     struct task_run run = {.request = &common};
     size_t count = request->container_instances.count;
-    if (count == 0) {
-        return refuse(call, "Container instances cannot be empty.");
-    }
-    if (count > TASK_RUN_MAX) {
-        return refuse(call, "Container instances can have at most 10 entries.");
-    }
-    int rc = ecs_cluster_resolve(call, request->cluster, &run.cluster);
+    int rc = ecs_batch_open(call, request->cluster, count, &run.cluster);
     if (rc != 0) {
         return rc;
     }

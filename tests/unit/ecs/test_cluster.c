@@ -167,7 +167,7 @@ static void describe_is_bounded(void **state)
     }
     buf_string(&request, "]}");
     harness_expect(harness, "DescribeClusters", request.data,
-                   "InvalidParameterException: Clusters cannot have more than 100 elements.");
+                   "InvalidParameterException: clusters can have at most 100 items.");
     buf_deinit(&request);
 }
 

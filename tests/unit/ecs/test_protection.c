@@ -35,7 +35,7 @@ static void limits_are_those_of_ecs(void **state)
          "InvalidParameterException: Tasks cannot be empty."},
         {"{'cluster':'c','protectionEnabled':true,'tasks':['1','2','3','4','5','6','7','8','9',"
          "'10','11']}",
-         "InvalidParameterException: Tasks can have at most 10 entries."},
+         "InvalidParameterException: taskIds can have at most 10 items."},
         {"{'cluster':'c','protectionEnabled':true,'tasks':['1'],'expiresInMinutes':0}",
          "InvalidParameterException: expiresInMinutes must be between 1 and 2880."},
         {"{'cluster':'c','protectionEnabled':true,'tasks':['1'],'expiresInMinutes':2881}",

@@ -330,7 +330,7 @@ static void starting_takes_the_named_instances(void **state)
     } cases[] = {
         {"'containerInstances':[]", "Container instances cannot be empty."},
         {"'containerInstances':['1','2','3','4','5','6','7','8','9','10','11']",
-         "Container instances can have at most 10 entries."},
+         "instanceIds can have at most 10 items."},
         {"'containerInstances':['a'],'startedBy':'1234567890123456789012345678901234567'",
          "startedBy can have up to 36 characters: letters, numbers, hyphens, forward slashes and "
          "underscores."},
