@@ -132,7 +132,10 @@ static void join_node(struct bench *bench)
         bench, &ecs_operations[ECS_OP_REGISTER_CONTAINER_INSTANCE],
         "{'totalResources':[{'name':'CPU','type':'INTEGER','integerValue':4096},{'name':'MEMORY',"
         "'type':'INTEGER','integerValue':8192}],'attributes':[{'name':'ecs.availability-zone',"
-        "'value':'" REGION "a'},{'name':'berth.capacity','value':'FARGATE'}]}");
+        "'value':'" REGION "a'},{'name':'berth.capacity','value':'FARGATE'},{'name':'com.amazonaws"
+        ".ecs.capability.docker-remote-api.1.18'},{'name':'com.amazonaws.ecs.capability."
+        "docker-remote-api.1.24'},{'name':'ecs.capability.container-health-check'},{'name':'ecs."
+        "capability.task-cpu-mem-limit'},{'name':'ecs.capability.task-eni'}]}");
     call(bench, &node_operations[NODE_OP_NODE_CONNECT],
          "{'session':1,'containerInstanceArn':'%.*s','berthAgent':true}",
          TEXT_FMT(registered->container_instance->container_instance_arn));

@@ -157,15 +157,21 @@ static void make_node(struct bench *bench, size_t node, struct text id, struct t
     };
     struct ecs_attribute attributes[] = {
         {.name = TEXT("ecs.availability-zone"), .value = text_of(zones[node % 3])},
+        {.name = TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.18")},
+        {.name = TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.24")},
+        {.name = TEXT("ecs.capability.container-health-check")},
+        {.name = TEXT("ecs.capability.container-ordering")},
+        {.name = TEXT("ecs.capability.task-cpu-mem-limit")},
+        {.name = TEXT("ecs.capability.task-eni")},
         {.name = TEXT("berth.capacity"), .value = TEXT("FARGATE")},
     };
     struct ecs_register_container_instance_request request = {
         .cluster = TEXT("c"),
         .total_resources = {resources, ARRAY_LEN(resources)},
-        .attributes = {attributes, 1},
+        .attributes = {attributes, ARRAY_LEN(attributes) - 1},
     };
     ask(bench, &ecs_operations[ECS_OP_REGISTER_CONTAINER_INSTANCE], &request);
-    request.attributes.count = 2;
+    request.attributes.count = ARRAY_LEN(attributes);
     const struct ecs_register_container_instance_response *response =
         ask(bench, &ecs_operations[ECS_OP_REGISTER_CONTAINER_INSTANCE], &request);
     const struct node_node_connect_request connect = {
@@ -464,10 +470,10 @@ static void measure_scan(void)
 {
     struct place_set set = {0};
     for (int64_t i = 1; i <= NODES; i++) {
-        const struct place_node node = {true, PLACE_ANY, 1024, 2048, 10, (int32_t)(NODES - i)};
+        const struct place_node node = {true, PLACE_ANY, 1024, 2048, 10, (int32_t)(NODES - i), 1};
         place_set_put(&set, i, &node);
     }
-    const struct place_request request = {256, 512, true, PLACE_X86_64};
+    const struct place_request request = {256, 512, true, PLACE_X86_64, 1};
     int64_t sum = 0;
     int64_t begin_ns = clock_monotonic_ns();
     for (size_t i = 0; i < 1000; i++) {

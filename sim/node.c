@@ -243,6 +243,12 @@ static void call_register(struct node *node)
     struct ecs_attribute attributes[] = {
         {.name = TEXT("ecs.availability-zone"), .value = text_of(node->zone)},
         {.name = TEXT("ecs.cpu-architecture"), .value = TEXT("x86_64")},
+        {.name = TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.18")},
+        {.name = TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.24")},
+        {.name = TEXT("ecs.capability.container-health-check")},
+        {.name = TEXT("ecs.capability.container-ordering")},
+        {.name = TEXT("ecs.capability.task-cpu-mem-limit")},
+        {.name = TEXT("ecs.capability.task-eni")},
         {.name = TEXT("berth.capacity"), .value = TEXT("FARGATE")},
     };
     const struct ecs_register_container_instance_request request = {

@@ -98,7 +98,7 @@ void agent_host_describe(const struct agent *agent, struct arena *arena,
     add_ports(&resources[3], "PORTS_UDP");
 
     struct ecs_attribute_list attributes = {
-        .items = arena_array(arena, 8, sizeof(struct ecs_attribute))};
+        .items = arena_array(arena, 8 + AGENT_CAPABILITIES_MAX, sizeof(struct ecs_attribute))};
     if (options->cluster == NULL) {
         add_attribute(&attributes, "berth.capacity", TEXT("FARGATE"));
     }
@@ -106,6 +106,12 @@ void agent_host_describe(const struct agent *agent, struct arena *arena,
     add_attribute(&attributes, "ecs.cpu-architecture", host_architecture(arena));
     add_attribute(&attributes, "ecs.os-type", TEXT("linux"));
     add_attribute(&attributes, "ecs.os-family", TEXT("LINUX"));
+    struct text names[AGENT_CAPABILITIES_MAX];
+    size_t count = agent_capabilities(names, ARRAY_LEN(names));
+    for (size_t i = 0; i < count; i++) {
+        attributes.items[attributes.count] = (struct ecs_attribute){.name = names[i]};
+        attributes.count++;
+    }
 
     struct ecs_version_info *version = ARENA_NEW(arena, struct ecs_version_info);
     version->agent_version = text_of(options->version);

@@ -237,6 +237,13 @@ void agent_host_describe(const struct agent *agent, struct arena *arena,
 /** @return the id of this boot of the host, in the arena */
 struct text agent_host_boot_id(struct arena *arena);
 
+// ---- agent_capability.c
+
+#define AGENT_CAPABILITIES_MAX 64 ///< more than there are
+
+/** Name what this node can do, as attributes. @return how many, at most max */
+size_t agent_capabilities(struct text *out_names, size_t max);
+
 // ---- agent_logs.c
 
 /** Answer a question for output on the ACS session. */

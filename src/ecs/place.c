@@ -32,6 +32,7 @@ static void clear(struct place_set *set, size_t place)
     set->eni[place] = INT32_MIN;
     set->tasks[place] = INT32_MAX;
     set->architecture[place] = 0;
+    set->capabilities[place] = 0;
 }
 
 static struct place_block summarize(const struct place_set *set, size_t block)
@@ -85,6 +86,7 @@ static void grow(struct place_set *set)
     set->eni = alloc_resize(set->eni, set->capacity, sizeof(*set->eni));
     set->tasks = alloc_resize(set->tasks, set->capacity, sizeof(*set->tasks));
     set->architecture = alloc_resize(set->architecture, set->capacity, sizeof(*set->architecture));
+    set->capabilities = alloc_resize(set->capabilities, set->capacity, sizeof(*set->capabilities));
     set->blocks = alloc_resize(set->blocks, block_count(set->capacity), sizeof(*set->blocks));
     for (size_t i = set->count; i < set->capacity; i++) {
         clear(set, i);
@@ -101,6 +103,7 @@ static void shift(struct place_set *set, size_t from, size_t to)
     memmove(set->eni + to, set->eni + from, count * sizeof(*set->eni));
     memmove(set->tasks + to, set->tasks + from, count * sizeof(*set->tasks));
     memmove(set->architecture + to, set->architecture + from, count * sizeof(*set->architecture));
+    memmove(set->capabilities + to, set->capabilities + from, count * sizeof(*set->capabilities));
 }
 
 void place_set_put(struct place_set *set, int64_t node, const struct place_node *state)
@@ -121,6 +124,7 @@ void place_set_put(struct place_set *set, int64_t node, const struct place_node 
     set->eni[place] = state->eni_free;
     set->tasks[place] = state->task_count;
     set->architecture[place] = state->architecture;
+    set->capabilities[place] = state->capabilities;
     if (is_new) {
         summarize_from(set, place);
     } else {
@@ -148,6 +152,7 @@ void place_set_deinit(struct place_set *set)
     alloc_free(set->eni);
     alloc_free(set->tasks);
     alloc_free(set->architecture);
+    alloc_free(set->capabilities);
     alloc_free(set->blocks);
     *set = (struct place_set){0};
 }
@@ -182,12 +187,15 @@ static int32_t fewest_tasks(const struct place_set *set, size_t block,
     const int32_t *architecture = set->architecture + block * BLOCK_NODES;
     int32_t need_cpu = request->cpu_units;
     int32_t need_memory = request->memory_mib;
+    const uint32_t *capabilities = set->capabilities + block * BLOCK_NODES;
     int32_t need_eni = request->eni ? 1 : INT32_MIN;
+    uint32_t need_capabilities = request->capabilities;
     int32_t need_architecture = request->architecture;
     int32_t fewest = INT32_MAX;
     for (size_t i = 0; i < BLOCK_NODES; i++) {
         bool fits = (cpu[i] >= need_cpu) & (memory[i] >= need_memory) & (eni[i] >= need_eni) &
-                    ((architecture[i] & need_architecture) != 0);
+                    ((architecture[i] & need_architecture) != 0) &
+                    ((need_capabilities & ~capabilities[i]) == 0);
         int32_t score = fits ? tasks[i] : INT32_MAX;
         fewest = MIN(fewest, score);
     }
@@ -202,7 +210,8 @@ static size_t first_with(const struct place_set *set, size_t block,
     size_t i = block * BLOCK_NODES;
     while (set->tasks[i] != tasks || set->cpu[i] < request->cpu_units ||
            set->memory[i] < request->memory_mib || set->eni[i] < eni ||
-           (set->architecture[i] & request->architecture) == 0) {
+           (set->architecture[i] & request->architecture) == 0 ||
+           (request->capabilities & ~set->capabilities[i]) != 0) {
         i++;
         ASSERT(i < set->count);
     }
@@ -245,7 +254,8 @@ enum place_reason place_explain(const struct place_node *state, const struct pla
     if (!state->usable) {
         return PLACE_AGENT;
     }
-    if ((state->architecture & request->architecture) == 0) {
+    if ((state->architecture & request->architecture) == 0 ||
+        (request->capabilities & ~state->capabilities) != 0) {
         return PLACE_ATTRIBUTE;
     }
     if (state->cpu_units_free < request->cpu_units) {

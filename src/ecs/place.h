@@ -30,14 +30,16 @@ struct place_node {
     int32_t memory_mib_free;
     int32_t eni_free;
     int32_t task_count;
+    uint32_t capabilities; ///< see ecs/capability.h
 };
 
 /** What one task needs. */
 struct place_request {
     int32_t cpu_units;
     int32_t memory_mib;
-    bool eni;             ///< it needs a network interface of its own
-    uint8_t architecture; ///< any of these bits will do
+    bool eni;              ///< it needs a network interface of its own
+    uint8_t architecture;  ///< any of these bits will do
+    uint32_t capabilities; ///< all of these bits
 };
 
 /** Why a node does not take a task. */
@@ -58,6 +60,7 @@ struct place_set {
     int32_t *eni;
     int32_t *tasks;
     int32_t *architecture;
+    uint32_t *capabilities;
     struct place_block *blocks;
     size_t count;
     size_t capacity;

@@ -325,6 +325,14 @@ static int read_definition(struct core_call *call, struct task_run *run)
 
 typedef int (*run_step_fn)(struct core_call *call, struct task_run *run);
 
+static uint32_t needed_capabilities(const struct task_run *run)
+{
+    const struct ecs_attribute execute = {.name = TEXT(CAPABILITY_EXECUTE_COMMAND)};
+    return capability_needed(run->definition->requires_attributes.items,
+                             run->definition->requires_attributes.count) |
+           (run->request->enable_execute_command ? capability_needed(&execute, 1) : 0);
+}
+
 int task_run_read(struct core_call *call, struct task_run *run)
 {
     static const run_step_fn steps[] = {
@@ -350,6 +358,7 @@ int task_run_read(struct core_call *call, struct task_run *run)
         .architecture = any   ? PLACE_ANY
                         : arm ? PLACE_ARM64
                               : PLACE_X86_64,
+        .capabilities = needed_capabilities(run),
     };
     return 0;
 }

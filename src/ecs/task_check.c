@@ -192,7 +192,8 @@ static void check_groups(const struct task_state *state, struct buf *violations)
                 if (node == NULL || zone->nodes.cpu[j] != cpu ||
                     zone->nodes.memory[j] != want.memory_mib_free ||
                     zone->nodes.tasks[j] != want.task_count ||
-                    zone->nodes.eni[j] != want.eni_free) {
+                    zone->nodes.eni[j] != want.eni_free ||
+                    zone->nodes.capabilities[j] != want.capabilities) {
                     buf_format(violations, "zone %.*s: placement has an old view of a node\n",
                                TEXT_FMT(zone->name));
                 }

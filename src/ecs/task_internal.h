@@ -3,6 +3,7 @@
 #include "api/berth.h"
 #include "api/node.h"
 #include "core/index.h"
+#include "ecs/capability.h"
 #include "ecs/constraint.h"
 #include "ecs/ecs_internal.h"
 #include "ecs/place.h"
@@ -52,7 +53,6 @@ struct task_group {
     struct task_zone **zones; ///< ascending by name
     size_t zone_count;
     struct task_cluster_counts counts; ///< of a cluster
-    size_t stock_count;                ///< instances of agents that are not Berth's own
 };
 
 /** A task in memory, beside its record. */
@@ -95,6 +95,7 @@ struct task_node {
     struct task_entry *waiting_last;
     struct task_zone **zones; ///< of its memberships
     bool *draining;           ///< for each zone: it gets no new tasks through it
+    uint32_t *capabilities;   ///< for each zone: of the membership, see ecs/capability.h
     size_t zone_count;
     uint32_t *ports; ///< of the host that its tasks have, ascending: see task_port
     size_t port_count;
@@ -105,7 +106,6 @@ struct task_node {
 
     bool removed;
     bool retired; ///< a stock agent's, and its container instance was deregistered
-    bool stock;   ///< of an agent that is not Berth's own
     bool seen;    ///< it was connected, or registered before the last start of the server
     bool lost;
     bool connected; ///< its session is open

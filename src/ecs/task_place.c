@@ -9,6 +9,7 @@
 #define MEMBER_OF "MemberOf placement constraint unsatisfied."
 #define DISTINCT "DistinctInstance placement constraint unsatisfied."
 #define DRAINING "INACTIVE"
+#define ATTRIBUTE "ATTRIBUTE"
 
 static int refuse(struct core_call *call, const char *message)
 {
@@ -158,7 +159,8 @@ bool task_placement_special(const struct task_run *run)
 {
     return run->launch_type != ECS_LAUNCH_TYPE_FARGATE &&
            (run->constraint_count > 0 || run->distinct || run->port_count > 0 || run->gpus > 0 ||
-            run->request->placement_strategy.count > 0 || run->group->stock_count > 0);
+            run->request->placement_strategy.count > 0 ||
+            (run->need.capabilities & CAPABILITY_OTHER) != 0);
 }
 
 // ---- the short way ------------------------------------------------------------------------
@@ -219,43 +221,35 @@ bool task_place_short(const struct core *core, const struct task_run *run,
 
 // ---- looking at instances -----------------------------------------------------------------
 
-static bool attribute_present(const struct task_record_membership *membership,
-                              const struct ecs_attribute *wanted)
+struct text task_run_lacks(const struct task_run *run,
+                           const struct task_record_membership *membership, size_t place)
 {
-    for (size_t i = 0; i < membership->attributes.count; i++) {
-        const struct ecs_attribute *attribute = &membership->attributes.items[i];
-        if (text_equal(attribute->name, wanted->name)) {
-            return text_empty(wanted->value) || text_equal(attribute->value, wanted->value);
-        }
-    }
-    return false;
-}
-
-// Berth's own agent does all that a definition can ask for, and lists no capabilities.
-struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place)
-{
-    if (!spot->node->stock) {
-        return (struct text){0};
-    }
-    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
+    const struct ecs_attribute *attributes = membership->attributes.items;
+    size_t count = membership->attributes.count;
     for (size_t i = 0; i < run->definition->requires_attributes.count; i++) {
-        const struct ecs_attribute *attribute = &run->definition->requires_attributes.items[i];
-        if (attribute_present(membership, attribute)) {
+        const struct ecs_attribute *wanted = &run->definition->requires_attributes.items[i];
+        if (capability_has(attributes, count, wanted)) {
             continue;
         }
         if (place == 0) {
-            return attribute->name;
+            return wanted->name;
         }
         place--;
     }
-    const struct ecs_attribute execute = {.name = TEXT("ecs.capability.execute-command")};
-    bool lacks = run->request->enable_execute_command && !attribute_present(membership, &execute);
+    const struct ecs_attribute execute = {.name = TEXT(CAPABILITY_EXECUTE_COMMAND)};
+    bool lacks =
+        run->request->enable_execute_command && !capability_has(attributes, count, &execute);
     return lacks && place == 0 ? execute.name : (struct text){0};
+}
+
+struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place)
+{
+    return task_run_lacks(run, &spot->record->memberships.items[spot->index], place);
 }
 
 static bool has_attributes(const struct task_run *run, const struct task_spot *spot)
 {
-    return task_spot_lacks(run, spot, 0).data == NULL;
+    return text_empty(task_spot_lacks(run, spot, 0));
 }
 
 // Whether a constraint asks for what changes with every task that is placed.
@@ -350,7 +344,7 @@ static const char *lasting_refusal(const struct core *core, const struct task_ru
                                    const struct task_spot *spot)
 {
     if (!has_attributes(run, spot)) {
-        return "ATTRIBUTE";
+        return ATTRIBUTE;
     }
     for (size_t i = 0; i < run->constraint_count; i++) {
         if (!changes(&run->constraints[i]) && !task_spot_meant(core, spot, &run->constraints[i])) {
@@ -381,7 +375,7 @@ void task_spots_find(struct core_call *call, const struct task_run *run, bool pl
         spot->zone = task_group_zone(run->group, record->memberships.items[index].zones.items[0]);
         spot->refusal = placed                      ? lasting_refusal(call->core, run, spot)
                         : has_attributes(run, spot) ? NULL
-                                                    : "ATTRIBUTE";
+                                                    : ATTRIBUTE;
         spot->group_tasks = grouped ? count_group(call, run, spot) : 0;
         found.count++;
     }
@@ -462,6 +456,8 @@ const char *task_spot_refusal(const struct core *core, const struct task_run *ru
                               struct task_spot *spot)
 {
     struct place_node place = task_node_place(spot->node);
+    place.capabilities =
+        run->need.capabilities; // the attributes were looked at: see has_attributes
     if (!place.usable) {
         return place_reason_name(PLACE_AGENT);
     }
@@ -597,14 +593,22 @@ void task_spots_taken(const struct task_run *run, struct task_spots *spots, stru
 
 // ---- explaining ---------------------------------------------------------------------------
 
-struct ecs_failure task_spot_failure(struct core_call *call, const struct task_spot *spot,
-                                     const char *reason)
+struct ecs_failure task_spot_failure(struct core_call *call, const struct task_run *run,
+                                     const struct task_spot *spot, const char *reason)
 {
-    bool draining = strcmp(reason, DRAINING) == 0;
+    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
+    struct text detail = {0};
+    struct text lacks = task_run_lacks(run, membership, 0);
+    if (strcmp(reason, DRAINING) == 0) {
+        detail = TEXT("The container instance is DRAINING.");
+    } else if (strcmp(reason, ATTRIBUTE) == 0 && !text_empty(lacks)) {
+        detail = arena_format(call->arena, "The container instance has no attribute %.*s.",
+                              TEXT_FMT(lacks));
+    }
     return (struct ecs_failure){
-        .arn = task_instance_arn(call, spot->record, &spot->record->memberships.items[spot->index]),
+        .arn = task_instance_arn(call, spot->record, membership),
         .reason = text_of(reason),
-        .detail = draining ? TEXT("The container instance is DRAINING.") : (struct text){0},
+        .detail = detail,
     };
 }
 
@@ -618,7 +622,7 @@ void task_spots_explain(struct core_call *call, const struct task_run *run,
         const char *reason = task_spot_placed_refusal(call->core, run, &spots->spots[i]);
         if (reason != NULL) {
             out_failures->items[out_failures->count] =
-                task_spot_failure(call, &spots->spots[i], reason);
+                task_spot_failure(call, run, &spots->spots[i], reason);
             out_failures->count++;
         }
     }

@@ -211,6 +211,16 @@ static void send_new(struct core_call *call, const struct task_state *state, con
 
 // ---- what was not placed ------------------------------------------------------------------
 
+// What a host of the pool has not that the tasks need.
+static struct text pool_lacks(const struct core *core, const struct task_run *run,
+                              const struct task_node *node)
+{
+    const struct task_record_node *record = core_get(core, &task_node_kind, node->key);
+    size_t index = task_instance_in(record, 0);
+    return index == SIZE_MAX ? (struct text){0}
+                             : task_run_lacks(run, &record->memberships.items[index], 0);
+}
+
 // Why no host of the pool took a task: how many for which reason, by zone.
 static struct text explain_pool(struct core_call *call, const struct task_state *state,
                                 const struct task_run *run)
@@ -232,16 +242,24 @@ static struct text explain_pool(struct core_call *call, const struct task_state 
             continue;
         }
         size_t counts[PLACE_ENI + 1] = {0};
+        struct text lacks = {0};
         for (size_t j = 0; j < zone->nodes.count; j++) {
             const struct task_node *node = task_node(state, zone->nodes.nodes[j]);
-            struct place_node place = task_node_place(node);
-            counts[place_explain(&place, &run->need)]++;
+            struct place_node place = task_zone_place(node, zone);
+            enum place_reason reason = place_explain(&place, &run->need);
+            counts[reason]++;
+            if (reason == PLACE_ATTRIBUTE && text_empty(lacks)) {
+                lacks = pool_lacks(call->core, run, node);
+            }
         }
         for (size_t reason = PLACE_AGENT; reason <= PLACE_ENI; reason++) {
             if (counts[reason] > 0) {
                 buf_format(&text, " %s on %zu of %zu", place_reason_name((enum place_reason)reason),
                            counts[reason], zone->nodes.count);
             }
+        }
+        if (!text_empty(lacks)) {
+            buf_format(&text, " (%.*s)", TEXT_FMT(lacks));
         }
     }
     return arena_text(call->arena, buf_view(&text));
@@ -384,7 +402,7 @@ static void start_on(struct core_call *call, const struct task_run *run,
     if (reason != NULL) {
         *failure =
             spot != NULL
-                ? task_spot_failure(call, spot, reason)
+                ? task_spot_failure(call, run, spot, reason)
                 : (struct ecs_failure){
                       .arn = task_instance_arn(call, record, &record->memberships.items[index]),
                       .reason = text_of(reason),

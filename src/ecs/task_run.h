@@ -112,6 +112,9 @@ const char *task_spot_placed_refusal(const struct core *core, const struct task_
 /** @return the name of the attribute at a place among those that the task needs and the spot has
  *  not, absent when there are not so many */
 struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place);
+/** The same of any membership. */
+struct text task_run_lacks(const struct task_run *run,
+                           const struct task_record_membership *membership, size_t place);
 /** @return whether a port of the host (see task_port) is in use or reserved */
 bool task_spot_port_taken(const struct task_spot *spot, uint32_t port);
 /** @return how many GPUs no task has */
@@ -123,8 +126,8 @@ int64_t task_spot_subnet(const struct core *core, const struct task_run *run,
 bool task_spot_meant(const struct core *core, const struct task_spot *spot,
                      const struct constraint *constraint);
 /** Name the reason as a failure. */
-struct ecs_failure task_spot_failure(struct core_call *call, const struct task_spot *spot,
-                                     const char *reason);
+struct ecs_failure task_spot_failure(struct core_call *call, const struct task_run *run,
+                                     const struct task_spot *spot, const char *reason);
 /** List why each instance takes none, as failures of a response. */
 void task_spots_explain(struct core_call *call, const struct task_run *run,
                         struct task_spots *spots, struct ecs_failure_list *out_failures);

@@ -157,8 +157,9 @@ struct place_node task_zone_place(const struct task_node *node, const struct tas
 {
     struct place_node place = task_node_place(node);
     for (size_t i = 0; i < node->zone_count; i++) {
-        if (node->zones[i] == zone && node->draining[i]) {
-            place.usable = false;
+        if (node->zones[i] == zone) {
+            place.usable = place.usable && !node->draining[i];
+            place.capabilities = node->capabilities[i];
         }
     }
     return place;
@@ -170,6 +171,7 @@ void task_node_refresh(struct task_node *node)
     for (size_t i = 0; i < node->zone_count; i++) {
         struct place_node place = whole;
         place.usable = whole.usable && !node->draining[i];
+        place.capabilities = node->capabilities[i];
         place_set_put(&node->zones[i]->nodes, node->key, &place);
     }
 }
@@ -182,7 +184,6 @@ static void node_leave(struct task_state *state, struct task_node *node)
     for (size_t i = 0; i < node->cluster_count; i++) {
         struct task_group *group = need_group(state, node->clusters[i]);
         group->counts.registered_instances--;
-        group->stock_count -= node->stock ? 1 : 0;
     }
     for (size_t i = 0; i < node->instance_count; i++) {
         map_remove(&state->nodes_by_instance, node->instances[i]);
@@ -196,7 +197,8 @@ static void node_leave(struct task_state *state, struct task_node *node)
     }
 }
 
-static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool draining)
+static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool draining,
+                            uint32_t capabilities)
 {
     for (size_t i = 0; i < node->zone_count; i++) {
         if (node->zones[i] == zone) {
@@ -205,8 +207,11 @@ static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool
     }
     node->zones = alloc_resize(node->zones, node->zone_count + 1, sizeof(struct task_zone *));
     node->draining = alloc_resize(node->draining, node->zone_count + 1, sizeof(bool));
+    node->capabilities =
+        alloc_resize(node->capabilities, node->zone_count + 1, sizeof(*node->capabilities));
     node->zones[node->zone_count] = zone;
     node->draining[node->zone_count] = draining;
+    node->capabilities[node->zone_count] = capabilities;
     node->zone_count++;
 }
 
@@ -214,8 +219,11 @@ static void node_enter_membership(struct task_state *state, struct task_node *no
                                   const struct task_record_membership *membership)
 {
     struct task_group *group = need_group(state, membership->cluster);
+    uint32_t capabilities =
+        capability_had(membership->attributes.items, membership->attributes.count);
     for (size_t i = 0; i < membership->zones.count; i++) {
-        node_enter_zone(node, need_zone(group, membership->zones.items[i]), membership->draining);
+        node_enter_zone(node, need_zone(group, membership->zones.items[i]), membership->draining,
+                        capabilities);
     }
     if (membership->cluster != 0) {
         node->clusters =
@@ -223,7 +231,6 @@ static void node_enter_membership(struct task_state *state, struct task_node *no
         node->clusters[node->cluster_count] = membership->cluster;
         node->cluster_count++;
         group->counts.registered_instances++;
-        group->stock_count += node->stock ? 1 : 0;
     }
 }
 
@@ -272,6 +279,7 @@ static void node_free(struct task_node *node)
     free_text(node->agent_version);
     alloc_free(node->zones);
     alloc_free(node->draining);
+    alloc_free(node->capabilities);
     alloc_free(node->ports);
     alloc_free(node->clusters);
     alloc_free(node->instances);
@@ -314,7 +322,6 @@ static void node_changed(struct task_state *state, int64_t key,
         node_leave(state, node);
     }
     node->removed = after->removed_at != 0;
-    node->stock = !after->berth_agent;
     node->retired = stock_retired(after);
     node->architecture = architecture_bits(after->architecture);
     node->cpu_units = after->cpu_units;

@@ -119,7 +119,7 @@ void world_register(struct world *world, size_t node, const char *cluster, const
                      world_text("{%s'totalResources':[{'name':'CPU','type':'INTEGER',"
                                 "'integerValue':%d},{'name':'MEMORY','type':'INTEGER',"
                                 "'integerValue':%d}],'attributes':[{'name':"
-                                "'ecs.availability-zone','value':'%s'}%s]}",
+                                "'ecs.availability-zone','value':'%s'}," WORLD_CAPABILITIES "%s]}",
                                 target, cpu_units, memory_mib, zone, pool),
                      "'containerInstanceArn'");
     harness_member(&world->harness, "containerInstanceArn", world->nodes[node].instance,

@@ -10,6 +10,16 @@
  */
 
 #define WORLD_NODES 16
+/** What hosts of tests can do: attributes of a registration. */
+#define WORLD_CAPABILITIES                                                                         \
+    "{'name':'com.amazonaws.ecs.capability.docker-remote-api.1.18'},"                              \
+    "{'name':'com.amazonaws.ecs.capability.docker-remote-api.1.19'},"                              \
+    "{'name':'com.amazonaws.ecs.capability.docker-remote-api.1.24'},"                              \
+    "{'name':'com.amazonaws.ecs.capability.logging-driver.awslogs'},"                              \
+    "{'name':'com.amazonaws.ecs.capability.task-iam-role'},"                                       \
+    "{'name':'ecs.capability.container-health-check'},"                                            \
+    "{'name':'ecs.capability.container-ordering'},{'name':'ecs.capability.execute-command'},"      \
+    "{'name':'ecs.capability.task-cpu-mem-limit'},{'name':'ecs.capability.task-eni'}"
 #define WORLD_NETWORK "'networkConfiguration':{'awsvpcConfiguration':{'subnets':['%s']}}"
 
 struct world_node {

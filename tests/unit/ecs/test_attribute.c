@@ -89,8 +89,8 @@ static void list_filters_and_pages(void **state)
             harness_member(&world->harness, "nextToken", token, sizeof(token));
         }
     } while (token[0] != '\0');
-    // Two of its own, five that every instance has.
-    assert_int_equal(seen, 2 * 7);
+    // Two of its own, ten capabilities, five that every instance has.
+    assert_int_equal(seen, 2 * 17);
 }
 
 // An agent that registers again does not know of them.

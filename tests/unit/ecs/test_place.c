@@ -73,6 +73,13 @@ static void spread_chooses(void **state)
             4,
         },
         {
+            "all capabilities that are needed",
+            {{true, PLACE_ANY, 4096, 8192, 9, 0, 5}, {true, PLACE_ANY, 4096, 8192, 9, 5, 7}},
+            {256, 128, false, PLACE_ANY, 6},
+            0,
+            4,
+        },
+        {
             "a task that needs nothing fits where nothing is left, but not where less is",
             {{true, PLACE_ANY, 0, 0, 0, 3}, {true, PLACE_ANY, -1, 0, 0, 0}},
             {0, 0, false, PLACE_ANY},
@@ -164,6 +171,7 @@ static void choices_equal_a_plain_scan(void **state)
                 .memory_mib_free = (int32_t)(next(&seed) % 5) * 512,
                 .eni_free = (int32_t)(next(&seed) % 3),
                 .task_count = (int32_t)(next(&seed) % 6),
+                .capabilities = (uint32_t)(next(&seed) % 4),
             };
             place_set_put(&set, (int64_t)i + 1, &nodes[i]);
         }
@@ -172,6 +180,7 @@ static void choices_equal_a_plain_scan(void **state)
             .memory_mib = (int32_t)(next(&seed) % 5) * 512,
             .eni = next(&seed) % 2 == 0,
             .architecture = (uint8_t)(next(&seed) % 3 + 1),
+            .capabilities = (uint32_t)(next(&seed) % 4),
         };
         int64_t want = choose_plainly(nodes, COUNT, &request);
         int64_t got = -1;

@@ -178,8 +178,9 @@ static void gpus_are_counted(void **state)
     size_t node = world_join(world);
     world_as_node(world, node);
     harness_contains(&world->harness, "RegisterContainerInstance",
-                     "{'cluster':'c','platformDevices':[{'id':'g0','type':'GPU'},{'id':'g1','type':"
-                     "'GPU'}],'totalResources':[{'name':'CPU','type':'INTEGER','integerValue':1000}"
+                     "{'cluster':'c','attributes':[" WORLD_CAPABILITIES
+                     "],'platformDevices':[{'id':'g0','type':'GPU'},{'id':'g1','type':'GPU'}],'"
+                     "totalResources':[{'name':'CPU','type':'INTEGER','integerValue':1000}"
                      ",{'name':'MEMORY','type':'INTEGER','integerValue':1000}]}",
                      "containerInstanceArn");
     harness_member(&world->harness, "containerInstanceArn", world->nodes[node].instance,
@@ -194,6 +195,81 @@ static void gpus_are_counted(void **state)
     assert_int_equal(went_to(world, answer, node), 2);
     assert_int_equal(occurrences(answer, "\"reason\":\"RESOURCE:GPU\""), 1);
     harness_contains(&world->harness, "RunTask", "{" JOB "}", "'failures':[]");
+}
+
+// What a definition requires is asked of every host, Berth's own included, of one that can be
+// placed by scan and of one whose attributes are looked at.
+static void a_host_needs_the_capabilities(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, "eu-west-1a", 4000, 4000);
+    static const struct {
+        const char *family;
+        const char *member;
+        const char *lacks;
+    } cases[] = {
+        {"scan", "'linuxParameters':{'initProcessEnabled':true}",
+         "com.amazonaws.ecs.capability.docker-remote-api.1.25"},
+        {"look", "'privileged':true", "com.amazonaws.ecs.capability.privileged-container"},
+        {"files", "'environmentFiles':[{'type':'s3','value':'arn:aws:s3:::b/a.env'}]",
+         "ecs.capability.env-files.s3"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].family);
+        harness_contains(&world->harness, "RegisterTaskDefinition",
+                         world_text("{'family':'%s','containerDefinitions':[{'name':'a','image':"
+                                    "'i','memory':6,%s}]}",
+                                    cases[i].family, cases[i].member),
+                         world_text("{'name':'%s'}", cases[i].lacks));
+        const char *want = world_text("'tasks':[],'failures':[{'arn':'%s','reason':'ATTRIBUTE',"
+                                      "'detail':'The container instance has no attribute %s.'}]",
+                                      world->nodes[node].instance, cases[i].lacks);
+        harness_contains(&world->harness, "RunTask",
+                         world_text("{'cluster':'c','taskDefinition':'%s'}", cases[i].family),
+                         want);
+        harness_contains(&world->harness, "StartTask",
+                         world_text("{'cluster':'c','taskDefinition':'%s','containerInstances':["
+                                    "'%s']}",
+                                    cases[i].family, world->nodes[node].instance),
+                         want);
+    }
+    // One that registers with them gets the tasks.
+    size_t able = world_join(world);
+    world_as_node(world, able);
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     "{'cluster':'c','attributes':[" WORLD_CAPABILITIES
+                     ",{'name':'com.amazonaws.ecs.capability.docker-remote-api.1.25'},{'name':"
+                     "'com.amazonaws.ecs.capability.privileged-container'},{'name':"
+                     "'ecs.capability.env-files.s3'}],'totalResources':[{'name':'CPU','type':"
+                     "'INTEGER','integerValue':1000},{'name':'MEMORY','type':'INTEGER',"
+                     "'integerValue':1000}]}",
+                     "containerInstanceArn");
+    harness_member(&world->harness, "containerInstanceArn", world->nodes[able].instance,
+                   sizeof(world->nodes[able].instance));
+    world_connect(world, able);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *answer =
+            harness_call(&world->harness, "RunTask",
+                         world_text("{'cluster':'c','taskDefinition':'%s'}", cases[i].family));
+        assert_int_equal(went_to(world, answer, able), 1);
+    }
+}
+
+static void a_host_of_the_pool_needs_them_too(void **state)
+{
+    struct world *world = *state;
+    world_pool_node(world, "eu-west-1a", 4096, 8192);
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'secret','networkMode':'awsvpc','requiresCompatibilities':["
+                     "'FARGATE'],'cpu':'256','memory':'512','containerDefinitions':[{'name':'a',"
+                     "'image':'i','secrets':[{'name':'S','valueFrom':'p'}]}]}",
+                     "'revision':1");
+    harness_contains(
+        &world->harness, "RunTask",
+        world_text("{'cluster':'c','taskDefinition':'secret','launchType':'FARGATE'," WORLD_NETWORK
+                   "}",
+                   world->subnets[0]),
+        "eu-west-1a: ATTRIBUTE on 1 of 1 (ecs.capability.secrets.ssm.environment-variables)");
 }
 
 // Reserved ports and capabilities are what a stock agent says of its host.
@@ -379,6 +455,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(constraints_of_the_definition_count, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(ports_of_the_host_are_had_once, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(a_host_needs_the_capabilities, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_host_of_the_pool_needs_them_too, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(gpus_are_counted, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_stock_agent_needs_the_capabilities, world_setup,

@@ -1,0 +1,82 @@
+#include "ecs/capability.h"
+
+#include "base/text.h"
+
+#include "base/err.h"
+
+// What a Fargate task can ask for, and what most others do. The rest is rare: whoever asks for it
+// has the attributes of each instance looked at.
+static const char *const known[] = {
+    "com.amazonaws.ecs.capability.docker-remote-api.1.18",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.19",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.21",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.24",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.25",
+    "com.amazonaws.ecs.capability.ecr-auth",
+    "com.amazonaws.ecs.capability.logging-driver.awsfirelens",
+    "com.amazonaws.ecs.capability.logging-driver.awslogs",
+    "com.amazonaws.ecs.capability.logging-driver.splunk",
+    "com.amazonaws.ecs.capability.task-iam-role",
+    "ecs.capability.container-health-check",
+    "ecs.capability.container-ordering",
+    "ecs.capability.container-restart-policy",
+    "ecs.capability.efsAuth",
+    "ecs.capability.env-files.s3",
+    CAPABILITY_EXECUTE_COMMAND,
+    "ecs.capability.execution-role-awslogs",
+    "ecs.capability.execution-role-ecr-pull",
+    "ecs.capability.firelens.fluentbit",
+    "ecs.capability.firelens.fluentd",
+    "ecs.capability.network.container-port-range",
+    "ecs.capability.pid-ipc-namespace-sharing",
+    "ecs.capability.private-registry-authentication.secretsmanager",
+    "ecs.capability.secrets.asm.bootstrap.log-driver",
+    "ecs.capability.secrets.asm.environment-variables",
+    "ecs.capability.secrets.ssm.bootstrap.log-driver",
+    "ecs.capability.secrets.ssm.environment-variables",
+    "ecs.capability.storage.ebs-task-volume-attach",
+    "ecs.capability.storage.s3-files",
+    "ecs.capability.task-cpu-mem-limit",
+    "ecs.capability.task-eni",
+};
+_Static_assert(ARRAY_LEN(known) <= 31, "the last bit stands for all others");
+
+static uint32_t bit_of(struct text name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (text_is(name, known[i])) {
+            return UINT32_C(1) << i;
+        }
+    }
+    return CAPABILITY_OTHER;
+}
+
+uint32_t capability_had(const struct ecs_attribute *attributes, size_t count)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < count; i++) {
+        bits |= bit_of(attributes[i].name);
+    }
+    return bits & ~CAPABILITY_OTHER;
+}
+
+uint32_t capability_needed(const struct ecs_attribute *attributes, size_t count)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < count; i++) {
+        // An attribute that must have a certain value is more than a bit can tell.
+        bits |= text_empty(attributes[i].value) ? bit_of(attributes[i].name) : CAPABILITY_OTHER;
+    }
+    return bits;
+}
+
+bool capability_has(const struct ecs_attribute *attributes, size_t count,
+                    const struct ecs_attribute *wanted)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (text_equal(attributes[i].name, wanted->name)) {
+            return text_empty(wanted->value) || text_equal(attributes[i].value, wanted->value);
+        }
+    }
+    return false;
+}
