@@ -10,11 +10,12 @@ static const struct cli_command own_commands[] = {
     {"up",
      "[--data DIR] [--listen ADDR:PORT] [--region REGION] [--zone ZONE] [--on-exit stop|keep]\n"
      "                [--cpu-units N] [--memory-mib N] [--vpc-cidr CIDR] [--any-credentials]\n"
-     "                [--strict]",
+     "                [--keep-stopped-tasks 7d] [--strict]",
      "server and node in one process: the way to begin", bin_up},
     {"server",
      "[--data DIR] [--listen ADDR:PORT] [--session-listen ADDR:PORT] [--advertise NAME]\n"
-     "                    [--region REGION] [--any-credentials] [--strict]",
+     "                    [--region REGION] [--keep-stopped-tasks 7d] [--any-credentials]\n"
+     "                    [--strict]",
      "the server alone; nodes join it with a token", bin_server},
     {"agent",
      "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cpu-units N]\n"

@@ -98,6 +98,9 @@ static int open_engine(struct serve *serve, struct err *err)
     serve->core = core_new(serve_modules, serve_module_count);
     vpc_set_default_cidr(serve->core, text_of(options->vpc_cidr));
     ecs_set_strict(serve->core, options->strict);
+    if (options->retention_ms > 0) {
+        task_set_retention_ms(serve->core, options->retention_ms);
+    }
     const struct host_options host = {
         .loop = options->loop,
         .core = serve->core,

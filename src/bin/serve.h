@@ -19,6 +19,7 @@ struct serve_options {
     const char *advertise;      ///< name or address by which nodes reach this server, or NULL
     const char *region;
     const char *vpc_cidr; ///< of default VPCs
+    int64_t retention_ms; ///< how long stopped tasks are kept; 0: a week
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
 };

@@ -27,6 +27,7 @@
 #define DEFAULT_LISTEN "127.0.0.1:4566"
 #define DEFAULT_REGION "us-east-1"
 #define AWS_DEFAULT_VPC "172.31.0.0/16"
+#define DURATION_SECONDS_MAX (UINT64_C(3650) * 86400)
 
 enum half { HALF_SERVER = 1, HALF_NODE = 2 };
 
@@ -44,6 +45,7 @@ struct settings {
     uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
     uint32_t memory_mib; ///< likewise
     enum agent_stop_mode on_exit;
+    int64_t retention_ms; ///< of stopped tasks; 0: the default
     bool any_credentials;
     bool strict;
 };
@@ -87,6 +89,31 @@ static int set_size(const char *name, const char *value, uint32_t *out_size)
     return 0;
 }
 
+// A whole number and a unit: 90s, 30m, 1h, 7d.
+static int set_duration(const char *name, const char *value, int64_t *out_ms)
+{
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    struct text text = text_of(value);
+    uint64_t count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(units) && text.size > 1; i++) {
+        if (text.data[text.size - 1] == units[i].unit &&
+            text_to_u64(text_slice(text, 0, text.size - 1), &count) == 0 && count >= 1 &&
+            count <= DURATION_SECONDS_MAX / (uint64_t)units[i].seconds) {
+            *out_ms = (int64_t)count * units[i].seconds * 1000;
+            return 0;
+        }
+    }
+    fprintf(
+        stderr,
+        "berth: --%s takes a number with a unit, such as 90s, 30m, 1h or 7d, and at most 3650d; "
+        "not '%s'\n",
+        name, value);
+    return ERR_INVALID;
+}
+
 static int set_option(struct settings *settings, int option, const char *value)
 {
     switch (option) {
@@ -122,6 +149,8 @@ static int set_option(struct settings *settings, int option, const char *value)
         return set_size("cpu-units", value, &settings->cpu_units);
     case 'm':
         return set_size("memory-mib", value, &settings->memory_mib);
+    case 'k':
+        return set_duration("keep-stopped-tasks", value, &settings->retention_ms);
     case 'c':
         settings->any_credentials = true;
         return 0;
@@ -147,6 +176,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"on-exit", required_argument, NULL, 'x'},
                                           {"cpu-units", required_argument, NULL, 'u'},
                                           {"memory-mib", required_argument, NULL, 'm'},
+                                          {"keep-stopped-tasks", required_argument, NULL, 'k'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
                                           {0}};
@@ -315,6 +345,7 @@ static int start_server(struct program *program, struct err *err)
         .advertise = settings->advertise,
         .region = settings->region,
         .vpc_cidr = settings->vpc_cidr,
+        .retention_ms = settings->retention_ms,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
     };

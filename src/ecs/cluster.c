@@ -129,18 +129,18 @@ static int check_providers(struct core_call *call, const struct text_list *provi
     return 0;
 }
 
-static int check_strategy(struct core_call *call, const struct text_list *providers,
-                          const struct ecs_capacity_provider_strategy_item_list *strategy)
+int ecs_strategy_check(struct core_call *call, const struct text_list *providers,
+                       const struct ecs_capacity_provider_strategy_item *items, size_t count)
 {
-    if (strategy->count > STRATEGY_ITEMS_MAX) {
+    if (count > STRATEGY_ITEMS_MAX) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "A capacity provider strategy can have at most %d items.",
                           STRATEGY_ITEMS_MAX);
     }
     size_t base_count = 0;
     size_t weight_count = 0;
-    for (size_t i = 0; i < strategy->count; i++) {
-        const struct ecs_capacity_provider_strategy_item *item = &strategy->items[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct ecs_capacity_provider_strategy_item *item = &items[i];
         if (!text_list_has(providers, item->capacity_provider)) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "The specified capacity provider strategy contains a capacity "
@@ -154,7 +154,7 @@ static int check_strategy(struct core_call *call, const struct text_list *provid
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "Only one capacity provider of a strategy can have a base.");
     }
-    if (strategy->count > 1 && weight_count == 0) {
+    if (count > 1 && weight_count == 0) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "At least one capacity provider of a strategy must have a weight greater "
                           "than 0.");
@@ -349,7 +349,9 @@ static int check_create(struct core_call *call, const struct ecs_create_cluster_
         rc = check_providers(call, &in->capacity_providers);
     }
     if (rc == 0) {
-        rc = check_strategy(call, &in->capacity_providers, &in->default_capacity_provider_strategy);
+        rc = ecs_strategy_check(call, &in->capacity_providers,
+                                in->default_capacity_provider_strategy.items,
+                                in->default_capacity_provider_strategy.count);
     }
     return rc;
 }
@@ -647,7 +649,9 @@ int ecs_put_cluster_capacity_providers(struct core_call *call, void *state, cons
         rc = check_providers(call, &in->capacity_providers);
     }
     if (rc == 0) {
-        rc = check_strategy(call, &in->capacity_providers, &in->default_capacity_provider_strategy);
+        rc = ecs_strategy_check(call, &in->capacity_providers,
+                                in->default_capacity_provider_strategy.items,
+                                in->default_capacity_provider_strategy.count);
     }
     if (rc == 0) {
         rc = check_removed(call, key, &in->capacity_providers);

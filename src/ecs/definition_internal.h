@@ -22,6 +22,14 @@ struct definition_draft {
     bool windows;
 };
 
+/**
+ * All checks of a definition as RegisterTaskDefinition makes them; sizes and roles of the task
+ * become what is stored.
+ *
+ * @param strict  also for want of roles that Berth's nodes do not need
+ */
+MUST_CHECK int definition_check(struct definition_draft *draft, bool strict);
+
 /** Sizes, modes, placement constraints, storage: what is said of the task as a whole. */
 MUST_CHECK int definition_check_task(struct definition_draft *draft);
 

@@ -192,7 +192,7 @@ copy_request(struct core_call *call, const struct ecs_register_task_definition_r
     return definition;
 }
 
-static int check_draft(struct definition_draft *draft, bool strict)
+int definition_check(struct definition_draft *draft, bool strict)
 {
     struct core_call *call = draft->call;
     const struct ecs_task_definition *definition = draft->definition;
@@ -261,7 +261,7 @@ int ecs_register_task_definition(struct core_call *call, void *pointer, const vo
         return rc;
     }
     struct definition_draft draft = {.call = call, .definition = copy_request(call, in)};
-    rc = check_draft(&draft, state->strict);
+    rc = definition_check(&draft, state->strict);
     if (rc != 0) {
         return rc;
     }

@@ -80,6 +80,16 @@ void ecs_setting_key(struct index_key *out_key, int64_t realm, struct text princ
 /** @return the value of an account setting that holds for the caller; may borrow from a record */
 struct text ecs_setting_value(struct core_call *call, enum ecs_setting_name name);
 
+/**
+ * Refuse a capacity provider strategy that breaks ECS's rules.
+ *
+ * @param providers  those of the cluster
+ * @return 0 or ERR_FAULT
+ */
+MUST_CHECK int ecs_strategy_check(struct core_call *call, const struct text_list *providers,
+                                  const struct ecs_capacity_provider_strategy_item *items,
+                                  size_t count);
+
 #define ECS_TAGS_MAX 50 ///< ECS: of a resource, without those that AWS adds
 
 /** @return whether a key or value begins with what only AWS may use */

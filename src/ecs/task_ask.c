@@ -1,5 +1,6 @@
 #include "ecs/task_run.h"
 
+#include "ecs/definition_internal.h"
 #include "shape/json.h"
 #include "vpc/vpc.h"
 
@@ -35,14 +36,16 @@ static bool compatible(const struct ecs_task_definition *definition,
 static int read_strategy(struct core_call *call, struct task_run *run,
                          const struct ecs_capacity_provider_strategy_item *items, size_t count)
 {
+    int rc = ecs_strategy_check(call, &run->cluster_record->capacity_providers, items, count);
+    if (rc != 0) {
+        return rc;
+    }
     run->launch_type = ECS_LAUNCH_TYPE_FARGATE;
     run->spot = true;
     for (size_t i = 0; i < count; i++) {
-        struct text name = items[i].capacity_provider;
-        if (!text_is(name, "FARGATE") && !text_is(name, "FARGATE_SPOT")) {
-            return refuse(call, "The specified capacity provider was not found.");
-        }
-        if (text_is(name, "FARGATE")) {
+        // ECS: a provider among several with neither base nor weight gets no task.
+        bool used = count == 1 || items[i].weight > 0 || items[i].base > 0;
+        if (used && text_is(items[i].capacity_provider, "FARGATE")) {
             run->spot = false;
         }
     }
@@ -84,6 +87,27 @@ static int read_launch_type(struct core_call *call, struct task_run *run)
     return refuse(call, "launch type should be one of [EC2,FARGATE,EXTERNAL]");
 }
 
+// What came with 1.4.0, as AWS lists it for Fargate's platform versions.
+static bool needs_newer_platform(const struct task_run *run)
+{
+    const struct ecs_task_definition *definition = run->definition;
+    const struct ecs_task_override *overrides = run->request->overrides;
+    const struct ecs_runtime_platform *platform = definition->runtime_platform;
+    bool newer = definition->ephemeral_storage != NULL || run->request->enable_execute_command ||
+                 (overrides != NULL && overrides->ephemeral_storage != NULL) ||
+                 (platform != NULL && platform->cpu_architecture == ECS_CPU_ARCHITECTURE_ARM64);
+    for (size_t i = 0; i < definition->volumes.count; i++) {
+        newer = newer || definition->volumes.items[i].efs_volume_configuration != NULL;
+    }
+    for (size_t i = 0; i < definition->container_definitions.count; i++) {
+        const struct ecs_linux_parameters *linux_parameters =
+            definition->container_definitions.items[i].linux_parameters;
+        newer = newer || (linux_parameters != NULL && linux_parameters->capabilities != NULL &&
+                          linux_parameters->capabilities->add.count > 0);
+    }
+    return newer;
+}
+
 static int check_launch_type(struct core_call *call, struct task_run *run)
 {
     bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
@@ -106,7 +130,11 @@ static int check_launch_type(struct core_call *call, struct task_run *run)
     }
     if (text_is(version, "1.3.0")) {
         run->platform_version = version;
-        return 0;
+        return needs_newer_platform(run)
+                   ? core_fault(call, &ecs_error_platform_task_definition_incompatibility_exception,
+                                "The specified platform does not satisfy the task definition's "
+                                "required capabilities.")
+                   : 0;
     }
     return core_fault(call, &ecs_error_platform_unknown_exception,
                       "The specified platform does not exist.");
@@ -160,6 +188,20 @@ static int check_unbuilt(struct core_call *call, struct task_run *run)
 
 // ---- overrides, tags ----------------------------------------------------------------------
 
+// A task must be what could have been registered: so the rules of RegisterTaskDefinition hold for
+// the definition with its overrides. Roles were looked at when it was registered.
+static int check_merged(struct core_call *call, const struct task_run *run,
+                        const struct ecs_task_override *overrides)
+{
+    if (overrides == NULL) {
+        return 0;
+    }
+    struct ecs_task_definition merged = *run->definition;
+    task_merge(call, overrides, &merged);
+    struct definition_draft draft = {.call = call, .definition = &merged};
+    return definition_check(&draft, false);
+}
+
 static int check_overrides(struct core_call *call, struct task_run *run)
 {
     const struct ecs_task_override *overrides = run->request->overrides;
@@ -184,6 +226,10 @@ static int check_overrides(struct core_call *call, struct task_run *run)
         if (json.size > OVERRIDE_CHARS_MAX) {
             return refuse(call, "Container Overrides length must be at most 8192");
         }
+    }
+    int rc = check_merged(call, run, overrides);
+    if (rc != 0) {
+        return rc;
     }
     if (task_sizes(run->definition, overrides, &run->sizes) != 0) {
         return core_fault(call, &ecs_error_client_exception,

@@ -287,6 +287,9 @@ MUST_CHECK int task_sizes(const struct ecs_task_definition *definition,
 /** @return the override of a container, or NULL */
 const struct ecs_container_override *task_override(const struct ecs_task_override *overrides,
                                                    struct text container);
+/** Merge overrides into a copy of a definition, whose containers become the arena's. */
+void task_merge(struct core_call *call, const struct ecs_task_override *overrides,
+                struct ecs_task_definition *definition);
 /** Fill what a node needs to run a task, overrides merged in. */
 void task_spec(struct core_call *call, int64_t key, const struct task_record_task *record,
                struct session_task_spec *out_spec);

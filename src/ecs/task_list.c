@@ -131,6 +131,14 @@ static int64_t walk_step(struct walk *walk)
     return key;
 }
 
+// ECS: who asks for startedBy may narrow it down by desiredStatus only.
+static bool filters_besides_starter(const struct ecs_list_tasks_request *request)
+{
+    return !text_empty(request->family) || !text_empty(request->service_name) ||
+           !text_empty(request->container_instance) || !text_empty(request->daemon_name) ||
+           request->launch_type != ECS_LAUNCH_TYPE_ABSENT;
+}
+
 static int read_filter(struct core_call *call, const struct task_state *state,
                        const struct ecs_list_tasks_request *request, struct filter *out_filter,
                        bool *out_none)
@@ -141,6 +149,10 @@ static int read_filter(struct core_call *call, const struct task_state *state,
     if (rc != 0) {
         return rc;
     }
+    if (!text_empty(request->started_by) && filters_besides_starter(request)) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "startedBy must be the only filter.");
+    }
     if (!text_empty(request->service_name)) {
         return core_fault(call, &ecs_error_service_not_found_exception, "Service not found.");
     }
@@ -148,7 +160,7 @@ static int read_filter(struct core_call *call, const struct task_state *state,
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "startedBy can have at most 128 characters.");
     }
-    filter.started_by = request->started_by;
+    filter.started_by = text_empty(request->started_by) ? (struct text){0} : request->started_by;
     bool none = false;
     switch (request->desired_status) {
     case ECS_DESIRED_STATUS_ABSENT:

@@ -452,6 +452,22 @@ int64_t task_spot_gpus(const struct core *core, const struct task_spot *spot)
     return left;
 }
 
+// Whether a subnet is in a zone of the spot, so that only a free address is missing.
+static bool any_subnet_near(const struct core *core, const struct task_run *run,
+                            const struct task_spot *spot)
+{
+    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
+    for (size_t i = 0; i < run->subnet_count; i++) {
+        const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, run->subnets[i]);
+        for (size_t j = 0; j < membership->zones.count; j++) {
+            if (text_equal(subnet->availability_zone, membership->zones.items[j])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 const char *task_spot_refusal(const struct core *core, const struct task_run *run,
                               struct task_spot *spot)
 {
@@ -478,7 +494,10 @@ const char *task_spot_refusal(const struct core *core, const struct task_run *ru
         return "RESOURCE:GPU";
     }
     spot->subnet = run->awsvpc ? task_spot_subnet(core, run, spot) : 0;
-    return run->awsvpc && spot->subnet == 0 ? "LOCATION" : NULL;
+    if (!run->awsvpc || spot->subnet != 0) {
+        return NULL;
+    }
+    return any_subnet_near(core, run, spot) ? place_reason_name(PLACE_ENI) : "LOCATION";
 }
 
 // The same, with what only placement looks at.

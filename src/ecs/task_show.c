@@ -292,6 +292,7 @@ static bool view_eni(struct core_call *call, const struct task_record_task *reco
         view.eni_id = past->eni_id;
         view.mac_address = past->mac_address;
         view.address = past->address;
+        view.hostname = vpc_private_name(call, past->address, region);
     } else if (record->has_eni && record->eni_status != TASK_RECORD_ENI_STATUS_PRECREATED) {
         struct session_eni spec;
         vpc_eni_spec(call, record->eni, region, &spec);
@@ -380,9 +381,11 @@ static void show_containers(struct core_call *call, const struct task_record_tas
         }
         to->network_interfaces.items = interface;
         to->network_interfaces.count = interface == SHAPE_EMPTY ? 0 : 1;
-        to->health_status = container->health != ECS_HEALTH_STATUS_ABSENT
-                                ? container->health
-                                : ECS_HEALTH_STATUS_UNKNOWN;
+        to->health_status = container->health;
+        if (to->health_status == ECS_HEALTH_STATUS_ABSENT &&
+            container->status != TASK_RECORD_TASK_STATUS_PENDING) {
+            to->health_status = ECS_HEALTH_STATUS_UNKNOWN; // ECS tells nothing before it ran
+        }
         to->managed_agents.items = container->managed_agents.items;
         to->managed_agents.count = container->managed_agents.count;
         show_sizes(

@@ -169,6 +169,24 @@ static void merge_task(const struct ecs_task_override *overrides,
     }
 }
 
+void task_merge(struct core_call *call, const struct ecs_task_override *overrides,
+                struct ecs_task_definition *definition)
+{
+    merge_task(overrides, definition);
+    size_t count = definition->container_definitions.count;
+    struct ecs_container_definition *containers =
+        arena_array(call->arena, count, sizeof(*containers));
+    memcpy(containers, definition->container_definitions.items, count * sizeof(*containers));
+    for (size_t i = 0; i < count; i++) {
+        const struct ecs_container_override *override =
+            task_override(overrides, containers[i].name);
+        if (override != NULL) {
+            merge_container(call, override, &containers[i]);
+        }
+    }
+    definition->container_definitions.items = containers;
+}
+
 // The definition of a task with its overrides, in the arena. What placement or listings need only
 // is left out: a node has no use for it.
 static struct ecs_task_definition *merged_definition(struct core_call *call,
@@ -186,24 +204,9 @@ static struct ecs_task_definition *merged_definition(struct core_call *call,
     merged->requires_attributes.count = 0;
     merged->compatibilities.items = NULL;
     merged->compatibilities.count = 0;
-    const struct ecs_task_override *overrides =
-        record->extra == NULL ? NULL : record->extra->overrides;
-    if (overrides == NULL) {
-        return merged;
+    if (record->extra != NULL && record->extra->overrides != NULL) {
+        task_merge(call, record->extra->overrides, merged);
     }
-    merge_task(overrides, merged);
-    size_t count = merged->container_definitions.count;
-    struct ecs_container_definition *containers =
-        arena_array(call->arena, count, sizeof(*containers));
-    memcpy(containers, merged->container_definitions.items, count * sizeof(*containers));
-    for (size_t i = 0; i < count; i++) {
-        const struct ecs_container_override *override =
-            task_override(overrides, containers[i].name);
-        if (override != NULL) {
-            merge_container(call, override, &containers[i]);
-        }
-    }
-    merged->container_definitions.items = containers;
     return merged;
 }
 

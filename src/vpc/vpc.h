@@ -65,6 +65,9 @@ int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text
 /** Delete it and free its address. No error when it is gone already. */
 void vpc_eni_delete(struct core_call *call, int64_t eni);
 
+/** @return the name that AWS gives to an address of a VPC, such as ip-10-0-0-5.ec2.internal */
+struct text vpc_private_name(struct core_call *call, struct text address, struct text region);
+
 /** Fill what a node needs to know of an interface, but for the attachment's ARN. Texts are in the
  *  call's arena or borrow from records. */
 void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,

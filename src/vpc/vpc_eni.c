@@ -52,14 +52,17 @@ void vpc_eni_delete(struct core_call *call, int64_t eni)
     }
 }
 
-/** The name that AWS gives to an address of a VPC. */
-static struct text private_name(struct core_call *call, uint32_t address, struct text region)
+struct text vpc_private_name(struct core_call *call, struct text address, struct text region)
 {
+    struct text rest = address;
+    struct text first = text_cut(&rest, '.');
+    struct text second = text_cut(&rest, '.');
+    struct text third = text_cut(&rest, '.');
     struct text domain = text_is(region, "us-east-1")
                              ? TEXT("ec2.internal")
                              : arena_format(call->arena, "%.*s.compute.internal", TEXT_FMT(region));
-    return arena_format(call->arena, "ip-%u-%u-%u-%u.%.*s", address >> 24, address >> 16 & 255,
-                        address >> 8 & 255, address & 255, TEXT_FMT(domain));
+    return arena_format(call->arena, "ip-%.*s-%.*s-%.*s-%.*s.%.*s", TEXT_FMT(first),
+                        TEXT_FMT(second), TEXT_FMT(third), TEXT_FMT(rest), TEXT_FMT(domain));
 }
 
 void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
@@ -72,14 +75,14 @@ void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
     const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, subnet->vpc);
     ASSERT(vpc != NULL);
     struct vpc_range subnet_range = range_of(subnet->cidr);
-    uint32_t address = (uint32_t)record->address;
+    struct text address = address_format(call->arena, (uint32_t)record->address);
 
     struct text *resolver = ARENA_NEW(call->arena, struct text);
     *resolver = address_format(call->arena, range_of(vpc->cidr).base + 2);
     *out_spec = (struct session_eni){
         .eni_id = record->eni_id,
         .mac_address = record->mac_address,
-        .address = address_format(call->arena, address),
+        .address = address,
         .has_prefix_length = true,
         .prefix_length = subnet_range.prefix_length,
         .gateway = address_format(call->arena, subnet_range.base + 1),
@@ -88,7 +91,7 @@ void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
         .subnet_id = subnet->subnet_id,
         .subnet_cidr = subnet->cidr,
         .security_groups = record->security_groups,
-        .hostname = private_name(call, address, region),
+        .hostname = vpc_private_name(call, address, region),
         .domain_name_servers = {.items = resolver, .count = 1},
     };
 }

@@ -39,7 +39,8 @@ static void every_filter_selects(void **state)
         {",'family':'none'", 0},
         {",'startedBy':'me'", 5},
         {",'startedBy':'m'", 0},
-        {",'startedBy':'me','family':'job'", 2},
+        {",'startedBy':'','family':'job'", 2},
+        {",'startedBy':'me','desiredStatus':'STOPPED'", 0},
         {",'launchType':'EC2'", 2},
         {",'launchType':'FARGATE'", 3},
         {",'containerInstance':'%s'", 2},
@@ -53,6 +54,14 @@ static void every_filter_selects(void **state)
         if (count_of(answer, "arn:") != cases[i].want) {
             fail_msg("%s gave %s", filter, answer);
         }
+    }
+    static const char *const others[] = {"'family':'job'", "'serviceName':'x'",
+                                         "'launchType':'EC2'", "'containerInstance':'x'",
+                                         "'daemonName':'x'"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        harness_expect(&world->harness, "ListTasks",
+                       world_text("{'cluster':'c','startedBy':'me',%s}", others[i]),
+                       "InvalidParameterException: startedBy must be the only filter.");
     }
     harness_expect(&world->harness, "ListTasks", "{'cluster':'c','serviceName':'x'}",
                    "ServiceNotFoundException: Service not found.");

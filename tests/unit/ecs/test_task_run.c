@@ -26,7 +26,20 @@ static void run_task_refuses_in_the_words_of_ecs(void **state)
          "not both."},
         {"'cluster':'c','taskDefinition':'web','capacityProviderStrategy':[{'capacityProvider':"
          "'x'}],%s",
-         "InvalidParameterException: The specified capacity provider was not found."},
+         "InvalidParameterException: The specified capacity provider strategy contains a capacity "
+         "provider that is not associated with the cluster. Associate the capacity provider with "
+         "the cluster and try again."},
+        {"'cluster':'c','taskDefinition':'web','launchType':'FARGATE','platformVersion':'1.3.0',"
+         "'enableExecuteCommand':true,%s",
+         "PlatformTaskDefinitionIncompatibilityException: The specified platform does not satisfy "
+         "the task definition's required capabilities."},
+        {"'cluster':'c','taskDefinition':'web','launchType':'FARGATE','overrides':"
+         "{'ephemeralStorage':{'sizeInGiB':20}},%s",
+         "ClientException: Invalid setting for ephemeralStorage: 'sizeInGiB' must be between 21 "
+         "and 200."},
+        {"'cluster':'c','taskDefinition':'web','launchType':'FARGATE','overrides':"
+         "{'containerOverrides':[{'name':'app','memory':5}]},%s",
+         "ClientException: Invalid 'memory' setting for container 'app'."},
         {"'cluster':'c','taskDefinition':'job','launchType':'FARGATE'",
          "InvalidParameterException: Task definition does not support launch_type FARGATE."},
         {"'cluster':'c','taskDefinition':'job'",
@@ -88,7 +101,7 @@ static void the_first_answer_is_that_of_ecs(void **state)
         "\"attributes\":[{\"name\":\"ecs.cpu-architecture\",\"value\":\"x86_64\"}]",
         "\"availabilityZone\":\"eu-west-1a\"",
         "\"name\":\"app\",\"image\":\"app:1\",\"lastStatus\":\"PENDING\",\"networkInterfaces\":[],"
-        "\"healthStatus\":\"UNKNOWN\",\"cpu\":\"0\"}",
+        "\"cpu\":\"0\"}",
         "\"cpu\":\"256\",\"createdAt\":1800000000,\"desiredStatus\":\"RUNNING\","
         "\"enableExecuteCommand\":false,\"group\":\"g\",\"healthStatus\":\"UNKNOWN\","
         "\"lastStatus\":\"PROVISIONING\",\"launchType\":\"FARGATE\",\"memory\":\"512\","
