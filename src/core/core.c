@@ -107,7 +107,7 @@ void *core_module_state(const struct core *core, const struct core_module *modul
 static void input_begin(struct core *core, const struct core_input *input)
 {
     ASSERT(core->call == NULL);
-    core_old_release(core);
+    core_values_free(&core->rehearsal.old);
     core->now_ms = MAX(core->now_ms, input->now_ms);
     chance_init(&core->chance, input->entropy);
 }
@@ -224,7 +224,6 @@ static void work_one(struct core *core, uint32_t manager, int64_t key)
     core->modules[module]->managers[index].work(&call, core->states[module], key);
     ASSERT(call.fault == NULL);
     call_end(core, &call);
-    core_old_release(core);
     arena_reset(&core->work_arena);
 }
 

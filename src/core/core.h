@@ -16,9 +16,9 @@
  * caller makes durable before it lets anything out: replies, effects, projections.
  *
  * Records are immutable: core_put clones the struct it is given and lets go of the older one when
- * the next input begins. So a pointer from core_get stays valid and unchanged for the rest of the
- * input, whatever is put meanwhile, and a response may borrow from records when it is encoded
- * before the next input.
+ * the batch that carries the change is freed. So a pointer from core_get stays valid and unchanged
+ * for the rest of the input, whatever is put meanwhile; a response may borrow from records when it
+ * is encoded before the next input; and effects may borrow from them (core_effect_begin).
  *
  * Services register as modules: tables, handlers, managers, and volatile state (indexes, arrays)
  * that is derived from records in `changed` and never stored.
@@ -112,7 +112,7 @@ struct core_effect {
     struct text target; ///< such as a node's id
     const char *type;   ///< constant text, such as `PayloadMessage`
     const struct shape_type *shape;
-    const void *message; ///< owned by the batch
+    const void *message; ///< owned by the batch; parts may lie in records
 };
 
 enum core_effect_kind {
@@ -215,7 +215,10 @@ struct core_batch {
  */
 struct core_batch *core_batch_take(struct core *core);
 
-/** Free a batch; NULL is allowed. */
+/**
+ * Free a batch; NULL is allowed. Batches are freed in the order in which they were taken, because a
+ * later one holds the replaced records that effects of an earlier one may borrow from.
+ */
 void core_batch_free(struct core_batch *batch);
 
 /** Ask every module for violated invariants, and check the engine's own. Empty when all is well. */
@@ -285,6 +288,25 @@ void core_timer(struct core_call *call, const struct core_manager *manager, int6
 /** Yield an effect; target and message are cloned. */
 void core_effect(struct core_call *call, enum core_effect_kind kind, struct text target,
                  const char *type, const struct shape_type *shape, const void *message);
+
+/**
+ * Build a message without a copy of it: until core_effect_end the call's arena is one that lives
+ * as long as the effect. A response made there is good for the usual time.
+ *
+ * @return what core_effect_end takes
+ */
+struct arena *core_effect_begin(struct core_call *call);
+
+/** The call's own arena again. */
+void core_effect_end(struct core_call *call, struct arena *own);
+
+/**
+ * Yield an effect whose message was made since core_effect_begin. Its parts lie there, in records
+ * as core_get gave them, or in constants: never in a request, nor in volatile state of a module. A
+ * record that was just put is got again for that. The target is cloned.
+ */
+void core_effect_lend(struct core_call *call, enum core_effect_kind kind, struct text target,
+                      const char *type, const struct shape_type *shape, const void *message);
 
 /** 64 random bits out of the input's entropy; good enough for secrets (core/chance.h). */
 uint64_t core_random(struct core_call *call);

@@ -72,6 +72,33 @@ void core_counter_encode(const struct core *core, struct buf *out)
 void core_effect(struct core_call *call, enum core_effect_kind kind, struct text target,
                  const char *type, const struct shape_type *shape, const void *message)
 {
+    struct arena *own = core_effect_begin(call);
+    core_effect_lend(call, kind, target, type, shape,
+                     message == NULL ? NULL : shape_copy(shape, message, call->arena));
+    core_effect_end(call, own);
+}
+
+struct arena *core_effect_begin(struct core_call *call)
+{
+    struct core *core = call->core;
+    struct arena *own = call->arena;
+    ASSERT(core->call == call);
+    ASSERT(own != &core->effect_arena);
+    if (!core->rehearsal.active) {
+        call->arena = &core->effect_arena;
+    }
+    return own;
+}
+
+void core_effect_end(struct core_call *call, struct arena *own)
+{
+    ASSERT(own != &call->core->effect_arena);
+    call->arena = own;
+}
+
+void core_effect_lend(struct core_call *call, enum core_effect_kind kind, struct text target,
+                      const char *type, const struct shape_type *shape, const void *message)
+{
     struct core *core = call->core;
     ASSERT(core->call == call);
     ASSERT(type != NULL);
@@ -82,23 +109,21 @@ void core_effect(struct core_call *call, enum core_effect_kind kind, struct text
         core->effect_capacity = MAX((size_t)16, core->effect_capacity * 2);
         core->effects = alloc_resize(core->effects, core->effect_capacity, sizeof(*core->effects));
     }
-    size_t before = core->effect_arena.total_bytes;
     core->effects[core->effect_count] = (struct core_effect){
         .kind = kind,
         .target = arena_text(&core->effect_arena, target),
         .type = type,
         .shape = shape,
-        .message = message == NULL ? NULL : shape_copy(shape, message, &core->effect_arena),
+        .message = message,
     };
     core->effect_count++;
-    core->pending_bytes += core->effect_arena.total_bytes - before;
 }
 
 // ---- batches ------------------------------------------------------------------------------
 
 size_t core_pending_bytes(const struct core *core)
 {
-    return core->pending_bytes;
+    return core->pending_bytes + core->effect_arena.total_bytes;
 }
 
 static int compare_keys(const void *left, const void *right)
@@ -196,6 +221,8 @@ struct core_batch *core_batch_take(struct core *core)
     core->effect_count = 0;
     core->effect_capacity = 0;
     core->effect_arena = (struct arena){0};
+    batch->old = core->old;
+    core->old = (struct values){0};
     return &batch->batch;
 }
 
@@ -207,6 +234,7 @@ void core_batch_free(struct core_batch *taken)
     struct batch *batch = CONTAINER_OF(taken, struct batch, batch);
     buf_deinit(&batch->bytes);
     arena_deinit(&batch->arena);
+    core_values_free(&batch->old);
     alloc_free((void *)(uintptr_t)batch->batch.rows);
     alloc_free((void *)(uintptr_t)batch->batch.effects);
     alloc_free(batch);

@@ -48,6 +48,13 @@ struct unknown {
     char pairs[];
 };
 
+/** Values of records that no table holds any more. */
+struct values {
+    void **items;
+    size_t count;
+    size_t capacity;
+};
+
 /** What a rehearsal put, and what it has to leave as it was. */
 struct rehearsal {
     bool active;
@@ -58,6 +65,7 @@ struct rehearsal {
     int64_t key_reserved;
     bool counter_dirty;
     uint64_t version;
+    struct values old; ///< what it put, until the next input: no effect saw it
 };
 
 struct core {
@@ -93,9 +101,7 @@ struct core {
     struct agenda agenda;
     struct arena work_arena; ///< of managers' calls, and of loading
 
-    void **old; ///< values replaced by the last input
-    size_t old_count;
-    size_t old_capacity;
+    struct values old; ///< replaced since the last batch was taken
     int64_t *dirty; ///< keys of the next batch
     size_t dirty_count;
     size_t dirty_capacity;
@@ -110,7 +116,8 @@ struct core {
 struct batch {
     struct core_batch batch; ///< first, so that one pointer stands for both
     struct buf bytes;
-    struct arena arena;
+    struct arena arena; ///< of effects
+    struct values old;  ///< replaced: effects of this batch and of earlier ones may borrow from them
 };
 
 /** Make tables of all kinds that modules register. */
@@ -119,8 +126,8 @@ void core_tables_init(struct core *core);
 /** Free tables, records and what goes with them. */
 void core_tables_deinit(struct core *core);
 
-/** Let go of the records that the last input replaced. */
-void core_old_release(struct core *core);
+/** Free values. */
+void core_values_free(struct values *values);
 
 /** @return the slot of the key, or the empty one where it would go */
 struct slot *core_slot_find(const struct core *core, int64_t key);

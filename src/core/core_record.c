@@ -121,8 +121,8 @@ static void unknown_drop(struct core *core, struct slot *slot)
 
 void core_tables_deinit(struct core *core)
 {
-    core_old_release(core);
-    alloc_free(core->old);
+    core_values_free(&core->old);
+    core_values_free(&core->rehearsal.old);
     for (size_t i = 0; i < core->slot_capacity; i++) {
         unknown_drop(core, &core->slots[i]);
         alloc_free(core->slots[i].value);
@@ -251,22 +251,23 @@ static void mark_changed(struct core_call *call, struct slot *slot)
     }
 }
 
-static void keep_old(struct core *core, void *value)
+static void keep_value(struct values *values, void *value)
 {
-    if (core->old_count == core->old_capacity) {
-        core->old_capacity = MAX((size_t)16, core->old_capacity * 2);
-        core->old = alloc_resize(core->old, core->old_capacity, sizeof(*core->old));
+    if (values->count == values->capacity) {
+        values->capacity = MAX((size_t)16, values->capacity * 2);
+        values->items = alloc_resize(values->items, values->capacity, sizeof(*values->items));
     }
-    core->old[core->old_count] = value;
-    core->old_count++;
+    values->items[values->count] = value;
+    values->count++;
 }
 
-void core_old_release(struct core *core)
+void core_values_free(struct values *values)
 {
-    for (size_t i = 0; i < core->old_count; i++) {
-        alloc_free(core->old[i]);
+    for (size_t i = 0; i < values->count; i++) {
+        alloc_free(values->items[i]);
     }
-    core->old_count = 0;
+    alloc_free(values->items);
+    *values = (struct values){0};
 }
 
 static void rehearsal_add(struct rehearsal *rehearsal, int64_t key)
@@ -310,7 +311,7 @@ void core_put(struct core_call *call, const struct core_kind *kind, int64_t key,
     if (before == NULL) {
         key_set_add(&core->tables[table].keys, key);
     } else {
-        keep_old(core, before);
+        keep_value(&core->old, before);
     }
     notify(core, kind, key, before, value);
 }
@@ -331,7 +332,7 @@ void core_delete(struct core_call *call, const struct core_kind *kind, int64_t k
     unknown_drop(core, slot);
     mark_changed(call, slot);
     key_set_remove(&core->tables[table].keys, key);
-    keep_old(core, before);
+    keep_value(&core->old, before);
     notify(core, kind, key, before, NULL);
 }
 
@@ -372,7 +373,7 @@ void core_rehearse_end(struct core_call *call)
         slot->value = NULL;
         core_slot_remove(core, key);
         key_set_remove(&table->keys, key);
-        keep_old(core, before);
+        keep_value(&rehearsal->old, before);
         notify(core, table->kind, key, before, NULL);
     }
     core->key_next = rehearsal->key_next;

@@ -76,6 +76,7 @@ static void resend_at(struct core_call *call, struct task_node *node, int64_t at
 static void send_payload(struct core_call *call, struct task_node *node,
                          struct task_entry *const *entries, size_t count)
 {
+    struct arena *own = core_effect_begin(call);
     struct session_task_spec *specs = arena_array(call->arena, count, sizeof(*specs));
     int64_t sequence = next_sequence(node);
     for (size_t i = 0; i < count; i++) {
@@ -86,7 +87,9 @@ static void send_payload(struct core_call *call, struct task_node *node,
         entry->sent_status = (uint8_t)record->desired_status;
         entry->sent_ms = call->now_ms;
     }
-    const struct session_payload_message message = {
+    struct session_payload_message *message =
+        ARENA_NEW(call->arena, struct session_payload_message);
+    *message = (struct session_payload_message){
         .message_id = task_number(call, sequence),
         .cluster_arn = specs[0].cluster_arn,
         .container_instance_arn = instance_arn(call, node),
@@ -95,8 +98,9 @@ static void send_payload(struct core_call *call, struct task_node *node,
         .seq_num = sequence,
         .generated_at = call->now_ms,
     };
-    core_effect(call, CORE_EFFECT_NODE, node->node_id, "PayloadMessage",
-                &session_payload_message_shape, &message);
+    core_effect_lend(call, CORE_EFFECT_NODE, node->node_id, "PayloadMessage",
+                     &session_payload_message_shape, message);
+    core_effect_end(call, own);
 }
 
 void task_send(struct core_call *call, struct task_node *node, struct task_entry *const *entries,

@@ -76,10 +76,13 @@ void task_put(struct core_call *call, int64_t key, const struct task_record_task
     bool tell = before == NULL || before->version != record->version;
     core_put(call, &task_kind, key, record);
     if (tell) {
-        struct ecs_task shown;
-        task_show(call, key, record, TASK_SHOW_TAGS | TASK_SHOW_EVENT, &shown);
-        core_effect(call, CORE_EFFECT_EVENT, shown.task_arn, "ECS Task State Change",
-                    &ecs_task_shape, &shown);
+        struct arena *own = core_effect_begin(call);
+        struct ecs_task *shown = ARENA_NEW(call->arena, struct ecs_task);
+        task_show(call, key, core_get(call->core, &task_kind, key),
+                  TASK_SHOW_TAGS | TASK_SHOW_EVENT, shown);
+        core_effect_lend(call, CORE_EFFECT_EVENT, shown->task_arn, "ECS Task State Change",
+                         &ecs_task_shape, shown);
+        core_effect_end(call, own);
     }
     if (record->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
         core_work(call, &task_managers[TASK_MANAGER_REAP], 1);

@@ -131,6 +131,24 @@ static struct text fresh_id(struct core_call *call, const struct task_state *sta
     return id;
 }
 
+// Show a new task in the response and as an event, which differs in one word: all else is made once
+// for both.
+static void tell_made(struct core_call *call, int64_t key, struct ecs_task *out_task)
+{
+    struct arena *own = core_effect_begin(call);
+    struct ecs_task *event = ARENA_NEW(call->arena, struct ecs_task);
+    task_show(call, key, core_get(call->core, &task_kind, key), TASK_SHOW_TAGS, event);
+    *out_task = *event;
+    if (event->attachments.count > 0) {
+        event->attachments.items = ARENA_NEW(call->arena, struct ecs_attachment);
+        event->attachments.items[0] = out_task->attachments.items[0];
+        event->attachments.items[0].type = TEXT("eni");
+    }
+    core_effect_lend(call, CORE_EFFECT_EVENT, event->task_arn, "ECS Task State Change",
+                     &ecs_task_shape, event);
+    core_effect_end(call, own);
+}
+
 // Make a placed task. @return its key
 static int64_t make_task(struct core_call *call, const struct task_state *state,
                          const struct task_run *run, const struct task_spot *spot,
@@ -172,16 +190,7 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
         ASSERT(record.eni != 0); // best_subnet saw a free address
     }
     core_put(call, &task_kind, key, &record);
-    task_show(call, key, &record, TASK_SHOW_TAGS, out_task);
-    // The event differs in one word; everything else is shown once for both.
-    struct ecs_task event = *out_task;
-    if (event.attachments.count > 0) {
-        event.attachments.items = ARENA_NEW(call->arena, struct ecs_attachment);
-        event.attachments.items[0] = out_task->attachments.items[0];
-        event.attachments.items[0].type = TEXT("eni");
-    }
-    core_effect(call, CORE_EFFECT_EVENT, event.task_arn, "ECS Task State Change", &ecs_task_shape,
-                &event);
+    tell_made(call, key, out_task);
     return key;
 }
 

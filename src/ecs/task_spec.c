@@ -251,7 +251,7 @@ void task_spec(struct core_call *call, int64_t key, const struct task_record_tas
     spec.launch_type =
         record->launch_type == ECS_LAUNCH_TYPE_FARGATE ? TEXT("FARGATE") : TEXT("EC2");
     const struct task_entry *entry = task_entry(task_state(call->core), key);
-    spec.availability_zone = entry->zone->name;
+    spec.availability_zone = arena_text(call->arena, entry->zone->name); // volatile state
     spec.group = task_group_name(call, record);
     spec.region = scope.region;
     spec.account = scope.account;
