@@ -5,6 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+// What an arena gave out and was reset is the allocator's memory still: AddressSanitizer sees a use
+// of it only when told.
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef SANITIZED
+#include <sanitizer/asan_interface.h>
+#define FORBID(pointer, size_bytes) __asan_poison_memory_region((pointer), (size_bytes))
+#define ALLOW(pointer, size_bytes) __asan_unpoison_memory_region((pointer), (size_bytes))
+#else
+#define FORBID(pointer, size_bytes) ((void)(pointer), (void)(size_bytes))
+#define ALLOW(pointer, size_bytes) ((void)(pointer), (void)(size_bytes))
+#endif
+
 void *alloc_zero(size_t size_bytes)
 {
     void *pointer = calloc(1, size_bytes == 0 ? 1 : size_bytes);
@@ -108,6 +126,7 @@ void *arena_alloc(struct arena *arena, size_t size_bytes)
     void *pointer = chunk->data + chunk->used_bytes;
     chunk->used_bytes += rounded;
     arena->total_bytes += rounded;
+    ALLOW(pointer, rounded);
     memset(pointer, 0, rounded);
     return pointer;
 }
@@ -156,9 +175,11 @@ void arena_reset(struct arena *arena)
     struct arena_chunk *chunk = keep->next;
     while (chunk != NULL) {
         struct arena_chunk *next = chunk->next;
+        ALLOW(chunk->data, chunk->size_bytes);
         free(chunk);
         chunk = next;
     }
+    FORBID(keep->data, keep->size_bytes);
     keep->next = NULL;
     keep->used_bytes = 0;
     arena->total_bytes = 0;
@@ -169,6 +190,7 @@ void arena_deinit(struct arena *arena)
     struct arena_chunk *chunk = arena->chunk;
     while (chunk != NULL) {
         struct arena_chunk *next = chunk->next;
+        ALLOW(chunk->data, chunk->size_bytes);
         free(chunk);
         chunk = next;
     }

@@ -102,7 +102,7 @@ struct core {
     struct arena work_arena; ///< of managers' calls, and of loading
 
     struct values old; ///< replaced since the last batch was taken
-    int64_t *dirty; ///< keys of the next batch
+    int64_t *dirty;    ///< keys of the next batch
     size_t dirty_count;
     size_t dirty_capacity;
     size_t pending_bytes;
@@ -117,7 +117,7 @@ struct batch {
     struct core_batch batch; ///< first, so that one pointer stands for both
     struct buf bytes;
     struct arena arena; ///< of effects
-    struct values old;  ///< replaced: effects of this batch and of earlier ones may borrow from them
+    struct values old; ///< replaced: effects of this batch and of earlier ones may borrow from them
 };
 
 /** Make tables of all kinds that modules register. */
