@@ -214,71 +214,43 @@ static int read_list(struct reader *reader, struct constraint_step *step)
     return take_symbol(reader, "]") ? 0 : complain(reader, "expected , or ]");
 }
 
-// ---- dates --------------------------------------------------------------------------------
+// ---- which operators ----------------------------------------------------------------------
 
-static bool digits(struct text text, size_t from, size_t to, int64_t *out_value)
+#define BIT(relation) (1u << (relation))
+#define EQUALITY (BIT(OPERATOR_EQUAL) | BIT(OPERATOR_NOT_EQUAL))
+#define ORDER                                                                                      \
+    (BIT(OPERATOR_GREATER) | BIT(OPERATOR_GREATER_EQUAL) | BIT(OPERATOR_LESS) |                    \
+     BIT(OPERATOR_LESS_EQUAL))
+#define SETS (BIT(OPERATOR_IN) | BIT(OPERATOR_NOT_IN))
+#define PATTERNS (BIT(OPERATOR_MATCHES) | BIT(OPERATOR_NOT_MATCHES))
+#define EXISTENCE (BIT(OPERATOR_EXISTS) | BIT(OPERATOR_NOT_EXISTS))
+
+// ECS's table of subjects and their operators.
+static int check_operator(struct reader *reader, const struct constraint_step *step)
 {
-    for (size_t i = from; i < to; i++) {
-        if (i >= text.size || text.data[i] < '0' || text.data[i] > '9') {
-            return false;
-        }
-    }
-    return text_to_i64(text_slice(text, from, to), out_value) == 0;
+    static const unsigned allowed[] = {
+        [CONSTRAINT_AGENT_CONNECTED] = EQUALITY | SETS | PATTERNS,
+        [CONSTRAINT_AGENT_VERSION] = EQUALITY | ORDER,
+        [CONSTRAINT_ATTRIBUTE] = EQUALITY | ORDER | SETS | PATTERNS | EXISTENCE,
+        [CONSTRAINT_EC2_INSTANCE_ID] = EQUALITY | SETS | PATTERNS,
+        [CONSTRAINT_REGISTERED_AT] = EQUALITY | ORDER,
+        [CONSTRAINT_RUNNING_TASKS] = EQUALITY | ORDER,
+        [CONSTRAINT_TASK_GROUP] = EQUALITY | SETS | PATTERNS,
+    };
+    ASSERT((size_t)step->subject < ARRAY_LEN(allowed));
+    return (allowed[step->subject] & BIT(step->relation)) != 0
+               ? 0
+               : complain(reader, "an operator that this subject does not have, before here,");
 }
 
-// Days since 1970 of a day of the Gregorian calendar; years begin in March, so that the day that
-// leap years have more is their last.
-static int64_t days_of(int64_t year, int64_t month, int64_t day)
-{
-    year -= month <= 2 ? 1 : 0;
-    int64_t era = year / 400;
-    int64_t of_era = year - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-// `2026-01-31` or `2026-01-31T12:30:00Z`, in UTC. @return whether it is a date
-static bool read_date(struct text text, int64_t *out_ms)
-{
-    int64_t year = 0;
-    int64_t month = 0;
-    int64_t day = 0;
-    int64_t hour = 0;
-    int64_t minute = 0;
-    int64_t second = 0;
-    if (!digits(text, 0, 4, &year) || !digits(text, 5, 7, &month) || !digits(text, 8, 10, &day) ||
-        text.data[4] != '-' || text.data[7] != '-') {
-        return false;
-    }
-    if (text.size > 10) {
-        bool zone = text.size == 19 || (text.size == 20 && text.data[19] == 'Z');
-        if (!zone || !digits(text, 11, 13, &hour) || !digits(text, 14, 16, &minute) ||
-            !digits(text, 17, 19, &second) || text.data[10] != 'T' || text.data[13] != ':' ||
-            text.data[16] != ':') {
-            return false;
-        }
-    }
-    if (year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
-        second > 59) {
-        return false;
-    }
-    *out_ms = (((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1000;
-    return true;
-}
-
-// Values of registeredAt are dates, or seconds since 1970; inside they are milliseconds.
-static int convert_dates(struct reader *reader, struct constraint_step *step)
+static int convert_values(struct reader *reader, struct constraint_step *step)
 {
     for (size_t i = 0; i < step->value_count; i++) {
-        int64_t ms = 0;
-        if (!read_date(step->values[i], &ms)) {
-            if (text_to_i64(step->values[i], &ms) != 0 || ms < 0 || ms > INT64_C(1) << 40) {
-                return complain(reader,
-                                "expected a date such as 2026-01-31T12:00:00Z before here,");
-            }
-            ms *= 1000;
+        const char *expected =
+            constraint_value_read(step->subject, &step->values[i], reader->arena);
+        if (expected != NULL) {
+            return complain(reader, expected);
         }
-        step->values[i] = arena_format(reader->arena, "%lld", (long long)ms);
     }
     return 0;
 }
@@ -291,6 +263,9 @@ static int read_test(struct reader *reader, struct constraint_step *step)
     int rc = read_subject(reader, step);
     if (rc == 0) {
         rc = read_operator(reader, step);
+    }
+    if (rc == 0) {
+        rc = check_operator(reader, step);
     }
     if (rc != 0) {
         return rc;
@@ -322,10 +297,7 @@ static int read_test(struct reader *reader, struct constraint_step *step)
         rc = read_value(reader, "()[],'\"", &step->values[0]);
         break;
     }
-    if (rc == 0 && step->subject == CONSTRAINT_REGISTERED_AT) {
-        rc = convert_dates(reader, step);
-    }
-    return rc;
+    return rc == 0 ? convert_values(reader, step) : rc;
 }
 
 static int emit(struct reader *reader, const struct constraint_step *step)
@@ -472,21 +444,10 @@ int constraint_parse(struct text text, struct arena *arena, struct constraint *o
 
 // ---- evaluating ---------------------------------------------------------------------------
 
-// Numbers compare as numbers, anything else by bytes.
-static int compare(struct text a, struct text b)
-{
-    int64_t left = 0;
-    int64_t right = 0;
-    if (text_to_i64(a, &left) == 0 && text_to_i64(b, &right) == 0) {
-        return left < right ? -1 : left > right;
-    }
-    return text_compare(a, b);
-}
-
 static bool among(struct text value, const struct constraint_step *step)
 {
     for (size_t i = 0; i < step->value_count; i++) {
-        if (text_equal(value, step->values[i])) {
+        if (constraint_value_equal(step->subject, value, step->values[i])) {
             return true;
         }
     }
@@ -503,13 +464,13 @@ static bool passes(const struct constraint_step *step, struct text value)
     case OPERATOR_NOT_IN:
         return among(value, step);
     case OPERATOR_GREATER:
-        return compare(value, step->values[0]) > 0;
+        return constraint_value_compare(step->subject, value, step->values[0]) > 0;
     case OPERATOR_GREATER_EQUAL:
-        return compare(value, step->values[0]) >= 0;
+        return constraint_value_compare(step->subject, value, step->values[0]) >= 0;
     case OPERATOR_LESS:
-        return compare(value, step->values[0]) < 0;
+        return constraint_value_compare(step->subject, value, step->values[0]) < 0;
     case OPERATOR_LESS_EQUAL:
-        return compare(value, step->values[0]) <= 0;
+        return constraint_value_compare(step->subject, value, step->values[0]) <= 0;
     case OPERATOR_MATCHES:
     case OPERATOR_NOT_MATCHES:
         return constraint_pattern_matches(&step->pattern, value);

@@ -27,3 +27,21 @@ MUST_CHECK int constraint_pattern_compile(struct text text, struct arena *arena,
 
 /** @return whether all of a text matches */
 bool constraint_pattern_matches(const struct constraint_pattern *pattern, struct text text);
+
+// ---- values -------------------------------------------------------------------------------
+
+/**
+ * Bring a value of an expression into the form that values of that subject have: a date becomes
+ * milliseconds since 1970.
+ *
+ * @return NULL, or what was expected when it is no value of that subject
+ */
+const char *constraint_value_read(enum constraint_subject subject, struct text *value,
+                                  struct arena *arena);
+
+/** Compare two values of a subject: versions part by part, numbers as numbers, else bytes. @return
+ *  below, at or above 0 */
+int constraint_value_compare(enum constraint_subject subject, struct text a, struct text b);
+
+/** @return whether two values of a subject are equal: 1.7 and 1.7.0 are, as versions */
+bool constraint_value_equal(enum constraint_subject subject, struct text a, struct text b);

@@ -88,7 +88,6 @@ static void expressions_mean_what_they_say(void **state)
         {"attribute:zone =~ [^a].", false},
         {"attribute:zone =~ a+1+", true},
         {"attribute:zone !~ b.*", true},
-        {"agentVersion =~ 1\\.9\\..*", true},
         {"agentConnected == true", true},
         {"ec2InstanceId in [i-0123]", true},
         {"runningTasksCount == 9", true},
@@ -125,6 +124,92 @@ static void expressions_mean_what_they_say(void **state)
     }
 }
 
+// Every subject with every operator: ECS's table, and what each of those that it has says.
+static void subjects_have_their_operators(void **state)
+{
+    (void)state;
+    enum outcome { REFUSED, NO, YES };
+    static const char *const operators[] = {
+        "==", "!=", ">", ">=", "<", "<=", "in", "!in", "exists", "!exists", "=~", "!~"};
+    static const struct {
+        const char *subject;
+        const char *value;
+        const char *pattern; // the value itself when absent
+        enum outcome want[ARRAY_LEN(operators)];
+    } rows[] = {
+#define R REFUSED
+        // ==, !=, >, >=, <, <=, in, !in, exists, !exists, =~, !~
+        {"agentConnected", "true", "tr.*", {YES, NO, R, R, R, R, YES, NO, R, R, YES, NO}},
+        {"agentConnected", "false", NULL, {NO, YES, R, R, R, R, NO, YES, R, R, NO, YES}},
+        {"ec2InstanceId", "i-0123", "i-[0-9]+", {YES, NO, R, R, R, R, YES, NO, R, R, YES, NO}},
+        {"ec2InstanceId", "i-0", NULL, {NO, YES, R, R, R, R, NO, YES, R, R, NO, YES}},
+        {"agentVersion", "1.9.2", NULL, {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"agentVersion", "1.9.2.0", NULL, {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"agentVersion", "1.10", NULL, {NO, YES, NO, NO, YES, YES, R, R, R, R, R, R}},
+        {"agentVersion", "1.9.2.1", NULL, {NO, YES, NO, NO, YES, YES, R, R, R, R, R, R}},
+        {"agentVersion", "1.9", NULL, {NO, YES, YES, YES, NO, NO, R, R, R, R, R, R}},
+        {"agentVersion", "0.99.9", NULL, {NO, YES, YES, YES, NO, NO, R, R, R, R, R, R}},
+        {"registeredAt",
+         "2027-01-15T08:00:00+00:00",
+         NULL,
+         {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"registeredAt",
+         "2027-01-15T08:00:00Z",
+         NULL,
+         {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"registeredAt",
+         "2027-01-15T08:00:00",
+         NULL,
+         {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"registeredAt",
+         "2027-01-15T09:30:00+01:30",
+         NULL,
+         {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"registeredAt",
+         "2027-01-15T08:00:00-00:01",
+         NULL,
+         {NO, YES, NO, NO, YES, YES, R, R, R, R, R, R}},
+        {"registeredAt", "2027-01-15", NULL, {NO, YES, YES, YES, NO, NO, R, R, R, R, R, R}},
+        {"runningTasksCount", "9", NULL, {YES, NO, NO, YES, NO, YES, R, R, R, R, R, R}},
+        {"runningTasksCount", "10", NULL, {NO, YES, NO, NO, YES, YES, R, R, R, R, R, R}},
+        {"runningTasksCount", "8", NULL, {NO, YES, YES, YES, NO, NO, R, R, R, R, R, R}},
+        // A negated test holds when none of the tasks passes the plain one.
+        {"task:group", "service:web", "service:.*", {YES, NO, R, R, R, R, YES, NO, R, R, YES, NO}},
+        {"task:group", "g", "g|h", {YES, NO, R, R, R, R, YES, NO, R, R, YES, NO}},
+        {"task:group", "family:web", NULL, {NO, YES, R, R, R, R, NO, YES, R, R, NO, YES}},
+        {"attribute:zone", "a1", "a.", {YES, NO, NO, YES, NO, YES, YES, NO, YES, NO, YES, NO}},
+        {"attribute:zone", "b", NULL, {NO, YES, NO, NO, YES, YES, NO, YES, YES, NO, NO, YES}},
+        {"attribute:none", "a", NULL, {NO, YES, NO, NO, NO, NO, NO, YES, NO, YES, NO, YES}},
+#undef R
+    };
+    for (size_t row = 0; row < ARRAY_LEN(rows); row++) {
+        for (size_t i = 0; i < ARRAY_LEN(operators); i++) {
+            const char *word = operators[i];
+            bool set = strstr(word, "in") != NULL;
+            bool alone = strstr(word, "exists") != NULL;
+            bool pattern = strchr(word, '~') != NULL && rows[row].pattern != NULL;
+            AUTO(buf_deinit) struct buf text = {0};
+            buf_format(&text, "%s %s %s%s%s", rows[row].subject, word, set ? "[no," : "",
+                       alone     ? ""
+                       : pattern ? rows[row].pattern
+                                 : rows[row].value,
+                       set ? "]" : "");
+            AUTO(arena_deinit) struct arena arena = {0};
+            struct constraint constraint = {0};
+            struct err err = {0};
+            enum outcome got = REFUSED;
+            if (constraint_parse(buf_view(&text), &arena, &constraint, &err) == 0) {
+                const struct constraint_view view = {value, NULL};
+                got = constraint_holds(&constraint, &view) ? YES : NO;
+            }
+            if (got != rows[row].want[i]) {
+                fail_msg("%s: %d, not %d (%s)", text.data, (int)got, (int)rows[row].want[i],
+                         err.text);
+            }
+        }
+    }
+}
+
 static void errors_say_where(void **state)
 {
     (void)state;
@@ -149,6 +234,10 @@ static void errors_say_where(void **state)
          "expected a subject such as attribute:name or task:group at character 21"},
         {"attribute:a =~ 'a(b)'", "pattern 'a(b)' has something other than characters, classes, "
                                   "'.', '*', '+', '?' and '|'"},
+        {"runningTasksCount > many", "expected a number before here, at character 25"},
+        {"agentVersion > new", "expected a version such as 1.70.0 before here, at character 19"},
+        {"agentVersion exists", "an operator that this subject does not have, before here, at "
+                                "character 20"},
         {"registeredAt > yesterday", "expected a date such as 2026-01-31T12:00:00Z before here, at "
                                      "character 25"},
     };
@@ -193,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(expressions_mean_what_they_say),
+        cmocka_unit_test(subjects_have_their_operators),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(input_is_bounded),
     };

@@ -152,10 +152,10 @@ static void a_filter_chooses(void **state)
         {"attribute:ecs.availability-zone == eu-west-1b", 1},
         {"agentConnected == true", 0},
         {"task:group == family:job", 0},
-        {"not(task:group exists)", 1},
+        {"not(task:group =~ .*)", 1},
         {"runningTasksCount > 0", 9},
         {"registeredAt < 2020-01-01", 9},
-        {"agentVersion == 0.1.0 and ec2InstanceId exists", 0},
+        {"agentVersion == 0.1.0 and ec2InstanceId =~ i-.*", 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *want = cases[i].node == 9 ? "{'containerInstanceArns':[]}"

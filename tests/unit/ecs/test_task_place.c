@@ -135,7 +135,7 @@ static void constraints_of_the_definition_count(void **state)
     harness_contains(&world->harness, "RegisterTaskDefinition",
                      "{'family':'tied','containerDefinitions':[{'name':'a','image':'i','memory':6}"
                      "],'placementConstraints':[{'type':'memberOf','expression':'agentVersion "
-                     "exists and attribute:rack == 7'}]}",
+                     "> 0 and attribute:rack == 7'}]}",
                      "'revision':1");
     harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'tied'}",
                      "'reason':'MemberOf placement constraint unsatisfied.'");
