@@ -20,6 +20,24 @@ SCALARS = {"boolean": "bool", "integer": "int", "long": "long", "double": "doubl
            "float": "double", "timestamp": "time", "string": "string", "blob": "blob"}
 
 
+# Required members that the service itself misses, in words of its own, rather than the validator.
+MISSED_BY_SERVICE = {
+    "RegisterTaskDefinitionRequest": {"family", "containerDefinitions"},
+    "DescribeTaskDefinitionRequest": {"taskDefinition"},
+    "DeregisterTaskDefinitionRequest": {"taskDefinition"},
+    "DeleteTaskDefinitionsRequest": {"taskDefinitions"},
+    "DeleteClusterRequest": {"cluster"},
+    "UpdateClusterRequest": {"cluster"},
+    "UpdateClusterSettingsRequest": {"cluster", "settings"},
+    "PutClusterCapacityProvidersRequest": {"cluster"},
+    "TagResourceRequest": {"resourceArn", "tags"},
+    "UntagResourceRequest": {"resourceArn", "tagKeys"},
+    "ListTagsForResourceRequest": {"resourceArn"},
+    "PutAttributesRequest": {"attributes"},
+    "DeleteAttributesRequest": {"attributes"},
+}
+
+
 class Importer:
     """Turns one botocore model into the text of an .api file."""
 
@@ -84,7 +102,7 @@ class Importer:
     def struct(self, name):
         shape = self.shapes[name]
         members = shape.get("members", {})
-        required = set(shape.get("required", []))
+        required = set(shape.get("required", [])) - MISSED_BY_SERVICE.get(name, set())
         old = {}
         if self.old:
             old = {member["name"]: member["number"] for member in self.old.structs.get(name, [])}

@@ -42,8 +42,13 @@ static const char *const node_ecs_operations[] = {
 };
 static const char *const node_sts_operations[] = {"GetCallerIdentity", NULL};
 static const char *const unsigned_berth_operations[] = {"JoinNode", NULL};
+// ECS refuses parts of a task definition with ClientException, most else with
+// InvalidParameterException.
+static const char *const client_exception_ecs_operations[] = {"RegisterTaskDefinition", NULL};
 static const struct server_service services[] = {
-    {.api = &ecs_service, .node_operations = node_ecs_operations},
+    {.api = &ecs_service,
+     .node_operations = node_ecs_operations,
+     .client_exception_operations = client_exception_ecs_operations},
     {.api = &sts_service, .node_operations = node_sts_operations},
     {.api = &berth_service, .unsigned_operations = unsigned_berth_operations},
 };

@@ -644,7 +644,7 @@ int ecs_put_cluster_capacity_providers(struct core_call *call, void *state, cons
     const struct ecs_put_cluster_capacity_providers_request *in = request;
     struct ecs_put_cluster_capacity_providers_response *out = response;
     int64_t key = 0;
-    int rc = ecs_cluster_resolve(call, in->cluster, &key);
+    int rc = resolve_named(call, in->cluster, &key);
     if (rc == 0) {
         rc = check_providers(call, &in->capacity_providers);
     }

@@ -117,6 +117,21 @@ static int check_constraints(const struct definition_draft *draft)
     return 0;
 }
 
+/** What App Mesh's proxy can be told. */
+static bool proxy_knows(struct text property)
+{
+    static const char *const known[] = {
+        "IgnoredUID",      "IgnoredGID",         "AppPorts",         "ProxyIngressPort",
+        "ProxyEgressPort", "EgressIgnoredPorts", "EgressIgnoredIPs",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (text_is(property, known[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_proxy(const struct definition_draft *draft)
 {
     const struct ecs_proxy_configuration *proxy = draft->definition->proxy_configuration;
@@ -131,6 +146,13 @@ static int check_proxy(const struct definition_draft *draft)
     if (draft->definition->network_mode != ECS_NETWORK_MODE_AWSVPC) {
         return core_fault(draft->call, &ecs_error_client_exception,
                           "proxyConfiguration is only supported when networkMode=awsvpc.");
+    }
+    for (size_t i = 0; i < proxy->properties.count; i++) {
+        if (!proxy_knows(proxy->properties.items[i].name)) {
+            return core_fault(draft->call, &ecs_error_client_exception,
+                              "Invalid proxyConfiguration: unknown property '%.*s'.",
+                              TEXT_FMT(proxy->properties.items[i].name));
+        }
     }
     return 0;
 }

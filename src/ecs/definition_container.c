@@ -239,13 +239,9 @@ static int check_mode(const struct definition_draft *draft,
 {
     enum ecs_network_mode mode = draft->definition->network_mode;
     if (mode == ECS_NETWORK_MODE_AWSVPC) {
-        if (container->links.count > 0) {
-            return core_fault(draft->call, &ecs_error_client_exception,
-                              "Links are not supported when networkMode=awsvpc.");
-        }
         if (!text_empty(container->hostname)) {
             return core_fault(draft->call, &ecs_error_client_exception,
-                              "Hostname is not supported on container when networkMode=awsvpc.");
+                              "hostname is not supported on container when networkMode=awsvpc.");
         }
         if (container->extra_hosts.count > 0) {
             return core_fault(draft->call, &ecs_error_client_exception,
@@ -253,9 +249,11 @@ static int check_mode(const struct definition_draft *draft,
                               "networkMode=awsvpc.");
         }
     }
-    if (mode == ECS_NETWORK_MODE_HOST && container->links.count > 0) {
+    bool bridge = mode == ECS_NETWORK_MODE_BRIDGE || mode == ECS_NETWORK_MODE_ABSENT;
+    if (!bridge && container->links.count > 0) {
         return core_fault(draft->call, &ecs_error_client_exception,
-                          "Links are not supported when networkMode=host.");
+                          "Links are not supported when networkMode=%s.",
+                          shape_enum_name(&ecs_network_mode_shape, (int32_t)mode));
     }
     return 0;
 }

@@ -179,12 +179,6 @@ static struct text role_refusal(const struct definition_draft *draft,
     if (definition_image_is_ecr(container->image)) {
         return role_missing(draft, "ECR images");
     }
-    if (container->repository_credentials != NULL) {
-        return role_missing(draft, "repositoryCredentials");
-    }
-    if (container->secrets.count > 0 || (logs != NULL && logs->secret_options.count > 0)) {
-        return role_missing(draft, "secrets");
-    }
     return (struct text){0};
 }
 

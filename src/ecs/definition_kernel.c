@@ -178,6 +178,17 @@ static int check_system_controls(const struct definition_draft *draft,
     return 0;
 }
 
+/** A requirement of the type InferenceAccelerator names a device of the task. */
+static bool accelerator_exists(const struct ecs_task_definition *definition, struct text device)
+{
+    for (size_t i = 0; i < definition->inference_accelerators.count; i++) {
+        if (text_equal(definition->inference_accelerators.items[i].device_name, device)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_resources(const struct definition_draft *draft,
                            const struct ecs_container_definition *container)
 {
@@ -187,7 +198,7 @@ static int check_resources(const struct definition_draft *draft,
         int64_t gpus = 0;
         bool valid = resource->type == ECS_RESOURCE_TYPE_GPU
                          ? text_to_i64(resource->value, &gpus) == 0 && gpus > 0 && gpus <= GPUS_MAX
-                         : !text_empty(resource->value);
+                         : accelerator_exists(draft->definition, resource->value);
         if (!valid) {
             return definition_invalid_setting(draft, container, "resourceRequirements");
         }

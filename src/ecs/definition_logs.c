@@ -62,6 +62,44 @@ static int check_awslogs(const struct definition_draft *draft,
     return 0;
 }
 
+/** Options of a log router. ECS's words for a wrong one are not known; these say what is wrong. */
+static int check_router(const struct definition_draft *draft,
+                        const struct ecs_container_definition *container)
+{
+    const struct ecs_firelens_configuration *router = container->firelens_configuration;
+    static const char *const known[] = {"enable-ecs-log-metadata", "config-file-type",
+                                        "config-file-value"};
+    for (size_t i = 0; router != NULL && i < router->options.count; i++) {
+        bool found = false;
+        for (size_t j = 0; j < ARRAY_LEN(known); j++) {
+            found = found || text_is(router->options.items[i].key, known[j]);
+        }
+        if (!found) {
+            return core_fault(draft->call, &ecs_error_client_exception,
+                              "Invalid 'firelensConfiguration' setting for container '%.*s': "
+                              "unknown option '%.*s'.",
+                              TEXT_FMT(container->name), TEXT_FMT(router->options.items[i].key));
+        }
+    }
+    struct text type = {0};
+    struct text value = {0};
+    if (router != NULL) {
+        type = definition_option(&router->options, "config-file-type");
+        value = definition_option(&router->options, "config-file-value");
+    }
+    bool valid = type.data == NULL
+                     ? value.data == NULL
+                     : !text_empty(value) && (text_is(type, "s3") || text_is(type, "file"));
+    if (!valid) {
+        return core_fault(draft->call, &ecs_error_client_exception,
+                          "Invalid 'firelensConfiguration' setting for container '%.*s': "
+                          "config-file-type must be s3 or file, and comes with a "
+                          "config-file-value.",
+                          TEXT_FMT(container->name));
+    }
+    return 0;
+}
+
 /** awsfirelens hands output to another container, which must be there. */
 static int check_firelens(const struct definition_draft *draft)
 {
@@ -79,8 +117,9 @@ int definition_check_logs(const struct definition_draft *draft,
                           const struct ecs_container_definition *container)
 {
     const struct ecs_log_configuration *logs = container->log_configuration;
-    if (logs == NULL) {
-        return 0;
+    int rc = check_router(draft, container);
+    if (rc != 0 || logs == NULL) {
+        return rc;
     }
     struct text mode = definition_option(&logs->options, "mode");
     if (mode.data != NULL && !text_is(mode, "blocking") && !text_is(mode, "non-blocking")) {

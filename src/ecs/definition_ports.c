@@ -99,6 +99,38 @@ static bool port_name_taken(const struct definition_draft *draft,
     return false;
 }
 
+/** The port of the host that a mapping takes for itself; 0 when the host chooses one. */
+static int32_t host_port(const struct definition_draft *draft,
+                         const struct ecs_port_mapping *mapping)
+{
+    enum ecs_network_mode mode = draft->definition->network_mode;
+    bool own = mode == ECS_NETWORK_MODE_AWSVPC || mode == ECS_NETWORK_MODE_HOST;
+    return own ? mapping->container_port : mapping->host_port;
+}
+
+/** @return whether a mapping that stands before this one in the task has its host port */
+static bool host_port_taken(const struct definition_draft *draft,
+                            const struct ecs_port_mapping *mapping)
+{
+    int32_t port = host_port(draft, mapping);
+    bool udp = mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP;
+    for (size_t i = 0; port != 0 && i < draft->definition->container_definitions.count; i++) {
+        const struct ecs_container_definition *container =
+            &draft->definition->container_definitions.items[i];
+        for (size_t j = 0; j < container->port_mappings.count; j++) {
+            const struct ecs_port_mapping *other = &container->port_mappings.items[j];
+            if (other == mapping) {
+                return false;
+            }
+            if (host_port(draft, other) == port &&
+                (other->protocol == ECS_TRANSPORT_PROTOCOL_UDP) == udp) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 int definition_check_ports(const struct definition_draft *draft,
                            const struct ecs_container_definition *container)
 {
@@ -113,6 +145,12 @@ int definition_check_ports(const struct definition_draft *draft,
                                                            : check_range(draft, container, i);
         if (rc != 0) {
             return rc;
+        }
+        if (host_port_taken(draft, mapping)) {
+            return core_fault(draft->call, &ecs_error_client_exception,
+                              "%s host port '%d' is mapped multiple times in task.",
+                              mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP ? "UDP" : "TCP",
+                              (int)host_port(draft, mapping));
         }
         if (mapping->name.data != NULL && !port_name_valid(mapping->name)) {
             return core_fault(draft->call, &ecs_error_client_exception,

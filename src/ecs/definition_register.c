@@ -53,8 +53,7 @@ static int check_request(struct core_call *call,
         rc = core_fault(call, &ecs_error_client_exception, "Container list cannot be empty.");
     }
     if (rc == 0 && in->container_definitions.count > LIMIT_CONTAINERS) {
-        rc = core_fault(call, &ecs_error_client_exception,
-                        "A task definition can have at most %d containers.", LIMIT_CONTAINERS);
+        rc = core_fault(call, &ecs_error_client_exception, "Too many containers.");
     }
     if (rc == 0) {
         rc = check_document(call, in);
@@ -181,7 +180,7 @@ copy_request(struct core_call *call, const struct ecs_register_task_definition_r
         .ipc_mode = in->ipc_mode,
         .proxy_configuration = in->proxy_configuration,
         .ephemeral_storage = in->ephemeral_storage,
-        .has_enable_fault_injection = in->has_enable_fault_injection,
+        .has_enable_fault_injection = true, // ECS echoes false when it was not sent
         .enable_fault_injection = in->enable_fault_injection,
     };
     size_t count = in->container_definitions.count;
@@ -190,6 +189,30 @@ copy_request(struct core_call *call, const struct ecs_register_task_definition_r
     memcpy(definition->container_definitions.items, in->container_definitions.items,
            count * sizeof(*definition->container_definitions.items));
     return definition;
+}
+
+/** What only the execution role may fetch, whatever the launch type. Berth's nodes need no role. */
+static int check_execution_role(const struct definition_draft *draft)
+{
+    if (!text_empty(draft->definition->execution_role_arn)) {
+        return 0;
+    }
+    for (size_t i = 0; i < draft->definition->container_definitions.count; i++) {
+        const struct ecs_container_definition *container =
+            &draft->definition->container_definitions.items[i];
+        const struct ecs_log_configuration *logs = container->log_configuration;
+        if (container->secrets.count > 0 || (logs != NULL && logs->secret_options.count > 0)) {
+            return core_fault(draft->call, &ecs_error_client_exception,
+                              "When you are specifying container secrets, you must also specify a "
+                              "value for 'executionRoleArn'.");
+        }
+        if (container->repository_credentials != NULL) {
+            return core_fault(draft->call, &ecs_error_client_exception,
+                              "Private repository authentication requires that the task definition "
+                              "specify a value for executionRoleArn.");
+        }
+    }
+    return 0;
 }
 
 int definition_check(struct definition_draft *draft, bool strict)
@@ -202,6 +225,9 @@ int definition_check(struct definition_draft *draft, bool strict)
     }
     if (rc == 0) {
         rc = definition_check_relations(draft);
+    }
+    if (rc == 0 && strict) {
+        rc = check_execution_role(draft);
     }
     struct text refusal = {0};
     if (rc == 0 && definition_requires(definition, ECS_COMPATIBILITY_FARGATE)) {

@@ -14,15 +14,14 @@ static int check_unique(const struct definition_draft *draft)
     for (size_t i = 0; i < containers->count; i++) {
         if (definition_container_index(draft->definition, containers->items[i].name) != i) {
             return core_fault(draft->call, &ecs_error_client_exception,
-                              "Container.name should be unique: '%.*s' is used more than once.",
-                              TEXT_FMT(containers->items[i].name));
+                              "Container names must be unique within a Task Definition.");
         }
         essential =
             essential || !containers->items[i].has_essential || containers->items[i].essential;
     }
     if (!essential) {
         return core_fault(draft->call, &ecs_error_client_exception,
-                          "At least one container must be essential.");
+                          "Task definition doesn't have any essential container.");
     }
     return 0;
 }

@@ -124,11 +124,30 @@ static struct text effective_value(struct core_call *call, const struct setting_
     return record->value;
 }
 
+/** Who the caller is to settings: a session of a role is the role, whatever it calls itself. */
+static struct text caller_principal(struct core_call *call)
+{
+    struct text rest = call->caller->arn;
+    const char *const parts[] = {"arn", "aws", "sts", ""};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (!text_is(text_cut(&rest, ':'), parts[i])) {
+            return call->caller->arn;
+        }
+    }
+    struct text account = text_cut(&rest, ':');
+    if (!text_is(text_cut(&rest, '/'), "assumed-role")) {
+        return call->caller->arn;
+    }
+    struct text role = text_cut(&rest, '/');
+    return arena_format(call->arena, "arn:aws:iam::%.*s:role/%.*s", TEXT_FMT(account),
+                        TEXT_FMT(role));
+}
+
 struct text ecs_setting_value(struct core_call *call, enum ecs_setting_name name)
 {
     const struct setting_rule *rule = find_rule(name);
     ASSERT(rule != NULL);
-    return effective_value(call, rule, call->caller->arn);
+    return effective_value(call, rule, caller_principal(call));
 }
 
 // ---- principals ---------------------------------------------------------------------------
@@ -153,8 +172,9 @@ static bool principal_valid(const struct core_call *call, struct text arn)
 /** Whose settings a request is about: the caller's, unless root asks for others. */
 static int read_principal(struct core_call *call, struct text given, struct text *out_principal)
 {
-    struct text principal = text_empty(given) ? call->caller->arn : given;
-    bool self = text_equal(principal, call->caller->arn);
+    struct text caller = caller_principal(call);
+    struct text principal = text_empty(given) ? caller : given;
+    bool self = text_equal(principal, caller);
     if (!self && !text_equal(call->caller->arn, root_arn(call))) {
         return core_fault(call, &ecs_error_access_denied_exception,
                           "You must be the root user, or the principal itself, to use "

@@ -241,21 +241,30 @@ static bool authenticate(struct exchange *exchange)
     return true;
 }
 
+// Refuse with an error that the operation declares; with the front's own where it declares none.
+static void refuse_declared(struct exchange *exchange, const char *name, enum front_error otherwise,
+                            struct text message)
+{
+    const struct api_operation *operation = exchange->operation;
+    for (size_t i = 0; i < operation->error_count; i++) {
+        if (strcmp(operation->errors[i]->name, name) == 0) {
+            struct refusal refusal = refusal_modelled(operation->errors[i], message);
+            dispatch_refuse(exchange, &refusal);
+            return;
+        }
+    }
+    refuse(exchange, otherwise, message);
+}
+
 // ECS says InvalidParameterException for values that do not fit; services that do not model it say
 // ValidationException.
 static void refuse_values(struct exchange *exchange, const struct shape_error *error)
 {
     struct text message =
         arena_format(&exchange->arena, "1 validation error detected: %s", error->text);
-    const struct api_operation *operation = exchange->operation;
-    for (size_t i = 0; i < operation->error_count; i++) {
-        if (strcmp(operation->errors[i]->name, "InvalidParameterException") == 0) {
-            struct refusal refusal = refusal_modelled(operation->errors[i], message);
-            dispatch_refuse(exchange, &refusal);
-            return;
-        }
-    }
-    refuse(exchange, FRONT_VALIDATION, message);
+    bool client = listed(exchange->service->client_exception_operations, exchange->operation->name);
+    refuse_declared(exchange, client ? "ClientException" : "InvalidParameterException",
+                    FRONT_VALIDATION, message);
 }
 
 static void *decode(struct exchange *exchange)
@@ -310,7 +319,7 @@ static void apply(struct exchange *exchange, const void *request)
         refuse(exchange, FRONT_THROTTLING,
                TEXT("Rate exceeded: the store is behind. Try again in a moment."));
     } else {
-        refuse(exchange, FRONT_INTERNAL, text_of(err_name(rc)));
+        refuse_declared(exchange, "ServerException", FRONT_INTERNAL, text_of(err_name(rc)));
     }
 }
 

@@ -30,6 +30,8 @@ struct server_service {
     const struct api_service *api;
     const char *const *unsigned_operations; ///< need no signature; ends with NULL; may be NULL
     const char *const *node_operations; ///< allowed to keys of nodes; ends with NULL; may be NULL
+    /// Say ClientException, not InvalidParameterException, of values that do not fit; likewise.
+    const char *const *client_exception_operations;
 };
 
 /** A key that may sign. Texts borrow until the next input of the engine. */

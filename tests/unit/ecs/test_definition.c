@@ -85,7 +85,8 @@ static const char seed_shown[] =
     "{'name':'com.amazonaws.ecs.capability.docker-remote-api.1.18'}],"
     "'placementConstraints':[],'compatibilities':['EC2','FARGATE'],"
     "'requiresCompatibilities':['FARGATE'],'cpu':'2048','memory':'4096',"
-    "'registeredAt':1800000000,'registeredBy':'arn:aws:iam::123456789012:root'}";
+    "'registeredAt':1800000000,'registeredBy':'arn:aws:iam::123456789012:root',"
+    "'enableFaultInjection':false}";
 
 static void seed_registers_unedited(void **state)
 {
@@ -119,11 +120,12 @@ static void strict_wants_roles(void **state)
          "ClientException: Fargate requires task definition to have execution role ARN to support "
          "ECR images."},
         {"'image':'a','secrets':[{'name':'A','valueFrom':'b'}]",
-         "ClientException: Fargate requires task definition to have execution role ARN to support "
-         "secrets."},
+         "ClientException: When you are specifying container secrets, you must also specify a "
+         "value "
+         "for 'executionRoleArn'."},
         {"'image':'a','repositoryCredentials':{'credentialsParameter':'b'}",
-         "ClientException: Fargate requires task definition to have execution role ARN to support "
-         "repositoryCredentials."},
+         "ClientException: Private repository authentication requires that the task definition "
+         "specify a value for executionRoleArn."},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char request[500];

@@ -58,7 +58,7 @@ static void family_and_containers(void **state)
         {"'family':'a/b'," CONTAINERS, "Family contains invalid characters."},
         {"'family':'f','containerDefinitions':[]", "Container list cannot be empty."},
         {"'family':'f','containerDefinitions':[{},{},{},{},{},{},{},{},{},{},{}]",
-         "A task definition can have at most 10 containers."},
+         "Too many containers."},
         {"'family':'f','containerDefinitions':[{'image':'x'}]",
          "Container.name should not be null or empty."},
         {"'family':'f','containerDefinitions':[{'name':'','image':'x'}]",
@@ -69,10 +69,10 @@ static void family_and_containers(void **state)
          "Container.name contains invalid characters."},
         {"'family':'f','containerDefinitions':[{'name':'a','image':'b','memory':64},"
          "{'name':'a','image':'b','memory':64}]",
-         "Container.name should be unique: 'a' is used more than once."},
+         "Container names must be unique within a Task Definition."},
         {"'family':'f','containerDefinitions':[{'name':'a','image':'b','memory':64,"
          "'essential':false}]",
-         "At least one container must be essential."},
+         "Task definition doesn't have any essential container."},
     };
     expect_refusals(*state, "{%s}", cases, ARRAY_LEN(cases));
 }
@@ -246,13 +246,15 @@ static void port_members(void **state)
          "Invalid 'containerPortRange' setting for container 'a'."},
         {"'portMappings':[{'containerPortRange':'80-90'},{'containerPortRange':'90-99'}]",
          "Invalid 'containerPortRange' setting for container 'a'."},
+        {"'portMappings':[{'containerPort':80},{'containerPort':80,'protocol':'tcp'}]",
+         "TCP host port '80' is mapped multiple times in task."},
         {"'portMappings':[{'containerPort':80,'name':'Web'}]",
          "Invalid port mapping name 'Web' for container 'a'. Up to 64 lowercase letters, digits, "
          "underscores and hyphens are allowed, and it cannot begin with a hyphen."},
         {"'portMappings':[{'containerPort':80,'name':'web'},{'containerPort':81,'name':'web'}]",
          "The port mapping name 'web' is used more than once."},
         {"'links':['a']", "Links are not supported when networkMode=awsvpc."},
-        {"'hostname':'h'", "Hostname is not supported on container when networkMode=awsvpc."},
+        {"'hostname':'h'", "hostname is not supported on container when networkMode=awsvpc."},
         {"'extraHosts':[{'hostname':'h','ipAddress':'1.2.3.4'}]",
          "Extra hosts are not supported on container when networkMode=awsvpc."},
     };

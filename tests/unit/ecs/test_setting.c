@@ -10,6 +10,7 @@
 
 #define ROOT "arn:aws:iam::123456789012:root"
 #define ANNA "arn:aws:iam::123456789012:user/anna"
+#define ROLE "arn:aws:iam::123456789012:role/web"
 #define SETTING(name, value, principal)                                                            \
     "{'name':'" name "','value':'" value "','principalArn':'" principal "','type':'user'}"
 
@@ -75,6 +76,23 @@ static void root_speaks_for_all(void **state)
     harness_expect(harness, "ListAccountSettings", "{'principalArn':'" ROOT "'}",
                    "AccessDeniedException: You must be the root user, or the principal itself, to "
                    "use principalArn.");
+}
+
+// Every session of a role has the role's settings: its ARN in the API is that of the role.
+static void a_session_is_its_role(void **state)
+{
+    struct harness *harness = *state;
+    harness->caller.arn = TEXT("arn:aws:sts::123456789012:assumed-role/web/session-1");
+    harness_expect(harness, "PutAccountSetting", "{'name':'awsvpcTrunking','value':'enabled'}",
+                   "{'setting':" SETTING("awsvpcTrunking", "enabled", ROLE) "}");
+    harness->caller.arn = TEXT("arn:aws:sts::123456789012:assumed-role/web/session-2");
+    harness_expect(harness, "ListAccountSettings", "{'principalArn':'" ROLE "'}",
+                   "{'settings':[" SETTING("awsvpcTrunking", "enabled", ROLE) "]}");
+    harness_expect(harness, "ListAccountSettings", "{'principalArn':'" ROOT "'}",
+                   "AccessDeniedException: You must be the root user, or the principal itself, to "
+                   "use principalArn.");
+    harness->caller.arn = TEXT("arn:aws:sts::123456789012:assumed-role/other/session-1");
+    harness_expect(harness, "ListAccountSettings", "{}", "{'settings':[]}");
 }
 
 static void effective_settings_hold_every_default(void **state)
@@ -212,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(put_and_delete_are_of_the_caller, setup, teardown),
         cmocka_unit_test_setup_teardown(root_speaks_for_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_session_is_its_role, setup, teardown),
         cmocka_unit_test_setup_teardown(effective_settings_hold_every_default, setup, teardown),
         cmocka_unit_test_setup_teardown(list_filters_and_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
