@@ -115,7 +115,7 @@ def pytest(result, name, paths, berth="build/berth", extra=()):
     report = os.path.join(ROOT, "build-logs", f"{name}.xml")
     log = os.path.join(ROOT, "build-logs", f"{name}.log")
     command = ["tests/in_namespace", python, "-m", "pytest", "-q",
-               "-p", "no:cacheprovider", f"--junitxml={report}", *extra, *paths]
+               "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}", *extra, *paths]
     env = dict(os.environ, BERTH=os.path.join(ROOT, berth), PYTHONDONTWRITEBYTECODE="1")
     if os.path.exists(report):
         os.remove(report)
@@ -127,6 +127,9 @@ def pytest(result, name, paths, berth="build/berth", extra=()):
     failures = 0
     for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
         title = f"{case.get('classname').replace('.', '/')}.py::{case.get('name')}"
+        # What a test measured or counted: record_property("report", ...).
+        for note in case.iterfind("properties/property[@name='report']"):
+            print(f"      {case.get('name')}: {note.get('value')}", flush=True)
         problem = case.find("failure") if case.find("failure") is not None else case.find("error")
         if problem is not None:
             failures += 1
