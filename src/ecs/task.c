@@ -47,6 +47,9 @@ static const struct core_handler handlers[] = {
     {&node_operations[NODE_OP_NODE_HEALTH], task_node_health},
     {&berth_operations[BERTH_OP_LIST_NODES], task_list_nodes},
     {&berth_operations[BERTH_OP_REMOVE_NODE], task_remove_node},
+    {&berth_operations[BERTH_OP_EXPLAIN_PLACEMENT], task_explain_placement},
+    {&berth_operations[BERTH_OP_LIST_UNPLACED_TASKS], task_list_unplaced},
+    {&berth_operations[BERTH_OP_EXPLAIN_TASK], task_explain_task},
 };
 
 static void recover(struct core_call *call, void *pointer)

@@ -36,6 +36,7 @@
 #define NODE_HOLD_MS 60000         ///< mass silence: none is declared lost that long
 #define NODE_RESEND_MS 2000        ///< a payload without an acknowledgement is sent again
 
+struct diagnose_ring;
 struct task_group;
 struct task_node;
 
@@ -149,6 +150,8 @@ struct task_state {
     struct index *by_starter; ///< cluster, desired status, startedBy; of those that have one
     struct index *by_token;   ///< realm, clientToken; of those that have one
     struct index *stopped;    ///< stoppedAt
+
+    struct diagnose_ring *unplaced; ///< see diagnose.h; NULL until there is something
 
     int64_t tick_due_ms;   ///< 0 when no tick is set
     int64_t hold_start_ms; ///< of the mass silence under way, or 0
@@ -424,6 +427,18 @@ int task_delete_attributes(struct core_call *call, void *state, const void *requ
                            void *response);
 /** Handler of ListAttributes. */
 int task_list_attributes(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- diagnose*.c --------------------------------------------------------------------------
+
+/** Free what is remembered of unplaced tasks; NULL is allowed. */
+void diagnose_ring_free(struct diagnose_ring *ring);
+/** Handler of ExplainPlacement. */
+int task_explain_placement(struct core_call *call, void *state, const void *request,
+                           void *response);
+/** Handler of ListUnplacedTasks. */
+int task_list_unplaced(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of ExplainTask. */
+int task_explain_task(struct core_call *call, void *state, const void *request, void *response);
 
 // ---- node.c -------------------------------------------------------------------------------
 

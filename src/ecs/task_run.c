@@ -1,5 +1,7 @@
 #include "ecs/task_run.h"
 
+#include "ecs/diagnose.h"
+
 #include "ecs/page.h"
 #include "shape/cbor.h"
 #include "vpc/vpc.h"
@@ -353,6 +355,7 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     bool fargate = run.launch_type == ECS_LAUNCH_TYPE_FARGATE;
     run.group = task_group(state, fargate ? 0 : run.cluster);
     if (!fargate && (run.group == NULL || run.group->counts.registered_instances == 0)) {
+        diagnose_note(call, &run, &(struct diagnose_attempt){TEXT("RunTask"), run.count, 0}, NULL);
         return refuse(call, "No Container Instances were found in your cluster.");
     }
 
@@ -371,6 +374,10 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
             task_spots_find(call, &run, true, &spots);
         }
         task_spots_explain(call, &run, &spots, &response->failures);
+    }
+    if (placed < run.count) {
+        const struct diagnose_attempt attempt = {TEXT("RunTask"), run.count, placed};
+        diagnose_note(call, &run, &attempt, &spots);
     }
     return 0;
 }
@@ -475,5 +482,8 @@ int task_start_task(struct core_call *call, void *pointer, const void *input, vo
         start_on(call, &run, &spots, request->container_instances.items[i], response, keys);
     }
     send_new(call, state, keys, response->tasks.count);
+    if (response->failures.count > 0) {
+        diagnose_note_named(call, &run, &spots, response);
+    }
     return 0;
 }

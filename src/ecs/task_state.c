@@ -641,6 +641,7 @@ void task_state_free(void *pointer)
     index_free(state->stopped);
     free_text(state->acs_url);
     free_text(state->tcs_url);
+    diagnose_ring_free(state->unplaced);
     alloc_free(state);
 }
 

@@ -1,0 +1,244 @@
+#include "ecs/diagnose.h"
+
+#include <string.h>
+
+/*
+ * What found no place lately. It is kept in memory only: it is for a person who looks at what just
+ * happened, and a record for each failed attempt would let anybody who may ask fill the store.
+ */
+
+#define PAGE_DEFAULT 20
+
+/** One attempt, or several that were alike. */
+struct note {
+    int64_t realm;
+    int64_t cluster;
+    int64_t number;                       ///< grows with every attempt
+    struct berth_unplaced_task *unplaced; ///< from shape_clone
+};
+
+struct diagnose_ring {
+    struct note notes[DIAGNOSE_NOTES_MAX]; ///< oldest first
+    size_t count;
+    int64_t last_number;
+};
+
+void diagnose_ring_free(struct diagnose_ring *ring)
+{
+    for (size_t i = 0; ring != NULL && i < ring->count; i++) {
+        alloc_free(ring->notes[i].unplaced);
+    }
+    alloc_free(ring);
+}
+
+static void forget(struct diagnose_ring *ring, size_t place)
+{
+    ASSERT(place < ring->count);
+    alloc_free(ring->notes[place].unplaced);
+    ring->count--;
+    memmove(ring->notes + place, ring->notes + place + 1,
+            (ring->count - place) * sizeof(*ring->notes));
+}
+
+static bool alike(const struct berth_unplaced_task *a, const struct berth_unplaced_task *b)
+{
+    return text_equal(a->operation, b->operation) && text_equal(a->cluster_arn, b->cluster_arn) &&
+           text_equal(a->task_definition_arn, b->task_definition_arn) &&
+           text_equal(a->group, b->group) && text_equal(a->started_by, b->started_by) &&
+           a->launch_type == b->launch_type;
+}
+
+// Take what is alike over into the new note and forget it; else make room.
+static void make_room(struct diagnose_ring *ring, int64_t realm,
+                      struct berth_unplaced_task *unplaced)
+{
+    size_t of_realm = 0;
+    size_t oldest = 0;
+    for (size_t i = ring->count; i > 0; i--) {
+        const struct note *note = &ring->notes[i - 1];
+        if (note->realm != realm) {
+            continue;
+        }
+        if (alike(note->unplaced, unplaced)) {
+            unplaced->times = note->unplaced->times + (note->unplaced->times < INT32_MAX ? 1 : 0);
+            unplaced->first_at = note->unplaced->first_at;
+            forget(ring, i - 1);
+            return;
+        }
+        of_realm++;
+        oldest = i - 1;
+    }
+    if (of_realm >= DIAGNOSE_NOTES_REALM) {
+        forget(ring, oldest);
+    } else if (ring->count == DIAGNOSE_NOTES_MAX) {
+        forget(ring, 0);
+    }
+}
+
+static struct text group_of(struct core_call *call, const struct task_run *run)
+{
+    if (!text_empty(run->request->group)) {
+        return run->request->group;
+    }
+    const struct text parts[] = {TEXT("family:"),
+                                 ecs_definition_family(call->core, run->definition_key)};
+    return task_join(call->arena, parts, ARRAY_LEN(parts));
+}
+
+static void keep(struct core_call *call, const struct task_run *run,
+                 const struct diagnose_attempt *attempt, const struct diagnose_survey *survey)
+{
+    ASSERT(attempt->placed < attempt->asked);
+    struct task_state *state = task_state(call->core);
+    if (state->unplaced == NULL) {
+        state->unplaced = ALLOC(struct diagnose_ring);
+    }
+    struct diagnose_ring *ring = state->unplaced;
+    struct berth_unplaced_task unplaced = {
+        .operation = attempt->operation,
+        .first_at = call->now_ms,
+        .last_at = call->now_ms,
+        .has_times = true,
+        .times = 1,
+        .cluster_arn = ecs_cluster_arn(call, run->cluster),
+        .task_definition_arn = ecs_definition_arn(call, run->definition_key),
+        .launch_type = run->launch_type,
+        .group = group_of(call, run),
+        .started_by =
+            text_empty(run->request->started_by) ? (struct text){0} : run->request->started_by,
+        .has_asked_count = true,
+        .asked_count = (int32_t)attempt->asked,
+        .has_placed_count = true,
+        .placed_count = (int32_t)attempt->placed,
+        .summary = diagnose_summary(call, run, attempt, survey),
+        .has_host_count = true,
+        .host_count = (int32_t)survey->host_count,
+        .has_fit_count = true,
+        .fit_count = (int32_t)survey->fit_count,
+        .reason_counts = {survey->count_count > 0 ? survey->counts : SHAPE_EMPTY,
+                          survey->count_count},
+        .hosts = {survey->shown_count > 0 ? survey->hosts : SHAPE_EMPTY, survey->shown_count},
+    };
+    int64_t realm = run->cluster_record->realm;
+    make_room(ring, realm, &unplaced);
+    ring->last_number++;
+    ring->notes[ring->count] = (struct note){
+        .realm = realm,
+        .cluster = run->cluster,
+        .number = ring->last_number,
+        .unplaced = shape_clone(&berth_unplaced_task_shape, &unplaced, NULL),
+    };
+    ring->count++;
+}
+
+void diagnose_note(struct core_call *call, const struct task_run *run,
+                   const struct diagnose_attempt *attempt, struct task_spots *spots)
+{
+    const struct diagnose_view view = {.run = run, .placed = true, .rehearsed = INT64_MAX};
+    struct task_spots found = {0};
+    if (spots != NULL) {
+        found = *spots;
+    }
+    if (found.spots == NULL && diagnose_has_hosts(run)) {
+        task_spots_find(call, run, true, &found);
+    }
+    struct diagnose_survey survey;
+    diagnose_survey(call, &view, &found, 0, DIAGNOSE_NOTE_HOSTS, &survey);
+    keep(call, run, attempt, &survey);
+}
+
+static struct task_spot *spot_of(const struct task_spots *spots, struct text instance_id)
+{
+    for (size_t i = 0; i < spots->count; i++) {
+        struct task_spot *spot = &spots->spots[i];
+        if (text_equal(spot->record->memberships.items[spot->index].instance_id, instance_id)) {
+            return spot;
+        }
+    }
+    return NULL;
+}
+
+void diagnose_note_named(struct core_call *call, const struct task_run *run,
+                         struct task_spots *spots, const struct ecs_start_task_response *response)
+{
+    const struct diagnose_view view = {.run = run, .placed = false, .rehearsed = INT64_MAX};
+    const struct diagnose_attempt attempt = {
+        TEXT("StartTask"), response->tasks.count + response->failures.count, response->tasks.count};
+    size_t count = response->failures.count;
+    struct diagnose_survey survey = {
+        .host_count = attempt.asked,
+        .fit_count = attempt.placed,
+        .counts = arena_array(call->arena, DIAGNOSE_REASONS_MAX, sizeof(*survey.counts)),
+        .hosts = arena_array(call->arena, count, sizeof(*survey.hosts)),
+    };
+    for (size_t i = 0; i < count; i++) {
+        const struct ecs_failure *failure = &response->failures.items[i];
+        size_t slash = text_find_last(failure->arn, '/');
+        struct text id =
+            text_slice(failure->arn, slash == SIZE_MAX ? 0 : slash + 1, failure->arn.size);
+        struct task_spot *spot = spot_of(spots, id);
+        struct berth_placement_host *host = &survey.hosts[i];
+        if (spot != NULL) {
+            diagnose_show(call, &view, spot, host);
+        }
+        if (spot == NULL || host->fits) {
+            // No instance of the cluster, or one that only this attempt found wanting.
+            struct berth_placement_reason *reason =
+                ARENA_NEW(call->arena, struct berth_placement_reason);
+            reason->reason = failure->reason;
+            reason->detail = text_empty(failure->detail)
+                                 ? TEXT("The cluster has no such container instance any more.")
+                                 : failure->detail;
+            *host = (struct berth_placement_host){
+                .name = id,
+                .container_instance_arn = failure->arn,
+                .has_fits = true,
+                .reasons = {.items = reason, .count = 1},
+            };
+        }
+        diagnose_count(&survey, failure->reason);
+    }
+    survey.shown_count = count;
+    keep(call, run, &attempt, &survey);
+}
+
+// ---- ListUnplacedTasks --------------------------------------------------------------------
+
+int task_list_unplaced(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    const struct task_state *state = pointer;
+    const struct diagnose_ring *ring = state->unplaced;
+    const struct berth_list_unplaced_tasks_request *request = input;
+    struct berth_list_unplaced_tasks_response *response = output;
+    int64_t before = INT64_MAX;
+    if (!text_empty(request->next_token) &&
+        (text_to_i64(request->next_token, &before) != 0 || before < 1)) {
+        return core_fault(call, &berth_error_invalid_parameter_exception, "Invalid token");
+    }
+    int64_t cluster = 0;
+    if (request->cluster.data != NULL) {
+        int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    int64_t realm = ecs_caller_realm(call);
+    size_t max = request->has_max_results ? (size_t)request->max_results : PAGE_DEFAULT;
+    response->unplaced.items = arena_array(call->arena, max, sizeof(struct berth_unplaced_task));
+    int64_t last = 0;
+    for (size_t i = ring == NULL ? 0 : ring->count; i > 0; i--) {
+        const struct note *note = &ring->notes[i - 1];
+        if (note->realm != realm || note->number >= before ||
+            (cluster != 0 && note->cluster != cluster)) {
+            continue;
+        }
+        if (response->unplaced.count == max) {
+            response->next_token = arena_format(call->arena, "%lld", (long long)last);
+            break;
+        }
+        response->unplaced.items[response->unplaced.count] = *note->unplaced;
+        response->unplaced.count++;
+        last = note->number;
+    }
+    return 0;
+}

@@ -1,0 +1,358 @@
+#include "ecs/diagnose.h"
+
+#include <string.h>
+
+/*
+ * ExplainTask: what became of one task, in a word for programs and a sentence for people. Causes
+ * are read off what the node reported, in the words of Amazon's agent that Berth's own uses too.
+ */
+
+#define EXIT_SIGNAL 128 // a shell's convention, and the supervisor's: 128 and the signal
+#define EXIT_KILLED (EXIT_SIGNAL + 9)
+
+struct subject {
+    const struct task_record_task *record;
+    const struct task_entry *entry;
+    const struct ecs_task_definition *definition;
+    const struct task_node *node;
+    struct text host; ///< the node's name
+    struct berth_explain_task_response *response;
+};
+
+static bool has(struct text text, const char *part)
+{
+    size_t size = strlen(part);
+    for (size_t i = 0; i + size <= text.size; i++) {
+        if (memcmp(text.data + i, part, size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void conclude(const struct subject *subject, enum berth_task_cause cause, bool failed,
+                     struct text summary)
+{
+    subject->response->cause = cause;
+    subject->response->failed = failed;
+    subject->response->summary = summary;
+}
+
+static void point_at(const struct subject *subject, size_t container)
+{
+    subject->response->container = subject->definition->container_definitions.items[container].name;
+    subject->response->image = subject->definition->container_definitions.items[container].image;
+}
+
+// ---- a task that is to run ----------------------------------------------------------------
+
+static struct text silence(struct core_call *call, const struct subject *subject)
+{
+    const struct task_node *node = subject->node;
+    if (!node->seen) {
+        return arena_format(call->arena, "host %.*s has not connected yet",
+                            TEXT_FMT(subject->host));
+    }
+    return arena_format(call->arena, "host %.*s was last heard of %lld seconds ago",
+                        TEXT_FMT(subject->host),
+                        (long long)MAX(INT64_C(0), call->now_ms - node->beat_ms) / 1000);
+}
+
+static size_t unhealthy(const struct task_record_task *record)
+{
+    size_t i = 0;
+    while (i < record->containers.count &&
+           record->containers.items[i].health != ECS_HEALTH_STATUS_UNHEALTHY) {
+        i++;
+    }
+    return i;
+}
+
+static void explain_live(struct core_call *call, const struct subject *subject)
+{
+    const struct task_record_task *record = subject->record;
+    bool running = record->last_status == TASK_RECORD_TASK_STATUS_RUNNING;
+    size_t sick = unhealthy(record);
+    if (!task_node_live(subject->node)) {
+        conclude(subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
+                 arena_format(call->arena,
+                              running ? "It ran when its host fell silent, and may run still: %.*s."
+                                      : "It waits for its host: %.*s.",
+                              TEXT_FMT(silence(call, subject))));
+    } else if (running && sick < record->containers.count) {
+        point_at(subject, sick);
+        conclude(subject, BERTH_TASK_CAUSE_UNHEALTHY, true,
+                 arena_format(call->arena, "Container %.*s runs and fails its health check.",
+                              TEXT_FMT(subject->response->container)));
+    } else if (running) {
+        conclude(subject, BERTH_TASK_CAUSE_RUNNING, false, TEXT("It runs."));
+    } else if (subject->entry->waiting) {
+        conclude(subject, BERTH_TASK_CAUSE_NOT_ACKNOWLEDGED, false,
+                 arena_format(call->arena,
+                              "Host %.*s is in contact and has not confirmed the task yet; it is "
+                              "told again every two seconds.",
+                              TEXT_FMT(subject->host)));
+    } else if (record->pull_started_at != 0 && record->pull_stopped_at == 0) {
+        conclude(subject, BERTH_TASK_CAUSE_STARTING, false, TEXT("Its host prepares the images."));
+    } else {
+        conclude(subject, BERTH_TASK_CAUSE_STARTING, false, TEXT("Its host starts it."));
+    }
+}
+
+// ---- a task that ended, or is to end ------------------------------------------------------
+
+static bool essential(const struct subject *subject, size_t container)
+{
+    const struct ecs_container_definition *definition =
+        &subject->definition->container_definitions.items[container];
+    return !definition->has_essential || definition->essential;
+}
+
+static bool command_missing(struct text reason)
+{
+    return has(reason, "executable file") || has(reason, "no such file or directory") ||
+           has(reason, "No such file or directory");
+}
+
+// What the reason of a container, or the task's own, says by its first word. @return whether it
+// says anything that is known
+static bool explain_reason(struct core_call *call, const struct subject *subject,
+                           struct text reason)
+{
+    struct text name = subject->response->container;
+    struct text who = name.data == NULL
+                          ? TEXT("A container")
+                          : arena_format(call->arena, "Container %.*s", TEXT_FMT(name));
+    if (text_starts(reason, TEXT("CannotPull"))) {
+        bool missing = has(reason, "not found");
+        conclude(subject, missing ? BERTH_TASK_CAUSE_IMAGE_MISSING : BERTH_TASK_CAUSE_CANNOT_PULL,
+                 true,
+                 arena_format(call->arena,
+                              missing ? "%.*s needs the image %.*s, which is not on host %.*s."
+                                      : "%.*s needs the image %.*s, which host %.*s cannot use.",
+                              TEXT_FMT(who), TEXT_FMT(subject->response->image),
+                              TEXT_FMT(subject->host)));
+        return true;
+    }
+    if (text_starts(reason, TEXT("CannotStart")) || text_starts(reason, TEXT("CannotCreate"))) {
+        bool missing = command_missing(reason);
+        conclude(subject,
+                 missing ? BERTH_TASK_CAUSE_COMMAND_MISSING : BERTH_TASK_CAUSE_CANNOT_START, true,
+                 arena_format(call->arena,
+                              missing ? "%.*s has a command that is not in its image."
+                                      : "%.*s cannot be started.",
+                              TEXT_FMT(who)));
+        return true;
+    }
+    if (text_starts(reason, TEXT("OutOfMemory"))) {
+        conclude(subject, BERTH_TASK_CAUSE_OUT_OF_MEMORY, true,
+                 arena_format(call->arena, "%.*s was killed because its memory was used up.",
+                              TEXT_FMT(who)));
+        return true;
+    }
+    if (text_starts(reason, TEXT("ContainerRuntime")) ||
+        text_starts(reason, TEXT("ResourceInitialization")) ||
+        text_starts(reason, TEXT("UnrecognizedTask"))) {
+        conclude(subject, BERTH_TASK_CAUSE_HOST_FAILED, true,
+                 arena_format(call->arena, "Something failed on host %.*s: %.*s",
+                              TEXT_FMT(subject->host), TEXT_FMT(text_slice(reason, 0, 500))));
+        return true;
+    }
+    return false;
+}
+
+// The container to blame: one that says why, else an essential one that ended badly, else one that
+// ended. @return its place, or the count of containers
+static size_t to_blame(const struct subject *subject)
+{
+    const struct task_record_task *record = subject->record;
+    size_t best = record->containers.count;
+    int best_rank = 0;
+    for (size_t i = 0; i < record->containers.count; i++) {
+        const struct task_record_container *container = &record->containers.items[i];
+        bool ended = container->has_exit_code;
+        bool bad = ended && container->exit_code != 0;
+        // When an essential container ends, the others are stopped: they exit badly and are not
+        // the cause. So of two that ended badly, one that was not told to is not to be known.
+        int rank = !text_empty(container->reason)   ? 4
+                   : bad && essential(subject, i)   ? 3
+                   : ended && essential(subject, i) ? 2
+                   : bad                            ? 1
+                                                    : 0;
+        if (rank > best_rank) {
+            best = i;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+static void explain_exit(struct core_call *call, const struct subject *subject, size_t container)
+{
+    const struct task_record_container *ended = &subject->record->containers.items[container];
+    struct text name = subject->response->container;
+    if (ended->exit_code == 0) {
+        conclude(
+            subject, BERTH_TASK_CAUSE_FINISHED, false,
+            arena_format(call->arena, "Container %.*s ended with exit code 0.", TEXT_FMT(name)));
+        return;
+    }
+    bool signalled = ended->exit_code > EXIT_SIGNAL && ended->exit_code < EXIT_SIGNAL + 65;
+    struct text how = {0};
+    if (ended->exit_code == EXIT_KILLED) {
+        how = TEXT(": killed (signal 9), and not by its own memory limit");
+    } else if (signalled) {
+        how = arena_format(call->arena, ": signal %d", (int)ended->exit_code - EXIT_SIGNAL);
+    }
+    conclude(subject, BERTH_TASK_CAUSE_CONTAINER_EXITED, true,
+             arena_format(call->arena, "Essential container %.*s ended with exit code %d%.*s.",
+                          TEXT_FMT(name), (int)ended->exit_code, TEXT_FMT(how)));
+}
+
+static void explain_ended(struct core_call *call, const struct subject *subject)
+{
+    const struct task_record_task *record = subject->record;
+    struct text stopped_reason =
+        record->extra == NULL ? (struct text){0} : record->extra->stopped_reason;
+    if (record->stop_code == ECS_TASK_STOP_CODE_USER_INITIATED ||
+        record->stop_code == ECS_TASK_STOP_CODE_SERVICE_SCHEDULER_INITIATED) {
+        conclude(subject, BERTH_TASK_CAUSE_STOPPED_BY_USER, false,
+                 arena_format(call->arena, "It was stopped on request: %.*s",
+                              TEXT_FMT(text_slice(stopped_reason, 0, 500))));
+        return;
+    }
+    if (record->stop_code == ECS_TASK_STOP_CODE_TERMINATION_NOTICE ||
+        record->stop_code == ECS_TASK_STOP_CODE_SPOT_INTERRUPTION) {
+        conclude(subject, BERTH_TASK_CAUSE_HOST_FAILED, true, stopped_reason);
+        return;
+    }
+    size_t container = to_blame(subject);
+    bool found = container < record->containers.count;
+    if (found) {
+        point_at(subject, container);
+        if (explain_reason(call, subject, record->containers.items[container].reason)) {
+            return;
+        }
+    }
+    if (explain_reason(call, subject, stopped_reason)) {
+        return;
+    }
+    if (found && record->containers.items[container].has_exit_code) {
+        explain_exit(call, subject, container);
+        return;
+    }
+    conclude(subject, BERTH_TASK_CAUSE_FAILED_TO_START, true,
+             text_empty(stopped_reason) ? TEXT("It did not start, and its host did not say why.")
+                                        : stopped_reason);
+}
+
+static void explain(struct core_call *call, const struct subject *subject)
+{
+    const struct task_record_task *record = subject->record;
+    if (record->desired_status != TASK_RECORD_TASK_STATUS_STOPPED) {
+        explain_live(call, subject);
+        return;
+    }
+    explain_ended(call, subject);
+    bool ending = record->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING;
+    if (ending && !task_node_live(subject->node)) {
+        conclude(subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
+                 arena_format(call->arena, "It is to stop, and cannot be told: %.*s.",
+                              TEXT_FMT(silence(call, subject))));
+    } else if (ending && !subject->response->failed) {
+        conclude(subject, BERTH_TASK_CAUSE_STOPPING, false,
+                 TEXT("It is to stop, and its containers have been told."));
+    }
+}
+
+// ---- the answer ---------------------------------------------------------------------------
+
+// Since when a task has had its status, as far as its record tells.
+static int64_t since(const struct task_record_task *record)
+{
+    switch (record->last_status) {
+    case TASK_RECORD_TASK_STATUS_STOPPED:
+        return record->stopped_at;
+    case TASK_RECORD_TASK_STATUS_DEACTIVATING:
+    case TASK_RECORD_TASK_STATUS_STOPPING:
+    case TASK_RECORD_TASK_STATUS_DEPROVISIONING:
+        return MAX(record->stopping_at, record->execution_stopped_at);
+    case TASK_RECORD_TASK_STATUS_RUNNING:
+        return record->started_at;
+    case TASK_RECORD_TASK_STATUS_PENDING:
+    case TASK_RECORD_TASK_STATUS_ACTIVATING:
+        return MAX(record->created_at, MAX(record->pull_started_at, record->pull_stopped_at));
+    case TASK_RECORD_TASK_STATUS_PROVISIONING:
+    case TASK_RECORD_TASK_STATUS_ABSENT:
+    case TASK_RECORD_TASK_STATUS_UNRECOGNIZED:
+        break;
+    }
+    return record->created_at;
+}
+
+// A task of the caller's realm, in a named cluster or in any.
+static int find(struct core_call *call, const struct task_state *state,
+                const struct berth_explain_task_request *request, const struct task_entry **out)
+{
+    int64_t cluster = 0;
+    if (request->cluster.data != NULL) {
+        int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    struct text id = request->task;
+    size_t slash = text_find_last(id, '/');
+    if (slash != SIZE_MAX) {
+        id = text_slice(id, slash + 1, id.size);
+    }
+    const struct task_entry *entry = task_entry_by_id(state, id);
+    if (entry != NULL) {
+        const struct task_record_task *record = core_get(call->core, &task_kind, entry->key);
+        const struct ecs_record_cluster *in =
+            core_get(call->core, &ecs_cluster_kind, record->cluster);
+        // An ARN must be that of this very task.
+        if (in->realm == ecs_caller_realm(call) && (cluster == 0 || cluster == record->cluster) &&
+            (slash == SIZE_MAX || task_find(call->core, record->cluster, request->task) == entry)) {
+            *out = entry;
+            return 0;
+        }
+    }
+    return core_fault(call, &berth_error_resource_not_found_exception,
+                      "There is no task %.*s. Stopped tasks are kept for some days; `berth ps "
+                      "--all` lists those of a cluster.",
+                      TEXT_FMT(text_slice(request->task, 0, 200)));
+}
+
+int task_explain_task(struct core_call *call, void *pointer, const void *input, void *output)
+{
+    const struct task_entry *entry = NULL;
+    int rc = find(call, pointer, input, &entry);
+    if (rc != 0) {
+        return rc;
+    }
+    struct berth_explain_task_response *response = output;
+    const struct task_record_task *record = core_get(call->core, &task_kind, entry->key);
+    const struct task_record_node *host = core_get(call->core, &task_node_kind, record->node);
+    const struct subject subject = {
+        .record = record,
+        .entry = entry,
+        .definition = task_definition(call->core, record->definition),
+        .node = entry->node,
+        .host = host->name,
+        .response = response,
+    };
+    response->task = ARENA_NEW(call->arena, struct ecs_task);
+    task_show(call, entry->key, record, TASK_SHOW_TAGS, response->task);
+    response->has_failed = true;
+    response->since = since(record);
+    response->node_id = host->node_id;
+    response->node_name = host->name;
+    response->has_node_in_contact = true;
+    response->node_in_contact = !entry->node->removed && task_node_live(entry->node);
+    response->node_seen_at = entry->node->seen ? entry->node->beat_ms : 0;
+    response->has_acknowledged = true;
+    response->acknowledged = !entry->waiting;
+    explain(call, &subject);
+    return 0;
+}
