@@ -81,19 +81,6 @@ static void fill_resources(struct core_call *call, const struct task_node *node,
     instance->remaining_resources.count = count;
 }
 
-// No agent reports the health of its host's runtime yet, and the field does not pretend otherwise.
-static void fill_health(struct core_call *call, struct ecs_container_instance *instance)
-{
-    struct ecs_instance_health_check_result *result =
-        ARENA_NEW(call->arena, struct ecs_instance_health_check_result);
-    result->type = ECS_INSTANCE_HEALTH_CHECK_TYPE_CONTAINER_RUNTIME;
-    result->status = ECS_INSTANCE_HEALTH_CHECK_STATE_INSUFFICIENT_DATA;
-    instance->health_status = ARENA_NEW(call->arena, struct ecs_container_instance_health_status);
-    instance->health_status->overall_status = result->status;
-    instance->health_status->details.items = result;
-    instance->health_status->details.count = 1;
-}
-
 static struct ecs_version_info *version_info(struct core_call *call, const struct task_node *node,
                                              const struct task_record_node *record)
 {
@@ -142,7 +129,9 @@ struct text task_instance_status(const struct task_record_membership *membership
 struct text task_instance_ec2_id(struct arena *arena,
                                  const struct task_record_membership *membership)
 {
-    return arena_format(arena, "i-%.17s", membership->instance_id.data);
+    return membership->ec2_instance_id.data != NULL
+               ? membership->ec2_instance_id
+               : arena_format(arena, "i-%.17s", membership->instance_id.data);
 }
 
 void task_show_instance(struct core_call *call, const struct task_node *node,
@@ -161,7 +150,7 @@ void task_show_instance(struct core_call *call, const struct task_node *node,
         .version_info = version_info(call, node, record),
         .status = task_instance_status(membership),
         .has_agent_connected = true,
-        .agent_connected = !gone && node->connected && task_node_live(node),
+        .agent_connected = !gone && task_node_agent_connected(node),
         .has_running_tasks_count = true,
         .running_tasks_count = counts.running,
         .has_pending_tasks_count = true,
@@ -352,8 +341,7 @@ static bool view_value(void *context, enum constraint_subject subject, struct te
     }
     switch (subject) {
     case CONSTRAINT_AGENT_CONNECTED:
-        *out_value =
-            view->node->connected && task_node_live(view->node) ? TEXT("true") : TEXT("false");
+        *out_value = task_node_agent_connected(view->node) ? TEXT("true") : TEXT("false");
         return true;
     case CONSTRAINT_AGENT_VERSION:
         *out_value = view->record->version_info != NULL ? view->record->version_info->agent_version
@@ -362,6 +350,10 @@ static bool view_value(void *context, enum constraint_subject subject, struct te
     case CONSTRAINT_ATTRIBUTE:
         return instance_attribute(membership, name, out_value);
     case CONSTRAINT_EC2_INSTANCE_ID: {
+        if (membership->ec2_instance_id.data != NULL) {
+            *out_value = membership->ec2_instance_id;
+            return true;
+        }
         int size =
             snprintf(view->scratch, sizeof(view->scratch), "i-%.17s", membership->instance_id.data);
         ASSERT(size > 0);
@@ -444,7 +436,7 @@ int task_describe_instances(struct core_call *call, void *state, const void *inp
         task_show_instance(call, node, core_get(call->core, &task_node_kind, node->key), index,
                            flags, shown);
         if (health) {
-            fill_health(call, shown);
+            task_show_instance_health(call, node, shown);
         }
         response->container_instances.count++;
     }
@@ -561,6 +553,7 @@ int task_deregister_instance(struct core_call *call, void *pointer, const void *
     record->memberships.items[index].version++;
     core_put(call, &task_node_kind, node->key, record);
     core_work(call, &task_managers[TASK_MANAGER_EMPTY], node->key);
+    task_instance_tell(call, node, record, index);
     response->container_instance = ARENA_NEW(call->arena, struct ecs_container_instance);
     task_show_instance(call, node, record, index, TASK_SHOW_TAGS, response->container_instance);
     return 0;
@@ -576,6 +569,7 @@ static void set_draining(struct core_call *call, struct task_node *node, size_t 
         membership->draining = draining;
         membership->version++;
         core_put(call, &task_node_kind, node->key, record);
+        task_instance_tell(call, node, record, index);
     }
     task_show_instance(call, node, record, index, 0, out_instance);
 }

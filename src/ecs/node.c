@@ -1,6 +1,7 @@
 #include "ecs/task_internal.h"
 
 #include "base/limits.h"
+#include "shape/json.h"
 
 #include <string.h>
 
@@ -49,6 +50,7 @@ struct registration {
     int32_t eni_slots;
     struct text zones[ZONES_MAX];
     size_t zone_count;
+    struct task_record_identity_document identity; // of a stock agent on EC2; else empty
 };
 
 static struct text attribute_value(const struct ecs_register_container_instance_request *request,
@@ -110,10 +112,44 @@ static int read_resource(struct core_call *call,
                       INVENTORY_MAX);
 }
 
+// The document's signature is AWS's and cannot be checked here: it is the word of whoever signed
+// the request, as the attributes are.
+static int read_identity(struct core_call *call, struct registration *registration)
+{
+    struct text document = text_trim(registration->request->instance_identity_document);
+    struct shape_error error = {0};
+    if (text_empty(document)) {
+        return 0; // as of a host that is not on EC2
+    }
+    int rc = json_decode(&task_record_identity_document_shape, document, call->arena,
+                         &registration->identity, &error);
+    if (rc == 0 && registration->identity.instance_id.size <= 128 &&
+        registration->identity.instance_type.size <= 128 &&
+        registration->identity.image_id.size <= 128) {
+        return 0;
+    }
+    registration->identity = (struct task_record_identity_document){0};
+    return core_fault(call, &ecs_error_client_exception,
+                      "The instance identity document cannot be read: %s %s.", error.path,
+                      rc == 0 ? "a member is too long" : error.text);
+}
+
+static struct text instance_type(const struct registration *registration)
+{
+    struct text type = attribute_value(registration->request, "ecs.instance-type");
+    if (text_empty(type)) {
+        type = registration->identity.instance_type;
+    }
+    return text_empty(type) ? TEXT("berth") : type;
+}
+
 // One zone, or several separated by commas: a single host may stand for all zones of its region.
 static int read_zones(struct core_call *call, struct registration *registration)
 {
     struct text rest = attribute_value(registration->request, "ecs.availability-zone");
+    if (text_empty(rest)) {
+        rest = registration->identity.availability_zone;
+    }
     if (text_empty(rest)) {
         registration->zones[0] = arena_format(call->arena, "%.*sa", TEXT_FMT(call->caller->region));
         registration->zone_count = 1;
@@ -146,7 +182,8 @@ static int read_inventory(struct core_call *call, struct registration *registrat
     if (rc != 0) {
         return rc;
     }
-    // A stock agent is given network interfaces by messages that are not built yet.
+    // A stock agent attaches interfaces that EC2 has put into its host, whatever the size of that
+    // is said to be. Here is no EC2 to do so, so it has none to give.
     registration->eni_slots = text_empty(call->caller->node_id) ? 0 : TASK_ENI_SLOTS;
     struct text slots = attribute_value(request, "berth.eni-slots");
     int64_t count = 0;
@@ -157,6 +194,9 @@ static int read_inventory(struct core_call *call, struct registration *registrat
         registration->eni_slots = (int32_t)count;
     }
     registration->architecture = attribute_value(request, "ecs.cpu-architecture");
+    if (text_empty(registration->architecture)) {
+        registration->architecture = registration->identity.architecture;
+    }
     return 0;
 }
 
@@ -164,6 +204,9 @@ static int read_registration(struct core_call *call, struct registration *regist
 {
     const struct ecs_register_container_instance_request *request = registration->request;
     int rc = check_attributes(call, request);
+    if (rc == 0) {
+        rc = read_identity(call, registration);
+    }
     if (rc != 0) {
         return rc;
     }
@@ -235,7 +278,7 @@ static void fill_attributes(struct core_call *call, const struct registration *r
     const struct ecs_register_container_instance_request *request = registration->request;
     size_t count = request->attributes.count;
     struct ecs_attribute *items =
-        arena_array(call->arena, count + CUSTOM_ATTRIBUTES_MAX + 5, sizeof(*items));
+        arena_array(call->arena, count + CUSTOM_ATTRIBUTES_MAX + 6, sizeof(*items));
     if (count > 0) {
         memcpy(items, request->attributes.items, count * sizeof(*items));
     }
@@ -243,8 +286,13 @@ static void fill_attributes(struct core_call *call, const struct registration *r
     add_attribute(items, &count, "ecs.availability-zone", registration->zones[0]);
     add_attribute(items, &count, "ecs.os-type", TEXT("linux"));
     add_attribute(items, &count, "ecs.os-family", TEXT("LINUX"));
-    add_attribute(items, &count, "ecs.cpu-architecture", TEXT("x86_64"));
-    add_attribute(items, &count, "ecs.instance-type", TEXT("berth"));
+    add_attribute(items, &count, "ecs.cpu-architecture",
+                  text_empty(registration->architecture) ? TEXT("x86_64")
+                                                         : registration->architecture);
+    add_attribute(items, &count, "ecs.instance-type", instance_type(registration));
+    if (!text_empty(registration->identity.image_id)) {
+        add_attribute(items, &count, "ecs.ami-id", registration->identity.image_id);
+    }
     membership->attributes.items = items;
     membership->attributes.count = count;
 }
@@ -292,6 +340,12 @@ static void fill_membership(struct core_call *call, const struct registration *r
     }
     membership->platform_devices.items = registration->request->platform_devices.items;
     membership->platform_devices.count = registration->request->platform_devices.count;
+    membership->ec2_instance_id = text_empty(registration->identity.instance_id)
+                                      ? (struct text){0}
+                                      : registration->identity.instance_id;
+    if (!text_empty(registration->request->client_token)) {
+        membership->client_token = registration->request->client_token;
+    }
     membership->has_version = true;
     membership->version++;
     fill_attributes(call, registration, membership);
@@ -318,6 +372,30 @@ static void fill_node(const struct registration *registration, const struct task
                                           registration->memory_mib < node->memory_used ||
                                           registration->eni_slots < node->eni_used);
     record->shrunk = record->has_shrunk;
+}
+
+// A stock agent asks again with the token of an answer that it did not get.
+static struct task_node *find_token(const struct core *core, const struct task_state *state,
+                                    const struct core_caller *caller,
+                                    const struct registration *registration)
+{
+    struct text token = registration->request->client_token;
+    for (size_t i = 0; !text_empty(token) && i < state->node_count; i++) {
+        struct task_node *node = state->nodes[i];
+        const struct task_record_node *record = core_get(core, &task_node_kind, node->key);
+        if (record->memberships.count == 0 || node->retired || node->removed) {
+            continue;
+        }
+        const struct task_record_membership *membership = &record->memberships.items[0];
+        if (text_equal(membership->client_token, token) &&
+            text_equal(membership->instance_id, record->node_id) &&
+            membership->cluster == registration->cluster &&
+            text_equal(record->account, caller->account) &&
+            text_equal(record->region, caller->region)) {
+            return node;
+        }
+    }
+    return NULL;
 }
 
 // The node that a registration is about: the caller's own, or that of the ARN it names; NULL for
@@ -348,6 +426,9 @@ static int find_node(struct core_call *call, const struct task_state *state,
             "Node %.*s is not known here: it was removed. Join it again with a token.",
             TEXT_FMT(node_id));
     }
+    if (text_empty(node_id) && text_empty(arn)) {
+        node = find_token(call->core, state, call->caller, registration);
+    }
     if (node == NULL && state->node_count >= LIMIT_NODES) {
         return core_fault(call, &ecs_error_client_exception,
                           "There are %d nodes already, which is the limit.", LIMIT_NODES);
@@ -365,6 +446,26 @@ static struct text fresh_instance(struct core_call *call, const struct task_stat
         id = core_random_hex(call, 32);
     }
     return id;
+}
+
+// Resources of a host may change, its type may not: an agent that finds itself on another host is
+// to register anew. The agent looks for the first sentence.
+static int check_type(struct core_call *call, const struct registration *registration,
+                      const struct task_record_node *record,
+                      const struct task_record_membership *membership)
+{
+    struct text now = instance_type(registration);
+    for (size_t i = 0; i < membership->attributes.count; i++) {
+        const struct ecs_attribute *attribute = &membership->attributes.items[i];
+        if (text_is(attribute->name, "ecs.instance-type") && !text_equal(attribute->value, now)) {
+            return core_fault(
+                call, &ecs_error_invalid_parameter_exception,
+                "Container instance type changes are not supported. Container instance %.*s was "
+                "previously registered as %.*s.",
+                TEXT_FMT(task_instance_arn(call, record, membership)), TEXT_FMT(attribute->value));
+        }
+    }
+    return 0;
 }
 
 int task_register_instance(struct core_call *call, void *pointer, const void *input, void *output)
@@ -400,8 +501,14 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
         record->joined_at = call->now_ms;
         record->has_connections = true;
     }
-    fill_node(&registration, node, record);
     size_t index = find_membership(record, &registration, stock);
+    if (index < record->memberships.count) {
+        rc = check_type(call, &registration, record, &record->memberships.items[index]);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    fill_node(&registration, node, record);
     size_t count = MAX(record->memberships.count, index + 1);
     struct task_record_membership *memberships =
         arena_array(call->arena, count, sizeof(*memberships));
@@ -421,6 +528,7 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
         record->name = record->node_id;
     }
     core_put(call, &task_node_kind, key, record);
+    task_instance_tell(call, task_node(state, key), record, index);
 
     response->container_instance = ARENA_NEW(call->arena, struct ecs_container_instance);
     task_show_instance(call, task_node(state, key), record, index, TASK_SHOW_TAGS,

@@ -261,6 +261,7 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
     }
     send_manifest(call, node);
     deliver_and_again(call, node);
+    task_contact_count(call, node);
     response->has_lease_ms = true;
     response->lease_ms = node->lease_ms;
     return 0;
@@ -274,6 +275,7 @@ int task_node_disconnect(struct core_call *call, void *pointer, const void *inpu
     if (node != NULL && node->connected && node->session == request->session) {
         // The lease goes on: a node that comes back in time was never away.
         node->connected = false;
+        task_contact_count(call, node);
     }
     return 0;
 }
@@ -285,6 +287,7 @@ int task_node_beat(struct core_call *call, void *pointer, const void *input, voi
     struct task_node *node = task_node_of(pointer, call->caller->node_id);
     if (node != NULL && node->seen) {
         beat(call, pointer, node);
+        task_contact_count(call, node);
     }
     return 0;
 }
@@ -442,6 +445,7 @@ void task_leases_work(struct core_call *call, void *pointer, int64_t key)
                 node->lost = true;
                 node->contact_ms = call->now_ms;
                 task_node_refresh(node);
+                core_work(call, &task_managers[TASK_MANAGER_CONTACT], node->key);
             }
         }
     }

@@ -15,6 +15,7 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_REAP] = {"reap", task_reap_work},
     [TASK_MANAGER_REMOVE] = {"remove", task_remove_work},
     [TASK_MANAGER_EMPTY] = {"empty", task_empty_work},
+    [TASK_MANAGER_CONTACT] = {"contact", task_contact_work},
 };
 _Static_assert(ARRAY_LEN(task_managers) == TASK_MANAGER_COUNT, "every manager has its work");
 
@@ -39,12 +40,14 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE], task_submit_task},
     {&ecs_operations[ECS_OP_SUBMIT_CONTAINER_STATE_CHANGE], task_submit_container},
     {&ecs_operations[ECS_OP_SUBMIT_ATTACHMENT_STATE_CHANGES], task_submit_attachments},
+    {&node_operations[NODE_OP_NODE_ADMIT], task_node_admit},
     {&node_operations[NODE_OP_NODE_CONNECT], task_node_connect},
     {&node_operations[NODE_OP_NODE_DISCONNECT], task_node_disconnect},
     {&node_operations[NODE_OP_NODE_BEAT], task_node_beat},
     {&node_operations[NODE_OP_NODE_ACK], task_node_ack},
     {&node_operations[NODE_OP_NODE_STOP_CANDIDATES], task_node_stop_candidates},
     {&node_operations[NODE_OP_NODE_HEALTH], task_node_health},
+    {&node_operations[NODE_OP_NODE_INSTANCE_STATUS], task_node_instance_status},
     {&berth_operations[BERTH_OP_LIST_NODES], task_list_nodes},
     {&berth_operations[BERTH_OP_REMOVE_NODE], task_remove_node},
     {&berth_operations[BERTH_OP_EXPLAIN_PLACEMENT], task_explain_placement},

@@ -77,6 +77,15 @@ struct task_entry {
     bool waiting; ///< the node is not known to have its desired status
 };
 
+/** What a node said last of one of its own parts. */
+struct task_node_status {
+    enum ecs_instance_health_check_state state; ///< ABSENT when it said nothing
+    int64_t updated_ms;
+    int64_t changed_ms;
+};
+
+#define TASK_NODE_PARTS 3 ///< ECS's types of checks: runtime, accelerators, daemons
+
 /** A node in memory, beside its record. */
 struct task_node {
     int64_t key;
@@ -109,7 +118,8 @@ struct task_node {
     bool retired; ///< a stock agent's, and its container instance was deregistered
     bool seen;    ///< it was connected, or registered before the last start of the server
     bool lost;
-    bool connected; ///< its session is open
+    bool connected;         ///< its session is open
+    bool connected_counted; ///< agentConnected when a version was counted last
     int64_t session;
     int64_t beat_ms; ///< when it was heard of last
     int64_t lease_ms;
@@ -118,6 +128,7 @@ struct task_node {
     uint32_t sequence;         ///< of the newest message of this session
     int64_t resend_due_ms;     ///< of the timer that looks at what waits, 0 when it is not set
     struct text agent_version; ///< owned
+    struct task_node_status status[TASK_NODE_PARTS]; ///< by type of check, from 1 on
 };
 
 /** Entries by a number; see task_table.c. */
@@ -165,6 +176,7 @@ enum task_manager {
     TASK_MANAGER_REAP,    ///< 1: let old stopped tasks go
     TASK_MANAGER_REMOVE,  ///< node: stop its tasks in steps
     TASK_MANAGER_EMPTY,   ///< node: the same for those of deregistered instances
+    TASK_MANAGER_CONTACT, ///< node: count and tell a change of agentConnected
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -324,6 +336,18 @@ bool task_instance_meant(const struct constraint *constraint, struct task_instan
 /** Parse an expression, or refuse with InvalidParameterException. @return 0 or ERR_FAULT */
 MUST_CHECK int task_constraint_parse(struct core_call *call, struct text text,
                                      struct constraint *out_constraint);
+/** @return whether a node's instances are shown with agentConnected */
+bool task_node_agent_connected(const struct task_node *node);
+/** Count a version of a node's instances when agentConnected is not what was counted last. */
+void task_contact_count(struct core_call *call, struct task_node *node);
+/** Manager TASK_MANAGER_CONTACT. */
+void task_contact_work(struct core_call *call, void *state, int64_t key);
+/** Tell watchers of a change of a container instance. */
+void task_instance_tell(struct core_call *call, const struct task_node *node,
+                        const struct task_record_node *record, size_t index);
+/** Fill healthStatus of a container instance. */
+void task_show_instance_health(struct core_call *call, const struct task_node *node,
+                               struct ecs_container_instance *instance);
 /** @return ACTIVE, DRAINING or INACTIVE */
 struct text task_instance_status(const struct task_record_membership *membership);
 /** @return the ec2InstanceId of an instance: made of its id */
@@ -464,10 +488,15 @@ bool task_node_live(const struct task_node *node);
 /** Send a node tasks that it is not known to have; does nothing without a session. */
 void task_send(struct core_call *call, struct task_node *node, struct task_entry *const *entries,
                size_t count);
+/** Handler of NodeAdmit. */
+int task_node_admit(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of NodeConnect. */
 int task_node_connect(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of NodeDisconnect. */
 int task_node_disconnect(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of NodeInstanceStatus. */
+int task_node_instance_status(struct core_call *call, void *state, const void *request,
+                              void *response);
 /** Handler of NodeBeat. */
 int task_node_beat(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of NodeAck. */

@@ -283,6 +283,20 @@ static int on_health(struct session *session, const struct session_frame *frame,
     return rc;
 }
 
+static int on_instance_status(struct session *session, const struct session_frame *frame,
+                              struct shape_error *error)
+{
+    struct session_publish_instance_status_request message = {0};
+    int rc = read_message(session, frame, &session_publish_instance_status_request_shape, &message,
+                          error);
+    if (rc == 0) {
+        const struct node_node_instance_status_request request = {
+            .statuses = {.items = message.statuses.items, .count = message.statuses.count}};
+        tell_lightly(session, NODE_OP_NODE_INSTANCE_STATUS, &request);
+    }
+    return rc;
+}
+
 // Frames that a node sends: on which session, who handles them, and how they are acknowledged.
 static const struct {
     const char *type;
@@ -299,7 +313,7 @@ static const struct {
     {"NackRequest", false, NULL, NULL},
     {"PublishHealthRequest", true, on_health, "AckPublishHealth"},
     {"PublishMetricsRequest", true, NULL, "AckPublishMetric"},
-    {"PublishInstanceStatusRequest", true, NULL, "AckPublishInstanceStatus"},
+    {"PublishInstanceStatusRequest", true, on_instance_status, "AckPublishInstanceStatus"},
 };
 
 static void beat(struct session *session)
@@ -516,6 +530,31 @@ static void on_tick(uv_timer_t *timer)
 
 // ---- the library ------------------------------------------------------------------------------
 
+// A stock agent names its instance itself; nothing is done for it before the engine agrees.
+static int admit(struct sessions *sessions, const struct session_upgrade *upgrade,
+                 struct refusal *out_refusal)
+{
+    if (!upgrade->keyless) {
+        return 0;
+    }
+    const struct api_operation *described = &node_operations[NODE_OP_NODE_ADMIT];
+    const struct node_node_admit_request request = {.container_instance_arn =
+                                                        upgrade->instance_arn};
+    struct core_call call = {.arena = &sessions->scratch};
+    void *response = arena_alloc(&sessions->scratch, described->output->size_bytes);
+    int rc = host_request(sessions->server->options.host, &upgrade->caller, described, &call,
+                          &request, response);
+    if (rc == ERR_FAULT) {
+        // The agent looks for the name in the text: after InactiveInstanceException it waits long.
+        *out_refusal =
+            refusal_front(FRONT_ACCESS_DENIED, arena_format(&sessions->scratch, "%s: %s",
+                                                            call.fault->name, call.fault_text));
+    } else if (rc != 0) {
+        *out_refusal = refusal_front(FRONT_THROTTLING, text_of(err_name(rc)));
+    }
+    return rc;
+}
+
 // @return what the library's callback returns: not 0 refuses
 static int on_upgrade(struct sessions *sessions, struct lws *wsi)
 {
@@ -525,7 +564,8 @@ static int on_upgrade(struct sessions *sessions, struct lws *wsi)
     if (sessions->server->stopping) {
         rc = -1;
     } else if (session_upgrade_check(sessions->server, wsi, &sessions->scratch, &upgrade,
-                                     &refusal) != 0) {
+                                     &refusal) != 0 ||
+               admit(sessions, &upgrade, &refusal) != 0) {
         AUTO(buf_deinit) struct buf body = {0};
         refusal_write(&refusal, NULL, API_JSON_1_1, TEXT(""), &body);
         lws_return_http_status(wsi, (unsigned int)refusal.json_status, body.data);

@@ -190,10 +190,6 @@ int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *
     if (auth.error != FRONT_OK) {
         return refuse(out_refusal, auth.error, auth.message);
     }
-    if (auth.caller.node_id.data == NULL) {
-        return refuse(out_refusal, FRONT_ACCESS_DENIED,
-                      TEXT("Only the key that a node got when it joined opens its sessions."));
-    }
     struct text version = parameter(upgrade, "agentVersion");
     struct text instance =
         parameter(upgrade, telemetry ? "containerInstance" : "containerInstanceArn");
@@ -202,13 +198,24 @@ int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *
                       TEXT("The parameter containerInstanceArn is missing."));
     }
     struct text berth = parameter(upgrade, "berthAgent");
+    // A stock agent has no identity of its own but the instance that it registered. The engine
+    // looks whether that is an instance of the caller's account, and of no node with a key.
+    bool stock = auth.caller.node_id.data == NULL;
+    if (stock) {
+        auth.caller.node_id = text_slice(instance, text_find_last(instance, '/') + 1, SIZE_MAX);
+    }
+    if (text_empty(auth.caller.node_id)) {
+        return refuse(out_refusal, FRONT_BAD_REQUEST,
+                      TEXT("The parameter containerInstance names no container instance."));
+    }
     *out_upgrade = (struct session_upgrade){
         .caller = auth.caller,
         .instance_arn = instance,
         .agent_version = version,
         .telemetry = telemetry,
-        .berth =
-            text_is(berth, "true") || text_is(berth, "1") || text_starts(version, TEXT("berth")),
+        .keyless = stock,
+        .berth = !stock && (text_is(berth, "true") || text_is(berth, "1") ||
+                            text_starts(version, TEXT("berth"))),
     };
     return 0;
 }

@@ -14,11 +14,13 @@ struct session_upgrade {
     struct text instance_arn;  ///< as the agent names itself
     struct text agent_version;
     bool telemetry;
-    bool berth; ///< Berth's agent, not the stock one
+    bool berth;   ///< Berth's agent, not the stock one
+    bool keyless; ///< a stock agent, whose node_id is what it says: see NodeAdmit
 };
 
 /**
- * Verify a request by its signature: only a key of a node opens a session.
+ * Verify a request by its signature. The key of a node opens that node's sessions; any other key
+ * opens those of a stock agent, for the container instance that the request names.
  *
  * Call it while the library still has the request's headers.
  *

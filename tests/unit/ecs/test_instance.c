@@ -177,7 +177,8 @@ static void a_draining_instance_gets_no_task(void **state)
     const char *drain =
         world_text("{'cluster':'c','containerInstances':['%s','gone'],'status':'DRAINING'}",
                    world->nodes[node].instance);
-    harness_contains(&world->harness, "UpdateContainerInstancesState", drain, "'version':2");
+    harness_contains(&world->harness, "UpdateContainerInstancesState", drain,
+                     "'version':3"); // registered, connected
     has(harness_call(&world->harness, "UpdateContainerInstancesState", drain),
         "container-instance/c/gone\",\"reason\":\"MISSING\"}");
     has(describe(world, node), "\"status\":\"DRAINING\"");
@@ -190,7 +191,7 @@ static void a_draining_instance_gets_no_task(void **state)
     harness_contains(&world->harness, "UpdateContainerInstancesState",
                      world_text("{'cluster':'c','containerInstances':['%s'],'status':'ACTIVE'}",
                                 world->nodes[node].instance),
-                     "'version':3");
+                     "'version':4");
     world_connect(world, node);
     run_job(world);
     harness_expect(&world->harness, "UpdateContainerInstancesState",
@@ -270,6 +271,124 @@ static void deregistering_a_silent_host_ends_its_tasks(void **state)
     has(describe(world, node), "\"runningTasksCount\":0,\"pendingTasksCount\":0");
 }
 
+// A host that is asked to stop its tasks and falls silent before it did: they end with its lease.
+static void a_host_that_falls_silent_later_ends_its_tasks(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    run_job(world);
+    world_submit(world, node, "RUNNING", "");
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s','force':true}",
+                                world->nodes[node].instance),
+                     "'status':'INACTIVE'");
+    harness_advance(&world->harness, 0);
+    world_task_has(world, "'lastStatus':'RUNNING'");
+    harness_restart(&world->harness); // nothing of the wait is lost with the server
+    for (size_t i = 0; i < 10; i++) {
+        harness_advance(&world->harness, 500);
+    }
+    world_task_has(world, "'lastStatus':'STOPPED'");
+    world_task_has(world, "'stopCode':'UserInitiated'");
+    world_task_has(world, "'stoppedReason':'Container instance deregistration forced by user'");
+    has(describe(world, node), "\"runningTasksCount\":0,\"pendingTasksCount\":0");
+    // Should it come back, it learns that the task is to stop.
+    world_forget(world);
+    world_connect(world, node);
+    world_effect(world, "TaskManifestMessage");
+    world_no_effect(world, "'desiredStatus':'RUNNING'");
+}
+
+// agentConnected is the session and the lease; each change of it is a version and an event.
+static void contact_is_counted(void **state)
+{
+    struct world *world = *state;
+    size_t node = world_join(world);
+    world_register(world, node, "c", "eu-west-1a", 1000, 1000);
+    has(describe(world, node), "\"version\":1,");
+    has(describe(world, node), "\"agentConnected\":false");
+    world_connect(world, node);
+    has(describe(world, node), "\"version\":2,");
+    has(describe(world, node), "\"agentConnected\":true");
+    world_connect(world, node); // replaced: it was connected all the time
+    has(describe(world, node), "\"version\":2,");
+    world_forget(world);
+    for (size_t i = 0; i < 10; i++) {
+        harness_advance(&world->harness, 500);
+    }
+    has(describe(world, node), "\"version\":3,");
+    has(describe(world, node), "\"agentConnected\":false");
+    world_effect(world, world_text("EVENT %s ECS Container Instance State Change {",
+                                   world->nodes[node].instance));
+    world_effect(world, "'agentConnected':false");
+    world_forget(world);
+    world_beat(world, node); // its session was open all the time, as far as we know
+    world_beat(world, node);
+    has(describe(world, node), "\"version\":4,");
+    has(describe(world, node), "\"agentConnected\":true");
+    world_effect(world, "'agentConnected':true");
+    world_as_node(world, node);
+    harness_expect(&world->harness, "NodeDisconnect", "{'session':2}", "{}");
+    world_as_root(world);
+    has(describe(world, node), "\"version\":5,");
+    has(describe(world, node), "\"agentConnected\":false");
+    harness_restart(&world->harness);
+    has(describe(world, node), "\"version\":5,");
+}
+
+static void say_status(struct world *world, size_t node, const char *statuses)
+{
+    world_as_node(world, node);
+    harness_expect(&world->harness, "NodeInstanceStatus", world_text("{'statuses':[%s]}", statuses),
+                   "{}");
+    world_as_root(world);
+}
+
+static void health_is_what_the_agent_says(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    static const struct {
+        const char *said;
+        const char *want;
+    } cases[] = {
+        {"", "\"healthStatus\":{\"overallStatus\":\"INSUFFICIENT_DATA\",\"details\":[{\"type\":"
+             "\"CONTAINER_RUNTIME\",\"status\":\"INSUFFICIENT_DATA\"}]}"},
+        {"{'type':'CONTAINER_RUNTIME','status':'INITIALIZING','lastUpdated':1700000000,"
+         "'lastStatusChange':1700000000}",
+         "{\"overallStatus\":\"INITIALIZING\",\"details\":[{\"type\":\"CONTAINER_RUNTIME\","
+         "\"status\":\"INITIALIZING\",\"lastUpdated\":1700000000,\"lastStatusChange\":1700000000"
+         "}]}"},
+        {"{'type':'CONTAINER_RUNTIME','status':'OK','lastUpdated':1700000020,'lastStatusChange':"
+         "1700000010}",
+         "{\"overallStatus\":\"OK\",\"details\":[{\"type\":\"CONTAINER_RUNTIME\",\"status\":"
+         "\"OK\",\"lastUpdated\":1700000020,\"lastStatusChange\":1700000010}]}"},
+        // What a newer agent says is passed over, and so is a change that is none.
+        {"{'type':'MOON_PHASE','status':'OK'},{'type':'CONTAINER_RUNTIME','status':'FULL'},"
+         "{'type':'CONTAINER_RUNTIME','status':'OK','lastUpdated':1700000030,'lastStatusChange':"
+         "1700000030}",
+         "\"lastUpdated\":1700000030,\"lastStatusChange\":1700000010}]}"},
+        {"{'type':'DAEMON','status':'OK','lastUpdated':1700000040},{'type':'CONTAINER_RUNTIME',"
+         "'status':'IMPAIRED','lastUpdated':1700000040,'lastStatusChange':1700000040}",
+         "{\"overallStatus\":\"IMPAIRED\",\"details\":[{\"type\":\"CONTAINER_RUNTIME\","
+         "\"status\":\"IMPAIRED\",\"lastUpdated\":1700000040,\"lastStatusChange\":1700000040},"
+         "{\"type\":\"DAEMON\",\"status\":\"OK\","},
+    };
+    size_t rows = world->harness.row_count;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].said);
+        if (i > 0) {
+            say_status(world, node, cases[i].said);
+        }
+        has(describe(world, node), cases[i].want);
+    }
+    assert_int_equal(world->harness.row_count, rows);
+    for (size_t i = 0; i < 10; i++) {
+        harness_advance(&world->harness, 500);
+    }
+    has(describe(world, node), "{\"overallStatus\":\"INSUFFICIENT_DATA\"");
+}
+
 // A stock agent is its one instance: deregistered, it is shown for an hour and then gone.
 static void a_stock_instance_goes_after_an_hour(void **state)
 {
@@ -326,6 +445,10 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(deregistering_a_silent_host_ends_its_tasks, world_setup,
                                         world_teardown),
+        cmocka_unit_test_setup_teardown(a_host_that_falls_silent_later_ends_its_tasks, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(contact_is_counted, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(health_is_what_the_agent_says, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_stock_instance_goes_after_an_hour, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(an_agent_has_no_update, world_setup, world_teardown),

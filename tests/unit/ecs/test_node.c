@@ -74,6 +74,112 @@ static void registering_refuses_what_is_wrong(void **state)
     assert_int_equal(core_count(world->harness.core, &task_node_kind), 0);
 }
 
+#define ON_EC2                                                                                     \
+    "'instanceIdentityDocument':'{\\\"instanceId\\\":\\\"i-0a\\\",\\\"instanceType\\\":\\\"%"      \
+    "s\\\","                                                                                       \
+    "\\\"imageId\\\":\\\"ami-1\\\",\\\"availabilityZone\\\":\\\"eu-west-1b\\\","                   \
+    "\\\"architecture\\\":"                                                                        \
+    "\\\"arm64\\\",\\\"pendingTime\\\":\\\"2026-01-01T00:00:00Z\\\",\\\"billingProducts\\\":null}" \
+    "'"
+
+static void a_host_on_ec2_is_named_by_its_identity(void **state)
+{
+    struct world *world = *state;
+    const char *answer =
+        harness_call(&world->harness, "RegisterContainerInstance",
+                     world_text("{'cluster':'c'," SIZES "," ON_EC2 "}", "m5.large"));
+    static const char *const wants[] = {
+        "\"ec2InstanceId\":\"i-0a\"",
+        "{\"name\":\"ecs.availability-zone\",\"value\":\"eu-west-1b\"}",
+        "{\"name\":\"ecs.cpu-architecture\",\"value\":\"arm64\"}",
+        "{\"name\":\"ecs.instance-type\",\"value\":\"m5.large\"}",
+        "{\"name\":\"ecs.ami-id\",\"value\":\"ami-1\"}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+        if (strstr(answer, wants[i]) == NULL) {
+            fail_msg("lacks %s\n in %s", wants[i], answer);
+        }
+    }
+    char arn[160];
+    harness_member(&world->harness, "containerInstanceArn", arn, sizeof(arn));
+    harness_contains(&world->harness, "ListContainerInstances",
+                     "{'cluster':'c','filter':'ec2InstanceId == i-0a'}", arn);
+    const char *again = "{'cluster':'c','containerInstanceArn':'%s'," SIZES "," ON_EC2 "}";
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     world_text(again, arn, "m5.large"), "'version':2");
+    harness_expect(&world->harness, "RegisterContainerInstance",
+                   world_text(again, arn, "m5.xlarge"),
+                   world_text("InvalidParameterException: Container instance type changes are not "
+                              "supported. Container instance %s was previously registered as "
+                              "m5.large.",
+                              arn));
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     "{'cluster':'c'," SIZES ",'instanceIdentityDocument':'x'}",
+                     "ClientException: The instance identity document cannot be read: ");
+    // Interfaces of its own EC2 cannot be had here, whatever its type.
+    char *slash = strrchr(arn, '/');
+    world->harness.caller.node_id = text_of(slash + 1);
+    harness_contains(&world->harness, "NodeConnect",
+                     world_text("{'session':1,'containerInstanceArn':'%s'}", arn), "120000");
+    assert_int_equal(task_node_of(task_state(world->harness.core), text_of(slash + 1))->eni_slots,
+                     0);
+}
+
+// The answer to a registration may be lost: the agent asks again with the same token.
+static void a_registration_is_repeated_by_its_token(void **state)
+{
+    struct world *world = *state;
+    const char *request = "{'cluster':'c','clientToken':'%s'," SIZES "}";
+    char first[160];
+    char second[160];
+    for (size_t i = 0; i < 2; i++) {
+        harness_contains(&world->harness, "RegisterContainerInstance", world_text(request, "t-1"),
+                         "containerInstanceArn");
+        harness_member(&world->harness, "containerInstanceArn", i == 0 ? first : second,
+                       sizeof(first));
+        harness_restart(&world->harness);
+    }
+    assert_string_equal(first, second);
+    harness_contains(&world->harness, "RegisterContainerInstance", world_text(request, "t-2"),
+                     "'version':1,");
+    assert_int_equal(core_count(world->harness.core, &task_node_kind), 2);
+    // Of an instance that was deregistered no token is left.
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s'}", first), "INACTIVE");
+    harness_contains(&world->harness, "RegisterContainerInstance", world_text(request, "t-1"),
+                     "'version':1,");
+    assert_int_equal(core_count(world->harness.core, &task_node_kind), 3);
+}
+
+static void a_stock_agent_opens_sessions_for_its_own_instance_only(void **state)
+{
+    struct world *world = *state;
+    size_t node = world_pool_node(world, "eu-west-1a", 1024, 1024);
+    harness_contains(&world->harness, "RegisterContainerInstance", "{'cluster':'c'," SIZES "}",
+                     "containerInstanceArn");
+    char arn[160];
+    harness_member(&world->harness, "containerInstanceArn", arn, sizeof(arn));
+    const char *admit = "{'containerInstanceArn':'%s'}";
+    harness_expect(&world->harness, "NodeAdmit", world_text(admit, arn), "{}");
+    const char *keyed[] = {world->nodes[node].instance,
+                           world_text("x/%s", world->nodes[node].node_id), "", "x/"};
+    for (size_t i = 0; i < ARRAY_LEN(keyed); i++) {
+        print_message("%s\n", keyed[i]);
+        harness_contains(&world->harness, "NodeAdmit", world_text(admit, keyed[i]),
+                         "ResourceNotFoundException: There is no container instance ");
+    }
+    struct text account = world->harness.caller.account;
+    world->harness.caller.account = TEXT("999999999999");
+    harness_contains(&world->harness, "NodeAdmit", world_text(admit, arn),
+                     "ResourceNotFoundException: ");
+    world->harness.caller.account = account;
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s'}", arn), "INACTIVE");
+    harness_expect(
+        &world->harness, "NodeAdmit", world_text(admit, arn),
+        world_text("InactiveInstanceException: Container instance %s was deregistered.", arn));
+}
+
 // A host of the pool and a container instance at once: one inventory, counted once.
 static void a_node_has_one_inventory(void **state)
 {
@@ -197,6 +303,12 @@ int main(void)
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(registering_refuses_what_is_wrong, world_setup,
                                         world_teardown),
+        cmocka_unit_test_setup_teardown(a_host_on_ec2_is_named_by_its_identity, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(a_registration_is_repeated_by_its_token, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(a_stock_agent_opens_sessions_for_its_own_instance_only,
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_node_has_one_inventory, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_smaller_host_is_never_over_committed_further, world_setup,
                                         world_teardown),

@@ -59,6 +59,28 @@ static void note(const char *format, ...)
     uv_mutex_unlock(&current->lock);
 }
 
+static int node_admit(struct core_call *call, void *state, const void *body, void *response)
+{
+    (void)state;
+    (void)response;
+    const struct node_node_admit_request *request = body;
+    return text_ends(request->container_instance_arn, TEXT("/alien"))
+               ? core_fault(call, &node_error_resource_not_found_exception, "no stock agent's")
+               : 0;
+}
+
+static int node_instance_status(struct core_call *call, void *state, const void *body,
+                                void *response)
+{
+    (void)call;
+    (void)state;
+    (void)response;
+    const struct node_node_instance_status_request *request = body;
+    note("%.*s %.*s;", TEXT_FMT(request->statuses.items[0].type),
+         TEXT_FMT(request->statuses.items[0].status));
+    return 0;
+}
+
 static int node_connect(struct core_call *call, void *state, const void *body, void *response)
 {
     (void)state;
@@ -138,6 +160,8 @@ static const struct core_handler node_handlers[] = {
     {&node_operations[NODE_OP_NODE_ACK], node_ack},
     {&node_operations[NODE_OP_NODE_STOP_CANDIDATES], node_candidates},
     {&node_operations[NODE_OP_NODE_HEALTH], node_health},
+    {&node_operations[NODE_OP_NODE_ADMIT], node_admit},
+    {&node_operations[NODE_OP_NODE_INSTANCE_STATUS], node_instance_status},
 };
 
 static const struct core_module node_module = {

@@ -269,7 +269,9 @@ static void telemetry_has_header_lines(void **state)
     alloc_free(expect(&wire, "{\"type\":\"AckPublishHealth\",\"message\":{\"message\":\"ok\"}}"));
     say(&wire, "{\"type\":\"PublishMetricsRequest\",\"message\":{}}");
     alloc_free(expect(&wire, "\"AckPublishMetric\""));
-    say(&wire, "{\"type\":\"PublishInstanceStatusRequest\",\"message\":{}}");
+    say(&wire, "{\"type\":\"PublishInstanceStatusRequest\",\"message\":{\"statuses\":[{\"type\":"
+               "\"CONTAINER_RUNTIME\",\"status\":\"OK\",\"lastUpdated\":1700000000}]}}");
+    fixture_expect(fixture, "CONTAINER_RUNTIME OK;");
     alloc_free(expect(&wire, "\"AckPublishInstanceStatus\""));
 }
 
@@ -285,10 +287,22 @@ static void strangers_are_refused(void **state)
         {"unsigned", {.target = ACS, .unsigned_ = true}, 400, "MissingAuthenticationToken"},
         {"wrong secret", {.target = ACS, .secret = "x"}, 400, "InvalidSignature"},
         {"unknown key", {.target = ACS, .key_id = "AKIDNOBODY"}, 400, "UnrecognizedClient"},
-        {"a key of no node",
-         {.target = ACS, .key_id = FIXTURE_KEY, .secret = FIXTURE_SECRET},
+        {"a key of no node, for an instance that is not a stock agent's",
+         {.target = "/acs/ws?containerInstanceArn=c%2Falien",
+          .key_id = FIXTURE_KEY,
+          .secret = FIXTURE_SECRET},
          400,
-         "AccessDenied"},
+         "ResourceNotFoundException: no stock agent's"},
+        {"the same for telemetry",
+         {.target = "/tcs/ws?containerInstance=c%2Falien",
+          .key_id = FIXTURE_KEY,
+          .secret = FIXTURE_SECRET},
+         400,
+         "ResourceNotFoundException: no stock agent's"},
+        {"a key of no node, for none",
+         {.target = "/tcs/ws", .key_id = FIXTURE_KEY, .secret = FIXTURE_SECRET},
+         400,
+         "names no container instance"},
         {"an hour ago", {.target = ACS, .skew_ms = -3600000}, 400, "Signature expired"},
         {"another path", {.target = "/ws"}, 404, "NotFound"},
         {"no instance", {.target = "/acs/ws"}, 400, "containerInstanceArn"},
@@ -307,6 +321,20 @@ static void strangers_are_refused(void **state)
     AUTO(wire_close) struct wire other = {0};
     connect_session(&other, fixture, "/acs/ws?containerInstanceArn=arn%3Anot-mine");
     expect_close(&other, 1008, "ResourceNotFoundException: that instance is not yours");
+}
+
+// A stock agent has a key of its account and acts for the instance that it names.
+static void a_stock_agent_acts_for_its_instance(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    AUTO(wire_close) struct wire wire = {0};
+    wire_open(&wire, session_port(fixture));
+    const struct upgrade options = {
+        .target = ACS_BERTH, .key_id = FIXTURE_KEY, .secret = FIXTURE_SECRET};
+    assert_int_equal(upgrade(&wire, &options).status, 101);
+    fixture_expect(fixture, "connect 0123 " ARN " stock;"); // whatever it calls itself
+    alloc_free(expect(&wire, "HeartbeatMessage"));
 }
 
 static void bad_frames_end_the_session(void **state)
@@ -456,6 +484,7 @@ int main(void)
         cmocka_unit_test(newer_sessions_replace_older),
         cmocka_unit_test(telemetry_has_header_lines),
         cmocka_unit_test(strangers_are_refused),
+        cmocka_unit_test(a_stock_agent_acts_for_its_instance),
         cmocka_unit_test(bad_frames_end_the_session),
         cmocka_unit_test(logs_come_from_the_node),
         cmocka_unit_test(stops_in_the_middle),
