@@ -1,0 +1,99 @@
+"""Members about what a container sees as files."""
+import os
+
+import fields
+from fields import box, task
+
+SCRATCH = [{"name": "shared"}]
+
+
+def mount_of(ended, path):
+    """Type and options of a mount, from lines of /proc/mounts."""
+    fields_of = [line.split() for line in ended.lines()]
+    return next((one[2], set(one[3].split(","))) for one in fields_of if len(one) > 3
+                and one[1] == path)
+
+
+@task(box("echo from the first > /data/file", name="first", essential=False, user="0",
+          mountPoints=[{"sourceVolume": "shared", "containerPath": "/data"}]),
+      box("cat /other/file", mountPoints=[{"sourceVolume": "shared", "containerPath": "/other"}],
+          dependsOn=[{"containerName": "first", "condition": "SUCCESS"}]), volumes=SCRATCH)
+def test_volumes_are_shared_by_containers(ended):
+    """A volume with nothing but a name is the task's own: what one writes, the other reads."""
+    assert ended.output() == "from the first\n"
+
+
+@task(box("ls -A /data; echo mine > /data/file", user="0",
+          mountPoints=[{"sourceVolume": "shared", "containerPath": "/data"}]), volumes=SCRATCH)
+def test_volumes_are_of_one_task(ended, node):
+    """The next task of the same definition finds it empty again."""
+    assert ended.output() == ""
+    again = node.stopped(node.start_of(test_volumes_are_of_one_task))
+    assert again.output() == ""
+
+
+@task(box("cat /proc/mounts; (echo x > /data/file) 2>/dev/null || echo refused", user="0", mountPoints=[
+    {"sourceVolume": "shared", "containerPath": "/data", "readOnly": True}]), volumes=SCRATCH)
+def test_mount_points_read_only(ended):
+    assert "ro" in mount_of(ended, "/data")[1]
+    assert ended.lines()[-1] == "refused"
+
+
+@task(box("stat -c '%u:%g %a' /tmp", mountPoints=[
+    {"sourceVolume": "shared", "containerPath": "/tmp"}]), volumes=SCRATCH)
+def test_mount_points_keep_the_directorys_owner(ended):
+    """A scratch volume begins with owner and mode of what it covers."""
+    assert ended.output() == "0:0 1777\n"
+
+
+def test_volumes_host(node, tmp_path):
+    """A folder of the node, both ways."""
+    (tmp_path / "in").write_text("from the host\n")
+    os.chmod(tmp_path, 0o777)
+    definition = {
+        "networkMode": "host", "volumes": [{"name": "v", "host": {"sourcePath": str(tmp_path)}}],
+        "containerDefinitions": [box("cat /v/in; echo back > /v/out", user="0", memory=64,
+                                     mountPoints=[{"sourceVolume": "v", "containerPath": "/v"}])]}
+    ended = node.stopped(node.launch("volumes-host", definition, {"launchType": "EC2"}))
+    assert ended.output() == "from the host\n"
+    assert (tmp_path / "out").read_text() == "back\n"
+
+
+@task(box("cat /proc/mounts; (echo x > /tmp/file) 2>/dev/null || echo refused",
+          user="0", readonlyRootFilesystem=True))
+def test_readonly_root_filesystem(ended):
+    assert "ro" in mount_of(ended, "/")[1]
+    assert ended.lines()[-1] == "refused"
+
+
+@task(box("echo x > /file && cat /file", user="0"))
+def test_root_filesystem_is_writable(ended):
+    """The writable layer is the container's own and goes with it."""
+    assert ended.output() == "x\n"
+
+
+@task(box("cat /proc/mounts; df -k /fast | tail -1", memory=64, linuxParameters={"tmpfs": [
+    {"containerPath": "/fast", "size": 7, "mountOptions": ["ro", "mode=755"]}]}), ec2=True)
+def test_tmpfs(ended):
+    kind, options = mount_of(ended, "/fast")
+    assert kind == "tmpfs"
+    assert {"size=7168k", "mode=755", "ro", "nosuid", "nodev", "noexec"} <= options
+    assert ended.lines()[-1].split()[1] == "7168"
+
+
+@task(box("cat /proc/mounts", memory=64, linuxParameters={"sharedMemorySize": 5}), ec2=True)
+def test_shared_memory_size(ended):
+    assert "size=5120k" in mount_of(ended, "/dev/shm")[1]
+
+
+@task(box("cat /proc/mounts"))
+def test_shared_memory_size_default(ended):
+    assert "size=65536k" in mount_of(ended, "/dev/shm")[1]
+
+
+def test_writes_stay_out_of_the_image(node):
+    definition = {"networkMode": "host", "containerDefinitions": [
+        box("ls /once 2>/dev/null; touch /once", user="0", memory=64)]}
+    for _ in range(2):
+        ended = node.stopped(node.launch("writes", definition, {"launchType": "EC2"}))
+        assert isinstance(ended, fields.Ended) and ended.output() == ""

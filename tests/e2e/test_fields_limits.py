@@ -1,0 +1,97 @@
+"""Members about CPU and memory: the control groups that bind a task and its containers."""
+import fields
+import support
+from fields import box, task
+
+MIB = 1 << 20
+SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+
+
+def cpu_quota(node, arn):
+    """Cores that a task may use."""
+    text = node.control(arn, "cpu.max", "cpu/cpu.cfs_quota_us").split()
+    return int(text[0]) / 100000
+
+
+def memory_limit(node, arn, container=None):
+    return int(node.control(arn, "memory.max", "memory/memory.limit_in_bytes", container))
+
+
+def shares(node, arn, container):
+    """The share of CPU as v1 counts it; v2's weight is computed from it as crun does."""
+    return int(node.control(arn, "cpu.weight", "cpu/cpu.shares", container))
+
+
+def weight(count):
+    """What the shares are where the machine has cgroup v2, beside themselves."""
+    return {count, 1 + (count - 2) * 9999 // 262142}
+
+
+@task(box(SLEEP), cpu="512", memory="1024")
+def test_task_sizes(node, live):
+    """`cpu` and `memory` of the task bind all of it."""
+    node.until(live, lastStatus="RUNNING")
+    assert cpu_quota(node, live) == 0.5
+    assert memory_limit(node, live) == 1024 * MIB
+
+
+@task(box(SLEEP), cpu="1 vCPU", memory="2 GB")
+def test_task_sizes_with_units(node, live):
+    node.until(live, lastStatus="RUNNING")
+    described = node.describe(live)
+    assert (described["cpu"], described["memory"]) == ("1024", "2048")
+    assert cpu_quota(node, live) == 1
+    assert memory_limit(node, live) == 2048 * MIB
+
+
+@task(box(SLEEP, cpu=100, memory=64), box(SLEEP, name="second", cpu=0, memory=128))
+def test_container_sizes(node, live):
+    """`cpu` is a share, 2 at least; `memory` a limit of the container's own."""
+    node.until(live, lastStatus="RUNNING")
+    assert shares(node, live, "main") in weight(100)
+    assert shares(node, live, "second") in weight(2)
+    assert memory_limit(node, live, "main") == 64 * MIB
+    assert memory_limit(node, live, "second") == 128 * MIB
+
+
+@task(box(SLEEP, memoryReservation=32), ec2=True, cpu=None, memory=None)
+def test_memory_reservation(node, live):
+    node.until(live, lastStatus="RUNNING")
+    soft = node.control(live, "memory.low", "memory/memory.soft_limit_in_bytes", "main")
+    assert int(soft) == 32 * MIB
+    assert memory_limit(node, live, "main") > 1 << 40
+
+
+@task(box("held=$(tr '\\0' x </dev/zero | head -c 100000000); echo survived", memory=16), ec2=True)
+def test_memory_is_enforced(ended):
+    """What holds more than its limit is killed, and the container says why."""
+    assert ended.code() == 137, ended.log()
+    assert ended.container()["reason"] == "OutOfMemoryError: Container killed due to memory usage"
+
+
+def remaining(node):
+    [instance] = node.ecs.describe_container_instances(
+        cluster="default", containerInstances=[node.instance])["containerInstances"]
+    return {one["name"]: one["integerValue"] for one in instance["remainingResources"]
+            if one["name"] in ("CPU", "MEMORY")}
+
+
+ROOM = {"networkMode": "host", "containerDefinitions": [
+    box(SLEEP, cpu=100, memory=500, memoryReservation=300),
+    box(SLEEP, name="second", memory=64)]}
+
+
+def test_placement_takes_room(node):
+    """Without sizes of the task the containers' are summed, reservations before limits."""
+    def quiet():
+        """no task of another test is left"""
+        arns = node.ecs.list_tasks()["taskArns"]
+        for arn in arns:
+            node.ecs.stop_task(task=arn)
+        return not arns and remaining(node) == {"CPU": fields.UNITS, "MEMORY": fields.UNITS}
+    support.wait_for(quiet)
+    arn = node.launch("room", ROOM, {"launchType": "EC2"})
+    assert remaining(node) == {"CPU": fields.UNITS - 100, "MEMORY": fields.UNITS - 364}
+    node.ecs.stop_task(task=arn)
+    node.stopped(arn)
+    assert remaining(node) == {"CPU": fields.UNITS, "MEMORY": fields.UNITS}

@@ -1,0 +1,67 @@
+"""Members about names, addresses and kernel parameters of the network."""
+import os
+
+from fields import box, task
+
+
+@task(box("ip -o -4 addr show dev eth0; hostname; readlink /proc/self/ns/net"))
+def test_network_mode_awsvpc(ended):
+    """An interface of its own, with the address that the API shows."""
+    lines = ended.lines()
+    interface = ended.task["attachments"][0]["details"]
+    address = next(one["value"] for one in interface if one["name"] == "privateIPv4Address")
+    assert f"inet {address}/20 " in lines[0]
+    assert lines[1] == "ip-" + address.replace(".", "-") + ".ec2.internal"
+    assert lines[2] != os.readlink("/proc/self/ns/net")
+
+
+@task(box("readlink /proc/self/ns/net"), box("readlink /proc/self/ns/net", name="second"))
+def test_network_mode_awsvpc_is_shared_by_containers(ended):
+    assert ended.output() == ended.output("second")
+
+
+@task(box("readlink /proc/self/ns/net", memory=64), ec2=True, networkMode="host")
+def test_network_mode_host(ended):
+    assert ended.lines() == [os.readlink("/proc/self/ns/net")]
+
+
+@task(box("cat /etc/resolv.conf", memory=64, dnsServers=["192.0.2.7", "192.0.2.8"]), ec2=True)
+def test_dns_servers(ended):
+    assert ended.lines() == ["nameserver 192.0.2.7", "nameserver 192.0.2.8"]
+
+
+@task(box("cat /etc/resolv.conf", memory=64, dnsServers=["192.0.2.7"],
+          dnsSearchDomains=["a.example", "b.example"]), ec2=True)
+def test_dns_search_domains(ended):
+    assert ended.lines() == ["nameserver 192.0.2.7", "search a.example b.example"]
+
+
+@task(box("cat /etc/hosts", memory=64, extraHosts=[
+    {"hostname": "db.example", "ipAddress": "192.0.2.9"}]), ec2=True)
+def test_extra_hosts(ended):
+    assert ended.lines()[-1].split() == ["192.0.2.9", "db.example"]
+
+
+@task(box("hostname; cat /etc/hostname; echo $HOSTNAME", memory=64, hostname="named"), ec2=True)
+def test_hostname(ended):
+    assert ended.lines() == ["named"] * 3
+
+
+@task(box("cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/kernel/msgmax", systemControls=[
+    {"namespace": "net.ipv4.ip_local_port_range", "value": "40000 40100"},
+    {"namespace": "kernel.msgmax", "value": "12345"}]))
+def test_system_controls(ended):
+    assert [line.split() for line in ended.lines()] == [["40000", "40100"], ["12345"]]
+
+
+@task(box("cat /proc/sys/net/ipv4/ip_unprivileged_port_start; nc -l -p 80 & sleep 0.1; kill $!"))
+def test_no_port_needs_privileges(ended):
+    assert ended.log().splitlines()[0] == "0"
+
+
+@task(box("while ! echo hello | nc 127.0.0.1 8080; do sleep 0.05; done", name="main"),
+      box("nc -l -p 8080", name="server", essential=False,
+          portMappings=[{"containerPort": 8080}]))
+def test_port_mappings_in_awsvpc(ended):
+    """The task's ports are its own: the containers meet at localhost."""
+    assert ended.output("server") == "hello\n"

@@ -1,0 +1,122 @@
+"""Members about a container's first process, seen from inside."""
+import resource
+
+from fields import box, task
+
+CAPABILITIES = {"CHOWN": 0, "KILL": 5, "NET_RAW": 13, "SYS_PTRACE": 19, "SYS_TIME": 25}
+
+
+def capabilities(ended, line="CapEff"):
+    mask = int(next(one for one in ended.lines() if one.startswith(line)).split()[1], 16)
+    return {name for name, bit in CAPABILITIES.items() if mask >> bit & 1}
+
+
+def limit(ended, name):
+    line = next(one for one in ended.lines() if one.startswith(name))
+    return tuple(line[26:].split()[:2])
+
+
+@task(box("echo one"), box("echo two", name="second", essential=False))
+def test_container_definitions(ended):
+    """Every container runs, on its own: two outputs."""
+    assert (ended.log("main"), ended.log("second")) == ("one\n", "two\n")
+
+
+@task(box("echo here", name="some_Name-1"))
+def test_name(ended, node):
+    assert [one["name"] for one in ended.task["containers"]] == ["some_Name-1"]
+    assert node.run("logs", ended.task["taskArn"], "some_Name-1") == "here\n"
+
+
+@task(box("test -x /usr/local/bin/hello && grep -c ^redis: /etc/passwd"))
+def test_image(ended):
+    assert ended.output() == "1\n"
+    assert ended.container()["imageDigest"].startswith("sha256:")
+
+
+@task({"name": "main", "image": "hello", "entryPoint": ["/bin/echo", "entry", "point"]})
+def test_entry_point(ended):
+    """The definition's replaces the image's, and drops the image's command."""
+    assert ended.output() == "entry point\n"
+
+
+@task({"name": "main", "image": "hello", "entryPoint": ["/bin/echo"],
+       "command": ["a  b", "$HOME", ""]})
+def test_command(ended):
+    """Each word is one argument: no shell reads it."""
+    assert ended.output() == "a  b $HOME \n"
+
+
+@task(box("env", environment=[{"name": "WORD", "value": "a b=c"}, {"name": "EMPTY", "value": ""},
+                              {"name": "PATH", "value": "/bin"}]))
+def test_environment(ended):
+    lines = ended.lines()
+    assert "WORD=a b=c" in lines and "EMPTY=" in lines
+    assert [line for line in lines if line.startswith("PATH=")] == ["PATH=/bin"]
+
+
+@task(box("id -u; id -g; id -G", user="redis"))
+def test_user(ended):
+    """By name, looked up in the image: 999, with its group 1000; the image says 65534."""
+    assert ended.lines() == ["999", "1000", "1000"]
+
+
+@task(box("id -u; id -g", user="12:34"))
+def test_user_by_number(ended):
+    assert ended.lines() == ["12", "34"]
+
+
+@task(box("pwd; stat -c %F .", user="0", workingDirectory="/made/for/this"))
+def test_working_directory(ended):
+    assert ended.lines() == ["/made/for/this", "directory"]
+
+
+@task(box("cat /proc/self/limits", ulimits=[
+    {"name": "nofile", "softLimit": 1000, "hardLimit": 2000}]))
+def test_ulimits(ended):
+    assert limit(ended, "Max open files") == ("1000", "2000")
+
+
+@task(box("cat /proc/self/limits"))
+def test_ulimits_default(ended):
+    """65535 open files, or what this machine may give."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    want = str(65535 if most == resource.RLIM_INFINITY else min(65535, most))
+    assert limit(ended, "Max open files") == (want, want)
+
+
+@task(box("cat /proc/self/limits", memory=64, ulimits=[
+    {"name": "core", "softLimit": 0, "hardLimit": 4096},
+    {"name": "cpu", "softLimit": 100, "hardLimit": 200},
+    {"name": "stack", "softLimit": 1 << 20, "hardLimit": 2 << 20}]), ec2=True)
+def test_ulimits_of_other_names(ended):
+    assert limit(ended, "Max core file size") == ("0", "4096")
+    assert limit(ended, "Max cpu time") == ("100", "200")
+    assert limit(ended, "Max stack size") == (str(1 << 20), str(2 << 20))
+
+
+@task(box("cat /proc/self/status", user="0",
+          linuxParameters={"capabilities": {"add": ["SYS_PTRACE"]}}))
+def test_capabilities_add(ended):
+    assert capabilities(ended) == {"CHOWN", "KILL", "NET_RAW", "SYS_PTRACE"}
+    assert capabilities(ended, "CapBnd") == capabilities(ended)
+
+
+@task(box("cat /proc/self/status; chown 1:1 /tmp && echo changed; true", user="0",
+          linuxParameters={"capabilities": {"drop": ["CHOWN", "NET_RAW"]}}))
+def test_capabilities_drop(ended):
+    assert capabilities(ended) == {"KILL"}
+    assert capabilities(ended, "CapBnd") == {"KILL"}
+    assert "changed" not in ended.lines()
+
+
+@task(box("cat /proc/self/status", user="0", memory=64, linuxParameters={
+    "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}}), ec2=True)
+def test_capabilities_add_over_drop_all(ended):
+    assert capabilities(ended) == {"SYS_TIME"}
+
+
+@task(box("cat; echo end"))
+def test_standard_input_is_empty(ended):
+    """Nothing is there to read, whatever `interactive` says."""
+    assert ended.output() == "end\n"
