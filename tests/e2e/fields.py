@@ -5,6 +5,7 @@ selected tests, at once, and waits for their ends; each test then gets its own a
 """
 import json
 import os
+import platform
 
 import botocore.exceptions
 import pytest
@@ -14,6 +15,23 @@ import support
 
 # Far more than any machine has: how much may run is not what these tests are about.
 UNITS = 1 << 17
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+OTHER_ARCHITECTURE = "X86_64" if ARCHITECTURE == "arm64" else "ARM64"
+# All that a definition may require, so that a task reaches the node whatever it asks for: what the
+# node cannot do it must refuse itself. (Its own registration names only what it can.)
+CAPABILITIES = ["com.amazonaws.ecs.capability." + name for name in (
+    "docker-remote-api.1.17", "docker-remote-api.1.18", "docker-remote-api.1.19",
+    "docker-remote-api.1.21", "docker-remote-api.1.24", "docker-remote-api.1.25", "ecr-auth",
+    "logging-driver.awsfirelens", "logging-driver.awslogs", "logging-driver.json-file",
+    "privileged-container", "task-iam-role", "task-iam-role-network-host")
+] + ["ecs.capability." + name for name in (
+    "container-health-check", "container-ordering", "container-restart-policy",
+    "docker-plugin.local", "efsAuth", "env-files.s3", "execution-role-awslogs",
+    "execution-role-ecr-pull", "firelens.fluentbit", "firelens.fluentd",
+    "network.container-port-range", "pid-ipc-namespace-sharing",
+    "private-registry-authentication.secretsmanager", "secrets.asm.environment-variables",
+    "secrets.ssm.environment-variables", "storage.ebs-task-volume-attach", "storage.s3-files",
+    "task-cpu-mem-limit", "task-eni")]
 RESOURCES = [{"name": name, "type": "INTEGER", "integerValue": UNITS} for name in ("CPU", "MEMORY")]
 
 
@@ -77,14 +95,17 @@ class Node(support.Berth):
         self.start()
         self.load("hello.tar.gz")
         self.ecs = self.client()
-        self.ecs.create_cluster(clusterName="default")
+        self.ecs.create_cluster(clusterName="default",
+                                capacityProviders=["FARGATE", "FARGATE_SPOT"])
         # With the node's own key, so that the instance is this node and has its session.
         with open(os.path.join(self.data, "node/identity.json"), encoding="utf-8") as file:
             identity = json.load(file)
         self.instance = self.client(
             aws_access_key_id=identity["accessKeyId"],
             aws_secret_access_key=identity["secretAccessKey"]).register_container_instance(
-                cluster="default", totalResources=RESOURCES, attributes=[
+                cluster="default", totalResources=RESOURCES,
+                attributes=[{"name": name} for name in CAPABILITIES] + [
+                    {"name": "ecs.cpu-architecture", "value": ARCHITECTURE},
                     {"name": "rack", "value": "r1"}])["containerInstance"]["containerInstanceArn"]
 
     def register(self, family, definition):
@@ -172,6 +193,23 @@ class Node(support.Berth):
             with open(os.path.join(folder, name), encoding="utf-8") as file:
                 return file.read().strip()
         raise AssertionError(f"no cgroup of {arn} below {mount}")
+
+    def cpu_quota(self, arn):
+        """Cores that a task may use."""
+        return int(self.control(arn, "cpu.max", "cpu/cpu.cfs_quota_us").split()[0]) / 100000
+
+    def memory_limit(self, arn, container=None):
+        """Bytes that a task or a container may use; a huge number for no limit."""
+        text = self.control(arn, "memory.max", "memory/memory.limit_in_bytes", container)
+        return 1 << 62 if text == "max" else int(text)
+
+    def soft_limit(self, arn, container):
+        return int(self.control(arn, "memory.low", "memory/memory.soft_limit_in_bytes", container))
+
+    def shares(self, arn, container, want):
+        """Whether a container has that share of the CPU; crun makes v2's weight out of it."""
+        have = int(self.control(arn, "cpu.weight", "cpu/cpu.shares", container))
+        return have in (want, 1 + (want - 2) * 9999 // 262142)
 
 
 def make_node(folder):

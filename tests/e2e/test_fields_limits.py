@@ -7,32 +7,12 @@ MIB = 1 << 20
 SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
 
-def cpu_quota(node, arn):
-    """Cores that a task may use."""
-    text = node.control(arn, "cpu.max", "cpu/cpu.cfs_quota_us").split()
-    return int(text[0]) / 100000
-
-
-def memory_limit(node, arn, container=None):
-    return int(node.control(arn, "memory.max", "memory/memory.limit_in_bytes", container))
-
-
-def shares(node, arn, container):
-    """The share of CPU as v1 counts it; v2's weight is computed from it as crun does."""
-    return int(node.control(arn, "cpu.weight", "cpu/cpu.shares", container))
-
-
-def weight(count):
-    """What the shares are where the machine has cgroup v2, beside themselves."""
-    return {count, 1 + (count - 2) * 9999 // 262142}
-
-
 @task(box(SLEEP), cpu="512", memory="1024")
 def test_task_sizes(node, live):
     """`cpu` and `memory` of the task bind all of it."""
     node.until(live, lastStatus="RUNNING")
-    assert cpu_quota(node, live) == 0.5
-    assert memory_limit(node, live) == 1024 * MIB
+    assert node.cpu_quota(live) == 0.5
+    assert node.memory_limit(live) == 1024 * MIB
 
 
 @task(box(SLEEP), cpu="1 vCPU", memory="2 GB")
@@ -40,26 +20,25 @@ def test_task_sizes_with_units(node, live):
     node.until(live, lastStatus="RUNNING")
     described = node.describe(live)
     assert (described["cpu"], described["memory"]) == ("1024", "2048")
-    assert cpu_quota(node, live) == 1
-    assert memory_limit(node, live) == 2048 * MIB
+    assert node.cpu_quota(live) == 1
+    assert node.memory_limit(live) == 2048 * MIB
 
 
 @task(box(SLEEP, cpu=100, memory=64), box(SLEEP, name="second", cpu=0, memory=128))
 def test_container_sizes(node, live):
     """`cpu` is a share, 2 at least; `memory` a limit of the container's own."""
     node.until(live, lastStatus="RUNNING")
-    assert shares(node, live, "main") in weight(100)
-    assert shares(node, live, "second") in weight(2)
-    assert memory_limit(node, live, "main") == 64 * MIB
-    assert memory_limit(node, live, "second") == 128 * MIB
+    assert node.shares(live, "main", 100)
+    assert node.shares(live, "second", 2)
+    assert node.memory_limit(live, "main") == 64 * MIB
+    assert node.memory_limit(live, "second") == 128 * MIB
 
 
 @task(box(SLEEP, memoryReservation=32), ec2=True, cpu=None, memory=None)
 def test_memory_reservation(node, live):
     node.until(live, lastStatus="RUNNING")
-    soft = node.control(live, "memory.low", "memory/memory.soft_limit_in_bytes", "main")
-    assert int(soft) == 32 * MIB
-    assert memory_limit(node, live, "main") > 1 << 40
+    assert node.soft_limit(live, "main") == 32 * MIB
+    assert node.memory_limit(live, "main") > 1 << 40
 
 
 @task(box("held=$(tr '\\0' x </dev/zero | head -c 100000000); echo survived", memory=16), ec2=True)
