@@ -174,6 +174,13 @@ int spec_supported(const struct ecs_task_definition *task,
                        "from the task definition",
                        task->pid_mode != ECS_PID_MODE_ABSENT ? "pidMode" : "ipcMode");
     }
+    const struct ecs_runtime_platform *platform = task->runtime_platform;
+    if (platform != NULL && platform->operating_system_family != ECS_OS_FAMILY_ABSENT &&
+        platform->operating_system_family != ECS_OS_FAMILY_LINUX) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the task asks for another operatingSystemFamily of runtimePlatform than "
+                       "LINUX, which this version of Berth does not have");
+    }
     for (size_t i = 0; i < task->volumes.count; i++) {
         name = unsupported_volume(&task->volumes.items[i]);
         if (name != NULL) {

@@ -40,6 +40,12 @@ REFUSED = {
                               "firelensConfiguration"),
     "credentialSpecs": ({"credentialSpecs": ["credentialspec:arn:aws:s3:::b/spec"]}, IN_HOST,
                         "credentialSpecs"),
+    "inferenceAccelerator": (
+        {"resourceRequirements": [{"type": "InferenceAccelerator", "value": "d"}]},
+        {**IN_HOST, "inferenceAccelerators": [{"deviceName": "d", "deviceType": "t"}]},
+        "resourceRequirements"),
+    "operatingSystemFamily": ({}, {**IN_HOST, "runtimePlatform": {
+        "operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}, "operatingSystemFamily"),
     "pidMode": ({}, {**IN_HOST, "pidMode": "task"}, "pidMode"),
     "ipcMode": ({}, {**IN_HOST, "ipcMode": "task"}, "ipcMode"),
     "dockerVolumeConfiguration": (

@@ -2,7 +2,6 @@
 import botocore.exceptions
 import pytest
 
-import fields
 import support
 from fields import box, task
 
@@ -86,13 +85,16 @@ def test_override_resource_requirements(node):
     assert [one["reason"] for one in answer["failures"]] == ["RESOURCE:GPU"]
 
 
-@task(box("true"), run={"overrides": {
-    "executionRoleArn": "arn:aws:iam::000000000000:role/other",
-    "ephemeralStorage": {"sizeInGiB": 33}}})
+SHOWN = {"executionRoleArn": "arn:aws:iam::000000000000:role/execution",
+         "taskRoleArn": "arn:aws:iam::000000000000:role/task",
+         "ephemeralStorage": {"sizeInGiB": 33},
+         "inferenceAcceleratorOverrides": [{"deviceName": "d", "deviceType": "t"}]}
+
+
+@task(box("true"), run={"overrides": SHOWN})
 def test_overrides_that_are_shown(ended):
     shown = ended.task["overrides"]
-    assert shown["executionRoleArn"] == "arn:aws:iam::000000000000:role/other"
-    assert shown["ephemeralStorage"] == {"sizeInGiB": 33}
+    assert {name: shown[name] for name in SHOWN} == SHOWN
     assert ended.task["ephemeralStorage"] == {"sizeInGiB": 33}
 
 
@@ -148,6 +150,17 @@ def test_capacity_provider_strategy(node):
         taskDefinition="provided", networkConfiguration=node.network_arguments,
         capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}])
     assert answer["tasks"] == [] and "no host" in answer["failures"][0]["detail"]
+
+
+def test_capacity_provider_strategy_without_weight(node):
+    """Among several, one with neither base nor weight gets no task."""
+    node.register("weighed", {**PLAIN, "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+                              "requiresCompatibilities": ["FARGATE"]})
+    answer = node.ecs.run_task(
+        taskDefinition="weighed", networkConfiguration=node.network_arguments,
+        capacityProviderStrategy=[{"capacityProvider": "FARGATE", "weight": 0},
+                                  {"capacityProvider": "FARGATE_SPOT", "weight": 1}])
+    assert answer["tasks"] == [] and len(answer["failures"]) == 1
 
 
 @task(box("ip -o -4 addr show dev eth0; ip route show default"))
@@ -303,7 +316,7 @@ def test_start_task(node):
     assert answer["failures"] == []
     arn = answer["tasks"][0]["taskArn"]
     ended = node.stopped(arn)
-    assert isinstance(ended, fields.Ended) and ended.output() == "started\n"
+    assert ended.output() == "started\n"
     assert ended.task["containerInstanceArn"] == node.instance
     assert (ended.task["startedBy"], ended.task["group"]) == ("hand", "mine")
     [found] = node.ecs.describe_tasks(tasks=[arn], include=["TAGS"])["tasks"]

@@ -289,6 +289,8 @@ static void unsupported_is_refused(void **state)
     struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
     struct ecs_docker_volume_configuration docker = {0};
     struct ecs_volume volume = {.name = TEXT("v"), .docker_volume_configuration = &docker};
+    struct ecs_runtime_platform windows = {.operating_system_family =
+                                               ECS_OS_FAMILY_WINDOWS_SERVER_2022_CORE};
     const struct {
         struct ecs_task_definition task;
         struct ecs_container_definition container;
@@ -301,6 +303,7 @@ static void unsupported_is_refused(void **state)
         {.task = {.pid_mode = ECS_PID_MODE_TASK}, .want = "pidMode"},
         {.task = {.ipc_mode = ECS_IPC_MODE_HOST}, .want = "ipcMode"},
         {.task = {.volumes = {&volume, 1}}, .want = "dockerVolumeConfiguration"},
+        {.task = {.runtime_platform = &windows}, .want = "operatingSystemFamily"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err err = {0};
