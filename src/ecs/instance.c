@@ -104,9 +104,9 @@ static void count_tasks(const struct core *core, const struct task_node *node,
         }
         const struct task_record_task *task = core_get(core, &task_kind, entry->key);
         if (task_membership(record, task) == membership) {
-            bool pending = task->last_status < TASK_RECORD_TASK_STATUS_RUNNING;
-            out_counts->pending += pending ? 1 : 0;
-            out_counts->running += pending ? 0 : 1;
+            out_counts->held++;
+            out_counts->running += task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING;
+            out_counts->pending += task->last_status == TASK_RECORD_TASK_STATUS_PENDING;
         }
     }
 }
@@ -545,7 +545,7 @@ int task_deregister_instance(struct core_call *call, void *pointer, const void *
     struct task_instance_counts counts;
     task_instance_count(call->core, node, core_get(call->core, &task_node_kind, node->key), index,
                         &counts);
-    if (counts.running + counts.pending > 0 && !(request->has_force && request->force)) {
+    if (counts.held > 0 && !(request->has_force && request->force)) {
         return refuse(call, "Found running tasks on the instance.");
     }
     struct task_record_node *record = edit(call, node->key);

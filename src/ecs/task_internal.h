@@ -313,8 +313,9 @@ void task_spec(struct core_call *call, int64_t key, const struct task_record_tas
 
 /** Tasks of one container instance. */
 struct task_instance_counts {
-    int32_t running;
-    int32_t pending;
+    int32_t running; ///< that are desired RUNNING, whatever they are now: so ECS counts here
+    int32_t pending; ///< that are PENDING
+    int32_t held;    ///< that are not STOPPED
 };
 
 /** Count them: a walk over the node's tasks. */

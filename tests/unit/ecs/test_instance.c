@@ -49,7 +49,7 @@ static void describing_shows_what_is_left(void **state)
         "\"remainingResources\":[{\"name\":\"CPU\",\"type\":\"INTEGER\",\"doubleValue\":0.0,"
         "\"longValue\":0,\"integerValue\":900}");
     has(answer, "\"integerValue\":936}");
-    has(answer, "\"status\":\"ACTIVE\",\"agentConnected\":true,\"runningTasksCount\":0,"
+    has(answer, "\"status\":\"ACTIVE\",\"agentConnected\":true,\"runningTasksCount\":1,"
                 "\"pendingTasksCount\":1");
     has(answer, "\"versionInfo\":{\"agentVersion\":\"0.1.0\"}");
     has(answer, "\"healthStatus\":{\"overallStatus\":\"INSUFFICIENT_DATA\"");
@@ -153,7 +153,8 @@ static void a_filter_chooses(void **state)
         {"agentConnected == true", 0},
         {"task:group == family:job", 0},
         {"not(task:group =~ .*)", 1},
-        {"runningTasksCount > 0", 9},
+        {"runningTasksCount > 0", 0},
+        {"runningTasksCount > 1", 9},
         {"registeredAt < 2020-01-01", 9},
         {"agentVersion == 0.1.0 and ec2InstanceId =~ i-.*", 0},
     };
