@@ -28,7 +28,8 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(1, os.path.dirname(HERE))
-import support  # noqa: E402  (the path comes first)
+import models  # noqa: E402  (the path comes first)
+import support  # noqa: E402
 
 PAGE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "docs", "messages.md")
 
@@ -58,6 +59,13 @@ SECTIONS = {
 }
 
 
+# What any operation of any service may answer.
+COMMON = {"SerializationException", "UnknownOperationException", "ThrottlingException",
+          "InvalidSignatureException", "UnrecognizedClientException", "IncompleteSignatureException",
+          "MissingAuthenticationTokenException", "AccessDeniedException", "ServerException",
+          "ClientException", "InvalidParameterException"}
+
+
 class Refusal(typing.NamedTuple):
     """An error of the API."""
     code: str
@@ -82,14 +90,18 @@ class Unreachable:
     why: str
 
 
+def client_of(berth, **changes):
+    """A client that leaves it to the server to refuse what is wrong."""
+    return berth.client("ecs", config=botocore.config.Config(
+        parameter_validation=False, retries={"max_attempts": 1}, read_timeout=30), **changes)
+
+
 class World:
     """A server that is asked, and the words for what is new in each run."""
 
     def __init__(self, berth):
         self.berth = berth
-        # The server must refuse what is wrong, so the client may not do it first.
-        self.ecs = berth.client("ecs", config=botocore.config.Config(
-            parameter_validation=False, retries={"max_attempts": 1}, read_timeout=30))
+        self.ecs = client_of(berth)
         self.words = {"account": berth.client("sts").get_caller_identity()["Account"],
                       "region": berth.keys["region"]}
         self.count = 0
@@ -114,22 +126,31 @@ def send(client, operation, arguments):
     return getattr(client, botocore.xform_name(operation))(**arguments)
 
 
+def declared(client, operation, code):
+    """Whether an operation may answer with an exception: its model says so, or every one may."""
+    names = {shape.name for shape in client.meta.service_model.operation_model(
+        operation).error_shapes}
+    return code in names | COMMON or not models.NEWEST
+
+
 def refused(client, operation, **arguments):
-    """Call an operation that must fail; returns its Refusal."""
+    """Call an operation that must fail, with an exception it declares; returns its Refusal."""
     try:
         answer = send(client, operation, arguments)
     except botocore.exceptions.ClientError as error:
         said = error.response["Error"]
+        assert declared(client, operation, said["Code"]), f"{operation} has no {said}"
         return Refusal(said["Code"], said["Message"])
     answer.pop("ResponseMetadata", None)
     return f"no refusal but {json.dumps(answer, default=str)[:500]}"
 
 
-def refusal(section, title, operation, arguments, code, message):
-    """A case of one call that must fail. Arguments may be a function of the world."""
+def refusal(section, title, operation, arguments, code, message, through="ecs"):
+    """A case of one call that must fail. Arguments may be a function of the world, and through is
+    the member of the world that is the client."""
     def ask(world):
         given = arguments(world) if callable(arguments) else arguments
-        return refused(world.ecs, operation, **given)
+        return refused(getattr(world, through), operation, **given)
     return Case(section, title, ask, Refusal(code, message))
 
 

@@ -3,11 +3,16 @@ import pytest
 
 import messages
 import messages_definitions
+import support
 
 
 @pytest.fixture(name="world", scope="module")
-def make_world(berth):
-    return messages.World(berth)
+def make_world(tmp_path_factory):
+    """A server alone: nothing of this needs a node."""
+    berth = support.Berth(tmp_path_factory.mktemp("definitions"), command="server").start()
+    berth.client().create_cluster(clusterName="default")
+    yield messages.World(berth)
+    assert berth.stop() == 0, berth.tail()
 
 
 @pytest.mark.parametrize("case", messages_definitions.CASES, ids=messages.case_id)
