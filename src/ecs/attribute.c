@@ -387,7 +387,7 @@ int task_list_attributes(struct core_call *call, void *pointer, const void *requ
     struct place_after last = {0};
     for (size_t i = 0; i < state->node_count; i++) {
         struct target target = {.node = state->nodes[i]};
-        if (target.node->key < after.node) {
+        if (target.node->key < after.node || target.node->removed) {
             continue;
         }
         const struct task_record_node *record =

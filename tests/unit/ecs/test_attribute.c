@@ -133,6 +133,24 @@ static void ten_of_ones_own(void **state)
                      "'value':'v'");
 }
 
+static void those_of_a_removed_host_are_not_listed(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world);
+    world_connect(world, node);
+    harness_contains(&world->harness, "RunTask",
+                     "{'cluster':'c','taskDefinition':'job','launchType':'EC2'}", "'taskArn'");
+    harness_contains(&world->harness, "ListAttributes",
+                     "{'cluster':'c','targetType':'container-instance'}", "ecs.os-type");
+    // Its record stays for as long as its task is shown.
+    harness_contains(&world->harness, "RemoveNode",
+                     world_text("{'nodeId':'%s','force':true}", world->nodes[node].node_id),
+                     "'status':'REMOVED'");
+    harness_advance(&world->harness, 0);
+    harness_expect(&world->harness, "ListAttributes",
+                   "{'cluster':'c','targetType':'container-instance'}", "{'attributes':[]}");
+}
+
 static void refusals(void **state)
 {
     struct world *world = *state;
@@ -212,6 +230,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(list_filters_and_pages, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(they_outlast_a_registration, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(ten_of_ones_own, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(those_of_a_removed_host_are_not_listed, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(refusals, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
