@@ -468,6 +468,19 @@ static int check_type(struct core_call *call, const struct registration *registr
     return 0;
 }
 
+// When a new instance of a host begins: now, but after all tasks that its former ones were given,
+// even if the wall clock was set back since. task_membership tells them apart by that.
+static int64_t begins_at(const struct core_call *call, const struct task_node *node)
+{
+    int64_t at_ms = call->now_ms;
+    for (const struct task_entry *entry = node == NULL ? NULL : node->first; entry != NULL;
+         entry = entry->next) {
+        const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
+        at_ms = MAX(at_ms, task->created_at + 1);
+    }
+    return at_ms;
+}
+
 int task_register_instance(struct core_call *call, void *pointer, const void *input, void *output)
 {
     struct task_state *state = pointer;
@@ -518,7 +531,7 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
     }
     if (index == record->memberships.count) {
         memberships[index].instance_id = fresh_instance(call, state);
-        memberships[index].registered_at = call->now_ms;
+        memberships[index].registered_at = begins_at(call, node);
     }
     fill_membership(call, &registration, &memberships[index]);
     record->memberships.items = memberships;

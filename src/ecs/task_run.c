@@ -151,6 +151,20 @@ static void tell_made(struct core_call *call, int64_t key, struct ecs_task *out_
     core_effect_end(call, own);
 }
 
+// When a task is made: now, but never before its instance was registered, even if the wall clock
+// was set back since. task_membership tells the instances of a host apart by that.
+static int64_t made_at(const struct core_call *call, const struct task_run *run,
+                       const struct task_spot *spot)
+{
+    if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
+        return call->now_ms;
+    }
+    const struct task_record_node *node = core_get(call->core, &task_node_kind, spot->node->key);
+    size_t index = task_instance_in(node, run->cluster);
+    ASSERT(index != SIZE_MAX); // placement found it there
+    return MAX(call->now_ms, node->memberships.items[index].registered_at);
+}
+
 // Make a placed task. @return its key
 static int64_t make_task(struct core_call *call, const struct task_state *state,
                          const struct task_run *run, const struct task_spot *spot,
@@ -175,7 +189,7 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
         .cpu_units = run->sizes.cpu_units,
         .has_memory_mib = true,
         .memory_mib = run->sizes.memory_mib,
-        .created_at = call->now_ms,
+        .created_at = made_at(call, run, spot),
         .started_by =
             text_empty(run->request->started_by) ? (struct text){0} : run->request->started_by,
     };

@@ -254,6 +254,36 @@ static void deregistering_by_force_asks_the_host(void **state)
     world_task_has(world, world_text("'containerInstanceArn':'%s'", world->nodes[node].instance));
 }
 
+// A server that was down while the wall clock was set back must not take the tasks of one instance
+// of a host for those of another: the new ones would be stopped, or the old ones kept.
+static void instances_of_a_host_are_told_apart(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    run_job(world);
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s','force':true}",
+                                world->nodes[node].instance),
+                     "'status':'INACTIVE'");
+    char old[160];
+    char old_task[160];
+    snprintf(old, sizeof(old), "%s", world->nodes[node].instance);
+    snprintf(old_task, sizeof(old_task), "%s", world->task);
+    world->harness.now_ms -= 60000;
+    harness_restart(&world->harness);
+    world_register(world, node, "c", "eu-west-1a", 1000, 1000);
+    world_connect(world, node);
+    world->harness.now_ms -= 60000;
+    harness_restart(&world->harness);
+    world_connect(world, node);
+    run_job(world);
+    world_task_has(world, world_text("'containerInstanceArn':'%s'", world->nodes[node].instance));
+    harness_advance(&world->harness, 0);
+    world_task_has(world, "'desiredStatus':'RUNNING'");
+    snprintf(world->task, sizeof(world->task), "%s", old_task);
+    world_task_has(world, world_text("'containerInstanceArn':'%s'", old));
+}
+
 // Of a host that is out of contact nothing will be heard.
 static void deregistering_a_silent_host_ends_its_tasks(void **state)
 {
@@ -443,6 +473,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_draining_instance_gets_no_task, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(deregistering_by_force_asks_the_host, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(instances_of_a_host_are_told_apart, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(deregistering_a_silent_host_ends_its_tasks, world_setup,
                                         world_teardown),
