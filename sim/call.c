@@ -99,6 +99,7 @@ static void handle(struct call *call, const struct core_caller *caller)
     call->rc = server_request(server, caller, call->operation, &core_call, call->request, response);
     if (call->rc == 0) {
         call->response = shape_clone(call->operation->output, response, NULL);
+        call->snapshot = call->walk == NULL ? NULL : pages_snapshot(call->sim, call->walk);
     } else if (call->rc == ERR_FAULT) {
         call->fault = core_call.fault;
         snprintf(call->fault_text, sizeof(call->fault_text), "%s", core_call.fault_text);
@@ -127,7 +128,7 @@ static void on_arrive(void *context, void *payload)
         return;
     }
     struct core_caller caller;
-    if (!server_caller(&call->sim->server, call->node, &caller)) {
+    if (!server_caller(&call->sim->server, call->node, call->stranger, &caller)) {
         call->rc = ERR_FAULT;
         call->fault = &ecs_error_access_denied_exception;
         snprintf(call->fault_text, sizeof(call->fault_text), "The key is not known.");
@@ -152,6 +153,8 @@ void call_begin(struct sim *sim, const struct call_options *options)
         .done = options->done,
         .context = options->context,
         .number = options->number,
+        .stranger = options->stranger,
+        .walk = options->walk,
     };
     snprintf(call->id, sizeof(call->id), "%.*s", TEXT_FMT(options->id));
     sim->calls = call;
@@ -190,5 +193,6 @@ void call_free(struct call *call)
 {
     alloc_free(call->request);
     alloc_free(call->response);
+    alloc_free(call->snapshot);
     alloc_free(call);
 }

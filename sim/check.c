@@ -1,6 +1,7 @@
 #include "sim.h"
 
 #include "base/text.h"
+#include "ecs/ecs_internal.h"
 #include "ecs/task_internal.h"
 #include "shape/cbor.h"
 
@@ -14,9 +15,17 @@
 
 #define LOST_MS 5000   // a lease and some ticks
 #define SILENT_MS 1000 // below half a lease, after which a node counts as silent
-#define HOLD_MS 61000  // mass silence is held against the server that long
+#define FORCED_REASON "Container instance deregistration forced by user"
+#define HOLD_MS 61000 // mass silence is held against the server that long
 
 // ---- what became durable ------------------------------------------------------------------
+
+static void note_cluster(struct sim *sim, struct fact *fact, int64_t key)
+{
+    const struct ecs_record_cluster *cluster = core_get(sim->server.core, &ecs_cluster_kind, key);
+    snprintf(fact->cluster, sizeof(fact->cluster), "%.*s", TEXT_FMT(cluster->name));
+    fact->stranger = text_is(ecs_scope(sim->server.core, cluster->realm).account, SIM_STRANGER);
+}
 
 static void check_row(struct sim *sim, const struct core_row *row)
 {
@@ -36,10 +45,33 @@ static void check_row(struct sim *sim, const struct core_row *row)
                    fact->durable_version, record.version, fact->durable_status,
                    (int)record.last_status);
     }
+    if (!fact->durable) {
+        note_cluster(sim, fact, record.cluster);
+    }
+    fact->key = row->key;
     fact->durable = true;
     fact->durable_version = record.version;
     fact->durable_status = (int)record.last_status;
     fact->durable_desired = (int)record.desired_status;
+}
+
+// A task is let go of when it has been STOPPED for long enough.
+static void check_gone(struct sim *sim, int64_t key)
+{
+    for (size_t i = 0; i < sim->facts.count; i++) {
+        struct fact *fact = sim->facts.items[i];
+        if (fact->key != key) {
+            continue;
+        }
+        int64_t retention_ms =
+            sim->server.retention_ms == 0 ? TASK_RETENTION_MS : sim->server.retention_ms;
+        if (fact->stopped_at == 0 || sim->server.input_ms < fact->stopped_at + retention_ms) {
+            world_fail(&sim->world, "task %s is let go of before its time", fact->id);
+        }
+        fact->durable = false;
+        fact->reaped = true;
+        sim->churn.counts[ACT_TASK_REAPED]++;
+    }
 }
 
 void check_durable(struct sim *sim, const struct core_batch *batch)
@@ -48,6 +80,8 @@ void check_durable(struct sim *sim, const struct core_batch *batch)
         const struct core_row *row = &batch->rows[i];
         if (row->kind == task_kind.number && row->bytes.data != NULL) {
             check_row(sim, row);
+        } else if (row->kind == task_kind.number) {
+            check_gone(sim, row->key);
         }
     }
 }
@@ -125,6 +159,11 @@ static void check_token(struct sim *sim, const struct call *call)
     if (token == NULL || response->tasks.count == 0) {
         return;
     }
+    for (size_t i = 0; i < token->task_count; i++) {
+        if (fact_of(sim, text_of(token->ids[i]))->reaped) {
+            token->task_count = 0; // the token means nothing any more
+        }
+    }
     bool same = token->task_count == 0 || token->task_count == response->tasks.count;
     for (size_t i = 0; i < response->tasks.count && same; i++) {
         struct text id = sim_task_id(response->tasks.items[i].task_arn);
@@ -190,7 +229,10 @@ static void check_fact(struct sim *sim, struct fact *fact)
 {
     const struct task_record_task *record = record_of(sim, fact);
     if (record == NULL) {
-        if (fact->run_acknowledged || fact->shown) {
+        // Not in memory any more, and soon not in the store either: see check_gone.
+        bool let_go =
+            fact->stopped_at != 0 && fact->durable_status == TASK_RECORD_TASK_STATUS_STOPPED;
+        if (!let_go && (fact->run_acknowledged || fact->shown)) {
             world_fail(&sim->world, "task %s was %s and is lost", fact->id,
                        fact->run_acknowledged ? "acknowledged" : "shown");
         }
@@ -207,6 +249,12 @@ static void check_fact(struct sim *sim, struct fact *fact)
     }
     const struct task_record_node *node = core_get(sim->server.core, &task_node_kind, record->node);
     fact->written_off = fact->written_off || node == NULL || node->removed_at != 0;
+    // Of a deregistered instance that was not in contact, too: its host may still run it.
+    for (size_t i = 0; i < record->containers.count; i++) {
+        fact->written_off =
+            fact->written_off || text_is(record->containers.items[i].reason, FORCED_REASON);
+    }
+    fact->stopped_at = record->stopped_at;
     check_truth(sim, fact, record);
 }
 
@@ -236,6 +284,22 @@ static void check_leases(struct sim *sim)
     }
 }
 
+// A definition disappears when no task refers to it any more.
+static void check_definitions(struct sim *sim)
+{
+    const struct core *core = sim->server.core;
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        const struct task_record_task *task = core_get(core, &task_kind, key);
+        const struct ecs_record_definition *definition =
+            core_get(core, &ecs_definition_kind, task->definition);
+        if (task->last_status != TASK_RECORD_TASK_STATUS_STOPPED &&
+            text_is(definition->status, "DELETED")) {
+            world_fail(&sim->world, "the definition of task %.*s is gone", TEXT_FMT(task->task_id));
+        }
+    }
+}
+
 static void check_engine(struct sim *sim)
 {
     AUTO(buf_deinit) struct buf violations = {0};
@@ -247,10 +311,18 @@ static void check_engine(struct sim *sim)
     for (size_t i = 0; i < sim->facts.count; i++) {
         check_fact(sim, sim->facts.items[i]);
     }
+    check_definitions(sim);
     check_leases(sim);
 }
 
 // ---- hosts ----------------------------------------------------------------------------------
+
+// What is left of such a task may be there although the engine gave its address to another.
+static bool exempt(struct sim *sim, const struct host_task *task)
+{
+    const struct fact *fact = fact_of(sim, text_of(task->id));
+    return fact->end_exempt || fact->written_off;
+}
 
 static void check_address(struct sim *sim, const struct node *node, const struct host_task *task)
 {
@@ -258,8 +330,7 @@ static void check_address(struct sim *sim, const struct node *node, const struct
         const struct host_task *other = i == node->index ? task->next : sim->nodes[i].tasks;
         for (; other != NULL; other = other->next) {
             if (other->interface && text_equal(other->address, task->address) &&
-                !fact_of(sim, text_of(other->id))->end_exempt &&
-                !fact_of(sim, text_of(task->id))->end_exempt) {
+                text_equal(other->vpc, task->vpc) && !exempt(sim, other) && !exempt(sim, task)) {
                 world_fail(&sim->world, "tasks %s and %s both have the address %.*s", task->id,
                            other->id, TEXT_FMT(task->address));
             }
@@ -286,6 +357,22 @@ static void check_stopped(struct sim *sim, const struct node *node, const struct
     }
 }
 
+static void check_ports(struct sim *sim, const struct node *node, const struct host_task *task)
+{
+    for (const struct host_task *other = task->next; other != NULL; other = other->next) {
+        bool runs = other->supervisor != NULL && supervisor_runs(other->supervisor);
+        for (size_t i = 0; runs && i < task->port_count; i++) {
+            for (size_t j = 0; j < other->port_count; j++) {
+                if (task->ports[i] == other->ports[j] && !exempt(sim, task) &&
+                    !exempt(sim, other)) {
+                    world_fail(&sim->world, "tasks %s and %s both have port %u of %s", task->id,
+                               other->id, task->ports[i] / 2, node->name);
+                }
+            }
+        }
+    }
+}
+
 static void check_hosts(struct sim *sim)
 {
     for (size_t i = 0; i < sim->node_count; i++) {
@@ -293,9 +380,11 @@ static void check_hosts(struct sim *sim)
         int64_t cpu_units = 0;
         int64_t memory_mib = 0;
         for (const struct host_task *task = node->tasks; task != NULL; task = task->next) {
-            if (task->supervisor != NULL && supervisor_runs(task->supervisor)) {
+            if (task->supervisor != NULL && supervisor_runs(task->supervisor) &&
+                !fact_of(sim, text_of(task->id))->written_off) {
                 cpu_units += task->cpu_units;
                 memory_mib += task->memory_mib;
+                check_ports(sim, node, task);
             }
             if (task->interface) {
                 check_address(sim, node, task);
@@ -312,11 +401,11 @@ static void check_hosts(struct sim *sim)
 
 void check_step(struct sim *sim)
 {
-    if (sim->server.touched || sim->hosts_touched) {
-        check_hosts(sim);
-    }
     if (sim->server.touched && sim->server.core != NULL) {
         check_engine(sim);
+    }
+    if (sim->server.touched || sim->hosts_touched) {
+        check_hosts(sim);
     }
     sim->server.touched = false;
     sim->hosts_touched = false;

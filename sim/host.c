@@ -36,6 +36,21 @@ struct host_task *host_find(struct node *node, struct text id)
     return task;
 }
 
+static void note_ports(const struct ecs_task_definition *definition, struct host_task *task)
+{
+    for (size_t i = 0; i < definition->container_definitions.count; i++) {
+        const struct ecs_port_mapping_list *list =
+            &definition->container_definitions.items[i].port_mappings;
+        for (size_t j = 0; j < list->count && task->port_count < ARRAY_LEN(task->ports); j++) {
+            bool udp = list->items[j].protocol == ECS_TRANSPORT_PROTOCOL_UDP;
+            if (list->items[j].host_port > 0) {
+                task->ports[task->port_count++] =
+                    2 * (uint32_t)list->items[j].host_port + (udp ? 1 : 0);
+            }
+        }
+    }
+}
+
 static struct host_task *host_ensure(struct node *node, const struct job *job)
 {
     struct host_task *task = host_find(node, text_of(job->id));
@@ -45,6 +60,7 @@ static struct host_task *host_ensure(struct node *node, const struct job *job)
         task->next = node->tasks;
         task->cpu_units = job->spec->cpu_units;
         task->memory_mib = job->spec->memory_mib;
+        note_ports(job->spec->definition, task);
         node->tasks = task;
     }
     return task;
@@ -53,6 +69,7 @@ static struct host_task *host_ensure(struct node *node, const struct job *job)
 static void host_task_free(struct host_task *task)
 {
     alloc_free((void *)(uintptr_t)task->address.data);
+    alloc_free((void *)(uintptr_t)task->vpc.data);
     alloc_free(task->left);
     alloc_free(task);
 }
@@ -152,6 +169,8 @@ static void on_prepare(void *context, void *payload)
         if (job->spec->eni != NULL && !task->interface) {
             task->interface = true;
             alloc_free((void *)(uintptr_t)task->address.data);
+            alloc_free((void *)(uintptr_t)task->vpc.data);
+            task->vpc = text_of(alloc_format("%.*s", TEXT_FMT(job->spec->eni->vpc_id)));
             task->address = text_of(alloc_format("%.*s", TEXT_FMT(job->spec->eni->address)));
             node->sim->hosts_touched = true;
         }

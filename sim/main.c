@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define MUTANT_SEEDS 200
+#define STATS_SEEDS 200 // each act happens often enough for that
 #define EXIT_USAGE 64
 
 static const struct {
@@ -41,22 +42,24 @@ struct options {
     bool all_mutants;
     bool list_mutants;
     bool twice;
+    bool stats;
 };
 
 static int usage(void)
 {
-    fputs(
-        "usage: berth-sim --seed N | --seeds A..B [--steps M] [--trace] [--mutant NAME] [--twice]\n"
-        "       berth-sim --mutants [--check]\n"
-        "\n"
-        "  --seed N       run one seed\n"
-        "  --seeds A..B   run many and print a summary; A-B means the same\n"
-        "  --steps M      end the faults after M events\n"
-        "  --trace        print what happens\n"
-        "  --twice        run each seed twice and compare the traces\n"
-        "  --mutant NAME  with a mistake built in that must be noticed\n"
-        "  --mutants      list the mistakes; with --check, have each noticed\n",
-        stderr);
+    fputs("usage: berth-sim --seed N | --seeds A..B [--steps M] [--trace] [--mutant NAME] "
+          "[--twice] [--stats]\n"
+          "       berth-sim --mutants [--check]\n"
+          "\n"
+          "  --seed N       run one seed\n"
+          "  --seeds A..B   run many and print a summary; A-B means the same\n"
+          "  --steps M      end the faults after M events\n"
+          "  --trace        print what happens\n"
+          "  --twice        run each seed twice and compare the traces\n"
+          "  --stats        print how often each act happened; over 200 seeds none may be missing\n"
+          "  --mutant NAME  with a mistake built in that must be noticed\n"
+          "  --mutants      list the mistakes; with --check, have each noticed\n",
+          stderr);
     return EXIT_USAGE;
 }
 
@@ -91,10 +94,12 @@ static bool parse(int count, char **arguments, struct options *options)
             takes_value = false;
             options->print = options->print || text_is(name, "--trace");
             options->twice = options->twice || text_is(name, "--twice");
+            options->stats = options->stats || text_is(name, "--stats");
             options->list_mutants = options->list_mutants || text_is(name, "--mutants");
             options->all_mutants = options->all_mutants || text_is(name, "--check");
             good = text_is(name, "--trace") || text_is(name, "--twice") ||
-                   text_is(name, "--mutants") || text_is(name, "--check");
+                   text_is(name, "--stats") || text_is(name, "--mutants") ||
+                   text_is(name, "--check");
         }
         if (!good) {
             return false;
@@ -141,6 +146,7 @@ struct totals {
     int64_t virtual_ms;
     uint64_t failures;
     uint64_t hash; ///< of all traces
+    uint64_t counts[ACT_COUNT];
 };
 
 static void add(struct totals *totals, const struct sim_result *result)
@@ -154,6 +160,9 @@ static void add(struct totals *totals, const struct sim_result *result)
     totals->hash = totals->hash * 31 + result->hash;
     for (size_t i = 0; i < ARRAY_LEN(totals->crashes); i++) {
         totals->crashes[i] += result->crash_counts[i];
+    }
+    for (size_t i = 0; i < ACT_COUNT; i++) {
+        totals->counts[i] += result->counts[i];
     }
 }
 
@@ -182,6 +191,21 @@ static bool run_seed(const struct options *options, uint64_t seed, struct totals
     return true;
 }
 
+// Print what happened how often. @return whether nothing that ought to happen is missing
+static bool print_stats(const struct totals *totals)
+{
+    bool whole = true;
+    for (size_t i = 0; i < ACT_COUNT; i++) {
+        printf("%10llu  %s\n", (unsigned long long)totals->counts[i], act_name((enum act)i));
+        if (totals->counts[i] == 0 && totals->runs >= STATS_SEEDS) {
+            fprintf(stderr, "'%s' never happened in %llu seeds\n", act_name((enum act)i),
+                    (unsigned long long)totals->runs);
+            whole = false;
+        }
+    }
+    return whole;
+}
+
 static int run_seeds(const struct options *options)
 {
     struct totals totals = {0};
@@ -206,6 +230,9 @@ static int run_seeds(const struct options *options)
            (unsigned long long)totals.crashes[1], (unsigned long long)totals.crashes[2],
            (unsigned long long)totals.crashes[3], (unsigned long long)totals.failures,
            (unsigned long long)totals.hash);
+    if (options->stats && !print_stats(&totals)) {
+        return EXIT_FAILURE;
+    }
     return totals.failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

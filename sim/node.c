@@ -230,6 +230,7 @@ static void call_register(struct node *node)
     struct world *world = world_of(node);
     int32_t part = world_chance(world, 30) ? 2 : 1;
     bool pool = world_chance(world, node->pool_permille);
+    struct text reserved = node->reserves ? TEXT("9090") : TEXT("22");
     struct ecs_resource resources[] = {
         {.name = TEXT("CPU"),
          .type = TEXT("INTEGER"),
@@ -239,7 +240,13 @@ static void call_register(struct node *node)
          .type = TEXT("INTEGER"),
          .has_integer_value = true,
          .integer_value = node->memory_mib / part},
+        {.name = TEXT("PORTS"), .type = TEXT("STRINGSET"), .string_set_value = {&reserved, 1}},
     };
+    struct ecs_platform_device gpus[] = {
+        {.id = TEXT("gpu-0"), .type = ECS_PLATFORM_DEVICE_TYPE_GPU},
+        {.id = TEXT("gpu-1"), .type = ECS_PLATFORM_DEVICE_TYPE_GPU},
+    };
+    bool edge = node->sim->faults.active && world_chance(world, 150);
     struct ecs_attribute attributes[] = {
         {.name = TEXT("ecs.availability-zone"), .value = text_of(node->zone)},
         {.name = TEXT("ecs.cpu-architecture"), .value = TEXT("x86_64")},
@@ -252,7 +259,10 @@ static void call_register(struct node *node)
         {.name = TEXT("berth.capacity"), .value = TEXT("FARGATE")},
     };
     const struct ecs_register_container_instance_request request = {
-        .cluster = pool ? (struct text){0} : TEXT("default"),
+        .cluster = pool   ? (struct text){0}
+                   : edge ? TEXT("edge")
+                          : TEXT("default"),
+        .platform_devices = {gpus, pool ? 0 : (size_t)node->gpu_count},
         .total_resources = {.items = resources, .count = ARRAY_LEN(resources)},
         .attributes = {.items = attributes, .count = ARRAY_LEN(attributes) - (pool ? 0 : 1)},
     };

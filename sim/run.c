@@ -87,12 +87,14 @@ static void run(struct sim *sim, uint64_t step_max)
     workload_setup(sim);
     settle(sim, "after joining");
     workload_begin(sim);
+    churn_begin(sim);
     faults_begin(sim);
     int64_t end_ms = sim->world.now_ms + sim->faults.time_ms;
     uint64_t last_step = step_max == 0 ? UINT64_MAX : sim->world.step + step_max;
     world_post(&sim->world, &(struct world_event){.delay_ms = sim->faults.time_ms, .run = nothing});
     while (sim->world.now_ms < end_ms && sim->world.step < last_step && step(sim)) {}
     sim->workload.life++;
+    sim->churn.life++;
     faults_end(sim);
     pass(sim, LATE_MS); // what was held up arrives
     settle(sim, "without faults");
@@ -125,6 +127,8 @@ static void sim_free(struct sim *sim)
         sim->calls = call->next;
         call_free(call);
     }
+    pages_deinit(sim);
+    alloc_free(sim->churn.ledger.items);
     server_deinit(&sim->server);
     facts_deinit(&sim->facts);
     alloc_free(sim);
@@ -142,6 +146,7 @@ static void fill_result(const struct sim *sim, struct sim_result *out_result)
     };
     memcpy(out_result->failure, sim->world.failure, sizeof(out_result->failure));
     memcpy(out_result->crash_counts, sim->crash_counts, sizeof(out_result->crash_counts));
+    memcpy(out_result->counts, sim->churn.counts, sizeof(out_result->counts));
     for (size_t i = 0; i < sim->facts.count; i++) {
         out_result->launch_count += (uint64_t)sim->facts.items[i]->launch_count;
     }

@@ -39,6 +39,7 @@ static int64_t engine_now_ms(const struct server *server)
 static void make_input(struct server *server, struct core_input *out_input)
 {
     int64_t now_ms = engine_now_ms(server);
+    server->input_ms = now_ms;
     out_input->now_ms = core_clock_take(&server->clock, wall_ms(server), server->sim->world.now_ms);
     if (MUTANT("stop-the-clock")) {
         server->clock.now_ms = now_ms;
@@ -207,8 +208,15 @@ int server_request(struct server *server, const struct core_caller *caller,
 {
     struct core_input input;
     make_input(server, &input);
+    server->before_version = core_version(server->core);
     int rc = core_request(server->core, &input, caller, operation, call, request, response);
     server->touched = true;
+    check_applied(server->sim, &(struct applied){.caller = caller,
+                                                 .operation = operation,
+                                                 .request = request,
+                                                 .response = response,
+                                                 .rc = rc,
+                                                 .fault = call->fault});
     if (!server->flush_posted) {
         // What comes within the same turn of the loop makes one batch.
         server->flush_posted = true;
@@ -237,16 +245,22 @@ void server_wait(struct server *server, struct call *call, void (*done)(struct c
         (struct server_wait){.version = version, .done = done, .call = call};
 }
 
-bool server_caller(const struct server *server, const struct node *node,
+bool server_caller(const struct server *server, const struct node *node, bool stranger,
                    struct core_caller *out_caller)
 {
     const struct core_caller person = {
-        .account = TEXT("123456789012"),
+        .account = TEXT(SIM_ACCOUNT),
         .region = TEXT("eu-west-1"),
-        .arn = TEXT("arn:aws:iam::123456789012:root"),
+        .arn = TEXT("arn:aws:iam::" SIM_ACCOUNT ":root"),
         .key_id = TEXT("BERTHSIMKEY"),
     };
-    *out_caller = person;
+    const struct core_caller other = {
+        .account = TEXT(SIM_STRANGER),
+        .region = TEXT("eu-west-1"),
+        .arn = TEXT("arn:aws:iam::" SIM_STRANGER ":root"),
+        .key_id = TEXT("BERTHOTHERKEY"),
+    };
+    *out_caller = stranger ? other : person;
     if (node == NULL) {
         return true;
     }
@@ -293,7 +307,12 @@ void server_start(struct sim *sim)
     }
     core_set_version(server->core, version);
     server->version_durable = version;
+    ledger_rollback(sim, version);
     check_loaded(sim);
+    ledger_check(sim, "after a restart");
+    if (server->retention_ms != 0) {
+        task_set_retention_ms(server->core, server->retention_ms);
+    }
     struct core_input input;
     make_input(server, &input);
     core_recover(server->core, &input);

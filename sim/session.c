@@ -145,7 +145,7 @@ static int tell(struct session *session, enum node_operation operation, const vo
 {
     struct server *server = &session->sim->server;
     struct core_caller caller;
-    if (server->core == NULL || !server_caller(server, session->node, &caller)) {
+    if (server->core == NULL || !server_caller(server, session->node, false, &caller)) {
         return ERR_DENIED;
     }
     arena_reset(&server->scratch);
@@ -292,7 +292,7 @@ static void on_upgrade(void *context, void *payload)
     }
     struct core_caller caller;
     bool up = server->core != NULL;
-    if (!up || !server_caller(server, session->node, &caller)) {
+    if (!up || !server_caller(server, session->node, false, &caller)) {
         world_post(world, &(struct world_event){
                               .delay_ms = 1,
                               .life = &session->life,

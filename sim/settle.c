@@ -1,6 +1,7 @@
 #include "sim.h"
 
 #include "base/text.h"
+#include "ecs/ecs_internal.h"
 #include "ecs/task_internal.h"
 
 #include <stdio.h>
@@ -61,6 +62,48 @@ static bool task_settled(const struct task_record_task *record, char *why, size_
     return true;
 }
 
+static bool used(const struct core *core, int64_t definition)
+{
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        const struct task_record_task *task = core_get(core, &task_kind, key);
+        if (task->definition == definition &&
+            task->last_status != TASK_RECORD_TASK_STATUS_STOPPED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Forced deregistration ends tasks; a definition whose deletion was asked for goes with the last.
+static bool ended_settled(struct sim *sim, char *why, size_t size_bytes)
+{
+    const struct core *core = sim->server.core;
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        const struct task_record_task *task = core_get(core, &task_kind, key);
+        const struct task_record_node *node = core_get(core, &task_node_kind, task->node);
+        const struct task_record_membership *membership =
+            task->launch_type == ECS_LAUNCH_TYPE_FARGATE ? NULL : task_membership(node, task);
+        if (membership != NULL && membership->deregistered_at != 0 &&
+            task->last_status != TASK_RECORD_TASK_STATUS_STOPPED) {
+            snprintf(why, size_bytes, "task %.*s is left on a deregistered instance",
+                     TEXT_FMT(task->task_id));
+            return false;
+        }
+    }
+    for (int64_t key = core_next(core, &ecs_definition_kind, 0); key != 0;
+         key = core_next(core, &ecs_definition_kind, key)) {
+        const struct ecs_record_definition *record = core_get(core, &ecs_definition_kind, key);
+        if (text_is(record->status, "DELETE_IN_PROGRESS") && !used(core, key)) {
+            snprintf(why, size_bytes, "revision %d of a family is still being deleted",
+                     record->revision);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool check_settled(struct sim *sim, char *why, size_t size_bytes)
 {
     const struct core *core = sim->server.core;
@@ -84,7 +127,7 @@ bool check_settled(struct sim *sim, char *why, size_t size_bytes)
             return false;
         }
     }
-    return true;
+    return ended_settled(sim, why, size_bytes);
 }
 
 // Why a task is STOPPED must be true.
@@ -120,9 +163,9 @@ static void check_tokens(struct sim *sim)
             const struct task_record_task *record = core_get(core, &task_kind, key);
             count += record->extra != NULL && text_is(record->extra->client_token, token->token);
         }
-        if (count > token->count) {
+        if (count > token->spec.count) {
             world_fail(&sim->world, "the token %s made %d tasks in place of %d", token->token,
-                       count, token->count);
+                       count, token->spec.count);
         }
     }
 }
@@ -141,4 +184,10 @@ void check_end(struct sim *sim)
         check_reason(sim, fact_of(sim, record->task_id), record);
     }
     check_tokens(sim);
+    ledger_check(sim, "at the end");
+    for (int64_t key = core_next(core, &ecs_definition_kind, 0); key != 0;
+         key = core_next(core, &ecs_definition_kind, key)) {
+        const struct ecs_record_definition *record = core_get(core, &ecs_definition_kind, key);
+        sim->churn.counts[ACT_DEFINITION_GONE] += text_is(record->status, "DELETED");
+    }
 }

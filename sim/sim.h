@@ -1,5 +1,6 @@
 #pragma once
 
+#include "acts.h"
 #include "agent/logic.h"
 #include "api/berth.h"
 #include "api/node.h"
@@ -22,6 +23,8 @@
  * events meant for it are dropped.
  */
 
+#define SIM_ACCOUNT "123456789012"
+#define SIM_STRANGER "210987654321" ///< an account that shares the server and nothing else
 #define SIM_NODE_MAX 10
 #define SIM_CONTAINER_MAX 10
 #define SIM_ID_CHARS 33
@@ -44,7 +47,12 @@ struct container_fact {
 /** What is known of a task from outside the engine. */
 struct fact {
     char id[SIM_ID_CHARS];
-    bool durable; ///< the store has it
+    char cluster[32];
+    bool stranger; ///< it is the other account's
+    int64_t key;
+    int64_t stopped_at; ///< as the engine says
+    bool reaped;        ///< it was let go of after its time
+    bool durable;       ///< the store has it
     int32_t durable_version;
     int durable_status;
     int durable_desired;
@@ -63,8 +71,7 @@ struct fact {
 /** A clientToken and what it was used for. */
 struct token_fact {
     char token[24];
-    char definition[24];
-    int32_t count;
+    struct run_spec spec;
     size_t task_count; ///< of an acknowledged answer that had any
     char ids[10][SIM_ID_CHARS];
 };
@@ -91,6 +98,9 @@ struct call {
     int rc;         ///< 0, ERR_FAULT, or that there is no answer
     const struct api_error *fault;
     char fault_text[1024];
+    bool stranger; ///< the other account asks
+    struct walk *walk;
+    char *snapshot; ///< owned; see pages_snapshot
     bool at_server; ///< being handled or waiting to be durable
     bool closed;    ///< the caller has its answer or has given up
     bool reply_lost;
@@ -112,6 +122,8 @@ struct call_options {
     void *context;
     int64_t number;
     struct text id;
+    bool stranger; ///< the other account asks
+    struct walk *walk;
 };
 
 /** Begin a call. */
@@ -149,7 +161,11 @@ struct server {
     size_t wait_count;
     size_t wait_capacity;
     int64_t session_count;
-    bool touched; ///< since the invariants were looked at
+    bool touched;            ///< since the invariants were looked at
+    int64_t retention_ms;    ///< of stopped tasks
+    int64_t input_ms;        ///< engine time of the newest input
+    uint64_t before_version; ///< of the engine, before the newest request
+    int64_t task_key;        ///< highest of all tasks there were
     struct arena scratch;
     uint32_t crash_count;
 };
@@ -172,7 +188,7 @@ int server_request(struct server *server, const struct core_caller *caller,
 void server_wait(struct server *server, struct call *call, void (*done)(struct call *call));
 
 /** @return the caller that a key of a node stands for; false when the key is not known any more */
-bool server_caller(const struct server *server, const struct node *node,
+bool server_caller(const struct server *server, const struct node *node, bool stranger,
                    struct core_caller *out_caller);
 
 // ---- sessions -----------------------------------------------------------------------------
@@ -228,6 +244,9 @@ struct host_task {
     bool files;     ///< bundle, writable layers
     bool clean_failed;
     struct text address; ///< owned
+    struct text vpc;     ///< owned
+    uint32_t ports[4];   ///< of the host, that its definition fixes: twice the number, UDP is odd
+    size_t port_count;
     int32_t cpu_units;
     int32_t memory_mib;
     struct supervisor *supervisor; ///< NULL: never started in this boot
@@ -244,6 +263,8 @@ struct node {
     const char *zone;
     int32_t cpu_units; ///< that it has; its agent may offer less
     int32_t memory_mib;
+    int gpu_count;
+    bool reserves;     ///< it keeps a port for itself
     int pool_permille; ///< how often its agent is a host of the pool, else an instance
     int64_t full_ms;   ///< its disk is full until then
     bool joined;
@@ -400,6 +421,18 @@ struct workload {
 
 /** Make tokens, nodes, the cluster and the definitions; without faults. */
 void workload_setup(struct sim *sim);
+/** Call and wait, while there are no faults. An apostrophe in json stands for a quotation mark.
+ *  @return the response, NULL after a failure */
+const void *workload_ask(struct sim *sim, const struct api_operation *operation, const char *json,
+                         bool stranger);
+/** Run something. */
+void runs_new(struct sim *sim);
+/** Run something with constraints or strategies. */
+void runs_placed(struct sim *sim);
+/** Run something of a family whose revisions come and go. */
+void runs_family(struct sim *sim, const char *family);
+/** Run a task again with a token that was used for another request: it must be refused. */
+void runs_conflict(struct sim *sim);
 /** Begin to run and stop tasks. */
 void workload_begin(struct sim *sim);
 /** Stop all that is desired to run. */
@@ -442,6 +475,7 @@ struct sim {
     size_t node_count;
     struct facts facts;
     struct workload workload;
+    struct churn churn;
     struct faults faults;
     struct call *calls;
     struct session *sessions;
@@ -469,6 +503,7 @@ struct sim_result {
     uint64_t launch_count;
     uint32_t crash_counts[4];
     int64_t virtual_ms;
+    uint64_t counts[ACT_COUNT];
 };
 
 /** Run a seed. */

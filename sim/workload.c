@@ -37,10 +37,17 @@ static const char *const definitions[] = {
     "'retries':1}}]}",
     "{'family':'plain','containerDefinitions':[{'name':'app','image':'app:1','cpu':300,'memory':"
     "200,'stopTimeout':2}]}",
+    "{'family':'port','containerDefinitions':[{'name':'app','image':'app:1','cpu':64,'memory':"
+    "64,'portMappings':[{'containerPort':80,'hostPort':8080}]}]}",
+    "{'family':'ports','containerDefinitions':[{'name':'app','image':'app:1','cpu':64,'memory':"
+    "64,'portMappings':[{'containerPort':53,'hostPort':8080,'protocol':'udp'},"
+    "{'containerPort':53,'hostPort':9090}]}]}",
+    "{'family':'gpu','containerDefinitions':[{'name':'app','image':'job:1','cpu':64,'memory':"
+    "64,'resourceRequirements':[{'type':'GPU','value':'1'}]}]}",
+    "{'family':'picky','placementConstraints':[{'type':'memberOf','expression':"
+    "'attribute:rack in [r1, r2]'}],'containerDefinitions':[{'name':'app','image':'job:1',"
+    "'cpu':64,'memory':64}]}",
 };
-
-static const char *const families[] = {"web",     "job",   "stubborn", "broken",
-                                       "missing", "chain", "sick",     "plain"};
 
 // ---- setting up -----------------------------------------------------------------------------
 
@@ -58,12 +65,15 @@ static void on_setup(struct call *call)
 }
 
 // Call and wait; there are no faults yet. @return the response, NULL after a failure
-static const void *ask(struct sim *sim, const struct api_operation *operation, const void *request)
+static const void *ask(struct sim *sim, const struct api_operation *operation, const void *request,
+                       bool stranger)
 {
     struct setup setup = {false};
-    call_begin(
-        sim, &(struct call_options){
-                 .operation = operation, .request = request, .done = on_setup, .context = &setup});
+    call_begin(sim, &(struct call_options){.operation = operation,
+                                           .request = request,
+                                           .done = on_setup,
+                                           .context = &setup,
+                                           .stranger = stranger});
     const struct call *call = sim->calls;
     while (!setup.done && world_step(&sim->world)) {
         check_step(sim);
@@ -71,8 +81,8 @@ static const void *ask(struct sim *sim, const struct api_operation *operation, c
     return call->response;
 }
 
-static const void *ask_json(struct sim *sim, const struct api_operation *operation,
-                            const char *json)
+const void *workload_ask(struct sim *sim, const struct api_operation *operation, const char *json,
+                         bool stranger)
 {
     AUTO(arena_deinit) struct arena arena = {0};
     size_t size = strlen(json);
@@ -86,10 +96,10 @@ static const void *ask_json(struct sim *sim, const struct api_operation *operati
         world_fail(&sim->world, "%s: %s %s", operation->name, error.path, error.text);
         return NULL;
     }
-    return ask(sim, operation, request);
+    return ask(sim, operation, request, stranger);
 }
 
-static void define(struct sim *sim, const char *json)
+static void define(struct sim *sim, const char *json, bool stranger)
 {
     const struct api_operation *operation = &ecs_operations[ECS_OP_REGISTER_TASK_DEFINITION];
     AUTO(buf_deinit) struct buf full = {0};
@@ -98,20 +108,26 @@ static void define(struct sim *sim, const char *json)
     buf_format(&full, "{%s%s",
                plain ? "" : "'networkMode':'awsvpc','requiresCompatibilities':['FARGATE','EC2'],",
                json + 1);
-    ask_json(sim, operation, full.data);
+    workload_ask(sim, operation, full.data, stranger);
 }
 
 void workload_setup(struct sim *sim)
 {
-    ask_json(sim, &ecs_operations[ECS_OP_CREATE_CLUSTER], "{'clusterName':'default'}");
+    const struct api_operation *create = &ecs_operations[ECS_OP_CREATE_CLUSTER];
+    workload_ask(sim, create, "{'clusterName':'default'}", false);
+    workload_ask(sim, create, "{'clusterName':'edge'}", false);
     for (size_t i = 0; i < ARRAY_LEN(definitions); i++) {
-        define(sim, definitions[i]);
+        define(sim, definitions[i], false);
     }
     const struct berth_describe_network_response *network =
-        ask_json(sim, &berth_operations[BERTH_OP_DESCRIBE_NETWORK], "{}");
+        workload_ask(sim, &berth_operations[BERTH_OP_DESCRIBE_NETWORK], "{}", false);
     for (size_t i = 0; network != NULL && i < network->subnets.count && i < 3; i++) {
         snprintf(sim->workload.subnets[i], sizeof(sim->workload.subnets[i]), "%.*s",
                  TEXT_FMT(network->subnets.items[i].subnet_id));
+    }
+    churn_setup(sim);
+    if (sim->churn.stranger) {
+        define(sim, definitions[1], true);
     }
     int64_t count = world_between(&sim->world, 2, 5);
     for (int64_t i = 0; i < count; i++) {
@@ -193,6 +209,8 @@ void workload_join(struct sim *sim, struct node *node)
     node->zone = zones[world_between(&sim->world, 0, ARRAY_LEN(zones) - 1)];
     node->cpu_units = sizes[world_between(&sim->world, 0, ARRAY_LEN(sizes) - 1)];
     node->memory_mib = 2 * node->cpu_units;
+    node->gpu_count = world_chance(&sim->world, 400) ? 2 : 0;
+    node->reserves = world_chance(&sim->world, 200);
     static const int permille[] = {1000, 1000, 0, 500};
     node->pool_permille = permille[world_between(&sim->world, 0, ARRAY_LEN(permille) - 1)];
     node->journal = sim_journal_new();
@@ -233,108 +251,7 @@ void workload_remove(struct sim *sim, struct node *node)
                     });
 }
 
-// ---- running and stopping -------------------------------------------------------------------
-
-static void run_token(struct sim *sim, size_t index);
-
-struct again {
-    struct sim *sim;
-    size_t token;
-};
-
-static void on_run_again(void *context, void *payload)
-{
-    run_token(context, ((struct again *)payload)->token);
-}
-
-static void on_run(struct call *call)
-{
-    struct sim *sim = call->sim;
-    if (call->rc == 0) {
-        const struct ecs_run_task_response *response = call->response;
-        sim->workload.answer_count++;
-        sim->workload.placed_count += (uint32_t)response->tasks.count;
-    } else if (call->rc == ERR_FAULT &&
-               strcmp(call->fault_text, "No Container Instances were found in your cluster.") !=
-                   0) {
-        world_fail(&sim->world, "RunTask is refused: %s", call->fault_text);
-    }
-    // Without an answer the same is asked again; now and then with one, too.
-    if ((call->rc != 0 && call->number > 0) || world_chance(&sim->world, 60)) {
-        struct again *again = ALLOC(struct again);
-        again->token = (size_t)(call->number - 1);
-        if (call->number > 0 && sim->workload.run_count < 400) {
-            sim->workload.run_count++;
-            world_post(&sim->world, &(struct world_event){.delay_ms = RETRY_MS,
-                                                          .life = &sim->workload.life,
-                                                          .run = on_run_again,
-                                                          .context = sim,
-                                                          .payload = again});
-        } else {
-            alloc_free(again);
-        }
-    }
-}
-
-static void begin_run(struct sim *sim, const char *family, int32_t count, const char *token,
-                      int64_t number)
-{
-    struct text subnets[3];
-    struct text command[] = {TEXT("echo")};
-    for (size_t i = 0; i < 3; i++) {
-        subnets[i] = text_of(sim->workload.subnets[i]);
-    }
-    struct ecs_aws_vpc_configuration vpc = {.subnets = {.items = subnets, .count = 3}};
-    struct ecs_network_configuration network = {.awsvpc_configuration = &vpc};
-    struct ecs_container_override override = {
-        .name = text_of(strcmp(family, "job") == 0 ? "job" : "app"),
-        .command = {.items = command, .count = 1},
-    };
-    struct ecs_task_override overrides = {.container_overrides = {.items = &override, .count = 1}};
-    bool overridden = number % 3 == 1;
-    bool plain = strcmp(family, "plain") == 0;
-    bool fargate = !plain && (number < 0 ? -number : number) % 5 < 3;
-    const struct ecs_run_task_request request = {
-        .task_definition = text_of(family),
-        .has_count = true,
-        .count = count,
-        .launch_type = fargate ? ECS_LAUNCH_TYPE_FARGATE : ECS_LAUNCH_TYPE_EC2,
-        .network_configuration = plain ? NULL : &network,
-        .client_token = text_of(token),
-        .overrides = overridden ? &overrides : NULL,
-    };
-    call_begin(sim, &(struct call_options){
-                        .operation = &ecs_operations[ECS_OP_RUN_TASK],
-                        .request = &request,
-                        .done = on_run,
-                        .context = sim,
-                        .number = number,
-                    });
-}
-
-static void run_token(struct sim *sim, size_t index)
-{
-    const struct token_fact *token = &sim->facts.tokens[index];
-    begin_run(sim, token->definition, token->count, token->token, (int64_t)index + 1);
-}
-
-static void run_new(struct sim *sim)
-{
-    struct world *world = &sim->world;
-    struct facts *facts = &sim->facts;
-    const char *family = families[world_between(world, 0, ARRAY_LEN(families) - 1)];
-    int32_t count = (int32_t)world_between(world, 1, world_chance(world, 200) ? 6 : 2);
-    if (!world_chance(world, 600)) {
-        begin_run(sim, family, count, NULL, -world_between(world, 0, 4));
-        return;
-    }
-    facts->tokens = alloc_resize(facts->tokens, facts->token_count + 1, sizeof(*facts->tokens));
-    struct token_fact *token = &facts->tokens[facts->token_count++];
-    *token = (struct token_fact){.count = count};
-    snprintf(token->token, sizeof(token->token), "token-%zu", facts->token_count);
-    snprintf(token->definition, sizeof(token->definition), "%s", family);
-    run_token(sim, facts->token_count - 1);
-}
+// ---- stopping and looking ------------------------------------------------------------------
 
 static void stop(struct sim *sim, const char *id, int64_t attempt);
 
@@ -354,7 +271,8 @@ static void on_stopped(struct call *call)
     struct sim *sim = call->sim;
     if (call->rc == ERR_FAULT) {
         const struct fact *fact = fact_find(sim, text_of(call->id));
-        if (fact != NULL && fact->run_acknowledged) {
+        if (fact != NULL && fact->run_acknowledged && !fact->reaped &&
+            strcmp(fact->cluster, "edge") != 0) {
             world_fail(&sim->world, "StopTask is refused: %s", call->fault_text);
         }
         return;
@@ -372,10 +290,12 @@ static void on_stopped(struct call *call)
 
 static void stop(struct sim *sim, const char *id, int64_t attempt)
 {
-    const struct ecs_stop_task_request request = {.task = text_of(id),
-                                                  .reason = TEXT("enough of it")};
+    const struct fact *fact = fact_find(sim, text_of(id));
+    const struct ecs_stop_task_request request = {
+        .task = text_of(id), .cluster = text_of(fact->cluster), .reason = TEXT("enough of it")};
     call_begin(sim, &(struct call_options){
                         .operation = &ecs_operations[ECS_OP_STOP_TASK],
+                        .stranger = fact->stranger,
                         .request = &request,
                         .done = on_stopped,
                         .context = sim,
@@ -392,9 +312,12 @@ static void on_described(struct call *call)
 static void describe(struct sim *sim, const char *id)
 {
     struct text tasks[] = {text_of(id)};
-    const struct ecs_describe_tasks_request request = {.tasks = {.items = tasks, .count = 1}};
+    const struct fact *fact = fact_find(sim, text_of(id));
+    const struct ecs_describe_tasks_request request = {.tasks = {.items = tasks, .count = 1},
+                                                       .cluster = text_of(fact->cluster)};
     call_begin(sim, &(struct call_options){
                         .operation = &ecs_operations[ECS_OP_DESCRIBE_TASKS],
+                        .stranger = fact->stranger,
                         .request = &request,
                         .done = on_described,
                         .context = sim,
@@ -422,7 +345,7 @@ static void on_turn(void *context, void *payload)
     const struct fact *fact = choose(sim);
     int64_t what = world_between(world, 0, 99);
     if (what < 45 || fact == NULL) {
-        run_new(sim);
+        runs_new(sim);
     } else if (what < 85) {
         stop(sim, fact->id, 1);
     } else {
