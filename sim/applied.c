@@ -39,9 +39,9 @@ static const struct task_record_membership *instance_of(const struct core *core,
 struct held {
     int64_t cpu_units;
     int64_t memory_mib;
-    int32_t running;
+    int32_t tasks;
+    int32_t running; ///< of those, that are to run
     int32_t pending;
-    int32_t wanted; ///< of those, how many are not told to stop
 };
 
 // What the tasks of a node hold; counts are of one of its memberships.
@@ -59,10 +59,9 @@ static struct held held(const struct core *core, const struct task_record_node *
         held.cpu_units += task->cpu_units;
         held.memory_mib += task->memory_mib;
         if (task_membership(node, task) == membership) {
-            bool running = task->last_status >= TASK_RECORD_TASK_STATUS_RUNNING;
-            held.running += running ? 1 : 0;
-            held.pending += running ? 0 : 1;
-            held.wanted += task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING;
+            held.tasks++;
+            held.running += task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING;
+            held.pending += task->last_status == TASK_RECORD_TASK_STATUS_PENDING;
         }
     }
     return held;
@@ -116,7 +115,7 @@ static void on_deregister(struct sim *sim, const struct applied *applied)
         instance_of(sim->server.core, request->container_instance, &node);
     struct held sums =
         membership == NULL ? (struct held){0} : held(sim->server.core, node, membership);
-    bool busy = sums.running + sums.pending > 0;
+    bool busy = sums.tasks > 0;
     bool force = request->has_force && request->force;
     if (applied->rc != 0) {
         bool active =

@@ -187,7 +187,7 @@ static int64_t running(const struct question *question, const struct place *plac
     for (const struct task_record_task *task = next_holder(question, place->node, &key);
          task != NULL; task = next_holder(question, place->node, &key)) {
         count += task_membership(place->record, task) == place->membership &&
-                 task->last_status >= TASK_RECORD_TASK_STATUS_RUNNING;
+                 task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING;
     }
     return count;
 }
