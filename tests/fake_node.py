@@ -47,20 +47,22 @@ class FakeNode:
             attributes=[{"name": name} for name in CAPABILITIES],
             versionInfo={"agentVersion": "1.90.0"})["containerInstance"]["containerInstanceArn"]
 
-    def connect(self):
-        """Open the session and serve it in a thread."""
+    def connect(self, **parameters):
+        """Open the session, with more parameters in its URL, and serve it in a thread."""
         found = self.caller("DiscoverPollEndpoint", cluster=self.cluster,
                             containerInstance=self.arn)
         url = urllib.parse.urlsplit(found["endpoint"])
         query = urllib.parse.urlencode(sorted(
             {"agentVersion": "1.90.0", "clusterArn": self.cluster, "containerInstanceArn": self.arn,
-             "protocolVersion": "2", "sendCredentials": "false", "seqNum": "1"}.items()),
+             "protocolVersion": "2", "sendCredentials": "false", "seqNum": "1",
+             **parameters}.items()),
             quote_via=urllib.parse.quote, safe="-_.~")
         signer = raw.Signer(*self.key, self.berth.keys["region"], url.netloc)
         headers = signer.sign({}, b"", method="GET", path="/acs/ws", query=query)
         headers |= {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
                     "sec-websocket-key": base64.b64encode(os.urandom(16)).decode()}
-        self.connection = raw.Connection(url.hostname, url.port)
+        self.connection = raw.Connection(url.hostname, url.port,
+                                         authority=self.caller.authority)
         self.connection.send((f"GET /acs/ws?{query} HTTP/1.1\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n").encode())
         answer = self.connection.read("HEAD")

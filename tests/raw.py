@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import socket
+import ssl
 
 TARGETS = {"ecs": "AmazonEC2ContainerServiceV20141113.", "berth": "Berth."}
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -82,9 +83,12 @@ class Answer:
 class Connection:
     """One connection; answers are read in the order of the requests."""
 
-    def __init__(self, address, port, timeout=60):
+    def __init__(self, address, port, timeout=60, authority=None):
         self.socket = socket.create_connection((address, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if authority is not None:
+            self.socket = ssl.create_default_context(cafile=authority).wrap_socket(
+                self.socket, server_hostname=address)
         self.buffer = b""
 
     def send(self, data):
@@ -122,7 +126,7 @@ class Caller:
     def __init__(self, berth, key_id=None, secret=None, service="ecs", width=32):
         keys = berth.keys
         self.address, self.port, self.width = berth.address, berth.port, width
-        self.service = service
+        self.service, self.authority = service, keys.get("caFile")
         self.signer = Signer(key_id or keys["accessKeyId"], secret or keys["secretAccessKey"],
                              keys["region"], f"{berth.address}:{berth.port}", service)
         self.open = []
@@ -135,7 +139,7 @@ class Caller:
 
     def connections(self, count):
         while len(self.open) < count:
-            self.open.append(Connection(self.address, self.port))
+            self.open.append(Connection(self.address, self.port, authority=self.authority))
         return self.open[:count]
 
     def answer(self, operation, **members):

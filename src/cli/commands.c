@@ -12,6 +12,15 @@ const struct cli_command cli_commands[] = {
      cli_image},
     {"node", "ls|token|remove [--data DIR] [--uses N] [--expires SECONDS] [--force] [NODE]",
      "the hosts of this Berth, and tokens to join it", cli_node},
+    {"diagnose",
+     "[--data DIR] [--cluster NAME] [--json]            what found no place lately\n"
+     "       berth diagnose [--data DIR] [--cluster NAME] [--json] TASK       what became of it\n"
+     "       berth diagnose [--data DIR] [--cluster NAME] [--json] --task-definition F[:R]\n"
+     "                      [--count N] [--launch-type EC2|FARGATE] [--capacity-provider NAME]...\n"
+     "                      [--subnets ID,...] [--constraint EXPRESSION|distinctInstance]...\n"
+     "                      [--strategy random|spread:FIELD|binpack:FIELD]... [--group NAME]\n"
+     "                      [--cpu N] [--memory N] [--max-hosts N]    where its tasks would go",
+     "why tasks are where they are, or nowhere, host by host", cli_diagnose},
     {"doctor", "[--data DIR]", "what this host lacks, and how to get it", cli_doctor},
 };
 const size_t cli_command_count = ARRAY_LEN(cli_commands);

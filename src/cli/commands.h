@@ -25,5 +25,8 @@ int cli_image(int argc, char **argv);
 /** `berth node`: ls, token, remove. */
 int cli_node(int argc, char **argv);
 
+/** `berth diagnose`: why tasks are where they are, or nowhere. */
+int cli_diagnose(int argc, char **argv);
+
 /** `berth doctor`: what this host lacks. */
 int cli_doctor(int argc, char **argv);
