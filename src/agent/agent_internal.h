@@ -101,6 +101,15 @@ struct agent_server {
     bool ready; ///< on_ready was called
 };
 
+/** What the runtime's check told last. */
+struct agent_status {
+    const char *known; ///< OK or IMPAIRED; NULL before the first check
+    int64_t updated_ms;
+    int64_t changed_ms;
+    int64_t check_at_ms; ///< monotonic
+    bool checking;
+};
+
 struct agent {
     bool route_checked; ///< that this host reaches its VPC: looked at once, as it takes 20 ms
     struct agent_options options;
@@ -123,6 +132,7 @@ struct agent {
     struct agent_journal journal;
     struct map links; ///< by task id
     struct agent_server server;
+    struct agent_status status;
     uint64_t report_count;
     int64_t expire_at_ms; ///< when to look for old output
 
@@ -227,6 +237,18 @@ void agent_server_report(struct agent *agent, const struct agent_effect *effect)
 
 /** Send a frame on the ACS session, or the TCS session. */
 void agent_server_send(struct agent *agent, const struct agent_effect *effect, bool telemetry);
+
+/** Send a frame on the TCS session; nothing when there is none. */
+void agent_server_send_telemetry(struct agent *agent, const char *type,
+                                 const struct shape_type *shape, const void *message);
+
+// ---- agent_status.c
+
+/** The TCS session is open: tell how the host is, and look. */
+void agent_status_connected(struct agent *agent);
+
+/** Look how the host is when it is time to. */
+void agent_status_watch(struct agent *agent);
 
 // ---- agent_host.c
 

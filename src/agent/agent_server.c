@@ -127,6 +127,14 @@ void agent_server_send(struct agent *agent, const struct agent_effect *effect, b
     }
 }
 
+void agent_server_send_telemetry(struct agent *agent, const char *type,
+                                 const struct shape_type *shape, const void *message)
+{
+    if (agent->server.tcs != NULL) {
+        send_frame(agent->server.tcs, type, shape, message);
+    }
+}
+
 static void take_payload(struct agent *agent, const void *message)
 {
     // An agent that is about to stop takes no more; the server keeps what is not acknowledged.
@@ -252,6 +260,7 @@ static void on_open(void *context, struct session *session)
         server->tcs_failures = 0;
         server->tcs_connected = true;
         agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_TELEMETRY_CONNECTED});
+        agent_status_connected(agent);
         return;
     }
     server->connected = true;
@@ -363,6 +372,7 @@ static void on_watch(uv_timer_t *timer)
         agent_session_end(server->tcs, "the server is silent");
     }
     agent_logs_expire(agent);
+    agent_status_watch(agent);
     agent_check_stopped(agent);
 }
 

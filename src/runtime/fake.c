@@ -327,6 +327,15 @@ static int fake_list(struct runtime *runtime, struct arena *arena, struct runtim
     return 0;
 }
 
+static int fake_check(struct runtime *runtime, struct err *err)
+{
+    struct fake *fake = fake_of(runtime);
+    fake_lock(fake);
+    int rc = injected(fake, RUNTIME_FAKE_CHECK, err);
+    fake_unlock(fake);
+    return rc;
+}
+
 static void fake_close(struct runtime *runtime)
 {
     struct fake *fake = fake_of(runtime);
@@ -356,6 +365,7 @@ static const struct runtime_ops fake_ops = {
     .kill = fake_kill,
     .clean = fake_clean,
     .list = fake_list,
+    .check = fake_check,
     .close = fake_close,
 };
 

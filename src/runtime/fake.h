@@ -23,7 +23,12 @@ struct runtime_fake_script {
 };
 
 /** The steps that can be made to fail. */
-enum runtime_fake_step { RUNTIME_FAKE_PREPARE, RUNTIME_FAKE_LAUNCH, RUNTIME_FAKE_STEP_COUNT };
+enum runtime_fake_step {
+    RUNTIME_FAKE_PREPARE,
+    RUNTIME_FAKE_LAUNCH,
+    RUNTIME_FAKE_CHECK,
+    RUNTIME_FAKE_STEP_COUNT
+};
 
 /** A fake with nothing in it; runtime_close frees it. */
 struct runtime *runtime_fake_new(void);

@@ -28,7 +28,7 @@
 // Killed processes go within milliseconds, unless the kernel waits for a device.
 #define KILL_TIMEOUT_MS 10000
 
-static struct oci *oci_of(struct runtime *runtime)
+struct oci *oci_of(struct runtime *runtime)
 {
     return CONTAINER_OF(runtime, struct oci, runtime);
 }
@@ -406,6 +406,7 @@ static const struct runtime_ops oci_ops = {
     .kill = oci_kill,
     .clean = oci_clean,
     .list = oci_list,
+    .check = oci_check,
     .close = oci_close,
 };
 

@@ -36,6 +36,12 @@ struct oci_task {
     struct text hostname;
 };
 
+/** @return the driver behind a runtime */
+struct oci *oci_of(struct runtime *runtime);
+
+/** The check of runtime_ops. */
+MUST_CHECK int oci_check(struct runtime *runtime, struct err *err);
+
 /** @return <run_dir>/tasks/<id>, in the arena */
 struct text oci_run_directory(const struct oci *oci, struct text task_id, struct arena *arena);
 

@@ -67,6 +67,8 @@ struct runtime_ops {
     /** Every task of which something exists on this host. */
     int (*list)(struct runtime *runtime, struct arena *arena, struct runtime_found **out_found,
                 size_t *out_count, struct err *err);
+    /** Whether this host can run containers now. @return 0, or why not */
+    int (*check)(struct runtime *runtime, struct err *err);
     void (*close)(struct runtime *runtime);
 };
 

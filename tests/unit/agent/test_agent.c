@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "client/token.h"
+#include "ecs/task_internal.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -345,6 +346,27 @@ static int64_t expect_output(struct house *house, struct text arn, int64_t offse
     return response.next_offset;
 }
 
+static bool runtime_is(struct house *house, const void *argument)
+{
+    const enum ecs_instance_health_check_state *want = argument;
+    const struct task_node *node = task_node_of(task_state(house->core), house->identity.node_id);
+    return node != NULL && node->status[0].state == *want;
+}
+
+// The server knows how the host's runtime is, from each agent anew.
+static void the_runtime_is_looked_at(void **state)
+{
+    struct house *house = *state;
+    static const enum ecs_instance_health_check_state states[] = {
+        ECS_INSTANCE_HEALTH_CHECK_STATE_IMPAIRED, ECS_INSTANCE_HEALTH_CHECK_STATE_OK};
+    runtime_fake_fail(house->runtime, RUNTIME_FAKE_CHECK, ERR_SYS, 1);
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        house_start_agent(house);
+        house_until(house, runtime_is, &states[i], i == 0 ? "it is IMPAIRED" : "it is OK");
+        house_stop_agent(house, AGENT_STOP_KEEP);
+    }
+}
+
 static void output_is_read(void **state)
 {
     struct house *house = *state;
@@ -494,6 +516,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stop_takes_tasks_along, open_house, close_house),
         cmocka_unit_test_setup_teardown(stop_without_a_server, open_house, close_house),
         cmocka_unit_test_setup_teardown(remains_of_unknown_tasks_go, open_house, close_house),
+        cmocka_unit_test_setup_teardown(the_runtime_is_looked_at, open_house, close_house),
         cmocka_unit_test_setup_teardown(output_is_read, open_house, close_house),
         cmocka_unit_test_setup_teardown(start_is_quick, open_house, close_house),
         cmocka_unit_test_setup_teardown(node_joins_over_tls, open_tls_house, close_house),
