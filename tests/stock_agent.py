@@ -1,4 +1,5 @@
-"""A container agent for tests, with the habits of Amazon's: it runs nothing and says what it is told.
+"""A container agent for tests, with the habits of Amazon's: it runs nothing, and says what it is
+told to.
 
 It joins as a node, so that its key may speak for it, registers a container instance, and keeps the
 ACS session; what it reports of tasks is the test's to say. Nodes join over TLS, so the server must
@@ -176,7 +177,8 @@ class StockAgent:
         botocore.auth.SigV4Auth(botocore.credentials.Credentials(*self.keys), "ecs",
                                 self.berth.keys["region"]).add_auth(request)
         parts = urllib.parse.urlsplit(url)
-        return Websocket(url, {"Host": parts.netloc, **dict(request.headers)}, self.berth.keys["caFile"])
+        headers = {"Host": parts.netloc, **dict(request.headers)}
+        return Websocket(url, headers, self.berth.keys["caFile"])
 
     def connect(self):
         """Open the ACS session; heartbeats and payloads are acknowledged as they come."""
@@ -185,7 +187,7 @@ class StockAgent:
             "containerInstanceArn": self.arn, "dockerVersion": "DockerVersion: 20.10.0",
             "protocolVersion": "2", "sendCredentials": "true", "seqNum": "1"})
         threading.Thread(target=self.listen, args=(self.session,), daemon=True).start()
-        # The manifest comes first of all: once it is there, the server counts the host as connected.
+        # The manifest comes first of all: then the server counts the host as connected.
         self.wait("TaskManifestMessage", lambda message: True)
         return self
 
