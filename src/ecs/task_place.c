@@ -255,7 +255,8 @@ static bool has_attributes(const struct task_run *run, const struct task_spot *s
 // Whether a constraint asks for what changes with every task that is placed.
 static bool changes(const struct constraint *constraint)
 {
-    return constraint_asks(constraint, CONSTRAINT_TASK_GROUP);
+    return constraint_asks(constraint, CONSTRAINT_TASK_GROUP) ||
+           constraint_asks(constraint, CONSTRAINT_RUNNING_TASKS);
 }
 
 bool task_spot_meant(const struct core *core, const struct task_spot *spot,

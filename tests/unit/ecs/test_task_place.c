@@ -112,6 +112,21 @@ static void constraints_limit_and_explain(void **state)
                      "'tasks':[],'failures':[{");
 }
 
+// Tasks of one request count for the next of them: two instances take one each.
+static void a_count_of_tasks_counts_at_once(void **state)
+{
+    struct world *world = *state;
+    instance(world, "eu-west-1a", 4000, 4000);
+    instance(world, "eu-west-1b", 4000, 4000);
+    const char *answer =
+        harness_call(&world->harness, "RunTask",
+                     "{" JOB ",'count':3,'placementConstraints':[{'type':'memberOf','expression':"
+                     "'runningTasksCount < 1'}]}");
+    assert_int_equal(went_to(world, answer, 0), 1);
+    assert_int_equal(went_to(world, answer, 1), 1);
+    assert_int_equal(occurrences(answer, "MemberOf placement constraint unsatisfied."), 2);
+}
+
 // A task without a group is in that of its family, whether that is said or not.
 static void the_group_is_that_of_the_family(void **state)
 {
@@ -448,6 +463,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(spread_goes_over_values_first, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(random_uses_every_instance, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(constraints_limit_and_explain, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_count_of_tasks_counts_at_once, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(the_group_is_that_of_the_family, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(constraints_of_the_definition_count, world_setup,
