@@ -55,6 +55,11 @@ static void check_row(struct sim *sim, const struct core_row *row)
     fact->durable_desired = (int)record.desired_status;
 }
 
+static int64_t retention_ms(const struct sim *sim)
+{
+    return sim->server.retention_ms == 0 ? TASK_RETENTION_MS : sim->server.retention_ms;
+}
+
 // A task is let go of when it has been STOPPED for long enough.
 static void check_gone(struct sim *sim, int64_t key)
 {
@@ -63,9 +68,7 @@ static void check_gone(struct sim *sim, int64_t key)
         if (fact->key != key) {
             continue;
         }
-        int64_t retention_ms =
-            sim->server.retention_ms == 0 ? TASK_RETENTION_MS : sim->server.retention_ms;
-        if (fact->stopped_at == 0 || sim->server.input_ms < fact->stopped_at + retention_ms) {
+        if (fact->stopped_at == 0 || sim->server.input_ms < fact->stopped_at + retention_ms(sim)) {
             world_fail(&sim->world, "task %s is let go of before its time", fact->id);
         }
         fact->durable = false;
@@ -230,8 +233,9 @@ static void check_fact(struct sim *sim, struct fact *fact)
     const struct task_record_task *record = record_of(sim, fact);
     if (record == NULL) {
         // Not in memory any more, and soon not in the store either: see check_gone.
-        bool let_go =
-            fact->stopped_at != 0 && fact->durable_status == TASK_RECORD_TASK_STATUS_STOPPED;
+        bool let_go = fact->reaped ||
+                      (fact->stopped_at != 0 &&
+                       sim->server.input_ms >= fact->stopped_at + retention_ms(sim));
         if (!let_go && (fact->run_acknowledged || fact->shown)) {
             world_fail(&sim->world, "task %s was %s and is lost", fact->id,
                        fact->run_acknowledged ? "acknowledged" : "shown");
