@@ -233,9 +233,9 @@ static void check_fact(struct sim *sim, struct fact *fact)
     const struct task_record_task *record = record_of(sim, fact);
     if (record == NULL) {
         // Not in memory any more, and soon not in the store either: see check_gone.
-        bool let_go = fact->reaped ||
-                      (fact->stopped_at != 0 &&
-                       sim->server.input_ms >= fact->stopped_at + retention_ms(sim));
+        bool let_go =
+            fact->reaped ||
+            (fact->stopped_at != 0 && sim->server.input_ms >= fact->stopped_at + retention_ms(sim));
         if (!let_go && (fact->run_acknowledged || fact->shown)) {
             world_fail(&sim->world, "task %s was %s and is lost", fact->id,
                        fact->run_acknowledged ? "acknowledged" : "shown");

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MUTANT_SEEDS 200
+#define MUTANT_SEEDS 1000
 #define STATS_SEEDS 200 // each act happens often enough for that
 #define EXIT_USAGE 64
 
@@ -30,6 +30,20 @@ static const struct {
     {"overcommit", "placement does not count what a node's tasks hold"},
     {"lose-stop", "StopTask is told to the node by chance only"},
     {"stop-the-clock", "engine time stands still while the wall clock catches up"},
+    {"place-on-draining", "constraints and strategies place on instances that drain"},
+    {"forget-distinct", "distinctInstance does not count what is there"},
+    {"look-once", "what changes with every task is looked at once for a request"},
+    {"share-ports", "placement does not count ports of the host that tasks have"},
+    {"share-gpus", "placement does not count GPUs that tasks have"},
+    {"spread-once", "spread does not count the tasks of its own request"},
+    {"register-undrains", "an agent that registers again makes its instance ACTIVE"},
+    {"register-forgets", "an agent that registers again loses what PutAttributes gave"},
+    {"leave-tasks", "forced deregistration leaves the tasks alone"},
+    {"delete-used", "a definition disappears while tasks run that use it"},
+    {"delete-full-cluster", "a cluster is deleted with tasks in it"},
+    {"reap-early", "stopped tasks go at once"},
+    {"skip-in-pages", "a page of tasks begins one too far"},
+    {"any-account", "a task is found by its id from anywhere"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

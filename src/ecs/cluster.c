@@ -520,7 +520,7 @@ int ecs_delete_cluster(struct core_call *call, void *state, const void *request,
                           "The Cluster cannot be deleted while Container Instances are active or "
                           "draining.");
     }
-    if (counts.running_tasks + counts.pending_tasks > 0) {
+    if (counts.running_tasks + counts.pending_tasks > 0 && !MUTANT("delete-full-cluster")) {
         return core_fault(call, &ecs_error_cluster_contains_tasks_exception,
                           "The Cluster cannot be deleted while Tasks are active.");
     }

@@ -309,7 +309,7 @@ void ecs_definition_work(struct core_call *call, void *state, int64_t key)
     if (record == NULL || !text_is(record->status, "DELETE_IN_PROGRESS")) {
         return;
     }
-    if (task_definition_in_use(call->core, key)) {
+    if (task_definition_in_use(call->core, key) && !MUTANT("delete-used")) {
         core_timer(call, &ecs_definition_manager, key, call->now_ms + DELETE_RETRY_MS);
         return;
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/map.h"
+#include "base/mutant.h"
 #include "core/index.h"
 #include "ecs/ecs.h"
 

@@ -257,7 +257,8 @@ static size_t keep_attributes(const struct task_record_ecs_attribute_list *old,
     for (size_t i = 0; i < sent; i++) {
         custom += task_attribute_own(items[i].name) ? 0 : 1;
     }
-    for (size_t i = 0; i < old->count && custom < CUSTOM_ATTRIBUTES_MAX; i++) {
+    for (size_t i = 0;
+         i < old->count && !MUTANT("register-forgets") && custom < CUSTOM_ATTRIBUTES_MAX; i++) {
         bool again = task_attribute_own(old->items[i].name);
         for (size_t j = 0; j < sent && !again; j++) {
             again = text_equal(items[j].name, old->items[i].name);
@@ -346,6 +347,7 @@ static void fill_membership(struct core_call *call, const struct registration *r
     if (!text_empty(registration->request->client_token)) {
         membership->client_token = registration->request->client_token;
     }
+    membership->draining = membership->draining && !MUTANT("register-undrains");
     membership->has_version = true;
     membership->version++;
     fill_attributes(call, registration, membership);

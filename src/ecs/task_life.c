@@ -179,7 +179,7 @@ void task_reap_work(struct core_call *call, void *pointer, int64_t key)
             return;
         }
         const struct task_record_task *record = core_get(call->core, &task_kind, task);
-        int64_t due_ms = record->stopped_at + state->retention_ms;
+        int64_t due_ms = record->stopped_at + (MUTANT("reap-early") ? 0 : state->retention_ms);
         if (due_ms > call->now_ms && index_count(state->stopped) <= TASK_STOPPED_MAX) {
             core_timer(call, reaper, key, due_ms);
             return;

@@ -255,6 +255,9 @@ static bool has_attributes(const struct task_run *run, const struct task_spot *s
 // Whether a constraint asks for what changes with every task that is placed.
 static bool changes(const struct constraint *constraint)
 {
+    if (MUTANT("look-once")) {
+        return false;
+    }
     return constraint_asks(constraint, CONSTRAINT_TASK_GROUP) ||
            constraint_asks(constraint, CONSTRAINT_RUNNING_TASKS);
 }
@@ -406,7 +409,7 @@ int64_t task_spot_subnet(const struct core *core, const struct task_run *run,
 
 bool task_spot_port_taken(const struct task_spot *spot, uint32_t port)
 {
-    if (task_node_has_port(spot->node, port)) {
+    if (task_node_has_port(spot->node, port) && !MUTANT("share-ports")) {
         return true;
     }
     const char *kind = port % 2 != 0 ? "PORTS_UDP" : "PORTS";
@@ -445,7 +448,7 @@ int64_t task_spot_gpus(const struct core *core, const struct task_spot *spot)
     for (const struct task_entry *entry = spot->node->first; left > 0 && entry != NULL;
          entry = entry->next) {
         const struct task_record_task *task = core_get(core, &task_kind, entry->key);
-        if (entry->holds) {
+        if (entry->holds && !MUTANT("share-gpus")) {
             left -= gpus_of(task_definition(core, task->definition),
                             task->extra == NULL ? NULL : task->extra->overrides);
         }
@@ -478,7 +481,8 @@ const char *task_spot_refusal(const struct core *core, const struct task_run *ru
     if (!place.usable) {
         return place_reason_name(PLACE_AGENT);
     }
-    if (spot->record->memberships.items[spot->index].draining) {
+    bool draining = spot->record->memberships.items[spot->index].draining;
+    if (draining && !MUTANT("place-on-draining")) {
         return DRAINING;
     }
     if (spot->refusal != NULL) {
@@ -509,7 +513,7 @@ const char *task_spot_placed_refusal(const struct core *core, const struct task_
     if (reason != NULL) {
         return reason;
     }
-    if (run->distinct && spot->group_tasks > 0) {
+    if (run->distinct && spot->group_tasks > 0 && !MUTANT("forget-distinct")) {
         return DISTINCT;
     }
     for (size_t i = 0; i < run->constraint_count; i++) {
@@ -605,7 +609,7 @@ void task_spots_taken(const struct task_run *run, struct task_spots *spots, stru
 {
     spot->group_tasks++;
     for (size_t i = 0; i < run->request->placement_strategy.count; i++) {
-        if (spots->totals[i] != NULL) {
+        if (spots->totals[i] != NULL && !MUTANT("spread-once")) {
             spots->totals[i][spot->values[i]]++;
         }
     }

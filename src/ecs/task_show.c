@@ -253,7 +253,7 @@ struct task_entry *task_find(const struct core *core, int64_t cluster, struct te
         return NULL;
     }
     const struct task_record_task *task = core_get(core, &task_kind, entry->key);
-    return task->cluster == cluster ? entry : NULL;
+    return task->cluster == cluster || MUTANT("any-account") ? entry : NULL;
 }
 
 struct text task_reference_arn(struct core_call *call, int64_t cluster, const char *type,
