@@ -332,6 +332,15 @@ static struct text header(const struct exchange *exchange, struct text name)
     return (struct text){0};
 }
 
+static size_t count_headers(const struct exchange *exchange, struct text name)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < exchange->request.header_count; i++) {
+        count += text_equal_nocase(exchange->headers[i].name, name) ? 1 : 0;
+    }
+    return count;
+}
+
 static void refuse(struct exchange *exchange, enum front_error error, struct text message)
 {
     exchange->closing = true;
@@ -357,14 +366,15 @@ static void check_headers(struct exchange *exchange)
                             LIMIT_HEADER_BYTES, EXCHANGE_HEADERS_MAX));
         return;
     }
-    struct text length = header(exchange, TEXT("content-length"));
-    struct text encoding = header(exchange, TEXT("transfer-encoding"));
-    if (length.data != NULL && encoding.data != NULL) {
-        // Which of the two says where the next request begins is how requests are smuggled.
+    if (count_headers(exchange, TEXT("content-length")) +
+            count_headers(exchange, TEXT("transfer-encoding")) >
+        1) {
+        // Which of them says where the next request begins is how requests are smuggled.
         refuse(exchange, FRONT_BAD_REQUEST,
-               TEXT("A request has either Content-Length or Transfer-Encoding."));
+               TEXT("A request has one Content-Length or one Transfer-Encoding, not both."));
         return;
     }
+    struct text length = header(exchange, TEXT("content-length"));
     uint64_t size = 0;
     if (length.data != NULL && text_to_u64(text_trim(length), &size) != 0) {
         refuse(exchange, FRONT_BAD_REQUEST, TEXT("Content-Length must be a number."));

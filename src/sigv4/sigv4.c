@@ -221,6 +221,16 @@ static struct text query_find(struct text query, const char *name, struct arena 
     return (struct text){0};
 }
 
+static size_t query_count(struct text query, const char *name)
+{
+    size_t count = 0;
+    for (struct text rest = query; rest.data != NULL;) {
+        struct text pair = text_cut(&rest, '&');
+        count += text_is(text_slice(pair, 0, text_find(pair, '=')), name) ? 1 : 0;
+    }
+    return count;
+}
+
 static enum sigv4_result query_missing(const char *name, struct arena *arena,
                                        struct text *out_reason)
 {
@@ -241,6 +251,11 @@ static enum sigv4_result parse_query_form(struct text query, struct arena *arena
         values[i] = query_find(query, names[i], arena);
         if (text_empty(values[i])) {
             return query_missing(names[i], arena, out_reason);
+        }
+        if (query_count(query, names[i]) > 1) {
+            *out_reason = arena_format(arena, "AWS query-string parameters must include '%s' once.",
+                                       names[i]);
+            return SIGV4_INCOMPLETE;
         }
     }
     if (!text_is(values[0], SIGV4_ALGORITHM)) {
@@ -274,7 +289,10 @@ enum sigv4_result sigv4_parse(const struct sigv4_request *request, struct arena 
     struct sigv4_claim claim = {0};
     enum sigv4_result result = SIGV4_MISSING;
     struct text authorization = sigv4_find_header(request, TEXT("authorization"));
-    if (authorization.data != NULL) {
+    if (sigv4_header_doubled(request, TEXT("authorization"))) {
+        *out_reason = TEXT("A request has one Authorization header.");
+        result = SIGV4_INCOMPLETE;
+    } else if (authorization.data != NULL) {
         result = parse_header_form(request, authorization, arena, &claim, out_reason);
     } else if (query_find(request->query, "X-Amz-Algorithm", arena).data != NULL ||
                query_find(request->query, "X-Amz-Credential", arena).data != NULL ||
@@ -476,8 +494,8 @@ enum sigv4_result sigv4_verify(const struct sigv4_request *request, const struct
     }
 
     AUTO(sigv4_context) EVP_MD_CTX *context = sigv4_context_new();
-    struct sigv4_canonical canonical = {.request = request,
-                                        .signed_headers = claim->signed_headers};
+    struct sigv4_canonical canonical = {
+        .request = request, .signed_headers = claim->signed_headers, .presigned = claim->presigned};
     result = payload_hash(context, request, claim, arena, &canonical.payload_hash, out_reason);
     if (result != SIGV4_OK) {
         return result;

@@ -153,7 +153,7 @@ static void put_query(struct writer *writer, const struct sigv4_canonical *canon
         size_t equals = text_find(pair, '=');
         struct text name = text_slice(pair, 0, equals);
         struct text value = equals == SIZE_MAX ? TEXT("") : text_slice(pair, equals + 1, pair.size);
-        if (text_is(name, "X-Amz-Signature")) {
+        if (canonical->presigned && text_is(name, "X-Amz-Signature")) {
             continue;
         }
         struct parameter *parameter = &parameters[count++];
@@ -229,6 +229,15 @@ struct text sigv4_find_header(const struct sigv4_request *request, struct text n
         }
     }
     return (struct text){0};
+}
+
+bool sigv4_header_doubled(const struct sigv4_request *request, struct text name)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < request->header_count; i++) {
+        count += text_equal_nocase(request->headers[i].name, name) ? 1 : 0;
+    }
+    return count > 1;
 }
 
 // Holds only because names in the list are distinct, so that each value is written at most once:

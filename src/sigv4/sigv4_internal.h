@@ -54,6 +54,7 @@ struct sigv4_canonical {
     struct text signed_headers; ///< names with ';' between, in the order they are written
     struct text payload_hash;   ///< hex digits or UNSIGNED-PAYLOAD
     bool query_as_sent;         ///< sort the query's parameters without encoding them anew
+    bool presigned;             ///< X-Amz-Signature of the query is the signature, not signed
 };
 
 /** Write the canonical request into the arena. */
@@ -64,6 +65,9 @@ struct text sigv4_percent_decode(struct text text, struct arena *arena);
 
 /** Percent-encode all but unreserved characters. */
 struct text sigv4_percent_encode(struct text text, struct arena *arena);
+
+/** @return whether there are several headers of that name */
+bool sigv4_header_doubled(const struct sigv4_request *request, struct text name);
 
 /** @return value of the first header of that name, absent when there is none */
 struct text sigv4_find_header(const struct sigv4_request *request, struct text name);

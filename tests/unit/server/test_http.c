@@ -261,6 +261,10 @@ static void raw_requests(void **state)
          HEAD "X-Amz-Target: Toy_20240101.ShowItem\r\nContent-Length: 2\r\n"
               "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
          400, ""},
+        {"two lengths",
+         HEAD "X-Amz-Target: Toy_20240101.ShowItem\r\nContent-Length: 2\r\n"
+              "Content-Length: 2\r\n\r\n{}",
+         400, "BadRequestException"},
         {"garbage", "\x16\x03\x01 this is not HTTP\r\n\r\n", 0, ""},
         {"garbage behind a request", "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n\x01\x02\x03\r\n\r\n",
          200, "ok"},

@@ -116,6 +116,10 @@ static void tampering_is_noticed(void **state)
         fixture.request.query = arena_format(&fixture.arena, "%.*s&more=1", TEXT_FMT(good.query));
         assert_int_equal(check(&fixture, SIGNED_AT_MS, NULL), SIGV4_MISMATCH);
         fixture.request = good;
+        fixture.request.query =
+            arena_format(&fixture.arena, "%.*s&X-Amz-Signature=0", TEXT_FMT(good.query));
+        assert_int_not_equal(check(&fixture, SIGNED_AT_MS, NULL), SIGV4_OK);
+        fixture.request = good;
         fixture.request.body = TEXT("{\"other\":1}");
         bool unsigned_payload = strstr(vectors[i].name, "unsigned payload") != NULL;
         assert_int_equal(check(&fixture, SIGNED_AT_MS, NULL),
@@ -165,6 +169,10 @@ static void claims_are_refused(void **state)
         {"a scheme of others", HEAD "Authorization:Basic Zm9vOmJhcg==\n", SIGV4_INCOMPLETE,
          "Unsupported AWS 'algorithm': 'Basic'"},
         {"empty", HEAD "Authorization:\n", SIGV4_INCOMPLETE, "Unsupported AWS 'algorithm': ''"},
+        {"two of them",
+         DATED "Authorization:AWS4-HMAC-SHA256 Credential=" SCOPE
+               ",SignedHeaders=host,Signature=0\nauthorization:Basic Zm9v\n",
+         SIGV4_INCOMPLETE, "A request has one Authorization header."},
         {"only the algorithm", DATED "Authorization:AWS4-HMAC-SHA256\n", SIGV4_INCOMPLETE,
          "Authorization header requires 'Credential' parameter. Authorization header requires "
          "'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. "},
@@ -193,6 +201,11 @@ static void claims_are_refused(void **state)
         {"query without credential",
          "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0 HTTP/1.1\nHost:h\n",
          SIGV4_INCOMPLETE, "AWS query-string parameters must include 'X-Amz-Credential'"},
+        {"query with two signatures",
+         "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0&X-Amz-Credential=" SCOPE
+         "&X-Amz-Date=20150830T123600Z&X-Amz-SignedHeaders=host&X-Amz-Signature=1 "
+         "HTTP/1.1\nHost:h\n",
+         SIGV4_INCOMPLETE, "AWS query-string parameters must include 'X-Amz-Signature' once"},
         {"query that lives too long",
          "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0&X-Amz-Credential=" SCOPE
          "&X-Amz-Date=20150830T123600Z&X-Amz-SignedHeaders=host&X-Amz-Expires=604801 "
