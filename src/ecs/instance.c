@@ -55,13 +55,26 @@ static void add_ports(struct core_call *call, const struct task_node *node, bool
     resource->string_set_value.count = count;
 }
 
+static struct ecs_resource gpu_resource(struct core_call *call, const struct task_node *node,
+                                        const struct task_record_membership *membership,
+                                        bool free_only)
+{
+    struct text *ids = arena_array(call->arena, TASK_GPUS_MAX, sizeof(*ids));
+    struct ecs_resource resource = {.name = TEXT("GPU"), .type = TEXT("STRINGSET")};
+    resource.string_set_value.count = task_gpus(call->core, node, membership, free_only, ids);
+    resource.string_set_value.items = resource.string_set_value.count > 0 ? ids : SHAPE_EMPTY;
+    return whole_resource(resource);
+}
+
+// GPUs come as platformDevices and are shown as a resource; what remains of them are the free ones.
 static void fill_resources(struct core_call *call, const struct task_node *node,
                            const struct task_record_node *record,
+                           const struct task_record_membership *membership,
                            struct ecs_container_instance *instance)
 {
     size_t count = record->resources.count;
-    struct ecs_resource *registered = arena_array(call->arena, count, sizeof(*registered));
-    struct ecs_resource *remaining = arena_array(call->arena, count, sizeof(*remaining));
+    struct ecs_resource *registered = arena_array(call->arena, count + 1, sizeof(*registered));
+    struct ecs_resource *remaining = arena_array(call->arena, count + 1, sizeof(*remaining));
     for (size_t i = 0; i < count; i++) {
         registered[i] = whole_resource(record->resources.items[i]);
         remaining[i] = registered[i];
@@ -74,6 +87,11 @@ static void fill_resources(struct core_call *call, const struct task_node *node,
         } else if (text_is(registered[i].name, "PORTS_UDP")) {
             add_ports(call, node, true, &remaining[i]);
         }
+    }
+    registered[count] = gpu_resource(call, node, membership, false);
+    if (registered[count].string_set_value.count > 0) {
+        remaining[count] = gpu_resource(call, node, membership, true);
+        count++;
     }
     instance->registered_resources.items = registered;
     instance->registered_resources.count = count;
@@ -164,7 +182,7 @@ void task_show_instance(struct core_call *call, const struct task_node *node,
         instance.tags.items = membership->tags.items;
         instance.tags.count = membership->tags.count;
     }
-    fill_resources(call, node, record, &instance);
+    fill_resources(call, node, record, membership, &instance);
     *out_instance = instance;
 }
 

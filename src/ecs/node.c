@@ -200,10 +200,36 @@ static int read_inventory(struct core_call *call, struct registration *registrat
     return 0;
 }
 
+// Two devices of one name could not be told apart when they are handed out.
+static int check_devices(struct core_call *call,
+                         const struct ecs_register_container_instance_request *request)
+{
+    const struct ecs_platform_device_list *devices = &request->platform_devices;
+    if (devices->count > TASK_GPUS_MAX) {
+        return refuse(call, "platformDevices can have at most 64 entries.");
+    }
+    for (size_t i = 0; i < devices->count; i++) {
+        bool bad = devices->items[i].id.size < 1 || devices->items[i].id.size > 128;
+        for (size_t j = 0; j < i; j++) {
+            bad = bad || text_equal(devices->items[i].id, devices->items[j].id);
+        }
+        if (bad) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "Platform device id '%.*s' is not valid: ids have 1 to 128 "
+                              "characters and each device has its own.",
+                              TEXT_FMT(text_slice(devices->items[i].id, 0, 200)));
+        }
+    }
+    return 0;
+}
+
 static int read_registration(struct core_call *call, struct registration *registration)
 {
     const struct ecs_register_container_instance_request *request = registration->request;
     int rc = check_attributes(call, request);
+    if (rc == 0) {
+        rc = check_devices(call, request);
+    }
     if (rc == 0) {
         rc = read_identity(call, registration);
     }

@@ -153,6 +153,7 @@ static void check_node(const struct core *core, const struct task_node *node,
                        struct buf *violations)
 {
     struct sums sums = sum_node(core, node, violations);
+    task_gpus_check(core, node, violations);
     if (sums.cpu != node->cpu_used || sums.memory != node->memory_used ||
         sums.eni != node->eni_used || sums.tasks != node->task_count ||
         sums.entries != node->entry_count) {

@@ -309,6 +309,26 @@ void task_merge(struct core_call *call, const struct ecs_task_override *override
 void task_spec(struct core_call *call, int64_t key, const struct task_record_task *record,
                struct session_task_spec *out_spec);
 
+// ---- gpu.c --------------------------------------------------------------------------------
+
+#define TASK_GPUS_MAX 64 ///< of one host, and what a definition can ask for
+
+/** @return how many GPUs the containers of a task ask for together; an override replaces */
+int64_t task_gpus_wanted(const struct ecs_task_definition *definition,
+                         const struct ecs_task_override *overrides);
+/** List the GPUs of an instance, in the order of its registration, or only those that no task has.
+ *  @return how many, at most TASK_GPUS_MAX */
+size_t task_gpus(const struct core *core, const struct task_node *node,
+                 const struct task_record_membership *membership, bool free_only,
+                 struct text *out_ids);
+/** Write down which GPUs of a node more than one task has; see core_module. */
+void task_gpus_check(const struct core *core, const struct task_node *node, struct buf *violations);
+/** Give the containers of a task that is being made their GPUs; there are enough free ones. */
+void task_gpus_assign(struct core_call *call, const struct task_node *node,
+                      const struct task_record_membership *membership,
+                      const struct ecs_task_definition *definition,
+                      const struct ecs_task_override *overrides, struct task_record_task *record);
+
 // ---- instance.c ---------------------------------------------------------------------------
 
 /** Tasks of one container instance. */

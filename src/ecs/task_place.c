@@ -106,30 +106,6 @@ static int check_strategies(struct core_call *call, const struct task_run *run)
     return 0;
 }
 
-// How many GPUs the containers of a task ask for together; an override replaces.
-static int64_t gpus_of(const struct ecs_task_definition *definition,
-                       const struct ecs_task_override *overrides)
-{
-    int64_t sum = 0;
-    for (size_t i = 0; i < definition->container_definitions.count; i++) {
-        const struct ecs_container_definition *container =
-            &definition->container_definitions.items[i];
-        const struct ecs_container_override *override = task_override(overrides, container->name);
-        const struct ecs_resource_requirement_list *requirements =
-            override != NULL && override->resource_requirements.count > 0
-                ? &override->resource_requirements
-                : &container->resource_requirements;
-        for (size_t j = 0; j < requirements->count; j++) {
-            int64_t count = 0;
-            if (requirements->items[j].type == ECS_RESOURCE_TYPE_GPU &&
-                text_to_i64(requirements->items[j].value, &count) == 0 && count > 0) {
-                sum += MIN(count, INT64_C(1) << 30); // overrides are not checked otherwise
-            }
-        }
-    }
-    return sum;
-}
-
 int task_placement_read(struct core_call *call, struct task_run *run)
 {
     if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
@@ -151,7 +127,7 @@ int task_placement_read(struct core_call *call, struct task_run *run)
     if (rc == 0 && run->port_count > TASK_PORTS_MAX) {
         return refuse(call, "A task can fix at most 100 ports of its host.");
     }
-    run->gpus = gpus_of(run->definition, run->request->overrides);
+    run->gpus = task_gpus_wanted(run->definition, run->request->overrides);
     return rc;
 }
 
@@ -440,20 +416,9 @@ static bool any_port_taken(const struct task_run *run, const struct task_spot *s
 // GPUs that an instance registered and no task of the host has.
 int64_t task_spot_gpus(const struct core *core, const struct task_spot *spot)
 {
-    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
-    int64_t left = 0;
-    for (size_t i = 0; i < membership->platform_devices.count; i++) {
-        left += membership->platform_devices.items[i].type == ECS_PLATFORM_DEVICE_TYPE_GPU;
-    }
-    for (const struct task_entry *entry = spot->node->first; left > 0 && entry != NULL;
-         entry = entry->next) {
-        const struct task_record_task *task = core_get(core, &task_kind, entry->key);
-        if (entry->holds && !MUTANT("share-gpus")) {
-            left -= gpus_of(task_definition(core, task->definition),
-                            task->extra == NULL ? NULL : task->extra->overrides);
-        }
-    }
-    return left;
+    struct text ids[TASK_GPUS_MAX];
+    return (int64_t)task_gpus(core, spot->node, &spot->record->memberships.items[spot->index], true,
+                              ids);
 }
 
 // Whether a subnet is in a zone of the spot, so that only a free address is missing.

@@ -197,6 +197,10 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
     struct task_record_task_extra extra = {0};
     fill_extra(run, &extra);
     record.extra = extra_needed(&extra) ? &extra : NULL;
+    if (run->gpus > 0) {
+        task_gpus_assign(call, spot->node, &spot->record->memberships.items[spot->index],
+                         run->definition, run->request->overrides, &record);
+    }
     if (run->awsvpc) {
         record.has_subnet = true;
         record.subnet = spot->subnet;

@@ -386,6 +386,7 @@ static void show_containers(struct core_call *call, const struct task_record_tas
             container->status != TASK_RECORD_TASK_STATUS_PENDING) {
             to->health_status = ECS_HEALTH_STATUS_UNKNOWN; // ECS tells nothing before it ran
         }
+        to->gpu_ids = container->gpu_ids;
         to->managed_agents.items = container->managed_agents.items;
         to->managed_agents.count = container->managed_agents.count;
         show_sizes(

@@ -96,6 +96,167 @@ static void ports_in_use_are_shown(void **state)
     has(describe(world, 0), "\"stringSetValue\":[\"22\"]");
 }
 
+#define GPU_HOST                                                                                   \
+    "{'cluster':'c','attributes':[" WORLD_CAPABILITIES "],'platformDevices':[%s],"                 \
+    "'totalResources':[{'name':'CPU','type':'INTEGER','integerValue':1000},{'name':'MEMORY',"      \
+    "'type':'INTEGER','integerValue':1000}]}"
+
+// Register an instance with GPUs and connect it. @return its index
+static size_t gpu_instance(struct world *world, const char *devices)
+{
+    size_t node = world_join(world);
+    world_as_node(world, node);
+    harness_contains(&world->harness, "RegisterContainerInstance", world_text(GPU_HOST, devices),
+                     "containerInstanceArn");
+    harness_member(&world->harness, "containerInstanceArn", world->nodes[node].instance,
+                   sizeof(world->nodes[node].instance));
+    world_connect(world, node);
+    return node;
+}
+
+#define GPUS_LEFT(ids)                                                                             \
+    "{\"name\":\"GPU\",\"type\":\"STRINGSET\",\"doubleValue\":0.0,\"longValue\":0,"                \
+    "\"integerValue\":0,"                                                                          \
+    "\"stringSetValue\":[" ids "]}]"
+
+// Each container has GPUs of its own, whichever task it is of.
+static void gpus_are_handed_out(void **state)
+{
+    struct world *world = *state;
+    size_t node = gpu_instance(world, "{'id':'g0','type':'GPU'},{'id':'g1','type':'GPU'},{'id':"
+                                      "'g2','type':'GPU'}");
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'pair','containerDefinitions':[{'name':'a','image':'i','memory':6,"
+                     "'resourceRequirements':[{'type':'GPU','value':'1'}]},{'name':'plain','image':"
+                     "'i','memory':6},{'name':'b','image':'i','memory':6,'resourceRequirements':[{"
+                     "'type':'GPU','value':'1'}]}]}",
+                     "'revision':1");
+    world_forget(world);
+    const char *run = "{'cluster':'c','taskDefinition':'pair'%s}";
+    harness_contains(&world->harness, "RunTask", world_text(run, ""), "'gpuIds':['g1']");
+    harness_member(&world->harness, "taskArn", world->task, sizeof(world->task));
+    world_task_has(world, "'gpuIds':['g0']");
+    world_effect(world, "'name':'b','containerArn':"); // the host is told which
+    world_effect(world, "'gpuIds':['g1']");
+    has(describe(world, node), "\"registeredResources\":[");
+    has(describe(world, node), GPUS_LEFT("\"g0\",\"g1\",\"g2\""));
+    has(describe(world, node), GPUS_LEFT("\"g2\""));
+    harness_contains(&world->harness, "RunTask", world_text(run, ""), "'reason':'RESOURCE:GPU'");
+    harness_contains(&world->harness, "RunTask",
+                     world_text(run, ",'overrides':{'containerOverrides':[{'name':'a',"
+                                     "'resourceRequirements':[{'type':'GPU','value':'3'}]}]}"),
+                     "'reason':'RESOURCE:GPU'");
+    harness_restart(&world->harness);
+    world_connect(world, node);
+    has(describe(world, node), GPUS_LEFT("\"g2\""));
+    world_task_has(world, "'gpuIds':['g1']");
+    world_submit(world, node, "STOPPED", "");
+    harness_advance(&world->harness, 0);
+    has(describe(world, node), "\"remainingResources\":[");
+    if (strstr(world->harness.answer.data, GPUS_LEFT("\"g2\"")) != NULL) {
+        fail_msg("the GPUs of an ended task are not free: %s", world->harness.answer.data);
+    }
+    harness_contains(&world->harness, "RunTask", world_text(run, ""), "'gpuIds':['g0']");
+}
+
+static void devices_have_names_of_their_own(void **state)
+{
+    struct world *world = *state;
+    static const char *const devices[] = {"{'id':'g','type':'GPU'},{'id':'g','type':'GPU'}",
+                                          "{'id':'','type':'GPU'}"};
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+        harness_contains(&world->harness, "RegisterContainerInstance",
+                         world_text(GPU_HOST, devices[i]),
+                         "InvalidParameterException: Platform device id '");
+    }
+}
+
+static void end_by_report(struct world *world, size_t node)
+{
+    world_submit(world, node, "RUNNING", "");
+    world_submit(world, node, "STOPPED", "");
+}
+
+static void end_by_stop(struct world *world, size_t node)
+{
+    harness_contains(&world->harness, "StopTask",
+                     world_text("{'cluster':'c','task':'%s'}", world->task), "STOPPED");
+    world_submit(world, node, "STOPPED", "");
+}
+
+static void end_by_failure(struct world *world, size_t node)
+{
+    world_submit(world, node, "STOPPED", ",'reason':'CannotPullContainerError: none'");
+}
+
+static void end_by_silence(struct world *world, size_t node)
+{
+    harness_contains(&world->harness, "DeregisterContainerInstance",
+                     world_text("{'cluster':'c','containerInstance':'%s','force':true}",
+                                world->nodes[node].instance),
+                     "INACTIVE");
+    for (size_t i = 0; i < 10; i++) {
+        harness_advance(&world->harness, 500);
+    }
+}
+
+// However a task ends, what it had of its host is there again.
+static void every_end_gives_all_back(void **state)
+{
+    struct world *world = *state;
+    static const struct {
+        const char *name;
+        void (*end)(struct world *world, size_t node);
+    } ends[] = {{"report", end_by_report},
+                {"StopTask", end_by_stop},
+                {"failure", end_by_failure},
+                {"forced deregistration of a silent host", end_by_silence}};
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'all','containerDefinitions':[{'name':'a','image':'i','memory':6,"
+                     "'cpu':10,'portMappings':[{'containerPort':80,'hostPort':8080},{"
+                     "'containerPort':81},{'containerPort':53,'hostPort':53,'protocol':'udp'}],"
+                     "'resourceRequirements':[{'type':'GPU','value':'2'}]}]}",
+                     "'revision':1");
+    size_t node = world_join(world);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        print_message("%s\n", ends[i].name);
+        world_as_node(world, node);
+        harness_contains(&world->harness, "RegisterContainerInstance",
+                         "{'cluster':'c','attributes':[" WORLD_CAPABILITIES
+                         "],'platformDevices':[{'id':'g0','type':'GPU'},{'id':'g1','type':'GPU'}],"
+                         "'totalResources':[{'name':'CPU','type':'INTEGER','integerValue':100},{"
+                         "'name':'MEMORY','type':'INTEGER','integerValue':100},{'name':'PORTS',"
+                         "'type':'STRINGSET','stringSetValue':['22']},{'name':'PORTS_UDP','type':"
+                         "'STRINGSET','stringSetValue':[]}]}",
+                         "containerInstanceArn");
+        harness_member(&world->harness, "containerInstanceArn", world->nodes[node].instance,
+                       sizeof(world->nodes[node].instance));
+        world_connect(world, node);
+        char *before = alloc_string(strstr(describe(world, node), "\"remainingResources\""));
+        size_t size = (size_t)(strstr(before, "\"registeredResources\"") - before);
+        harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'all'}",
+                         "'gpuIds':['g0','g1']");
+        harness_member(&world->harness, "taskArn", world->task, sizeof(world->task));
+        // Ports that are chosen by the host do not count.
+        has(describe(world, node),
+            "\"remainingResources\":[{\"name\":\"CPU\",\"type\":\"INTEGER\",\"doubleValue\":0.0,"
+            "\"longValue\":0,\"integerValue\":90},{\"name\":\"MEMORY\",\"type\":\"INTEGER\","
+            "\"doubleValue\":0.0,\"longValue\":0,\"integerValue\":94},{\"name\":\"PORTS\",\"type\":"
+            "\"STRINGSET\",\"doubleValue\":0.0,\"longValue\":0,\"integerValue\":0,"
+            "\"stringSetValue\":[\"22\",\"8080\"]},{\"name\":\"PORTS_UDP\",\"type\":\"STRINGSET\","
+            "\"doubleValue\":0.0,\"longValue\":0,\"integerValue\":0,\"stringSetValue\":[\"53\"]}"
+            "," GPUS_LEFT(""));
+        ends[i].end(world, node);
+        harness_advance(&world->harness, 0);
+        world_task_has(world, "'lastStatus':'STOPPED'");
+        const char *after = strstr(describe(world, node), "\"remainingResources\"");
+        if (strncmp(before, after, size) != 0) {
+            fail_msg("before %s\nafter %s", before, after);
+        }
+        alloc_free(before);
+    }
+}
+
 static void references_are_ids_or_arns_of_the_cluster(void **state)
 {
     struct world *world = *state;
@@ -466,6 +627,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(describing_shows_what_is_left, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(ports_in_use_are_shown, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(gpus_are_handed_out, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(devices_have_names_of_their_own, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(every_end_gives_all_back, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(references_are_ids_or_arns_of_the_cluster, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(listing_walks_pages_by_status, world_setup, world_teardown),
