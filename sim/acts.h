@@ -1,5 +1,6 @@
 #pragma once
 
+#include "api/berth.h"
 #include "api/ecs.h"
 #include "base/map.h"
 #include "core/core.h"
@@ -131,6 +132,20 @@ struct applied {
 
 /** Look at what the engine did, at once. */
 void check_applied(struct sim *sim, const struct applied *applied);
+
+/** What was told of a RunTask before it was applied. */
+struct rehearsed {
+    struct arena arena;
+    struct berth_explain_placement_response told;
+    bool answered;
+};
+/** Ask where the tasks of a RunTask will go; of other operations nothing. */
+void rehearse(struct sim *sim, const struct core_input *input, const struct core_caller *caller,
+              const struct api_operation *operation, const void *request,
+              struct rehearsed *out_rehearsed);
+/** Check that they went there. */
+void rehearse_compare(struct sim *sim, const struct rehearsed *rehearsed,
+                      const struct applied *applied);
 /** Look at the tasks that RunTask or StartTask made: their keys are above after. */
 void check_placed(struct sim *sim, const struct applied *applied, int64_t after);
 

@@ -209,14 +209,19 @@ int server_request(struct server *server, const struct core_caller *caller,
     struct core_input input;
     make_input(server, &input);
     server->before_version = core_version(server->core);
+    struct rehearsed rehearsed = {0};
+    rehearse(server->sim, &input, caller, operation, request, &rehearsed);
     int rc = core_request(server->core, &input, caller, operation, call, request, response);
     server->touched = true;
-    check_applied(server->sim, &(struct applied){.caller = caller,
-                                                 .operation = operation,
-                                                 .request = request,
-                                                 .response = response,
-                                                 .rc = rc,
-                                                 .fault = call->fault});
+    const struct applied applied = {.caller = caller,
+                                    .operation = operation,
+                                    .request = request,
+                                    .response = response,
+                                    .rc = rc,
+                                    .fault = call->fault};
+    check_applied(server->sim, &applied);
+    rehearse_compare(server->sim, &rehearsed, &applied);
+    arena_deinit(&rehearsed.arena);
     if (!server->flush_posted) {
         // What comes within the same turn of the loop makes one batch.
         server->flush_posted = true;

@@ -70,12 +70,12 @@ static void find_room(const struct diagnose_view *view, const struct task_node *
 }
 
 static void find_constraints(const struct core *core, const struct diagnose_view *view,
-                             const struct task_spot *spot, bool by_group, struct findings *findings)
+                             const struct task_spot *spot, bool changing, struct findings *findings)
 {
     const struct task_run *run = view->run;
     for (size_t i = 0; view->placed && i < run->constraint_count; i++) {
-        // Those that ask for groups come last, as in placement: they change with every task.
-        if (constraint_asks(&run->constraints[i], CONSTRAINT_TASK_GROUP) == by_group &&
+        // Those that change with every task come last, as in placement.
+        if (task_constraint_changes(&run->constraints[i]) == changing &&
             !task_spot_meant(core, spot, &run->constraints[i])) {
             add(findings,
                 (struct diagnose_finding){.matter = DIAGNOSE_MEMBER_OF,

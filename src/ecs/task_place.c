@@ -228,8 +228,7 @@ static bool has_attributes(const struct task_run *run, const struct task_spot *s
     return text_empty(task_spot_lacks(run, spot, 0));
 }
 
-// Whether a constraint asks for what changes with every task that is placed.
-static bool changes(const struct constraint *constraint)
+bool task_constraint_changes(const struct constraint *constraint)
 {
     if (MUTANT("look-once")) {
         return false;
@@ -327,7 +326,8 @@ static const char *lasting_refusal(const struct core *core, const struct task_ru
         return ATTRIBUTE;
     }
     for (size_t i = 0; i < run->constraint_count; i++) {
-        if (!changes(&run->constraints[i]) && !task_spot_meant(core, spot, &run->constraints[i])) {
+        if (!task_constraint_changes(&run->constraints[i]) &&
+            !task_spot_meant(core, spot, &run->constraints[i])) {
             return MEMBER_OF;
         }
     }
@@ -482,7 +482,8 @@ const char *task_spot_placed_refusal(const struct core *core, const struct task_
         return DISTINCT;
     }
     for (size_t i = 0; i < run->constraint_count; i++) {
-        if (changes(&run->constraints[i]) && !task_spot_meant(core, spot, &run->constraints[i])) {
+        if (task_constraint_changes(&run->constraints[i]) &&
+            !task_spot_meant(core, spot, &run->constraints[i])) {
             return MEMBER_OF;
         }
     }

@@ -122,6 +122,8 @@ int64_t task_spot_gpus(const struct core *core, const struct task_spot *spot);
 /** @return the key of the subnet that a task's interface would be in, 0 when there is none */
 int64_t task_spot_subnet(const struct core *core, const struct task_run *run,
                          const struct task_spot *spot);
+/** @return whether a constraint asks for what changes with every task that is placed */
+bool task_constraint_changes(const struct constraint *constraint);
 /** @return whether a constraint means the spot */
 bool task_spot_meant(const struct core *core, const struct task_spot *spot,
                      const struct constraint *constraint);

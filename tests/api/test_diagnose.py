@@ -211,6 +211,13 @@ def test_agent_gone(fleet):
     lost = Host(fleet.berth, "gone")
     fleet.hosts["gone"] = lost
     assert fleet.plan("job")[1]["gone"] == []
+    task = fleet.ecs.start_task(cluster="c", taskDefinition="job", containerInstances=[lost.arn])
+    task = task["tasks"][0]["taskArn"]
+
+    def confirmed():
+        """a task that its host confirmed"""
+        return fleet.diagnose(task, status=0)["cause"] == "Starting"
+    support.wait_for(confirmed)
     lost.close()
 
     def silent():
@@ -219,6 +226,10 @@ def test_agent_gone(fleet):
     support.wait_for(silent)
     assert "last heard of" in detail(fleet.plan("job")[0], "gone", "AGENT")["detail"]
     assert fleet.refused(taskDefinition="huge")["gone"] == "AGENT"
+    answer = fleet.diagnose(task, status=1)
+    assert answer["cause"] == "AgentLost" and answer["nodeInContact"] is False
+    assert answer["summary"].startswith("It waits for its host: host gone was last heard of")
+    assert "try:  berth node ls" in fleet.berth.run("diagnose", task, check=False).stdout
 
 
 @pytest.mark.parametrize("arguments, problem", [
