@@ -1,5 +1,7 @@
 #include "agent/logic_internal.h"
 
+#include "runtime/runtime.h"
+
 #include <stdio.h>
 
 /*
@@ -69,11 +71,15 @@ static struct text container_status(const struct agent_task *task, enum stage st
     return state != NULL && state->started_at != 0 ? TEXT("RUNNING") : TEXT("PENDING");
 }
 
-static void fill_container(const struct agent_task *task, enum stage stage,
-                           const struct ecs_container_definition *definition,
-                           struct ecs_container_state_change *out)
+static void fill_container(const struct agent_task *task, enum stage stage, size_t index,
+                           struct arena *arena, struct ecs_container_state_change *out)
 {
+    const struct ecs_container_definition *definition =
+        &task->spec->definition->container_definitions.items[index];
     const struct supervisor_container_state *state = find_state(task, definition->name);
+    if (state != NULL && state->started_at != 0) {
+        out->runtime_id = runtime_container_id(task->id, index, arena);
+    }
     out->container_name = definition->name;
     out->image_digest = find_digest(task, definition->name);
     out->status = container_status(task, stage, state);
@@ -132,7 +138,7 @@ static void send_report(struct turn *turn, struct agent_task *task, enum stage s
             arena_array(arena, definitions->count, sizeof(*report->containers.items));
         report->containers.count = definitions->count;
         for (size_t i = 0; i < definitions->count; i++) {
-            fill_container(task, stage, &definitions->items[i], &report->containers.items[i]);
+            fill_container(task, stage, i, arena, &report->containers.items[i]);
         }
     }
     task->report_id = ++turn->logic->next_report_id;

@@ -370,7 +370,7 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
     if (rc != 0) {
         return rc;
     }
-    plan.id = arena_format(bundle->arena, "%.*s-%zu", TEXT_FMT(task->id), bundle->index);
+    plan.id = runtime_container_id(task->id, bundle->index, bundle->arena);
     plan.bundle = bundle->path;
     plan.output =
         runtime_output_path(bundle->task->oci->data_dir, task->id, definition->name, bundle->arena);

@@ -95,6 +95,14 @@ struct runtime_options {
 MUST_CHECK int runtime_oci_open(const struct runtime_options *options, struct runtime **out_runtime,
                                 struct err *err);
 
+/** The id by which the OCI runtime knows a container, by its place in the definition: what ECS
+ * calls runtimeId, in the form that Fargate gives it. In the arena. */
+static inline struct text runtime_container_id(struct text task_id, size_t index,
+                                               struct arena *arena)
+{
+    return arena_format(arena, "%.*s-%zu", TEXT_FMT(task_id), index);
+}
+
 /** Path of the file with a container's output, in the arena. The rotated part is `PATH.1`. */
 struct text runtime_output_path(const char *data_dir, struct text task_id, struct text container,
                                 struct arena *arena);
