@@ -23,8 +23,8 @@
 // Each loss of the race against a clean needs another task to end at that very moment.
 #define CREATE_TRIES 16
 
-// A task has a group for each container and its supervisor; more only if a container may make its
-// own, which it may not yet.
+// A task has a group for each container and its supervisor; more only if a privileged container
+// makes its own.
 #define TREE_MAX 4096
 
 // What the supervisor itself is put into on v1. Others, such as cpuset, need values before they

@@ -3,6 +3,8 @@
 #include "base/text.h"
 #include "shape/json.h"
 
+#include <string.h>
+
 // Docker's choices: what must not be seen or written from inside, and why is in the kernel's
 // documentation of each.
 static const char *const masked_paths[] = {
@@ -27,7 +29,7 @@ struct default_mount {
     const char *destination;
     const char *type;
     const char *source;
-    const char *options[8];
+    const char *options[8]; ///< "ro" is left out for privileged containers
 };
 
 static const struct default_mount default_mounts[] = {
@@ -162,7 +164,7 @@ void config_write_process(const struct config_process *process, struct buf *out)
     write_limits(process, out);
     // The supervisor is protected from the OOM killer; what it starts is not.
     member_number(out, "oomScoreAdj", 0);
-    member_bool(out, "noNewPrivileges", false);
+    member_bool(out, "noNewPrivileges", process->no_new_privileges);
     buf_byte(out, '}');
 }
 
@@ -178,6 +180,19 @@ static void write_shm(const struct config *config, struct buf *out)
                (unsigned long long)config->shm_bytes);
 }
 
+static void write_options(const struct default_mount *mount, bool writable, struct buf *out)
+{
+    key(out, "options");
+    buf_byte(out, '[');
+    for (size_t i = 0; i < ARRAY_LEN(mount->options) && mount->options[i] != NULL; i++) {
+        if (!writable || strcmp(mount->options[i], "ro") != 0) {
+            comma(out);
+            json_quote(text_of(mount->options[i]), out);
+        }
+    }
+    buf_byte(out, ']');
+}
+
 static void write_mounts(const struct config *config, struct buf *out)
 {
     key(out, "mounts");
@@ -189,7 +204,7 @@ static void write_mounts(const struct config *config, struct buf *out)
         member(out, "destination", text_of(mount->destination));
         member(out, "type", text_of(mount->type));
         member(out, "source", text_of(mount->source));
-        member_strings(out, "options", mount->options, ARRAY_LEN(mount->options));
+        write_options(mount, config->privileged, out);
         buf_byte(out, '}');
     }
     write_shm(config, out);
@@ -217,35 +232,73 @@ static void write_namespaces(const struct config *config, struct buf *out)
         member(out, "type", text_of(names[i]));
         buf_byte(out, '}');
     }
-    if (config->network_namespace.data != NULL) {
+    if (config->network_off || config->network_namespace.data != NULL) {
         comma(out);
         buf_byte(out, '{');
         member(out, "type", TEXT("network"));
-        member(out, "path", config->network_namespace);
+        if (!config->network_off) {
+            member(out, "path", config->network_namespace);
+        }
         buf_byte(out, '}');
     }
     buf_byte(out, ']');
 }
 
-static void write_devices(struct buf *out)
+static void write_device_rule(const struct device_rule *rule, struct buf *out)
+{
+    comma(out);
+    buf_byte(out, '{');
+    member_bool(out, "allow", rule->allow);
+    if (rule->type != 'a') {
+        member(out, "type", (struct text){&rule->type, 1});
+    }
+    if (rule->major >= 0) {
+        member_number(out, "major", (uint64_t)rule->major);
+    }
+    if (rule->minor >= 0) {
+        member_number(out, "minor", (uint64_t)rule->minor);
+    }
+    member(out, "access", text_of(rule->access));
+    buf_byte(out, '}');
+}
+
+static void write_device_rules(const struct config *config, struct buf *out)
+{
+    static const struct device_rule everything = {true, 'a', -1, -1, "rwm"};
+    key(out, "devices");
+    buf_byte(out, '[');
+    if (config->privileged) {
+        write_device_rule(&everything, out);
+        buf_byte(out, ']');
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(device_rules); i++) {
+        write_device_rule(&device_rules[i], out);
+    }
+    for (size_t i = 0; i < config->device_count; i++) {
+        const struct config_device *device = &config->devices[i];
+        write_device_rule(&(struct device_rule){true, device->type, (int)device->major,
+                                                (int)device->minor, device->access},
+                          out);
+    }
+    buf_byte(out, ']');
+}
+
+static void write_device_nodes(const struct config *config, struct buf *out)
 {
     key(out, "devices");
     buf_byte(out, '[');
-    for (size_t i = 0; i < ARRAY_LEN(device_rules); i++) {
-        const struct device_rule *rule = &device_rules[i];
+    for (size_t i = 0; i < config->device_count; i++) {
+        const struct config_device *device = &config->devices[i];
         comma(out);
         buf_byte(out, '{');
-        member_bool(out, "allow", rule->allow);
-        if (rule->type != 'a') {
-            member(out, "type", (struct text){&rule->type, 1});
-        }
-        if (rule->major >= 0) {
-            member_number(out, "major", (uint64_t)rule->major);
-        }
-        if (rule->minor >= 0) {
-            member_number(out, "minor", (uint64_t)rule->minor);
-        }
-        member(out, "access", text_of(rule->access));
+        member(out, "path", device->path);
+        member(out, "type", (struct text){&device->type, 1});
+        member_number(out, "major", device->major);
+        member_number(out, "minor", device->minor);
+        member_number(out, "fileMode", device->mode);
+        member_number(out, "uid", device->uid);
+        member_number(out, "gid", device->gid);
         buf_byte(out, '}');
     }
     buf_byte(out, ']');
@@ -255,7 +308,7 @@ static void write_resources(const struct config *config, struct buf *out)
 {
     key(out, "resources");
     buf_byte(out, '{');
-    write_devices(out);
+    write_device_rules(config, out);
     if (config->memory_bytes > 0 || config->memory_reservation_bytes > 0) {
         key(out, "memory");
         buf_byte(out, '{');
@@ -283,6 +336,7 @@ static void write_linux(const struct config *config, struct buf *out)
     write_namespaces(config, out);
     member(out, "cgroupsPath", config->cgroup_path);
     write_resources(config, out);
+    write_device_nodes(config, out);
     key(out, "sysctl");
     buf_byte(out, '{');
     for (size_t i = 0; i < config->sysctls.count; i++) {
@@ -292,8 +346,10 @@ static void write_linux(const struct config *config, struct buf *out)
         json_quote(config->sysctls.items[i].value, out);
     }
     buf_byte(out, '}');
-    member_strings(out, "maskedPaths", masked_paths, ARRAY_LEN(masked_paths));
-    member_strings(out, "readonlyPaths", readonly_paths, ARRAY_LEN(readonly_paths));
+    if (!config->privileged) {
+        member_strings(out, "maskedPaths", masked_paths, ARRAY_LEN(masked_paths));
+        member_strings(out, "readonlyPaths", readonly_paths, ARRAY_LEN(readonly_paths));
+    }
     buf_byte(out, '}');
 }
 

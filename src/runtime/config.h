@@ -19,6 +19,18 @@ struct config_mount {
     struct text_list options;
 };
 
+/** A device node, and what the container may do with it. */
+struct config_device {
+    struct text path; ///< in the container
+    char type;        ///< 'c' or 'b'
+    uint32_t major;
+    uint32_t minor;
+    uint32_t mode; ///< permission bits
+    uint32_t uid;
+    uint32_t gid;
+    const char *access; ///< some of "rwm"
+};
+
 struct config_limit {
     const char *name; ///< such as RLIMIT_NOFILE
     uint64_t soft;
@@ -37,6 +49,7 @@ struct config_process {
     struct text_list capabilities; ///< such as CAP_CHOWN
     const struct config_limit *limits;
     size_t limit_count;
+    bool no_new_privileges;
 };
 
 struct config {
@@ -44,6 +57,10 @@ struct config {
     struct text hostname;
     bool readonly_root;
     struct text network_namespace; ///< path; absent: the host's
+    bool network_off;              ///< a namespace of its own, with loopback alone, instead
+    bool privileged;               ///< all devices, nothing masked; capabilities are listed as ever
+    const struct config_device *devices; ///< besides the default ones
+    size_t device_count;
     struct text cgroup_path;
     uint64_t shm_bytes; ///< of /dev/shm
     const struct config_mount *mounts;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -282,6 +283,15 @@ static uint64_t own_hard_limit(int resource)
                : limit.rlim_max;
 }
 
+static uint64_t own_capabilities(void)
+{
+    uint64_t own = 0;
+    for (unsigned long i = 0; i < 64 && prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++) {
+        own |= (uint64_t)(prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1) << i;
+    }
+    return own;
+}
+
 static int fill_process(struct bundle *bundle, struct err *err)
 {
     struct config_process *process = &bundle->config.process;
@@ -317,7 +327,8 @@ static int fill_process(struct bundle *bundle, struct err *err)
     process->environment =
         spec_environment(definition, bundle->image, bundle->task->task->environment,
                          bundle->task->hostname, user.home, bundle->arena);
-    process->capabilities = spec_capabilities(definition, bundle->arena);
+    process->capabilities = spec_capabilities(definition, own_capabilities(), bundle->arena);
+    process->no_new_privileges = spec_no_new_privileges(definition);
     struct config_limit *limits = NULL;
     spec_limits(definition, own_hard_limit, bundle->arena, &limits, &process->limit_count);
     process->limits = limits;
@@ -333,12 +344,20 @@ static int write_config(struct bundle *bundle, struct err *err)
     config->hostname = bundle->task->hostname;
     config->readonly_root = definition->readonly_root_filesystem;
     config->network_namespace = task->network_namespace;
+    config->network_off = definition->disable_networking ||
+                          task->spec->definition->network_mode == ECS_NETWORK_MODE_NONE;
+    config->privileged = definition->privileged;
+    int rc = oci_devices(definition, bundle->arena, &config->devices, &config->device_count, err);
+    if (rc != 0) {
+        return rc;
+    }
     config->cgroup_path = cgroup_container_path(&bundle->task->cgroup, bundle->index,
                                                 definition->name, bundle->arena);
     config->shm_bytes = parameters != NULL && parameters->shared_memory_size > 0
                             ? (uint64_t)parameters->shared_memory_size * MIB
                             : SHM_BYTES_DEFAULT;
-    config->sysctls = spec_sysctls(definition, task->network_namespace.data != NULL, bundle->arena);
+    bool own_network = config->network_off || task->network_namespace.data != NULL;
+    config->sysctls = spec_sysctls(definition, own_network, bundle->arena);
     config->memory_bytes = definition->memory > 0 ? (uint64_t)definition->memory * MIB : 0;
     config->memory_reservation_bytes =
         definition->memory_reservation > 0 ? (uint64_t)definition->memory_reservation * MIB : 0;

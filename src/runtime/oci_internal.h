@@ -1,11 +1,12 @@
 #pragma once
 
 #include "runtime/cgroup.h"
+#include "runtime/config.h"
 #include "runtime/runtime.h"
 
 /*
- * The parts of the OCI driver: prepare (a task), container (a bundle), files (hosts, resolv.conf),
- * and the rest in oci.c.
+ * The parts of the OCI driver: prepare (a task), container (a bundle), device (nodes), files
+ * (hosts, resolv.conf), and the rest in oci.c.
  *
  *   <run_dir>/tasks/<id>/            plan, state, lock, socket, log: see task/supervisor.h
  *   <run_dir>/tasks/<id>/c/<n>/      bundle of a container
@@ -64,6 +65,16 @@ MUST_CHECK int oci_prepare(struct runtime *runtime, const struct runtime_task *t
 /** Make a container's bundle and fill its part of the plan, which borrows from the task's arena. */
 MUST_CHECK int oci_container_prepare(const struct oci_task *task, size_t index,
                                      struct supervisor_plan_container *out_plan, struct err *err);
+
+/**
+ * The devices of the host that a container gets besides the default ones: all of them when it is
+ * privileged, else those that it lists, with all that lies below where a folder is listed.
+ *
+ * @return 0, ERR_INVALID for a path that is no device, ERR_NO_ROOM for more than a list holds
+ */
+MUST_CHECK int oci_devices(const struct ecs_container_definition *definition, struct arena *arena,
+                           const struct config_device **out_devices, size_t *out_count,
+                           struct err *err);
 
 /** Write hosts, hostname and resolv.conf into a bundle. */
 MUST_CHECK int oci_files_write(const struct oci_task *task, size_t index, struct text bundle,

@@ -106,92 +106,6 @@ static const struct limit_name limit_names[] = {
     {ECS_ULIMIT_NAME_STACK, RLIMIT_STACK, "RLIMIT_STACK"},
 };
 
-// The first parameter that is set and not built, or NULL.
-static const char *unsupported_parameter(const struct ecs_container_definition *definition)
-{
-    const struct ecs_linux_parameters *parameters = definition->linux_parameters;
-    const struct {
-        bool set;
-        const char *name;
-    } checks[] = {
-        {definition->privileged, "privileged"},
-        {definition->pseudo_terminal, "pseudoTerminal"},
-        {definition->disable_networking, "disableNetworking"},
-        {definition->secrets.count > 0, "secrets"},
-        {definition->environment_files.count > 0, "environmentFiles"},
-        {definition->volumes_from.count > 0, "volumesFrom"},
-        {definition->links.count > 0, "links"},
-        {definition->resource_requirements.count > 0, "resourceRequirements"},
-        {definition->docker_security_options.count > 0, "dockerSecurityOptions"},
-        {definition->credential_specs.count > 0, "credentialSpecs"},
-        {definition->firelens_configuration != NULL, "firelensConfiguration"},
-        {definition->restart_policy != NULL && definition->restart_policy->enabled,
-         "restartPolicy"},
-        {parameters != NULL && parameters->devices.count > 0, "linuxParameters.devices"},
-        {parameters != NULL && parameters->init_process_enabled,
-         "linuxParameters.initProcessEnabled"},
-        {parameters != NULL && parameters->has_max_swap, "linuxParameters.maxSwap"},
-        {parameters != NULL && parameters->has_swappiness, "linuxParameters.swappiness"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
-        if (checks[i].set) {
-            return checks[i].name;
-        }
-    }
-    return NULL;
-}
-
-static const char *unsupported_volume(const struct ecs_volume *volume)
-{
-    if (volume->docker_volume_configuration != NULL) {
-        return "dockerVolumeConfiguration";
-    }
-    if (volume->efs_volume_configuration != NULL) {
-        return "efsVolumeConfiguration";
-    }
-    if (volume->s3files_volume_configuration != NULL) {
-        return "s3filesVolumeConfiguration";
-    }
-    if (volume->fsx_windows_file_server_volume_configuration != NULL) {
-        return "fsxWindowsFileServerVolumeConfiguration";
-    }
-    return volume->configured_at_launch ? "configuredAtLaunch" : NULL;
-}
-
-int spec_supported(const struct ecs_task_definition *task,
-                   const struct ecs_container_definition *definition, struct err *err)
-{
-    const char *name = unsupported_parameter(definition);
-    if (name != NULL) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "container '%.*s' asks for %s, which this version of Berth does not have; "
-                       "remove it from the task definition",
-                       TEXT_FMT(definition->name), name);
-    }
-    if (task->pid_mode != ECS_PID_MODE_ABSENT || task->ipc_mode > ECS_IPC_MODE_ABSENT) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the task asks for %s, which this version of Berth does not have; remove it "
-                       "from the task definition",
-                       task->pid_mode != ECS_PID_MODE_ABSENT ? "pidMode" : "ipcMode");
-    }
-    const struct ecs_runtime_platform *platform = task->runtime_platform;
-    if (platform != NULL && platform->operating_system_family != ECS_OS_FAMILY_ABSENT &&
-        platform->operating_system_family != ECS_OS_FAMILY_LINUX) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the task asks for another operatingSystemFamily of runtimePlatform than "
-                       "LINUX, which this version of Berth does not have");
-    }
-    for (size_t i = 0; i < task->volumes.count; i++) {
-        name = unsupported_volume(&task->volumes.items[i]);
-        if (name != NULL) {
-            return err_set(err, ERR_UNSUPPORTED,
-                           "volume '%.*s' asks for %s, which this version of Berth does not have",
-                           TEXT_FMT(task->volumes.items[i].name), name);
-        }
-    }
-    return 0;
-}
-
 int spec_arguments(const struct ecs_container_definition *definition, const struct image *image,
                    struct arena *arena, struct text_list *out_arguments, struct err *err)
 {
@@ -374,7 +288,7 @@ static bool listed_by_name(struct text_list list, const char *name)
     return false;
 }
 
-struct text_list spec_capabilities(const struct ecs_container_definition *definition,
+struct text_list spec_capabilities(const struct ecs_container_definition *definition, uint64_t own,
                                    struct arena *arena)
 {
     static const struct ecs_kernel_capabilities none = {0};
@@ -385,11 +299,18 @@ struct text_list spec_capabilities(const struct ecs_container_definition *defini
         .items = arena_array(arena, ARRAY_LEN(all_capabilities), sizeof(struct text))};
     for (size_t i = 0; i < ARRAY_LEN(all_capabilities); i++) {
         const char *name = all_capabilities[i];
+        bool owned = (own >> i & 1) != 0;
+        if (definition->privileged) {
+            if (owned) {
+                list.items[list.count++] = arena_format(arena, "CAP_%s", name);
+            }
+            continue;
+        }
         // A name in either list is stronger than ALL in the other: drop ALL, add CHOWN keeps CHOWN.
         bool added = listed_by_name(change->add, name);
         bool dropped = listed_by_name(change->drop, name);
         bool all_dropped = names_capability(change->drop, name) && !dropped;
-        bool all_added = names_capability(change->add, name) && !added;
+        bool all_added = names_capability(change->add, name) && !added && owned;
         bool has = is_default_capability(name) || all_added;
         has = has && !all_dropped;
         if (!dropped && (has || added)) {

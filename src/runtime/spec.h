@@ -20,6 +20,9 @@
 MUST_CHECK int spec_supported(const struct ecs_task_definition *task,
                               const struct ecs_container_definition *definition, struct err *err);
 
+/** @return whether dockerSecurityOptions keep a container from gaining privileges by programs */
+bool spec_no_new_privileges(const struct ecs_container_definition *definition);
+
 /**
  * The argument vector: entry point, then command. An entry point of the definition drops the
  * image's command as well, as in Docker.
@@ -61,8 +64,13 @@ MUST_CHECK int spec_plan(const struct ecs_container_definition *definition,
                          const struct image *image, struct arena *arena,
                          struct supervisor_plan_container *out_plan, struct err *err);
 
-/** Docker's default capabilities with the definition's additions and removals, as CAP_NAME. */
-struct text_list spec_capabilities(const struct ecs_container_definition *definition,
+/**
+ * Docker's default capabilities with the definition's additions and removals, as CAP_NAME.
+ *
+ * @param own  those that this process can give, each as the bit of its number: what `privileged`
+ * and an added ALL mean. What is added by name and missing lets the start fail.
+ */
+struct text_list spec_capabilities(const struct ecs_container_definition *definition, uint64_t own,
                                    struct arena *arena);
 
 /** @return this process's hard limit of a resource of getrlimit, UINT64_MAX for none */

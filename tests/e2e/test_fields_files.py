@@ -1,5 +1,6 @@
 """Members about what a container sees as files."""
 import os
+import stat
 
 from fields import box, task
 
@@ -96,3 +97,46 @@ def test_writes_stay_out_of_the_image(node):
     for _ in range(2):
         ended = node.stopped(node.launch("writes", definition, {"launchType": "EC2"}))
         assert ended.output() == ""
+
+
+# A character device whose driver knows no such number: opening it fails in the driver, and where
+# the container may not even open it, before.
+ABSENT, DENIED = "No such device or address", "Operation not permitted"
+
+
+def device_errors(node, name, path, **device):
+    definition = {"networkMode": "host", "containerDefinitions": [box(
+        "cat /dev/own/node; echo x > /dev/own/node", user="0", memory=64,
+        linuxParameters={"devices": [{"hostPath": path, **device}]})]}
+    arn = node.launch(name, definition, {"launchType": "EC2"})
+    return node.stopped(arn)
+
+
+def make_device(folder):
+    os.mknod(folder / "node", stat.S_IFCHR | 0o666, os.makedev(1, 99))
+
+
+def test_devices(node, tmp_path):
+    """A node of the host's, at a path of the container's."""
+    make_device(tmp_path)
+    ended = device_errors(node, "device", str(tmp_path / "node"), containerPath="/dev/own/node")
+    assert ended.log().count(ABSENT) == 2, ended.log()
+
+
+def test_devices_of_a_folder(node, tmp_path):
+    make_device(tmp_path)
+    ended = device_errors(node, "devices", str(tmp_path), containerPath="/dev/own")
+    assert ended.log().count(ABSENT) == 2, ended.log()
+
+
+def test_devices_permissions(node, tmp_path):
+    make_device(tmp_path)
+    ended = device_errors(node, "permitted", str(tmp_path / "node"),
+                          containerPath="/dev/own/node", permissions=["read"])
+    read, write = ended.log().splitlines()
+    assert ABSENT in read and DENIED in write
+
+
+def test_devices_that_are_none(node, tmp_path):
+    ended = device_errors(node, "none", str(tmp_path / "nothing"))
+    assert f"linuxParameters.devices names '{tmp_path}/nothing'" in ended.reason

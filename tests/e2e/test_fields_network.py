@@ -25,6 +25,26 @@ def test_network_mode_host(ended):
     assert ended.lines() == [os.readlink("/proc/self/ns/net")]
 
 
+ALONE = "readlink /proc/self/ns/net; ls /sys/class/net; ping -c 1 127.0.0.1 >/dev/null && echo lo"
+
+
+def assert_alone(ended):
+    lines = ended.lines()
+    assert lines[0] != os.readlink("/proc/self/ns/net")
+    assert lines[1:] == ["lo", "lo"]
+
+
+@task(box(ALONE, memory=64, user="0"), ec2=True, networkMode="none")
+def test_network_mode_none(ended):
+    """A namespace with loopback and nothing else."""
+    assert_alone(ended)
+
+
+@task(box(ALONE, memory=64, user="0", disableNetworking=True), ec2=True)
+def test_disable_networking(ended):
+    assert_alone(ended)
+
+
 @task(box("cat /etc/resolv.conf", memory=64, dnsServers=["192.0.2.7", "192.0.2.8"]), ec2=True)
 def test_dns_servers(ended):
     assert ended.lines() == ["nameserver 192.0.2.7", "nameserver 192.0.2.8"]

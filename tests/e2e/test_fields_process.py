@@ -1,4 +1,5 @@
 """Members about a container's first process, seen from inside."""
+import os
 import resource
 
 from fields import box, task
@@ -114,6 +115,36 @@ def test_capabilities_drop(ended):
     "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}}), ec2=True)
 def test_capabilities_add_over_drop_all(ended):
     assert capabilities(ended) == {"SYS_TIME"}
+
+
+def own_capabilities():
+    with open("/proc/self/status", encoding="utf-8") as file:
+        return next(line.split()[1] for line in file if line.startswith("CapBnd"))
+
+
+# Of the container's own IPC namespace, and with the value it has.
+WRITE_PARAMETER = "(cd /proc/sys/kernel; echo $(cat msgmax) >msgmax) && echo open"
+
+
+@task(box("grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted; "
+          + WRITE_PARAMETER + "; ls -d /dev/kmsg", user="0", memory=64, privileged=True), ec2=True)
+def test_privileged(ended):
+    """All that the node itself may: capabilities, mounts, /proc and /sys, devices."""
+    lines = ended.lines() if os.path.exists("/dev/kmsg") else ended.log().splitlines()
+    assert lines[0].split() == ["CapEff:", own_capabilities()]
+    assert lines[1:3] == ["mounted", "open"]
+
+
+@task(box("mount -t tmpfs none /tmp; " + WRITE_PARAMETER + "; echo end", user="0"))
+def test_not_privileged(ended):
+    mount, write, end = ended.lines()
+    assert "permission denied" in mount and "Read-only file system" in write and end == "end"
+
+
+@task(box("grep NoNewPrivs /proc/self/status", memory=64,
+          dockerSecurityOptions=["no-new-privileges", "seccomp=unconfined"]), ec2=True)
+def test_docker_security_options(ended):
+    assert ended.output().split() == ["NoNewPrivs:", "1"]
 
 
 @task(box("cat; echo end"))

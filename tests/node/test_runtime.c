@@ -465,9 +465,9 @@ static void prepare_refuses_with_a_reason(void **state)
     assert_int_equal(fixture_prepare(task, &err), ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, "nobody-here"));
     task->definitions[0].user = (struct text){0};
-    task->definitions[0].privileged = true;
+    task->definitions[0].pseudo_terminal = true;
     assert_int_equal(fixture_prepare(task, &err), ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "privileged"));
+    assert_non_null(strstr(err.text, "pseudoTerminal"));
     struct runtime *runtime = task->fixture->runtime;
     assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_NOT_FOUND);
     int fd = -1;

@@ -194,11 +194,78 @@ static void process_stands_alone(void **state)
     json_decref(root);
 }
 
+static bool has_rule(json_t *root, int64_t major, int64_t minor, const char *access)
+{
+    json_t *rules = at(root, "linux/resources/devices");
+    for (size_t i = 0; i < json_array_size(rules); i++) {
+        json_t *rule = json_array_get(rules, i);
+        if (json_integer_value(at(rule, "major")) == major &&
+            json_integer_value(at(rule, "minor")) == minor && json_is_true(at(rule, "allow")) &&
+            strcmp(json_string_value(at(rule, "access")), access) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What is asked for opens exactly that: a device, no network, no more privileges than at the start.
+static void config_opens_what_is_asked(void **state)
+{
+    (void)state;
+    struct text arguments[2];
+    struct text capabilities[1];
+    const struct config_device device = {.path = TEXT("/dev/x"),
+                                         .type = 'c',
+                                         .major = 10,
+                                         .minor = 229,
+                                         .mode = 0660,
+                                         .access = "r"};
+    struct config config = sample(arguments, capabilities);
+    AUTO(buf_deinit) struct buf out = {0};
+    config.devices = &device;
+    config.device_count = 1;
+    config.network_off = true;
+    config.process.no_new_privileges = true;
+    config_write(&config, &out);
+    json_t *root = parse(&out);
+    assert_true(has_rule(root, 10, 229, "r"));
+    assert_false(has_rule(root, 10, 229, "rwm"));
+    assert_string_equal(json_string_value(at(root, "linux/devices/0/path")), "/dev/x");
+    assert_int_equal(json_integer_value(at(root, "linux/devices/0/fileMode")), 0660);
+    assert_true(json_is_true(at(root, "process/noNewPrivileges")));
+    assert_string_equal(json_string_value(at(root, "linux/namespaces/5/type")), "network");
+    assert_null(at(root, "linux/namespaces/5/path"));
+    assert_true(json_array_size(at(root, "linux/maskedPaths")) > 0);
+    json_decref(root);
+}
+
+static void config_privileged_hides_nothing(void **state)
+{
+    (void)state;
+    struct text arguments[2];
+    struct text capabilities[1];
+    struct config config = sample(arguments, capabilities);
+    AUTO(buf_deinit) struct buf out = {0};
+    config.privileged = true;
+    config_write(&config, &out);
+    json_t *root = parse(&out);
+    json_t *rules = at(root, "linux/resources/devices");
+    assert_int_equal(json_array_size(rules), 1);
+    assert_true(json_is_true(at(rules, "0/allow")));
+    assert_null(at(root, "linux/maskedPaths"));
+    assert_null(at(root, "linux/readonlyPaths"));
+    assert_false(holds(at(mount_of(root, "/sys"), "options"), "ro"));
+    assert_true(holds(at(mount_of(root, "/sys"), "options"), "nosuid"));
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config_says_what_it_was_given),
         cmocka_unit_test(config_confines),
+        cmocka_unit_test(config_opens_what_is_asked),
+        cmocka_unit_test(config_privileged_hides_nothing),
         cmocka_unit_test(config_leaves_out_what_is_not_set),
         cmocka_unit_test(process_stands_alone),
     };

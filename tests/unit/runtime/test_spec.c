@@ -186,20 +186,26 @@ static void capabilities_are_dockers(void **state)
         size_t want_count;
         const char *want;
         const char *want_not;
+        bool privileged;
+        uint64_t not_own;
     } cases[] = {
         {"default", {{NULL}}, {{NULL}}, 14, "CAP_CHOWN", "CAP_SYS_ADMIN"},
         {"one more", {{"SYS_PTRACE"}}, {{NULL}}, 15, "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"},
         {"one less", {{NULL}}, {{"cap_net_raw"}}, 13, "CAP_CHOWN", "CAP_NET_RAW"},
         {"only one", {{"NET_BIND_SERVICE"}}, {{"ALL"}}, 1, "CAP_NET_BIND_SERVICE", "CAP_CHOWN"},
         {"all but one", {{"ALL"}}, {{"SYS_MODULE"}}, 40, "CAP_SYS_ADMIN", "CAP_SYS_MODULE"},
+        {"all there are", {{"ALL"}}, {{NULL}}, 40, "CAP_BPF", "CAP_SYS_MODULE", false, 1u << 16},
+        {"privileged", {{NULL}}, {{"CHOWN"}}, 41, "CAP_CHOWN", "", true, 0},
+        {"privileged, of what there is", {{NULL}}, {{NULL}}, 40, "CAP_BPF", "CAP_CHOWN", true, 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTO(arena_deinit) struct arena arena = {0};
         struct ecs_kernel_capabilities change = {list_of(&cases[i].add, &arena),
                                                  list_of(&cases[i].drop, &arena)};
         struct ecs_linux_parameters parameters = {.capabilities = &change};
-        struct ecs_container_definition definition = {.linux_parameters = &parameters};
-        struct text_list got = spec_capabilities(&definition, &arena);
+        struct ecs_container_definition definition = {.linux_parameters = &parameters,
+                                                      .privileged = cases[i].privileged};
+        struct text_list got = spec_capabilities(&definition, ~cases[i].not_own, &arena);
         print_message("%s\n", cases[i].name);
         assert_int_equal(got.count, cases[i].want_count);
         assert_true(has_text(got, cases[i].want));
@@ -287,6 +293,7 @@ static void unsupported_is_refused(void **state)
     (void)state;
     struct ecs_linux_parameters init = {.init_process_enabled = true};
     struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
+    struct text seccomp = TEXT("seccomp=/profile.json");
     struct ecs_docker_volume_configuration docker = {0};
     struct ecs_volume volume = {.name = TEXT("v"), .docker_volume_configuration = &docker};
     struct ecs_runtime_platform windows = {.operating_system_family =
@@ -296,7 +303,7 @@ static void unsupported_is_refused(void **state)
         struct ecs_container_definition container;
         const char *want;
     } cases[] = {
-        {.container = {.privileged = true}, .want = "privileged"},
+        {.container = {.docker_security_options = {&seccomp, 1}}, .want = "seccomp=/profile.json"},
         {.container = {.pseudo_terminal = true}, .want = "pseudoTerminal"},
         {.container = {.secrets = {&secret, 1}}, .want = "secrets"},
         {.container = {.linux_parameters = &init}, .want = "initProcessEnabled"},
@@ -316,6 +323,34 @@ static void unsupported_is_refused(void **state)
     struct ecs_task_definition task = {0};
     struct ecs_container_definition definition = {.interactive = true};
     assert_int_equal(spec_supported(&task, &definition, &err), 0);
+}
+
+// Options of Docker's that hold here; the last word on new privileges counts.
+static void security_options_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        struct text options[2];
+        int want_rc;
+        bool want_set;
+    } cases[] = {
+        {{TEXT("no-new-privileges"), TEXT("seccomp=unconfined")}, 0, true},
+        {{TEXT("no-new-privileges:true"), TEXT("apparmor:unconfined")}, 0, true},
+        {{TEXT("no-new-privileges"), TEXT("no-new-privileges=false")}, 0, false},
+        {{TEXT("label:disable"), TEXT("label=disable")}, 0, false},
+        {{TEXT("label:disable"), TEXT("label:user:x")}, ERR_UNSUPPORTED, false},
+        {{TEXT("seccomp"), TEXT("seccomp:unconfined")}, ERR_UNSUPPORTED, false},
+        {{TEXT("no-new-privileges:maybe"), TEXT("label:disable")}, ERR_UNSUPPORTED, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        struct text options[2] = {cases[i].options[0], cases[i].options[1]};
+        struct ecs_task_definition task = {0};
+        struct ecs_container_definition definition = {.docker_security_options = {options, 2}};
+        print_message("%s, %s\n", options[0].data, options[1].data);
+        assert_int_equal(spec_supported(&task, &definition, &err), cases[i].want_rc);
+        assert_int_equal(spec_no_new_privileges(&definition), cases[i].want_set);
+    }
 }
 
 // ECS's defaults: essential, 30 s to stop, a probe every 30 s of 5 s, three in a row.
@@ -357,6 +392,7 @@ int main(void)
         cmocka_unit_test(sysctls_override_the_default),
         cmocka_unit_test(paths_are_cleaned),
         cmocka_unit_test(unsupported_is_refused),
+        cmocka_unit_test(security_options_are_read),
         cmocka_unit_test(plan_has_ecs_defaults),
     };
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);
