@@ -295,6 +295,7 @@ void server_start(struct sim *sim)
         server->store = store_memory_new();
     }
     server->core = core_new(modules, ARRAY_LEN(modules));
+    core_measure(server->core);
     server->life++;
     server->arm_life++;
     server->armed_ms = -1;

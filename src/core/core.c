@@ -137,6 +137,14 @@ static void call_end(struct core *core, struct core_call *call)
     if (core->changed) {
         core->version++;
     }
+    if (core->changed && core->measure) {
+        core_measure_input(core);
+    }
+}
+
+void core_measure(struct core *core)
+{
+    core->measure = true;
 }
 
 void core_set_version(struct core *core, uint64_t version)
@@ -256,6 +264,14 @@ void core_check(struct core *core, struct buf *violations)
     core_tables_check(core, violations);
     if (!agenda_valid(&core->agenda)) {
         buf_string(violations, "core: work queue and timers disagree\n");
+    }
+    if (core->input_bytes_max > LIMIT_TX_BYTES) {
+        buf_format(violations, "core: an input changed %zu bytes, a transaction takes %u\n",
+                   core->input_bytes_max, LIMIT_TX_BYTES);
+    }
+    if (core->record_bytes_max > LIMIT_RECORD_BYTES) {
+        buf_format(violations, "core: a record has %zu bytes, the limit is %u\n",
+                   core->record_bytes_max, LIMIT_RECORD_BYTES);
     }
     for (size_t i = 0; i < core->module_count; i++) {
         if (core->modules[i]->check != NULL) {

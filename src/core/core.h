@@ -221,6 +221,13 @@ struct core_batch *core_batch_take(struct core *core);
  */
 void core_batch_free(struct core_batch *batch);
 
+/**
+ * From now on measure what each input changes, so that core_check tells of one that a transaction
+ * of any store could not take: more than LIMIT_TX_BYTES, or a record above LIMIT_RECORD_BYTES. It
+ * costs an encoding for each: for the simulator and tests.
+ */
+void core_measure(struct core *core);
+
 /** Ask every module for violated invariants, and check the engine's own. Empty when all is well. */
 void core_check(struct core *core, struct buf *violations);
 

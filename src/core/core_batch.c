@@ -146,6 +146,21 @@ static void encode_slot(const struct core *core, const struct slot *slot, struct
     cbor_encode(kind->type, slot->value, kind->version, &unknown, out);
 }
 
+void core_measure_input(struct core *core)
+{
+    AUTO(buf_deinit) struct buf bytes = {0};
+    for (size_t i = 0; i < core->dirty_count; i++) {
+        const struct slot *slot = core_slot_find(core, core->dirty[i]);
+        if (slot->input != core->input_number || slot->value == NULL) {
+            continue;
+        }
+        size_t begin = bytes.size;
+        encode_slot(core, slot, &bytes);
+        core->record_bytes_max = MAX(core->record_bytes_max, bytes.size - begin);
+    }
+    core->input_bytes_max = MAX(core->input_bytes_max, bytes.size);
+}
+
 // Until all rows are encoded the bytes may move: rows hold offsets in the place of pointers.
 static void add_row(struct core_row *row, int64_t key, uint16_t kind, size_t begin,
                     const struct buf *bytes)

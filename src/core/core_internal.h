@@ -94,6 +94,9 @@ struct core {
     bool notifying;         ///< modules are being told of a change
     uint32_t input_number;  ///< may wrap: it counts records for a limit and decides nothing else
     bool changed;           ///< the input changed a record
+    bool measure;           ///< see core_measure
+    size_t input_bytes_max; ///< of the largest input so far, when measured
+    size_t record_bytes_max;
     struct rehearsal rehearsal;
     int64_t now_ms;
     uint64_t version;
@@ -141,6 +144,9 @@ void core_tables_check(const struct core *core, struct buf *violations);
 /** Load the engine's own row. */
 MUST_CHECK int core_counter_load(struct core *core, int64_t key, struct text bytes,
                                  struct err *err);
+
+/** Encode what the input under way changed, and remember the largest. */
+void core_measure_input(struct core *core);
 
 /** Append the engine's own row as bytes. */
 void core_counter_encode(const struct core *core, struct buf *out);

@@ -1,6 +1,7 @@
 #include "ecs/task_internal.h"
 
 #include "base/limits.h"
+#include "shape/cbor.h"
 #include "shape/json.h"
 
 #include <string.h>
@@ -8,7 +9,10 @@
 #define ATTRIBUTES_MAX 500       // a stock agent sends some 60; this bounds a record
 #define CUSTOM_ATTRIBUTES_MAX 10 // ECS: besides those of ECS itself
 #define RESOURCES_MAX 32
-#define MEMBERSHIPS_MAX 64      // one for each cluster it is in, and former ones with tasks
+#define MEMBERSHIPS_MAX 64 // one for each cluster it is in, and former ones with tasks
+// PutAttributes and UpdateContainerInstancesState change ten records at once, which with the
+// attributes and tags that people add have to fit LIMIT_TX_BYTES.
+#define RECORD_BYTES_MAX (64u << 10)
 #define ZONES_MAX 26            // letters of a region's zones
 #define INVENTORY_MAX 100000000 // units or MiB: sums over 10,000 nodes stay far from overflow
 
@@ -509,6 +513,13 @@ static int64_t begins_at(const struct core_call *call, const struct task_node *n
     return at_ms;
 }
 
+static bool too_large(const struct task_record_node *record)
+{
+    AUTO(buf_deinit) struct buf bytes = {0};
+    cbor_encode(&task_record_node_shape, record, 1, NULL, &bytes);
+    return bytes.size > RECORD_BYTES_MAX;
+}
+
 int task_register_instance(struct core_call *call, void *pointer, const void *input, void *output)
 {
     struct task_state *state = pointer;
@@ -567,6 +578,10 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
     if (record->node_id.data == NULL) {
         record->node_id = memberships[index].instance_id;
         record->name = record->node_id;
+    }
+    if (too_large(record)) {
+        return refuse(call, "The attributes, resources and devices that the container instance "
+                            "registers are too large: a host can have 64 KiB of them.");
     }
     core_put(call, &task_node_kind, key, record);
     task_instance_tell(call, task_node(state, key), record, index);

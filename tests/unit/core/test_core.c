@@ -1,5 +1,6 @@
 #include "toy_service.h"
 
+#include "base/limits.h"
 #include "base/text.h"
 #include "shape/cbor.h"
 #include "store/store.h"
@@ -477,6 +478,31 @@ static void unknown_members_are_kept(void **state)
     engine_deinit(&engine);
 }
 
+// A record that no transaction could hold is told by core_check, once inputs are measured.
+static void inputs_are_measured(void **state)
+{
+    (void)state;
+    AUTO(buf_deinit) struct buf text = {0};
+    for (size_t i = 0; i <= LIMIT_RECORD_BYTES; i++) {
+        buf_byte(&text, 'n');
+    }
+    static const char *const wants[] = {"", "core: a record has "};
+    for (size_t size = 0; size < ARRAY_LEN(wants); size++) {
+        AUTO(engine_deinit) struct engine engine;
+        engine_init(&engine);
+        engine_recover(&engine);
+        core_measure(engine.core);
+        struct toy_tag tag = {.key = TEXT("k"),
+                              .value = text_slice(buf_view(&text), 0, size == 0 ? 9 : text.size)};
+        const struct toy_create_item_request request = {.name = TEXT("n"), .tags = {&tag, 1}};
+        assert_int_equal(ask(&engine, TOY_OP_CREATE_ITEM, &request), 0);
+        AUTO(buf_deinit) struct buf violations = {0};
+        core_check(engine.core, &violations);
+        assert_true(text_starts(buf_view(&violations), text_of(wants[size])));
+        assert_int_equal(violations.size == 0, size == 0);
+    }
+}
+
 static void rows_that_cannot_be_loaded(void **state)
 {
     (void)state;
@@ -701,6 +727,7 @@ int main(void)
         cmocka_unit_test(work_is_done_once_and_within_budget),
         cmocka_unit_test(keys_are_never_reused),
         cmocka_unit_test(unknown_members_are_kept),
+        cmocka_unit_test(inputs_are_measured),
         cmocka_unit_test(rows_that_cannot_be_loaded),
         cmocka_unit_test(agrees_with_a_naive_model),
         cmocka_unit_test(same_inputs_give_same_batches),

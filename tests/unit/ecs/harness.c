@@ -108,6 +108,7 @@ void harness_restart(struct harness *harness)
 {
     core_free(harness->core);
     harness->core = core_new(harness->modules, harness->module_count);
+    core_measure(harness->core);
     for (size_t i = 0; i < harness->row_count; i++) {
         const struct harness_row *row = &harness->rows[i];
         struct err err = {0};

@@ -74,6 +74,23 @@ static void registering_refuses_what_is_wrong(void **state)
     assert_int_equal(core_count(world->harness.core, &task_node_kind), 0);
 }
 
+// Ten such records in one transaction would be more than a store takes.
+static void registering_refuses_what_is_too_large(void **state)
+{
+    struct world *world = *state;
+    AUTO(buf_deinit) struct buf request = {0};
+    buf_string(&request, "{'cluster':'c'," SIZES ",'attributes':[");
+    for (size_t i = 0; i < 20; i++) {
+        buf_format(&request, "%s{'name':'ecs.capability.%zu','value':'%04000d'}", i > 0 ? "," : "",
+                   i, 0);
+    }
+    buf_string(&request, "]}");
+    buf_byte(&request, '\0');
+    harness_contains(&world->harness, "RegisterContainerInstance", request.data,
+                     "InvalidParameterException: The attributes, resources and devices");
+    assert_int_equal(core_count(world->harness.core, &task_node_kind), 0);
+}
+
 #define ON_EC2                                                                                     \
     "'instanceIdentityDocument':'{\\\"instanceId\\\":\\\"i-0a\\\",\\\"instanceType\\\":\\\"%"      \
     "s\\\","                                                                                       \
@@ -301,6 +318,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(registering_echoes_attributes_and_adds_those_of_ecs,
                                         world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(registering_refuses_what_is_too_large, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(registering_refuses_what_is_wrong, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(a_host_on_ec2_is_named_by_its_identity, world_setup,
