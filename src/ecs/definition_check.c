@@ -1,6 +1,7 @@
 #include "ecs/definition_internal.h"
 
 #include "base/text.h"
+#include "ecs/constraint.h"
 
 #define CPU_UNITS_MIN 128
 #define CPU_UNITS_MAX 196608
@@ -112,6 +113,12 @@ static int check_constraints(const struct definition_draft *draft)
         if (text_empty(constraint->expression)) {
             return core_fault(draft->call, &ecs_error_client_exception,
                               "The expression of a memberOf placement constraint cannot be empty.");
+        }
+        struct constraint parsed;
+        struct err err = {0};
+        if (constraint_parse(constraint->expression, draft->call->arena, &parsed, &err) != 0) {
+            return core_fault(draft->call, &ecs_error_client_exception,
+                              "Invalid cluster query expression: %s.", err.text);
         }
     }
     return 0;

@@ -515,6 +515,13 @@ VOLUMES = [
     bad_volume("EFS without a file system", "1 validation error detected: Value at "
                "'volumes[0].efsVolumeConfiguration.fileSystemId' failed to satisfy constraint: "
                "Member must not be null", efsVolumeConfiguration={}),
+    bad_volume("S3 Files without a file system", "1 validation error detected: Value at "
+               "'volumes[0].s3filesVolumeConfiguration.fileSystemArn' failed to satisfy constraint: "
+               "Member must not be null", s3filesVolumeConfiguration={}),
+    bad_volume("an unknown transitEncryption", "1 validation error detected: Value at "
+               "'volumes[0].efsVolumeConfiguration.transitEncryption' failed to satisfy constraint: "
+               "Member must satisfy enum value set: [ENABLED, DISABLED]",
+               efsVolumeConfiguration=dict(EFS, transitEncryption="YES")),
     bad_volume("EFS: IAM without encryption", "Volume 'v': transitEncryption must be ENABLED when an "
                "access point or IAM authorization is used.",
                efsVolumeConfiguration=dict(EFS, authorizationConfig={"iam": "ENABLED"})),

@@ -123,9 +123,18 @@ MEMBERS = [
         "1 validation error detected: Value at 'placementConstraints[0].type' failed to satisfy "
         "constraint: Member must satisfy enum value set: [memberOf]",
         placementConstraints=[{"type": "distinctInstance"}]),
+    bad("1.1", "a placement constraint without a type",
+        "Placement constraint type should be one of [memberOf].", placementConstraints=[{}]),
     bad("1.1", "a placement constraint without an expression",
         "The expression of a memberOf placement constraint cannot be empty.",
         placementConstraints=[{"type": "memberOf"}]),
+    bad("1.1", "a placement constraint that cannot be read",
+        "Invalid cluster query expression: expected a value at character 15.",
+        placementConstraints=[{"type": "memberOf", "expression": "attribute:a =~"}]),
+    bad("1.1", "a placement constraint of 2001 characters",
+        "Invalid cluster query expression: an expression can have at most 2000 characters.",
+        placementConstraints=[{"type": "memberOf", "expression":
+                               "attribute:a == " + "x" * 1986}]),
     kept("1.1", "a role by its short name",
          {"taskRoleArn": "arn:aws:iam::⟨account⟩:role/app",
           "executionRoleArn": "arn:aws:iam::⟨account⟩:role/run"},

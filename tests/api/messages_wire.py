@@ -123,6 +123,17 @@ def request_id(world):
     return [len(part) for part in value.split("-")]
 
 
+def arn_of_an_instance(world):
+    made = world.ecs.register_container_instance(cluster="default", totalResources=[
+        {"name": name, "type": "INTEGER", "integerValue": 64} for name in ("CPU", "MEMORY")])
+    arn = made["containerInstance"]["containerInstanceArn"]
+    head, name = arn.rsplit("/", 1)
+    found = [world.ecs.describe_container_instances(cluster="default", containerInstances=[given])[
+        "containerInstances"][0]["containerInstanceArn"] == arn for given in (arn, name)]
+    return {"arn": head, "hex digits": len(name), "named by ARN and by id": found,
+            "hex": set(name) <= set("0123456789abcdef")}
+
+
 def by_name_and_arn(world):
     arn = f"arn:aws:ecs:{world.words['region']}:{world.words['account']}:cluster/default"
     return [world.ecs.describe_clusters(clusters=[name])["clusters"][0]["clusterArn"] == arn
@@ -183,6 +194,9 @@ CASES = [
         "DescribeTaskDefinition": [], "DescribeTasks": []}),
     Case("0", "the request id is a UUID", request_id, [8, 4, 4, 4, 12]),
     Case("0", "clusters are named by name or ARN", by_name_and_arn, [True, True]),
+    Case("0", "the ARN of a container instance", arn_of_an_instance, {
+        "arn": "arn:aws:ecs:⟨region⟩:⟨account⟩:container-instance/default", "hex digits": 32,
+        "named by ARN and by id": [True, True], "hex": True}),
     Case("0", "an operation that does not exist", unknown_operation, "UnknownOperationException"),
     Case("0", "a body that is no JSON", body_of(b"{"),
          {"__type": "SerializationException",

@@ -96,6 +96,11 @@ static void task_members(void **state)
          "Invalid setting for ephemeralStorage: 'sizeInGiB' must be between 21 and 200."},
         {"'proxyConfiguration':{'containerName':'x'}",
          "Invalid proxyConfiguration: container 'x' does not exist."},
+        {"'networkMode':'awsvpc','proxyConfiguration':{'containerName':'a','properties':["
+         "{'name':'Color','value':'x'}]}",
+         "Invalid proxyConfiguration: unknown property 'Color'."},
+        {"'placementConstraints':[{'type':'memberOf','expression':'attribute:a =~'}]",
+         "Invalid cluster query expression: expected a value at character 15."},
         {"'proxyConfiguration':{'containerName':'a'}",
          "proxyConfiguration is only supported when networkMode=awsvpc."},
         {"'memory':'32'", "The 'memory' setting for container is greater than for the task."},
@@ -189,6 +194,19 @@ static void kernel_members(void **state)
          "Invalid 'systemControls' setting for container 'a': 'kernel.panic'."},
         {"'resourceRequirements':[{'type':'GPU','value':'0'}]",
          "Invalid 'resourceRequirements' setting for container 'a'."},
+        {"'resourceRequirements':[{'type':'InferenceAccelerator','value':'d'}]",
+         "Invalid 'resourceRequirements' setting for container 'a'."},
+        {"'firelensConfiguration':{'type':'fluentd','options':{'color':'red'}}",
+         "Invalid 'firelensConfiguration' setting for container 'a': unknown option 'color'."},
+        {"'firelensConfiguration':{'type':'fluentd','options':{'config-file-type':'http',"
+         "'config-file-value':'x'}}",
+         "Invalid 'firelensConfiguration' setting for container 'a': config-file-type must be s3 "
+         "or "
+         "file, and comes with a config-file-value."},
+        {"'firelensConfiguration':{'type':'fluentd','options':{'config-file-type':'s3'}}",
+         "Invalid 'firelensConfiguration' setting for container 'a': config-file-type must be s3 "
+         "or "
+         "file, and comes with a config-file-value."},
         {"'credentialSpecs':['a','b']", "Invalid 'credentialSpecs' setting for container 'a'."},
     };
     expect_refusals(*state,
@@ -405,7 +423,7 @@ static void fargate_task(void **state)
          "Tasks using the Fargate launch type do not support pidMode 'host'. The supported value "
          "for pidMode is 'task'."},
         {"'cpu':'256','memory':'512','networkMode':'awsvpc',"
-         "'placementConstraints':[{'type':'memberOf','expression':'x'}]",
+         "'placementConstraints':[{'type':'memberOf','expression':'attribute:x exists'}]",
          "Fargate compatible task definitions do not support placementConstraints"},
         {"'cpu':'256','memory':'512','networkMode':'awsvpc',"
          "'volumes':[{'name':'v','host':{'sourcePath':'/x'}}]",
