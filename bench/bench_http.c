@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "ecs/ecs.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 #include "server/server.h"
@@ -51,7 +52,7 @@ static void die(const char *what)
 // ---- a server with one task -------------------------------------------------------------------
 
 static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module};
+                                                    &task_module, &service_module};
 static const struct server_service services[] = {{.api = &ecs_service}};
 
 struct bench {

@@ -16,6 +16,7 @@
 #include "core/core.h"
 #include "ecs/ecs.h"
 #include "ecs/place.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 #include "store/store.h"
@@ -35,7 +36,7 @@
 #define NOW_MS INT64_C(1700000000000)
 
 static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module};
+                                                    &task_module, &service_module};
 
 /** Where tasks go, and how many a request asks for. */
 struct scenario {

@@ -3,6 +3,7 @@
 #include "base/mutant.h"
 #include "base/text.h"
 #include "ecs/ecs.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 #include "vpc/vpc.h"
@@ -19,7 +20,7 @@
 #define TIMER_MAX_MS 10000
 
 static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module};
+                                                    &task_module, &service_module};
 
 static void arm(struct server *server);
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "ecs/ecs.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 #include "server/debug.h"
@@ -31,7 +32,7 @@ struct serve {
 };
 
 const struct core_module *const serve_modules[] = {
-    &identity_module, &vpc_module, &ecs_module, &task_module, &debug_module,
+    &identity_module, &vpc_module, &ecs_module, &task_module, &service_module, &debug_module,
 };
 const size_t serve_module_count = ARRAY_LEN(serve_modules);
 

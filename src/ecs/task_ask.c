@@ -268,7 +268,7 @@ static int read_tags(struct core_call *call, struct task_run *run)
     size_t inherited = request->propagate_tags == ECS_PROPAGATE_TAGS_TASK_DEFINITION
                            ? run->definition_record->tags.count
                            : 0;
-    run->tags = arena_array(call->arena, request->tags.count + inherited + 1, sizeof(*run->tags));
+    run->tags = arena_array(call->arena, request->tags.count + inherited + 2, sizeof(*run->tags));
     for (size_t i = 0; i < request->tags.count; i++) {
         add_tag(run, request->tags.items[i]);
     }
@@ -277,6 +277,10 @@ static int read_tags(struct core_call *call, struct task_run *run)
     }
     if (request->has_enable_ecs_managed_tags && request->enable_ecs_managed_tags) {
         add_tag(run, (struct ecs_tag){TEXT("aws:ecs:clusterName"), run->cluster_record->name});
+        if (run->deployment != 0) {
+            add_tag(run, (struct ecs_tag){TEXT("aws:ecs:serviceName"),
+                                          service_name(call->core, run->deployment)});
+        }
     }
     return 0;
 }
@@ -359,8 +363,11 @@ static int read_network(struct core_call *call, struct task_run *run)
 
 static int read_definition(struct core_call *call, struct task_run *run)
 {
-    int rc = ecs_definition_resolve(call, run->request->task_definition, ECS_DEFINITION_RUN,
-                                    &run->definition_key);
+    // A deployment goes on with its definition even when that is INACTIVE meanwhile.
+    int rc = run->definition_key != 0
+                 ? 0
+                 : ecs_definition_resolve(call, run->request->task_definition, ECS_DEFINITION_RUN,
+                                          &run->definition_key);
     if (rc != 0) {
         return rc;
     }

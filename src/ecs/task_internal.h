@@ -7,6 +7,7 @@
 #include "ecs/constraint.h"
 #include "ecs/ecs_internal.h"
 #include "ecs/place.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 

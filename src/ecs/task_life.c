@@ -75,6 +75,9 @@ void task_put(struct core_call *call, int64_t key, const struct task_record_task
     const struct task_record_task *before = core_get(call->core, &task_kind, key);
     bool tell = before == NULL || before->version != record->version;
     core_put(call, &task_kind, key, record);
+    if (record->has_deployment) {
+        service_task_put(call, key, before, record);
+    }
     if (tell) {
         struct arena *own = core_effect_begin(call);
         struct ecs_task *shown = ARENA_NEW(call->arena, struct ecs_task);

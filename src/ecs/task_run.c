@@ -192,6 +192,8 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
         .created_at = made_at(call, run, spot),
         .started_by =
             text_empty(run->request->started_by) ? (struct text){0} : run->request->started_by,
+        .has_deployment = run->deployment != 0,
+        .deployment = run->deployment,
     };
     fill_containers(call, run, &record);
     struct task_record_task_extra extra = {0};
@@ -214,10 +216,9 @@ static int64_t make_task(struct core_call *call, const struct task_state *state,
     return key;
 }
 
-// Tell each node of its new tasks, in one message.
-static void send_new(struct core_call *call, const struct task_state *state, const int64_t *keys,
-                     size_t count)
+void task_run_send(struct core_call *call, const int64_t *keys, size_t count)
 {
+    const struct task_state *state = task_state(call->core);
     bool sent[TASK_RUN_MAX] = {false};
     for (size_t i = 0; i < count; i++) {
         if (sent[i]) {
@@ -311,6 +312,12 @@ static void fail_pool(struct core_call *call, const struct task_state *state,
 
 // ---- RunTask ------------------------------------------------------------------------------
 
+void task_run_group(const struct core_call *call, struct task_run *run)
+{
+    bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    run->group = task_group(task_state(call->core), fargate ? 0 : run->cluster);
+}
+
 size_t task_run_place(struct core_call *call, const struct task_run *run,
                       struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks)
 {
@@ -371,7 +378,7 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
         return rc;
     }
     bool fargate = run.launch_type == ECS_LAUNCH_TYPE_FARGATE;
-    run.group = task_group(state, fargate ? 0 : run.cluster);
+    task_run_group(call, &run);
     if (!fargate && (run.group == NULL || run.group->counts.registered_instances == 0)) {
         diagnose_note(call, &run, &(struct diagnose_attempt){TEXT("RunTask"), run.count, 0}, NULL);
         return refuse(call, "No Container Instances were found in your cluster.");
@@ -384,7 +391,7 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     struct task_spots spots;
     size_t placed = task_run_place(call, &run, &spots, keys, response->tasks.items);
     response->tasks.count = placed;
-    send_new(call, state, keys, placed);
+    task_run_send(call, keys, placed);
     if (placed < run.count && fargate) {
         fail_pool(call, state, &run, run.count - placed, response);
     } else if (placed < run.count) {
@@ -499,7 +506,7 @@ int task_start_task(struct core_call *call, void *pointer, const void *input, vo
     for (size_t i = 0; i < count; i++) {
         start_on(call, &run, &spots, request->container_instances.items[i], response, keys);
     }
-    send_new(call, state, keys, response->tasks.count);
+    task_run_send(call, keys, response->tasks.count);
     if (response->failures.count > 0) {
         diagnose_note_named(call, &run, &spots, response);
     }

@@ -23,7 +23,8 @@ struct task_run {
     const struct ecs_record_definition *definition_record;
     const struct ecs_task_definition *definition;
     int64_t cluster;
-    int64_t definition_key;
+    int64_t definition_key; ///< found already, also INACTIVE, or 0: the request names it
+    int64_t deployment;     ///< of a service; 0 for none
     size_t count;
     enum ecs_launch_type launch_type;
     struct text provider; ///< of capacity, absent when a launch type was asked for
@@ -84,6 +85,10 @@ MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
  */
 size_t task_run_place(struct core_call *call, const struct task_run *run,
                       struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks);
+/** Find the nodes that a request that was read is about. */
+void task_run_group(const struct core_call *call, struct task_run *run);
+/** Tell each node of its new tasks, at most TASK_RUN_MAX, in one message. */
+void task_run_send(struct core_call *call, const int64_t *keys, size_t count);
 /** Read constraints, strategies and ports. @return 0 or ERR_FAULT */
 MUST_CHECK int task_placement_read(struct core_call *call, struct task_run *run);
 /** @return whether the short way does not do */

@@ -229,6 +229,9 @@ struct text task_group_name(struct core_call *call, const struct task_record_tas
     if (record->extra != NULL && record->extra->group.data != NULL) {
         return record->extra->group;
     }
+    if (record->has_deployment) {
+        return service_group_name(call, record->deployment);
+    }
     const struct text parts[] = {TEXT("family:"),
                                  ecs_definition_family(call->core, record->definition)};
     return task_join(call->arena, parts, ARRAY_LEN(parts));

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "ecs/ecs.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 #include "vpc/vpc.h"
@@ -36,7 +37,7 @@ const char *__lsan_default_suppressions(void)
 }
 
 static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module};
+                                                    &task_module, &service_module};
 
 static const char *const node_operations[] = {"RegisterContainerInstance", "DiscoverPollEndpoint",
                                               "SubmitTaskStateChange", NULL};

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "ecs/ecs.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 #include "shape/json.h"
@@ -11,7 +12,7 @@
 #include <string.h>
 
 static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module};
+                                                    &task_module, &service_module};
 
 #define WEB                                                                                        \
     "{'family':'web','networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],'cpu':'256',"    \

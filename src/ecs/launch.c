@@ -1,0 +1,171 @@
+#include "ecs/service_internal.h"
+#include "ecs/task_run.h"
+
+#define LAUNCH_CHUNK TASK_RUN_MAX // as many as one RunTask makes
+
+// ---- what to start --------------------------------------------------------------------------
+
+// What propagateTags names. Tags that ECS adds by itself come with the task.
+static void fill_tags(struct core_call *call, const struct service_survey *survey,
+                      const struct service_standing *standing, struct ecs_run_task_request *request)
+{
+    if (survey->record->propagate_tags == ECS_PROPAGATE_TAGS_SERVICE) {
+        request->tags.items = survey->record->tags.items;
+        request->tags.count = survey->record->tags.count;
+    } else if (survey->record->propagate_tags == ECS_PROPAGATE_TAGS_TASK_DEFINITION) {
+        const struct ecs_record_definition *definition =
+            core_get(call->core, &ecs_definition_kind, standing->revision->definition);
+        request->tags.items = definition->tags.items;
+        request->tags.count = definition->tags.count;
+    }
+    request->has_enable_ecs_managed_tags = survey->record->enable_ecs_managed_tags;
+    request->enable_ecs_managed_tags = survey->record->enable_ecs_managed_tags;
+}
+
+static void fill_request(struct core_call *call, const struct service_survey *survey,
+                         const struct service_standing *standing,
+                         struct ecs_run_task_request *request)
+{
+    const struct service_record_service *record = survey->record;
+    const struct service_record_revision *revision = standing->revision;
+    *request = (struct ecs_run_task_request){
+        .has_enable_execute_command = record->enable_execute_command,
+        .enable_execute_command = record->enable_execute_command,
+        .launch_type = revision->launch_type,
+        .network_configuration = revision->network_configuration,
+        .platform_version = revision->platform_version,
+        .started_by = service_deployment_id(call, standing->key),
+    };
+    request->placement_constraints.items = record->placement_constraints.items;
+    request->placement_constraints.count = record->placement_constraints.count;
+    request->placement_strategy.items = record->placement_strategy.items;
+    request->placement_strategy.count = record->placement_strategy.count;
+    request->capacity_provider_strategy.items = revision->capacity_provider_strategy.items;
+    request->capacity_provider_strategy.count = revision->capacity_provider_strategy.count;
+    fill_tags(call, survey, standing, request);
+}
+
+// ---- telling --------------------------------------------------------------------------------
+
+static void tell_started(struct core_call *call, const struct service_survey *survey,
+                         const struct ecs_task *tasks, size_t count)
+{
+    AUTO(buf_deinit) struct buf names = {0};
+    for (size_t i = 0; i < count; i++) {
+        struct text arn = tasks[i].task_arn;
+        struct text id = text_slice(arn, text_find_last(arn, '/') + 1, arn.size);
+        buf_format(&names, "%s(task %.*s)", i == 0 ? "" : " ", TEXT_FMT(id));
+    }
+    service_tell(call, survey->entry->key, "has started %zu tasks: %.*s.", count,
+                 TEXT_FMT(buf_view(&names)));
+}
+
+static const char *nearest_reason(struct text reason)
+{
+    static const struct {
+        const char *reason;
+        const char *words;
+    } table[] = {
+        {"RESOURCE:CPU", "has insufficient CPU units available"},
+        {"RESOURCE:MEMORY", "has insufficient memory available"},
+        {"RESOURCE:PORTS", "is already using a port required by your task"},
+        {"AGENT", "encountered error \"AGENT\""},
+        {"ATTRIBUTE", "is missing an attribute required by your task"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (text_is(reason, table[i].reason)) {
+            return table[i].words;
+        }
+    }
+    return NULL;
+}
+
+static void tell_unplaced(struct core_call *call, struct service_survey *survey,
+                          const struct task_run *run, struct task_spots *spots)
+{
+    if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
+        service_tell_once(call, survey->entry,
+                          "was unable to place a task. Reason: Capacity is unavailable at this "
+                          "time. Please try again later or in a different availability zone.");
+        return;
+    }
+    struct ecs_failure_list failures = {0};
+    if (run->group != NULL) {
+        if (spots->count == 0) {
+            task_spots_find(call, run, true, spots);
+        }
+        task_spots_explain(call, run, spots, &failures);
+    }
+    AUTO(buf_deinit) struct buf closest = {0};
+    if (failures.count > 0) {
+        const struct ecs_failure *failure = &failures.items[0];
+        struct text id =
+            text_slice(failure->arn, text_find_last(failure->arn, '/') + 1, failure->arn.size);
+        const char *words = nearest_reason(failure->reason);
+        buf_format(&closest, " The closest matching (container-instance %.*s) ", TEXT_FMT(id));
+        if (words != NULL) {
+            buf_string(&closest, words);
+        } else {
+            buf_format(&closest, "encountered error \"%.*s\"", TEXT_FMT(failure->reason));
+        }
+        buf_string(&closest, ".");
+    }
+    service_tell_once(call, survey->entry,
+                      "was unable to place a task because no container instance met all of its "
+                      "requirements.%.*s For more information, see the Troubleshooting section of "
+                      "the Amazon ECS Developer Guide.",
+                      TEXT_FMT(buf_view(&closest)));
+}
+
+// ---- starting -------------------------------------------------------------------------------
+
+// A request of the service was fine once; what it names may be gone meanwhile (a subnet, a role).
+static void tell_refused(struct core_call *call, struct service_survey *survey)
+{
+    service_tell_once(call, survey->entry, "was unable to place a task. Reason: %s.",
+                      call->fault_text);
+    call->fault = NULL;
+    call->fault_text[0] = '\0';
+}
+
+size_t service_launch(struct core_call *call, struct service_survey *survey,
+                      struct service_standing *standing, size_t count)
+{
+    size_t wanted = MIN(count, (size_t)SERVICE_LAUNCH_STEP);
+    struct ecs_run_task_request request;
+    fill_request(call, survey, standing, &request);
+    struct ecs_task *tasks = arena_array(call->arena, wanted, sizeof(*tasks));
+    size_t started = 0;
+    while (started < wanted) {
+        struct task_run run = {
+            .request = &request,
+            .cluster = survey->record->cluster,
+            .cluster_record = core_get(call->core, &ecs_cluster_kind, survey->record->cluster),
+            .definition_key = standing->revision->definition,
+            .deployment = standing->key,
+            .count = MIN(wanted - started, (size_t)LAUNCH_CHUNK),
+        };
+        if (task_run_read(call, &run) != 0) {
+            tell_refused(call, survey);
+            break;
+        }
+        task_run_group(call, &run);
+        struct task_spots spots = {0};
+        int64_t keys[LAUNCH_CHUNK];
+        size_t placed = task_run_place(call, &run, &spots, keys, &tasks[started]);
+        task_run_send(call, keys, placed);
+        started += placed;
+        if (placed < run.count) {
+            tell_unplaced(call, survey, &run, &spots);
+            break;
+        }
+    }
+    if (started > 0) {
+        tell_started(call, survey, tasks, started);
+    }
+    survey->entry->unplaced = started < wanted;
+    if (started == wanted) {
+        service_tell_cleared(survey->entry);
+    }
+    return started;
+}

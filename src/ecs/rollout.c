@@ -1,0 +1,471 @@
+#include "ecs/service_internal.h"
+
+#include <string.h>
+
+#define BREAKER_LEAST 3 // ECS: the threshold is half of the desired count, within these
+#define BREAKER_MOST 200
+#define FREE_FAILURES 2 // as many are followed by another start at once
+#define ROLLOUT_ID_CHARS 21
+
+// ---- names and small things -----------------------------------------------------------------
+
+int32_t service_breaker_threshold(int32_t desired_count)
+{
+    return MIN(MAX((desired_count + 1) / 2, BREAKER_LEAST), BREAKER_MOST);
+}
+
+struct service_record_deployment *service_deployment_edit(struct core_call *call, int64_t key)
+{
+    return core_edit(call, &service_deployment_kind, key);
+}
+
+static void put_deployment(struct core_call *call, int64_t key,
+                           struct service_record_deployment *record)
+{
+    record->updated_at = call->now_ms;
+    core_put(call, &service_deployment_kind, key, record);
+}
+
+// A number of 19 digits, as ECS has them.
+static int64_t fresh_number(struct core_call *call)
+{
+    return INT64_C(1000000000000000000) +
+           (int64_t)(core_random(call) % UINT64_C(8000000000000000000));
+}
+
+static struct text fresh_rollout_id(struct core_call *call)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    char *id = arena_alloc(call->arena, ROLLOUT_ID_CHARS);
+    for (size_t i = 0; i < ROLLOUT_ID_CHARS; i++) {
+        id[i] = digits[core_random(call) % (sizeof(digits) - 1)];
+    }
+    return (struct text){id, ROLLOUT_ID_CHARS};
+}
+
+static bool rollout_over(enum ecs_service_deployment_status status)
+{
+    switch (status) {
+    case ECS_SERVICE_DEPLOYMENT_STATUS_SUCCESSFUL:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_SUCCESSFUL:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_FAILED:
+        return true;
+    case ECS_SERVICE_DEPLOYMENT_STATUS_ABSENT:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_UNRECOGNIZED:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_PENDING:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_STOP_REQUESTED:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_IN_PROGRESS:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_REQUESTED:
+    case ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_IN_PROGRESS:
+        break;
+    }
+    return false;
+}
+
+static void end_rollout(struct core_call *call, int64_t key,
+                        enum ecs_service_deployment_status status, struct text reason)
+{
+    const struct service_record_rollout *stored =
+        key == 0 ? NULL : core_get(call->core, &service_rollout_kind, key);
+    if (stored == NULL || rollout_over(stored->status)) {
+        return;
+    }
+    struct service_record_rollout *record = core_edit(call, &service_rollout_kind, key);
+    record->status = status;
+    record->status_reason = reason;
+    record->updated_at = call->now_ms;
+    record->finished_at = call->now_ms;
+    if (status == ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED) {
+        record->stopped_at = call->now_ms;
+    }
+    core_put(call, &service_rollout_kind, key, record);
+}
+
+// ---- beginning ------------------------------------------------------------------------------
+
+static int64_t put_new_deployment(struct core_call *call, int64_t service, int64_t revision)
+{
+    int64_t number = fresh_number(call);
+    const struct service_record_deployment record = {
+        .has_service = true,
+        .service = service,
+        .has_number = true,
+        .number = number,
+        .has_revision = true,
+        .revision = revision,
+        .status = SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY,
+        .created_at = call->now_ms,
+        .updated_at = call->now_ms,
+        .rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS,
+        .rollout_state_reason = arena_format(
+            call->arena, "ECS deployment ecs-svc/%lld in progress.", (long long)number),
+    };
+    int64_t key = core_new_key(call);
+    core_put(call, &service_deployment_kind, key, &record);
+    return key;
+}
+
+static void demote(struct core_call *call, int64_t key)
+{
+    struct service_record_deployment *record = service_deployment_edit(call, key);
+    record->status = SERVICE_RECORD_DEPLOYMENT_STATUS_ACTIVE;
+    put_deployment(call, key, record);
+}
+
+// The revisions there are now, for the new rollout to name as its sources.
+static struct long_list sources_of(struct core_call *call, int64_t service)
+{
+    const struct service_entry *entry = service_entry(service_state(call->core), service);
+    struct long_list sources = {0};
+    if (entry == NULL) {
+        return sources;
+    }
+    sources.items = arena_array(call->arena, entry->deployment_count, sizeof(*sources.items));
+    for (size_t i = 0; i < entry->deployment_count; i++) {
+        const struct service_record_deployment *record =
+            core_get(call->core, &service_deployment_kind, entry->deployments[i]);
+        sources.items[sources.count] = record->revision;
+        sources.count++;
+    }
+    return sources;
+}
+
+// A service keeps so many rollouts; the oldest that is over goes for a new one.
+static void forget_oldest(struct core_call *call, int64_t service)
+{
+    struct index_key prefix = {.size = 0};
+    index_key_u64(&prefix, (uint64_t)service);
+    struct index_cursor cursor;
+    index_walk(service_state(call->core)->rollouts, &prefix, true, &cursor);
+    size_t count = 0;
+    int64_t oldest = 0;
+    for (int64_t key = index_step(&cursor); key != 0; key = index_step(&cursor)) {
+        oldest = key;
+        count++;
+    }
+    const struct service_record_rollout *record =
+        oldest == 0 ? NULL : core_get(call->core, &service_rollout_kind, oldest);
+    if (count >= SERVICE_ROLLOUTS_MAX && rollout_over(record->status)) {
+        core_delete(call, &service_rollout_kind, oldest);
+    }
+}
+
+int64_t service_rollout_begin(struct core_call *call, int64_t service,
+                              struct service_record_service *record, int64_t revision)
+{
+    end_rollout(call, record->rollout, ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED,
+                TEXT("A newer service deployment took its place."));
+    struct long_list sources = sources_of(call, service);
+    if (record->primary != 0) {
+        demote(call, record->primary);
+    }
+    forget_oldest(call, service);
+    int64_t deployment = put_new_deployment(call, service, revision);
+    struct service_record_rollout rollout = {
+        .has_service = true,
+        .service = service,
+        .id = fresh_rollout_id(call),
+        .has_deployment = true,
+        .deployment = deployment,
+        .sources = sources,
+        .has_target = true,
+        .target = revision,
+        .status = ECS_SERVICE_DEPLOYMENT_STATUS_IN_PROGRESS,
+        .created_at = call->now_ms,
+        .started_at = call->now_ms,
+        .updated_at = call->now_ms,
+        .configuration = record->configuration,
+    };
+    int64_t key = core_new_key(call);
+    core_put(call, &service_rollout_kind, key, &rollout);
+    record->has_primary = true;
+    record->primary = deployment;
+    record->has_rollout = true;
+    record->rollout = key;
+    record->has_steady = false;
+    record->steady = false;
+    core_put(call, &service_kind, service, record);
+    service_queue(call, service);
+    return deployment;
+}
+
+// ---- failing --------------------------------------------------------------------------------
+
+static void put_rollback(struct core_call *call, int64_t rollout, int64_t revision,
+                         struct text reason, int32_t failures, int32_t threshold)
+{
+    struct service_record_rollout *record = core_edit(call, &service_rollout_kind, rollout);
+    record->has_failure_count = true;
+    record->failure_count = failures;
+    record->has_threshold = true;
+    record->threshold = threshold;
+    record->has_tripped = true;
+    record->tripped = true;
+    record->updated_at = call->now_ms;
+    if (revision != 0) {
+        record->status = ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_IN_PROGRESS;
+        record->rollback_reason = reason;
+        record->rollback_at = call->now_ms;
+        record->has_rollback_revision = true;
+        record->rollback_revision = revision;
+    } else {
+        record->status = ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED;
+        record->finished_at = call->now_ms;
+        record->stopped_at = call->now_ms;
+    }
+    record->status_reason = reason;
+    core_put(call, &service_rollout_kind, rollout, record);
+}
+
+// The deployment that was completed last is PRIMARY again, under its own id.
+static void roll_back(struct core_call *call, struct service_survey *survey, int64_t back)
+{
+    int64_t service = survey->entry->key;
+    struct service_record_deployment *failed = service_deployment_edit(call, survey->primary->key);
+    failed->status = SERVICE_RECORD_DEPLOYMENT_STATUS_ACTIVE;
+    failed->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
+    failed->rollout_state_reason = TEXT("ECS deployment circuit breaker: tasks failed to start.");
+    put_deployment(call, survey->primary->key, failed);
+    struct text id = service_deployment_id(call, back);
+    struct service_record_deployment *revived = service_deployment_edit(call, back);
+    revived->status = SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY;
+    revived->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS;
+    revived->rollout_state_reason = arena_format(
+        call->arena, "ECS deployment circuit breaker: rolling back to deploymentId %.*s.",
+        TEXT_FMT(id));
+    revived->failed_tasks = 0;
+    revived->start_failures = 0;
+    revived->retry_at = 0;
+    put_deployment(call, back, revived);
+    struct service_record_service *record = core_edit(call, &service_kind, service);
+    record->primary = back;
+    core_put(call, &service_kind, service, record);
+    service_tell(call, service, "rolling back to deployment %.*s.", TEXT_FMT(id));
+}
+
+static void trip(struct core_call *call, struct service_survey *survey, int32_t threshold)
+{
+    const struct service_record_service *service = survey->record;
+    const struct service_record_deployment *primary = survey->primary->record;
+    struct text id = service_deployment_id(call, survey->primary->key);
+    struct text cause =
+        text_empty(primary->failure) ? TEXT("tasks failed to start") : primary->failure;
+    struct text reason =
+        arena_format(call->arena,
+                     "Service deployment %.*s failed: %d tasks in a row failed to start; the last "
+                     "one: %.*s",
+                     TEXT_FMT(id), (int)primary->failed_tasks, TEXT_FMT(cause));
+    service_tell(call, survey->entry->key,
+                 "(deployment %.*s) deployment failed: tasks failed to start.", TEXT_FMT(id));
+    bool back = service->configuration->deployment_circuit_breaker->rollback &&
+                service->completed != 0 && service->completed != survey->primary->key;
+    int64_t revision = 0;
+    if (back) {
+        const struct service_record_deployment *target =
+            core_get(call->core, &service_deployment_kind, service->completed);
+        revision = target->revision;
+    }
+    put_rollback(call, service->rollout, revision, reason, primary->failed_tasks, threshold);
+    if (back) {
+        roll_back(call, survey, service->completed);
+        return;
+    }
+    struct service_record_deployment *failed = service_deployment_edit(call, survey->primary->key);
+    failed->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
+    failed->rollout_state_reason = TEXT("ECS deployment circuit breaker: tasks failed to start.");
+    put_deployment(call, survey->primary->key, failed);
+}
+
+// ---- completing -----------------------------------------------------------------------------
+
+// The state in which nothing is left to do: all that are desired run and are healthy, nothing else
+// is there.
+static bool steady(const struct service_survey *survey)
+{
+    const struct service_standing *primary = survey->primary;
+    return primary->healthy == survey->record->desired_count &&
+           primary->occupying == primary->healthy && survey->occupying == primary->occupying;
+}
+
+static void complete(struct core_call *call, struct service_survey *survey)
+{
+    int64_t service = survey->entry->key;
+    int64_t key = survey->primary->key;
+    struct text id = service_deployment_id(call, key);
+    struct service_record_deployment *deployment = service_deployment_edit(call, key);
+    deployment->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED;
+    deployment->rollout_state_reason =
+        arena_format(call->arena, "ECS deployment %.*s completed.", TEXT_FMT(id));
+    put_deployment(call, key, deployment);
+    const struct service_record_rollout *rollout =
+        core_get(call->core, &service_rollout_kind, survey->record->rollout);
+    bool back =
+        rollout != NULL && rollout->status == ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_IN_PROGRESS;
+    end_rollout(call, survey->record->rollout,
+                back ? ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_SUCCESSFUL
+                     : ECS_SERVICE_DEPLOYMENT_STATUS_SUCCESSFUL,
+                back ? rollout->status_reason : (struct text){0});
+    struct service_record_service *record = core_edit(call, &service_kind, service);
+    record->has_completed = true;
+    record->completed = key;
+    core_put(call, &service_kind, service, record);
+    service_tell(call, service, "(deployment %.*s) deployment completed.", TEXT_FMT(id));
+}
+
+static void set_steady(struct core_call *call, struct service_survey *survey, bool is_steady)
+{
+    struct service_record_service *record = core_edit(call, &service_kind, survey->entry->key);
+    record->has_steady = is_steady;
+    record->steady = is_steady;
+    core_put(call, &service_kind, survey->entry->key, record);
+    if (is_steady) {
+        service_tell_cleared(survey->entry);
+        service_tell(call, survey->entry->key, "has reached a steady state.");
+    }
+}
+
+bool service_rollout_step(struct core_call *call, struct service_survey *survey)
+{
+    const struct service_standing *primary = survey->primary;
+    if (primary == NULL) {
+        return false;
+    }
+    const struct service_record_deployment *record = primary->record;
+    if (record->failed_tasks > 0 && primary->newest_healthy_ms > record->failed_at) {
+        struct service_record_deployment *edit = service_deployment_edit(call, primary->key);
+        edit->failed_tasks = 0;
+        edit->start_failures = 0;
+        edit->retry_at = 0;
+        put_deployment(call, primary->key, edit);
+        return true;
+    }
+    bool under_way = record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS;
+    const struct ecs_deployment_circuit_breaker *breaker =
+        survey->record->configuration->deployment_circuit_breaker;
+    int32_t threshold = service_breaker_threshold(survey->record->desired_count);
+    if (under_way && breaker != NULL && breaker->enable && record->failed_tasks >= threshold) {
+        trip(call, survey, threshold);
+        return true;
+    }
+    bool is_steady = steady(survey);
+    if (under_way && is_steady) {
+        complete(call, survey);
+        return true;
+    }
+    if (is_steady != survey->record->steady) {
+        set_steady(call, survey, is_steady);
+        return true;
+    }
+    return false;
+}
+
+bool service_rollout_tidy(struct core_call *call, struct service_survey *survey)
+{
+    bool any = false;
+    bool draining = survey->record->status == SERVICE_RECORD_SERVICE_STATUS_DRAINING;
+    for (size_t i = 0; i < survey->count; i++) {
+        const struct service_standing *standing = &survey->standings[i];
+        bool primary = standing == survey->primary && !draining;
+        if (primary || standing->tasks > 0 || standing->record->task_set) {
+            continue;
+        }
+        struct service_record_deployment *record = service_deployment_edit(call, standing->key);
+        record->status = SERVICE_RECORD_DEPLOYMENT_STATUS_INACTIVE;
+        put_deployment(call, standing->key, record);
+        any = true;
+    }
+    return any;
+}
+
+// ---- what tasks tell ------------------------------------------------------------------------
+
+// How long to wait after so many failures one after the other. ECS publishes only that the wait
+// grows to 15 minutes for tasks that never were RUNNING; a process that ends at once would be
+// started without end, so it waits as well, but never as long.
+static int64_t backoff_ms(int32_t failures, bool was_running)
+{
+    if (failures <= FREE_FAILURES) {
+        return 0;
+    }
+    int64_t most_ms = was_running ? SERVICE_CRASH_BACKOFF_MAX_MS : SERVICE_BACKOFF_MAX_MS;
+    int shift = MIN(failures - FREE_FAILURES - 1, 20);
+    return MIN(INT64_C(1000) << shift, most_ms);
+}
+
+// Why a task failed, in a sentence: the first container that tells more than that it stopped.
+static struct text failure_text(struct core_call *call, const struct task_record_task *task)
+{
+    struct text reason = task->extra == NULL ? (struct text){0} : task->extra->stopped_reason;
+    const struct ecs_task_definition *definition = task_definition(call->core, task->definition);
+    for (size_t i = 0; i < task->containers.count; i++) {
+        const struct task_record_container *container = &task->containers.items[i];
+        struct text name = definition->container_definitions.items[i].name;
+        if (!text_empty(container->reason)) {
+            return arena_format(call->arena, "%.*s: container %.*s: %.*s", TEXT_FMT(reason),
+                                TEXT_FMT(name), TEXT_FMT(container->reason));
+        }
+        if (container->has_exit_code && container->exit_code != 0) {
+            return arena_format(call->arena, "%.*s: container %.*s exited with code %d",
+                                TEXT_FMT(reason), TEXT_FMT(name), (int)container->exit_code);
+        }
+    }
+    return reason;
+}
+
+// Whether a task that is STOPPED now failed by itself before it was healthy.
+static bool failed_early(const struct core_call *call, const struct task_record_task *task)
+{
+    bool by_itself = task->stop_code == ECS_TASK_STOP_CODE_TASK_FAILED_TO_START ||
+                     task->stop_code == ECS_TASK_STOP_CODE_ESSENTIAL_CONTAINER_EXITED;
+    bool settled = task->started_at != 0 &&
+                   (task->health == ECS_HEALTH_STATUS_HEALTHY ||
+                    call->now_ms >= task->started_at + service_state(call->core)->settle_ms);
+    return by_itself && !settled;
+}
+
+// Whether the scheduler is about to replace a task for its health: it counts as failed, too.
+static bool failed_health(const struct task_record_task *before,
+                          const struct task_record_task *after)
+{
+    return before->desired_status != after->desired_status &&
+           after->health == ECS_HEALTH_STATUS_UNHEALTHY && after->extra != NULL &&
+           text_is(after->extra->stopped_reason, "Task failed container health checks");
+}
+
+void service_task_put(struct core_call *call, int64_t key, const struct task_record_task *before,
+                      const struct task_record_task *after)
+{
+    (void)key;
+    const struct service_record_deployment *deployment =
+        core_get(call->core, &service_deployment_kind, after->deployment);
+    bool ended = after->last_status == TASK_RECORD_TASK_STATUS_STOPPED && before != NULL &&
+                 before->last_status != TASK_RECORD_TASK_STATUS_STOPPED;
+    bool failed =
+        (ended && failed_early(call, after)) || (before != NULL && failed_health(before, after));
+    if (failed && !MUTANT("forget-failure")) {
+        struct service_record_deployment *edit = service_deployment_edit(call, after->deployment);
+        edit->has_failed_tasks = true;
+        edit->failed_tasks++;
+        edit->has_start_failures = true;
+        edit->start_failures++;
+        edit->failed_at = call->now_ms;
+        edit->failure = failure_text(call, after);
+        int64_t wait_ms = backoff_ms(edit->start_failures, after->started_at != 0);
+        edit->retry_at = wait_ms == 0 ? 0 : call->now_ms + wait_ms;
+        put_deployment(call, after->deployment, edit);
+    }
+    service_queue(call, deployment->service);
+}
+
+void service_node_changed(struct core_call *call, int64_t key)
+{
+    const struct task_node *node = task_node(task_state(call->core), key);
+    for (const struct task_entry *entry = node == NULL ? NULL : node->first; entry != NULL;
+         entry = entry->next) {
+        const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
+        if (task->has_deployment && entry->holds) {
+            service_queue(call, service_of(call->core, task->deployment));
+        }
+    }
+}

@@ -1,0 +1,283 @@
+#pragma once
+
+#include "base/map.h"
+#include "base/mutant.h"
+#include "base/text.h"
+#include "core/index.h"
+#include "ecs/ecs_internal.h"
+#include "ecs/service.h"
+#include "ecs/task_internal.h"
+
+/*
+ * What the parts of service_module share.
+ *
+ * service_state.c   what follows from records: the tasks of each service, in a flat array
+ * service_ask.c     what a CreateService or UpdateService asks for, checked
+ * service_change.c  CreateService, UpdateService, DeleteService
+ * service_show.c, service_list.c  Describe and List
+ * service_event.c   what a service tells
+ * survey.c          how a service stands: counts for each deployment
+ * schedule.c        the next step of a service: how many tasks to start and to stop
+ * pick.c            which tasks to stop
+ * launch.c          starting tasks of a deployment
+ * rollout.c         deployments that begin, are completed, fail, roll back
+ */
+
+#define SERVICE_EVENTS_MAX 100   ///< ECS shows that many
+#define SERVICE_LAUNCH_STEP 40   ///< tasks started in one step: each is two records
+#define SERVICE_STOP_STEP 60     ///< tasks stopped in one step
+#define SERVICE_SETTLE_MS 40000  ///< see service_set_settle_ms
+#define SERVICE_ROLLOUTS_MAX 100 ///< finished rollouts kept of a service
+#define SERVICE_INACTIVE_MS (7 * 24 * 3600 * INT64_C(1000)) ///< how long a deleted one is described
+#define SERVICE_BACKOFF_MAX_MS (900 * INT64_C(1000))        ///< ECS: 15 minutes at most
+#define SERVICE_CRASH_BACKOFF_MAX_MS (30 * INT64_C(1000))   ///< of tasks that were RUNNING once
+#define SERVICE_UNPLACED_MS 5000 ///< when no place was found, one is looked for again after it
+
+/** A task of a service that is not STOPPED, as the scheduler sees it. */
+struct service_task {
+    int64_t key;
+    int64_t deployment;
+    int64_t node;
+    int64_t subnet; ///< 0 without one
+    int64_t created_ms;
+    int64_t started_ms;
+    int64_t protected_ms; ///< until then
+    uint8_t last_status;
+    uint8_t desired_status;
+    uint8_t health;
+    uint8_t provider; ///< place of its capacity provider in the names of the state; 0 for none
+};
+
+/** A service in memory, beside its record. */
+struct service_entry {
+    int64_t key;
+    struct service_task *tasks; ///< ascending by key; a key of 0 is a gap
+    size_t task_count;          ///< gaps included
+    size_t task_capacity;
+    size_t gap_count;
+    int64_t *deployments; ///< that are not INACTIVE, ascending
+    size_t deployment_count;
+    size_t deployment_capacity;
+    bool unplaced;    ///< a task found no place when it was looked for last
+    struct text told; ///< owned: the newest message about what does not go
+    int64_t told_ms;  ///< when it was told
+};
+
+/** Derived from records, never stored. */
+struct service_state {
+    struct core *core;
+    int64_t settle_ms;
+    struct map entries;         ///< by service's key, of those that are not INACTIVE
+    struct map definition_uses; ///< by definition's key: deployments that are not INACTIVE, a count
+    struct index *by_name;      ///< cluster, name; of every status
+    struct index *active;       ///< cluster, name; ACTIVE ones, as listed
+    struct index *revisions;    ///< service, number
+    struct index *rollouts;     ///< service, createdAt
+    struct index *rollout_ids;  ///< service, id
+    struct index *events;       ///< service, createdAt
+    struct index *deployments;  ///< service, number; of every status
+    struct text *providers;     ///< owned: names, by service_task.provider
+    size_t provider_count;
+};
+
+/** Numbers of the managers. */
+enum service_manager {
+    SERVICE_MANAGER_SCHEDULE, ///< service: the next step
+    SERVICE_MANAGER_REAP,     ///< service that is INACTIVE: let it go
+    SERVICE_MANAGER_COUNT,
+};
+extern const struct core_manager service_managers[];
+
+// ---- service_state.c ------------------------------------------------------------------------
+
+/** Make the volatile state. */
+void *service_state_new(struct core *core);
+/** Free it. */
+void service_state_free(void *pointer);
+/** Keep it up to date; see core_module. */
+void service_state_changed(void *pointer, struct core *core, const struct core_kind *kind,
+                           int64_t key, const void *before, const void *after);
+/** See core_module. */
+void service_state_check(void *pointer, struct core *core, struct buf *violations);
+/** @return the state of an engine, NULL when it has no services */
+struct service_state *service_state(const struct core *core);
+/** @return the entry of a service that is not INACTIVE, or NULL */
+struct service_entry *service_entry(const struct service_state *state, int64_t service);
+/** Close the gaps in an entry's tasks. */
+void service_entry_compact(struct service_entry *entry);
+
+// ---- service_ask.c --------------------------------------------------------------------------
+
+/** What a service is to be, read from a request, over what it was. */
+struct service_ask {
+    struct service_record_service service;
+    struct service_record_revision revision;
+    bool deploy; ///< the revision is another than before, or a deployment was asked for
+};
+
+/** Read and check a CreateService. @return 0 or ERR_FAULT */
+MUST_CHECK int service_ask_create(struct core_call *call,
+                                  const struct ecs_create_service_request *request, int64_t cluster,
+                                  struct service_ask *out_ask);
+/** Read and check an UpdateService of a service. @return 0 or ERR_FAULT */
+MUST_CHECK int service_ask_update(struct core_call *call,
+                                  const struct ecs_update_service_request *request, int64_t service,
+                                  struct service_ask *out_ask);
+
+// ---- service_change.c, service_list.c: handlers ---------------------------------------------
+
+/** Handler of CreateService; see core_handler_fn. */
+int service_create(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of UpdateService. */
+int service_update(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DeleteService. */
+int service_delete(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DescribeServices. */
+int service_describe(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of ListServices. */
+int service_list(struct core_call *call, void *state, const void *request, void *response);
+/** Find a service of a cluster of any status, the newest one meant by a name or ARN. @return its
+ *  key, or 0 */
+int64_t service_find_any(const struct core *core, int64_t cluster, struct text reference);
+/** The same by its name alone. */
+int64_t service_lookup(const struct core *core, int64_t cluster, struct text name);
+
+// ---- service_show.c -------------------------------------------------------------------------
+
+/** @return the ARN of a service */
+struct text service_arn(struct core_call *call, int64_t service);
+/** @return `ecs-svc/` and a deployment's number */
+struct text service_deployment_id(struct core_call *call, int64_t deployment);
+/** @return the ARN of a rollout */
+struct text service_rollout_arn(struct core_call *call, int64_t rollout);
+/** @return the ARN of a revision */
+struct text service_revision_arn(struct core_call *call, int64_t revision);
+/** Fill a service as DescribeServices shows it. */
+void service_show(struct core_call *call, int64_t service, bool tags, struct ecs_service *out);
+
+// ---- service_event.c ------------------------------------------------------------------------
+
+/** Tell something: `(service NAME) ` and the rest, a format. Puts a record, and takes the oldest
+ *  away when there are more than ECS shows. */
+void service_tell(struct core_call *call, int64_t service, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+/** The same for what does not go: nothing when it is what was told last, within six hours. */
+void service_tell_once(struct core_call *call, struct service_entry *entry, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+/** What did not go goes again: it may be told anew. */
+void service_tell_cleared(struct service_entry *entry);
+
+// ---- survey.c -------------------------------------------------------------------------------
+
+/** How one deployment stands. */
+struct service_standing {
+    int64_t key;
+    const struct service_record_deployment *record;
+    const struct service_record_revision *revision;
+    bool checked;              ///< an essential container has a health check
+    int32_t pending;           ///< on their way to RUNNING
+    int32_t running;           ///< RUNNING, whatever is desired
+    int32_t live;              ///< to run, and not on a lost node: pending or running
+    int32_t staying;           ///< of live: neither unhealthy nor on an instance that drains
+    int32_t up;                ///< of staying: RUNNING
+    int32_t healthy;           ///< of up: counted as healthy
+    int32_t serving;           ///< of live: RUNNING and not unhealthy
+    int32_t unhealthy;         ///< of live
+    int32_t occupying;         ///< not known to have ended, and not on a lost node
+    int32_t lost;              ///< to run, but on a lost node
+    int32_t tasks;             ///< all that are not STOPPED
+    int64_t newest_healthy_ms; ///< when the newest task that is healthy was made
+};
+
+/** How a service stands. */
+struct service_survey {
+    const struct service_record_service *record;
+    struct service_entry *entry;
+    struct service_standing *standings; ///< in ascending key of the deployment
+    size_t count;
+    struct service_standing *primary; ///< NULL without one
+    int32_t pending;
+    int32_t running;
+    int32_t occupying;
+    int64_t due_ms; ///< when time alone changes it next; 0 for never
+};
+
+/** Survey a service. Standings are in the call's arena. */
+void service_survey(struct core_call *call, struct service_entry *entry,
+                    struct service_survey *out_survey);
+
+/** What a task is to the scheduler. */
+enum service_place {
+    SERVICE_PLACE_ENDING, ///< to be stopped, or on a lost node
+    SERVICE_PLACE_PENDING,
+    SERVICE_PLACE_SETTLING, ///< RUNNING, not yet counted as healthy
+    SERVICE_PLACE_HEALTHY,
+    SERVICE_PLACE_UNHEALTHY,
+};
+
+/** Judge a task. out_leaving says whether its instance drains. */
+enum service_place service_judge(struct core_call *call, const struct service_survey *survey,
+                                 const struct service_standing *standing,
+                                 const struct service_task *task, bool *out_leaving);
+
+// ---- schedule.c -----------------------------------------------------------------------------
+
+/** Manager SERVICE_MANAGER_SCHEDULE. */
+void service_schedule_work(struct core_call *call, void *state, int64_t key);
+/** Manager SERVICE_MANAGER_REAP. */
+void service_reap_work(struct core_call *call, void *state, int64_t key);
+/** Queue a service. */
+void service_queue(struct core_call *call, int64_t service);
+
+// ---- pick.c ---------------------------------------------------------------------------------
+
+/** Tasks that may be stopped, and in which order. */
+enum service_pick {
+    SERVICE_PICK_OLD, ///< of other deployments than the primary: unhealthy ones, then the oldest
+    SERVICE_PICK_LEAVING,   ///< of the primary, on instances that drain
+    SERVICE_PICK_UNHEALTHY, ///< of the primary
+    SERVICE_PICK_SURPLUS,   ///< of the primary: PENDING first, then where most tasks are
+    SERVICE_PICK_LOST,      ///< of any deployment, on lost nodes
+    SERVICE_PICK_ANY,       ///< all, for a service that is deleted
+};
+
+/** How many may be stopped. */
+struct service_pick_limit {
+    size_t count;   ///< of all
+    size_t serving; ///< of those that are RUNNING and not unhealthy
+};
+
+/**
+ * Stop tasks, at most SERVICE_STOP_STEP. Protected ones are left alone, but of a service that is
+ * deleted.
+ *
+ * @return how many were told to stop
+ */
+size_t service_stop(struct core_call *call, struct service_survey *survey, enum service_pick pick,
+                    struct service_pick_limit limit, struct text reason);
+
+// ---- launch.c -------------------------------------------------------------------------------
+
+/**
+ * Start tasks of a deployment, at most SERVICE_LAUNCH_STEP.
+ *
+ * @return how many were started; when fewer than asked for, the service was told why
+ */
+size_t service_launch(struct core_call *call, struct service_survey *survey,
+                      struct service_standing *standing, size_t count);
+
+// ---- rollout.c ------------------------------------------------------------------------------
+
+/** Begin a deployment of a revision that is already put: the PRIMARY one from now on. Edits and
+ *  puts the service. @return key of the deployment */
+int64_t service_rollout_begin(struct core_call *call, int64_t service,
+                              struct service_record_service *record, int64_t revision);
+/** Look whether the primary deployment failed or is complete. @return whether something changed,
+ *  and the survey is old */
+bool service_rollout_step(struct core_call *call, struct service_survey *survey);
+/** End deployments that have no task left. @return whether there were any */
+bool service_rollout_tidy(struct core_call *call, struct service_survey *survey);
+/** A deployment's record in the arena, to change and core_put. */
+struct service_record_deployment *service_deployment_edit(struct core_call *call, int64_t key);
+/** The circuit breaker's threshold for a desired count. */
+int32_t service_breaker_threshold(int32_t desired_count);
