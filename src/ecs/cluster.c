@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "ecs/page.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
 
@@ -181,13 +182,18 @@ static void add_statistic(struct core_call *call, struct ecs_cluster *cluster, c
     cluster->statistics.count++;
 }
 
-/** Counts by launch type. Services are 0: there are none yet. */
-static void show_statistics(struct core_call *call, const struct task_cluster_counts *counts,
-                            struct ecs_cluster *cluster)
+/** Counts by launch type. */
+static void show_statistics(struct core_call *call, int64_t key,
+                            const struct task_cluster_counts *counts, struct ecs_cluster *cluster)
 {
-    static const char *const services[] = {
-        "activeEC2ServiceCount",       "activeFargateServiceCount",  "drainingEC2ServiceCount",
-        "drainingFargateServiceCount", "activeExternalServiceCount", "drainingExternalServiceCount",
+    const struct {
+        const char *active;
+        const char *draining;
+        enum ecs_launch_type type;
+    } services[] = {
+        {"activeEC2ServiceCount", "drainingEC2ServiceCount", ECS_LAUNCH_TYPE_EC2},
+        {"activeFargateServiceCount", "drainingFargateServiceCount", ECS_LAUNCH_TYPE_FARGATE},
+        {"activeExternalServiceCount", "drainingExternalServiceCount", ECS_LAUNCH_TYPE_EXTERNAL},
     };
     const struct {
         const char *name;
@@ -202,13 +208,15 @@ static void show_statistics(struct core_call *call, const struct task_cluster_co
         {"runningExternalTasksCount", counts->running_external_tasks},
         {"pendingExternalTasksCount", counts->pending_external_tasks},
     };
-    cluster->statistics.items = arena_array(call->arena, ARRAY_LEN(services) + ARRAY_LEN(tasks),
+    cluster->statistics.items = arena_array(call->arena, 2 * ARRAY_LEN(services) + ARRAY_LEN(tasks),
                                             sizeof(*cluster->statistics.items));
     for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
         add_statistic(call, cluster, tasks[i].name, tasks[i].value);
     }
     for (size_t i = 0; i < ARRAY_LEN(services); i++) {
-        add_statistic(call, cluster, services[i], 0);
+        struct service_counts of_type = service_count(call->core, key, services[i].type);
+        add_statistic(call, cluster, services[i].active, of_type.active);
+        add_statistic(call, cluster, services[i].draining, of_type.draining);
     }
 }
 
@@ -231,6 +239,7 @@ static void show_cluster(struct core_call *call, int64_t key, const struct clust
         .has_pending_tasks_count = true,
         .pending_tasks_count = counts.pending_tasks,
         .has_active_services_count = true,
+        .active_services_count = service_count(call->core, key, ECS_LAUNCH_TYPE_ABSENT).active,
         .statistics = {.items = SHAPE_EMPTY},
         .tags = {.items = SHAPE_EMPTY},
         .settings = {.items = SHAPE_EMPTY},
@@ -262,7 +271,7 @@ static void show_cluster(struct core_call *call, int64_t key, const struct clust
         out->attachments.items = SHAPE_EMPTY;
     }
     if (view->statistics) {
-        show_statistics(call, &counts, out);
+        show_statistics(call, key, &counts, out);
     }
 }
 
@@ -520,6 +529,11 @@ int ecs_delete_cluster(struct core_call *call, void *state, const void *request,
                           "The Cluster cannot be deleted while Container Instances are active or "
                           "draining.");
     }
+    struct service_counts services = service_count(call->core, key, ECS_LAUNCH_TYPE_ABSENT);
+    if (services.active + services.draining > 0) {
+        return core_fault(call, &ecs_error_cluster_contains_services_exception,
+                          "The Cluster cannot be deleted while Services are active.");
+    }
     if (counts.running_tasks + counts.pending_tasks > 0 && !MUTANT("delete-full-cluster")) {
         return core_fault(call, &ecs_error_cluster_contains_tasks_exception,
                           "The Cluster cannot be deleted while Tasks are active.");
@@ -543,7 +557,8 @@ void ecs_cluster_work(struct core_call *call, void *state, int64_t key)
     int64_t due_ms = record->deleted_at + INACTIVE_MS;
     if (call->now_ms < due_ms) {
         core_timer(call, &ecs_cluster_manager, key, due_ms);
-    } else if (task_cluster_referenced(call->core, key)) {
+    } else if (task_cluster_referenced(call->core, key) ||
+               service_cluster_referenced(call->core, key)) {
         core_timer(call, &ecs_cluster_manager, key, call->now_ms + INACTIVE_RETRY_MS);
     } else {
         core_delete(call, &ecs_cluster_kind, key);
@@ -629,7 +644,8 @@ static int check_removed(struct core_call *call, int64_t key, const struct text_
     const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, key);
     for (size_t i = 0; i < record->capacity_providers.count; i++) {
         struct text name = record->capacity_providers.items[i];
-        if (!text_list_has(providers, name) && task_provider_in_use(call->core, key, name)) {
+        if (!text_list_has(providers, name) && (task_provider_in_use(call->core, key, name) ||
+                                                service_provider_in_use(call->core, key, name))) {
             return core_fault(call, &ecs_error_resource_in_use_exception,
                               "The specified capacity provider is in use and cannot be removed.");
         }

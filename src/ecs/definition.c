@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "ecs/page.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 
 #define DELETE_MAX 10               ///< ECS
@@ -309,7 +310,9 @@ void ecs_definition_work(struct core_call *call, void *state, int64_t key)
     if (record == NULL || !text_is(record->status, "DELETE_IN_PROGRESS")) {
         return;
     }
-    if (task_definition_in_use(call->core, key) && !MUTANT("delete-used")) {
+    bool used =
+        task_definition_in_use(call->core, key) || service_definition_in_use(call->core, key);
+    if (used && !MUTANT("delete-used")) {
         core_timer(call, &ecs_definition_manager, key, call->now_ms + DELETE_RETRY_MS);
         return;
     }

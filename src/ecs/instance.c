@@ -590,6 +590,7 @@ static void set_draining(struct core_call *call, struct task_node *node, size_t 
         membership->version++;
         core_put(call, &task_node_kind, node->key, record);
         task_instance_tell(call, node, record, index);
+        service_node_changed(call, node->key);
     }
     task_show_instance(call, node, record, index, 0, out_instance);
 }

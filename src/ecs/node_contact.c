@@ -55,6 +55,7 @@ void task_contact_work(struct core_call *call, void *state, int64_t key)
         return;
     }
     task_contact_count(call, node);
+    service_node_changed(call, key);
     // Of a lost node nothing will be heard: what was asked of it counts as done.
     if (node->lost && !node->removed && task_node_parted(call->core, node)) {
         core_work(call, &task_managers[TASK_MANAGER_EMPTY], key);

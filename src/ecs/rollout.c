@@ -468,4 +468,13 @@ void service_node_changed(struct core_call *call, int64_t key)
             service_queue(call, service_of(call->core, task->deployment));
         }
     }
+    // There may be room now for what found none.
+    const struct service_state *state = service_state(call->core);
+    for (int64_t service = core_next(call->core, &service_kind, 0); service != 0;
+         service = core_next(call->core, &service_kind, service)) {
+        const struct service_entry *waiting = service_entry(state, service);
+        if (waiting != NULL && waiting->unplaced) {
+            service_queue(call, service);
+        }
+    }
 }

@@ -62,6 +62,9 @@ struct service_counts {
 struct service_counts service_count(const struct core *core, int64_t cluster,
                                     enum ecs_launch_type launch_type);
 
+/** @return whether a service of any status is kept that names the cluster */
+bool service_cluster_referenced(const struct core *core, int64_t cluster);
+
 /** @return whether a deployment that still matters refers to the definition */
 bool service_definition_in_use(const struct core *core, int64_t definition);
 

@@ -126,6 +126,15 @@ struct service_counts service_count(const struct core *core, int64_t cluster,
     return counts;
 }
 
+bool service_cluster_referenced(const struct core *core, int64_t cluster)
+{
+    struct index_key prefix = {.size = 0};
+    index_key_u64(&prefix, (uint64_t)cluster);
+    struct index_cursor cursor;
+    index_walk(service_state(core)->by_name, &prefix, false, &cursor);
+    return index_step(&cursor) != 0;
+}
+
 bool service_definition_in_use(const struct core *core, int64_t definition)
 {
     return map_get_u64(&service_state(core)->definition_uses, (uint64_t)definition) != NULL;

@@ -1,6 +1,7 @@
 #include "ecs/ecs_internal.h"
 
 #include "base/text.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 
 /*
@@ -8,12 +9,12 @@
  * What has ended keeps its tags but cannot change them any more.
  */
 
-enum tagging_kind { TAGGING_CLUSTER, TAGGING_DEFINITION, TAGGING_TASK };
+enum tagging_kind { TAGGING_CLUSTER, TAGGING_DEFINITION, TAGGING_TASK, TAGGING_SERVICE };
 
 /** A resource that was found, and its tags. */
 struct tagging_target {
     enum tagging_kind kind;
-    int64_t key;             ///< of a cluster or definition
+    int64_t key;             ///< of a cluster, definition or service
     struct task_tagged task; ///< a task or a container instance
     const struct ecs_tag *tags;
     size_t count;
@@ -106,6 +107,29 @@ static int find_task(struct core_call *call, struct text path, bool instance, bo
     return 0;
 }
 
+static int find_service(struct core_call *call, struct text path, bool change,
+                        struct tagging_target *target)
+{
+    struct text name = path;
+    struct text cluster_name = text_cut(&name, '/');
+    if (text_empty(name)) {
+        return invalid(call, "Long arn format must be used for tagging operations");
+    }
+    int64_t cluster = ecs_cluster_lookup(call->core, ecs_caller_realm(call), cluster_name);
+    if (cluster == 0) {
+        return core_fault(call, &ecs_error_cluster_not_found_exception, "Cluster not found.");
+    }
+    target->kind = TAGGING_SERVICE;
+    target->key = service_find(call->core, cluster, name);
+    if (target->key == 0) {
+        return missing(call, "service", change);
+    }
+    const struct service_record_service *record = core_get(call->core, &service_kind, target->key);
+    target->tags = record->tags.items;
+    target->count = record->tags.count;
+    return 0;
+}
+
 /** Find what an ARN names; change says whether its tags are to be changed. */
 static int find_target(struct core_call *call, struct text resource_arn, bool change,
                        struct tagging_target *target)
@@ -134,8 +158,10 @@ static int find_target(struct core_call *call, struct text resource_arn, bool ch
     if (text_is(arn.type, "task") || text_is(arn.type, "container-instance")) {
         return find_task(call, arn.path, text_is(arn.type, "container-instance"), change, target);
     }
-    if (text_is(arn.type, "service") || text_is(arn.type, "task-set") ||
-        text_is(arn.type, "capacity-provider")) {
+    if (text_is(arn.type, "service")) {
+        return find_service(call, arn.path, change, target);
+    }
+    if (text_is(arn.type, "task-set") || text_is(arn.type, "capacity-provider")) {
         return missing(call, "resource", change); // there are none yet
     }
     return core_fault(call, &ecs_error_invalid_parameter_exception,
@@ -161,6 +187,13 @@ static void put_tags(struct core_call *call, const struct tagging_target *target
         record->tags.items = tags;
         record->tags.count = count;
         core_put(call, &ecs_definition_kind, target->key, record);
+        return;
+    }
+    case TAGGING_SERVICE: {
+        struct service_record_service *record = core_edit(call, &service_kind, target->key);
+        record->tags.items = tags;
+        record->tags.count = count;
+        core_put(call, &service_kind, target->key, record);
         return;
     }
     case TAGGING_TASK:

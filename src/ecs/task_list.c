@@ -47,6 +47,7 @@ int task_describe_tasks(struct core_call *call, void *state, const void *input, 
 // ---- ListTasks ----------------------------------------------------------------------------
 
 struct filter {
+    int64_t service; ///< 0 for any
     int64_t cluster;
     enum task_record_task_status desired;
     int64_t family; // key; 0 for any
@@ -72,6 +73,10 @@ static bool matches(const struct core *core, const struct filter *filter, int64_
             !text_equal(task_membership(node, record)->instance_id, filter->instance)) {
             return false;
         }
+    }
+    if (filter->service != 0 &&
+        (!record->has_deployment || service_of(core, record->deployment) != filter->service)) {
+        return false;
     }
     if (filter->started_by.data != NULL && !text_equal(record->started_by, filter->started_by)) {
         return false;
@@ -154,7 +159,10 @@ static int read_filter(struct core_call *call, const struct task_state *state,
                           "startedBy must be the only filter.");
     }
     if (!text_empty(request->service_name)) {
-        return core_fault(call, &ecs_error_service_not_found_exception, "Service not found.");
+        filter.service = service_find(call->core, filter.cluster, request->service_name);
+        if (filter.service == 0) {
+            return core_fault(call, &ecs_error_service_not_found_exception, "Service not found.");
+        }
     }
     if (request->started_by.size > 128) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,

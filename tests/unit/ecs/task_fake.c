@@ -1,6 +1,7 @@
 #include "task_fake.h"
 
 #include "base/text.h"
+#include "ecs/service.h"
 #include "ecs/task.h"
 
 static struct task_cluster_counts fake_counts;
@@ -87,3 +88,46 @@ void task_tagged_put(struct core_call *call, const struct task_tagged *tagged, s
     (void)tags;
     (void)count;
 }
+
+// ---- services: there are none -------------------------------------------------------------
+
+struct service_counts service_count(const struct core *core, int64_t cluster,
+                                    enum ecs_launch_type launch_type)
+{
+    (void)core;
+    (void)cluster;
+    (void)launch_type;
+    return (struct service_counts){0};
+}
+
+bool service_cluster_referenced(const struct core *core, int64_t cluster)
+{
+    (void)core;
+    (void)cluster;
+    return false;
+}
+
+bool service_definition_in_use(const struct core *core, int64_t definition)
+{
+    (void)core;
+    (void)definition;
+    return false;
+}
+
+bool service_provider_in_use(const struct core *core, int64_t cluster, struct text provider)
+{
+    (void)core;
+    (void)cluster;
+    (void)provider;
+    return false;
+}
+
+int64_t service_find(const struct core *core, int64_t cluster, struct text reference)
+{
+    (void)core;
+    (void)cluster;
+    (void)reference;
+    return 0;
+}
+
+const struct core_kind service_kinds[1];

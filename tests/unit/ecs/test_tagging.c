@@ -206,9 +206,9 @@ static void refusals(void **state)
          "InvalidParameterException: The specified container instance was not found. Verify the "
          "ARN and try again."},
         {BASE "service/c/web",
-         "ResourceNotFoundException: The specified resource was not found. Verify the ARN and try "
+         "ResourceNotFoundException: The specified service was not found. Verify the ARN and try "
          "again.",
-         "InvalidParameterException: The specified resource was not found. Verify the ARN and try "
+         "InvalidParameterException: The specified service was not found. Verify the ARN and try "
          "again."},
         {BASE "attachment/a",
          "InvalidParameterException: Resources of the type attachment cannot be tagged.", NULL},
