@@ -40,6 +40,7 @@ static void beat(struct core_call *call, struct task_state *state, struct task_n
     node->lost = false;
     if (!was_live) {
         node->contact_ms = call->now_ms;
+        task_node_told(state, node);
         task_node_refresh(node);
     }
     if (state->tick_due_ms == 0) {
@@ -251,6 +252,7 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
     node->sequence = 0;
     node->lease_ms = berth_agent ? NODE_LEASE_MS : NODE_LEASE_STOCK_MS;
     keep_version(node, request->agent_version);
+    task_node_told(state, node);
     beat(call, state, node);
     // What an older session sent may never have arrived: everything is sent again.
     for (struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
@@ -275,6 +277,7 @@ int task_node_disconnect(struct core_call *call, void *pointer, const void *inpu
     if (node != NULL && node->connected && node->session == request->session) {
         // The lease goes on: a node that comes back in time was never away.
         node->connected = false;
+        task_node_told(pointer, node);
         task_contact_count(call, node);
     }
     return 0;
@@ -444,6 +447,7 @@ void task_leases_work(struct core_call *call, void *pointer, int64_t key)
             if (lease_expired(node, call->now_ms)) {
                 node->lost = true;
                 node->contact_ms = call->now_ms;
+                task_node_told(state, node);
                 task_node_refresh(node);
                 core_work(call, &task_managers[TASK_MANAGER_CONTACT], node->key);
             }
@@ -464,6 +468,7 @@ void task_leases_recover(struct core_call *call, struct task_state *state)
         node->seen = record->memberships.count > 0;
         node->beat_ms = call->now_ms;
         node->contact_ms = call->now_ms;
+        task_node_told(state, node);
         task_node_refresh(node);
         if (node->seen && !node->removed && state->tick_due_ms == 0) {
             tick_at(call, state, call->now_ms + NODE_TICK_MS);

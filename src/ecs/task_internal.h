@@ -40,6 +40,7 @@
 struct diagnose_ring;
 struct task_group;
 struct task_node;
+struct task_roster;
 
 /** One zone of a group, and the nodes in it. */
 struct task_zone {
@@ -55,6 +56,7 @@ struct task_group {
     struct task_zone **zones; ///< ascending by name
     size_t zone_count;
     struct task_cluster_counts counts; ///< of a cluster
+    struct task_roster *roster;        ///< owned: see task_roster.h; NULL until it is asked for
 };
 
 /** A task in memory, beside its record. */
@@ -89,17 +91,23 @@ struct task_node_status {
 
 /** A node in memory, beside its record. */
 struct task_node {
+    // What a look at thousands of nodes reads lies together.
     int64_t key;
-    struct text node_id; ///< owned
+    uint64_t told;       ///< stamp of the last change of its record or its contact
+    uint64_t tasks_told; ///< stamp of the last change of its tasks, record or contact
     uint8_t architecture;
+    bool removed;
+    bool seen; ///< it was connected, or registered before the last start of the server
+    bool lost;
     int32_t cpu_units;
     int32_t memory_mib;
     int32_t eni_slots;
     int64_t cpu_used;
     int64_t memory_used;
     int32_t eni_used;
-    int32_t task_count; ///< that hold room
-    size_t entry_count; ///< stopped ones included
+    int32_t task_count;  ///< that hold room
+    size_t entry_count;  ///< stopped ones included
+    struct text node_id; ///< owned
     struct task_entry *first;
     struct task_entry *last;
     struct task_entry *waiting_first;
@@ -115,10 +123,7 @@ struct task_node {
     struct text *instances; ///< owned: instance ids of its memberships
     size_t instance_count;
 
-    bool removed;
-    bool retired; ///< a stock agent's, and its container instance was deregistered
-    bool seen;    ///< it was connected, or registered before the last start of the server
-    bool lost;
+    bool retired;           ///< a stock agent's, and its container instance was deregistered
     bool connected;         ///< its session is open
     bool connected_counted; ///< agentConnected when a version was counted last
     int64_t session;
@@ -164,6 +169,9 @@ struct task_state {
     struct index *stopped;    ///< stoppedAt
 
     struct diagnose_ring *unplaced; ///< see diagnose.h; NULL until there is something
+
+    uint64_t stamp;            ///< the last one given out: see task_node_told
+    uint64_t membership_stamp; ///< when an instance came or went last
 
     int64_t tick_due_ms;   ///< 0 when no tick is set
     int64_t hold_start_ms; ///< of the mass silence under way, or 0
@@ -227,6 +235,8 @@ struct task_group *task_group(const struct task_state *state, int64_t cluster);
 struct task_zone *task_group_zone(const struct task_group *group, struct text name);
 /** Tell placement anew what is free on a node and whether it can be used. */
 void task_node_refresh(struct task_node *node);
+/** Stamp a change of a node's record or contact, on which what was worked out of it depends. */
+void task_node_told(struct task_state *state, struct task_node *node);
 /** What placement is told of a node. */
 struct place_node task_node_place(const struct task_node *node);
 /** The same, through one of the node's zones: through some of them it may be draining. */
@@ -236,6 +246,11 @@ void task_entry_wait(struct task_entry *entry, bool waiting);
 /** Compose a key of one of the indexes over cluster, desired status and one thing more. */
 void task_list_key(struct index_key *out_key, int64_t cluster,
                    enum task_record_task_status desired);
+
+// ---- task_roster.c ------------------------------------------------------------------------
+
+/** Free a roster; NULL is allowed. */
+void task_roster_free(struct task_roster *roster);
 
 // ---- task_check.c -------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-#include "ecs/task_run.h"
+#include "ecs/task_roster.h"
 
 #include "vpc/vpc.h"
 
@@ -283,85 +283,135 @@ static int32_t count_group(struct core_call *call, const struct task_run *run,
     return count;
 }
 
-// Number the values of a spread's field in the order of the instances, and add up their tasks.
-static void number_values(struct core_call *call, const struct task_run *run, size_t strategy,
-                          struct task_spots *spots)
+// The value of a spread's attribute. Instances without it, or with an empty one, are a place of
+// their own.
+static struct text spread_value(const struct task_spot *spot, struct text name)
 {
-    struct text field = run->request->placement_strategy.items[strategy].field;
-    bool attribute = text_starts(field, TEXT("attribute:"));
-    struct text name = text_slice(field, strlen("attribute:"), field.size);
-    AUTO(map_deinit) struct map numbers = {0};
-    uintptr_t count = 0;
-    spots->totals[strategy] = arena_array(call->arena, spots->count + 1, sizeof(int32_t));
-    for (size_t i = 0; i < spots->count; i++) {
-        struct task_spot *spot = &spots->spots[i];
-        uintptr_t number = i;
-        if (attribute) {
-            // Instances without the attribute, or with an empty one, are a place of their own.
-            const struct task_record_membership *membership =
-                &spot->record->memberships.items[spot->index];
-            struct text value = TEXT("");
-            for (size_t j = 0; j < membership->attributes.count; j++) {
-                if (text_equal(membership->attributes.items[j].name, name) &&
-                    membership->attributes.items[j].value.data != NULL) {
-                    value = membership->attributes.items[j].value;
-                }
-            }
-            number = (uintptr_t)map_get(&numbers, value);
-            if (number == 0) {
-                count++;
-                number = count;
-                map_put(&numbers, value, (void *)number);
-            }
+    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
+    struct text value = TEXT("");
+    for (size_t i = 0; i < membership->attributes.count; i++) {
+        if (text_equal(membership->attributes.items[i].name, name) &&
+            membership->attributes.items[i].value.data != NULL) {
+            value = membership->attributes.items[i].value;
         }
-        spot->values[strategy] = (uint32_t)number;
-        spots->totals[strategy][number] += spot->group_tasks;
+    }
+    return value;
+}
+
+// What a column is to tell, for the spots that changed since it was worked out.
+struct question {
+    const struct task_run *run;
+    const struct constraint *constraint; // of TASK_COLUMN_MEANT
+    struct text name;
+};
+
+static int32_t answer(struct core_call *call, struct task_column *column,
+                      const struct question *question, const struct task_spot *spot)
+{
+    switch (column->kind) {
+    case TASK_COLUMN_MEANT:
+        return task_spot_meant(call->core, spot, question->constraint) ? 1 : 0;
+    case TASK_COLUMN_VALUE:
+        return task_column_number(column, spread_value(spot, question->name));
+    case TASK_COLUMN_GROUP:
+        return count_group(call, question->run, spot);
+    }
+    return 0;
+}
+
+// Bring a column up to date. @return its cells, by spot
+static const struct task_cell *work_out(struct core_call *call, struct task_column *column,
+                                        const struct question *question,
+                                        const struct task_spots *spots)
+{
+    for (size_t i = 0; i < spots->count; i++) {
+        const struct task_spot *spot = &spots->spots[i];
+        struct task_cell *cell = &column->cells[i];
+        uint64_t stamp = column->by_tasks ? spot->tasks_told : spot->told;
+        if (cell->stamp != stamp) {
+            cell->value = answer(call, column, question, spot);
+            cell->stamp = stamp;
+        }
+    }
+    return column->cells;
+}
+
+static void apply_constraint(struct core_call *call, const struct task_run *run, size_t number,
+                             struct task_roster *roster, struct task_spots *spots)
+{
+    const struct constraint *constraint = &run->constraints[number];
+    bool by_tasks = constraint_asks(constraint, CONSTRAINT_TASK_GROUP) ||
+                    constraint_asks(constraint, CONSTRAINT_RUNNING_TASKS);
+    const struct question question = {.run = run, .constraint = constraint};
+    struct task_column *column = task_roster_column(
+        task_state(call->core), roster, TASK_COLUMN_MEANT, by_tasks, run->expressions[number]);
+    const struct task_cell *cells = work_out(call, column, &question, spots);
+    for (size_t i = 0; i < spots->count; i++) {
+        bool meant = cells[i].value != 0;
+        if (task_constraint_changes(constraint)) {
+            spots->spots[i].meant_now = spots->spots[i].meant_now && meant;
+        } else {
+            spots->spots[i].meant = spots->spots[i].meant && meant;
+        }
     }
 }
 
-static const char *lasting_refusal(const struct core *core, const struct task_run *run,
-                                   const struct task_spot *spot)
+static void count_groups(struct core_call *call, const struct task_run *run,
+                         struct task_roster *roster, struct task_spots *spots)
 {
-    if (!has_attributes(run, spot)) {
-        return ATTRIBUTE;
+    struct text group = run_group(call, run);
+    const struct question question = {.run = run};
+    struct task_column *column =
+        task_roster_column(task_state(call->core), roster, TASK_COLUMN_GROUP, true, group);
+    const struct task_cell *cells = work_out(call, column, &question, spots);
+    for (size_t i = 0; i < spots->count; i++) {
+        spots->spots[i].group_tasks = cells[i].value;
     }
-    for (size_t i = 0; i < run->constraint_count; i++) {
-        if (!task_constraint_changes(&run->constraints[i]) &&
-            !task_spot_meant(core, spot, &run->constraints[i])) {
-            return MEMBER_OF;
-        }
+}
+
+// Number the values of a spread's field, and add up the tasks of each.
+static void number_values(struct core_call *call, const struct task_run *run, size_t strategy,
+                          struct task_roster *roster, struct task_spots *spots)
+{
+    struct text field = run->request->placement_strategy.items[strategy].field;
+    if (!text_starts(field, TEXT("attribute:"))) {
+        return; // each instance is a place of its own
     }
-    return NULL;
+    const struct question question = {.run = run,
+                                      .name = text_slice(field, strlen("attribute:"), field.size)};
+    struct task_column *column =
+        task_roster_column(task_state(call->core), roster, TASK_COLUMN_VALUE, false, question.name);
+    const struct task_cell *cells = work_out(call, column, &question, spots);
+    int32_t *totals = arena_array(call->arena, column->number_count + 1, sizeof(*totals));
+    for (size_t i = 0; i < spots->count; i++) {
+        spots->spots[i].values[strategy] = (uint32_t)cells[i].value;
+        totals[cells[i].value] += spots->spots[i].group_tasks;
+    }
+    spots->totals[strategy] = totals;
 }
 
 void task_spots_find(struct core_call *call, const struct task_run *run, bool placed,
                      struct task_spots *out_spots)
 {
-    const struct task_state *state = task_state(call->core);
+    struct task_roster *roster = task_roster_look(call, run->group);
     const struct ecs_placement_strategy_list *strategies = &run->request->placement_strategy;
-    struct task_spots found = {
-        .spots = arena_array(call->arena, state->node_count, sizeof(*found.spots)),
-    };
-    bool grouped = placed && (run->distinct || strategies->count > 0);
-    for (size_t i = 0; i < state->node_count; i++) {
-        struct task_node *node = state->nodes[i];
-        const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
-        size_t index = node->removed ? SIZE_MAX : task_instance_in(record, run->group->cluster);
-        if (index == SIZE_MAX) {
-            continue;
-        }
-        struct task_spot *spot = &found.spots[found.count];
-        *spot = (struct task_spot){.node = node, .record = record, .index = index};
-        spot->zone = task_group_zone(run->group, record->memberships.items[index].zones.items[0]);
-        spot->refusal = placed                      ? lasting_refusal(call->core, run, spot)
-                        : has_attributes(run, spot) ? NULL
-                                                    : ATTRIBUTE;
-        spot->group_tasks = grouped ? count_group(call, run, spot) : 0;
-        found.count++;
+    struct task_spots found = {.spots = roster->spots, .count = roster->count};
+    for (size_t i = 0; i < found.count; i++) {
+        found.spots[i].meant = true;
+        found.spots[i].meant_now = true;
+        found.spots[i].group_tasks = 0;
+    }
+    if (placed && (run->distinct || strategies->count > 0)) {
+        count_groups(call, run, roster, &found);
+    }
+    for (size_t i = 0; placed && i < run->constraint_count; i++) {
+        apply_constraint(call, run, i, roster, &found);
     }
     for (size_t i = 0; placed && i < strategies->count; i++) {
         if (strategies->items[i].type == ECS_PLACEMENT_STRATEGY_TYPE_SPREAD) {
-            number_values(call, run, i, &found);
+            number_values(call, run, i, roster, &found);
+        } else if (strategies->items[i].type == ECS_PLACEMENT_STRATEGY_TYPE_RANDOM) {
+            found.ties = arena_array(call->arena, found.count, sizeof(*found.ties));
         }
     }
     *out_spots = found;
@@ -437,21 +487,32 @@ static bool any_subnet_near(const struct core *core, const struct task_run *run,
     return false;
 }
 
+static bool drains(const struct task_spot *spot)
+{
+    return spot->draining && !MUTANT("place-on-draining");
+}
+
+static bool taken_by_group(const struct task_run *run, const struct task_spot *spot)
+{
+    return run->distinct && spot->group_tasks > 0 && !MUTANT("forget-distinct");
+}
+
 const char *task_spot_refusal(const struct core *core, const struct task_run *run,
                               struct task_spot *spot)
 {
     struct place_node place = task_node_place(spot->node);
-    place.capabilities =
-        run->need.capabilities; // the attributes were looked at: see has_attributes
+    place.capabilities = run->need.capabilities; // has_attributes looks at them
     if (!place.usable) {
         return place_reason_name(PLACE_AGENT);
     }
-    bool draining = spot->record->memberships.items[spot->index].draining;
-    if (draining && !MUTANT("place-on-draining")) {
+    if (drains(spot)) {
         return DRAINING;
     }
-    if (spot->refusal != NULL) {
-        return spot->refusal;
+    if (!has_attributes(run, spot)) {
+        return ATTRIBUTE;
+    }
+    if (!spot->meant) {
+        return MEMBER_OF;
     }
     const char *reason = place_reason_name(place_explain(&place, &run->need));
     if (reason != NULL) {
@@ -478,16 +539,10 @@ const char *task_spot_placed_refusal(const struct core *core, const struct task_
     if (reason != NULL) {
         return reason;
     }
-    if (run->distinct && spot->group_tasks > 0 && !MUTANT("forget-distinct")) {
+    if (taken_by_group(run, spot)) {
         return DISTINCT;
     }
-    for (size_t i = 0; i < run->constraint_count; i++) {
-        if (task_constraint_changes(&run->constraints[i]) &&
-            !task_spot_meant(core, spot, &run->constraints[i])) {
-            return MEMBER_OF;
-        }
-    }
-    return NULL;
+    return spot->meant_now ? NULL : MEMBER_OF;
 }
 
 // ---- choosing -----------------------------------------------------------------------------
@@ -497,86 +552,92 @@ static int64_t score(const struct ecs_placement_strategy *strategy, size_t numbe
                      const struct task_spots *spots, const struct task_spot *spot)
 {
     if (strategy->type == ECS_PLACEMENT_STRATEGY_TYPE_SPREAD) {
-        return spots->totals[number][spot->values[number]];
+        const int32_t *totals = spots->totals[number];
+        return totals == NULL ? spot->group_tasks : totals[spot->values[number]];
     }
-    bool cpu = text_equal_nocase(strategy->field, TEXT("cpu"));
-    return cpu ? spot->node->cpu_units - spot->node->cpu_used
-               : spot->node->memory_mib - spot->node->memory_used;
+    // The fields are cpu and memory, in letters of either case.
+    bool cpu = strategy->field.data[0] == 'c' || strategy->field.data[0] == 'C';
+    return cpu ? spot->room.cpu_units_free : spot->room.memory_mib_free;
 }
 
-static void keep_best(const struct ecs_placement_strategy *strategy, size_t number,
-                      struct task_spots *spots)
+// Compare by the strategies, each of which decides only between equals of those before it; what
+// comes behind random has nothing left to decide. @return below 0 when a is better
+static int compare(const struct task_run *run, const struct task_spots *spots,
+                   const struct task_spot *a, const struct task_spot *b)
 {
-    int64_t best = INT64_MAX;
-    for (size_t i = 0; i < spots->count; i++) {
-        if (spots->spots[i].candidate) {
-            best = MIN(best, score(strategy, number, spots, &spots->spots[i]));
+    const struct ecs_placement_strategy_list *strategies = &run->request->placement_strategy;
+    for (size_t i = 0; i < strategies->count; i++) {
+        if (strategies->items[i].type == ECS_PLACEMENT_STRATEGY_TYPE_RANDOM) {
+            return 0;
+        }
+        int64_t left = score(&strategies->items[i], i, spots, a);
+        int64_t right = score(&strategies->items[i], i, spots, b);
+        if (left != right) {
+            return left < right ? -1 : 1;
         }
     }
-    for (size_t i = 0; i < spots->count; i++) {
-        struct task_spot *spot = &spots->spots[i];
-        spot->candidate = spot->candidate && score(strategy, number, spots, spot) == best;
-    }
-}
-
-static void keep_one(struct core_call *call, struct task_spots *spots)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < spots->count; i++) {
-        count += spots->spots[i].candidate;
-    }
-    if (count == 0) {
-        return;
-    }
-    size_t chosen = (size_t)(core_random(call) % count);
-    for (size_t i = 0, place = 0; i < spots->count; i++) {
-        if (spots->spots[i].candidate) {
-            spots->spots[i].candidate = place == chosen;
-            place++;
-        }
-    }
-}
-
-// What no strategy decides: zones with few tasks, then nodes with few tasks, then the lowest key.
-static bool better(const struct task_spot *a, const struct task_spot *b)
-{
+    // What no strategy decides: zones with few tasks, then nodes with few tasks, then the lowest
+    // key, in whose order the spots are.
     if (a->zone->task_count != b->zone->task_count) {
-        return a->zone->task_count < b->zone->task_count;
+        return a->zone->task_count < b->zone->task_count ? -1 : 1;
     }
-    return a->node->task_count < b->node->task_count;
+    return a->room.task_count < b->room.task_count   ? -1
+           : a->room.task_count > b->room.task_count ? 1
+                                                     : 0;
+}
+
+// What of task_spot_placed_refusal is known without looking anywhere else: nearly all spots that
+// refuse a task do so here, and the others are asked only when they are better than the best.
+static bool may_take(const struct task_run *run, const struct task_spot *spot)
+{
+    uint32_t needed = run->need.capabilities & ~CAPABILITY_OTHER;
+    struct place_node place = spot->room;
+    place.capabilities = run->need.capabilities;
+    return spot->meant && spot->meant_now && !drains(spot) && !taken_by_group(run, spot) &&
+           (needed & ~spot->capabilities) == 0 && place_explain(&place, &run->need) == PLACE_FITS;
 }
 
 struct task_spot *task_spots_choose(struct core_call *call, const struct task_run *run,
                                     struct task_spots *spots)
 {
-    const struct ecs_placement_strategy_list *strategies = &run->request->placement_strategy;
-    for (size_t i = 0; i < spots->count; i++) {
-        struct task_spot *spot = &spots->spots[i];
-        spot->candidate = task_spot_placed_refusal(call->core, run, spot) == NULL;
-    }
-    for (size_t i = 0; i < strategies->count; i++) {
-        if (strategies->items[i].type == ECS_PLACEMENT_STRATEGY_TYPE_RANDOM) {
-            keep_one(call, spots);
-        } else {
-            keep_best(&strategies->items[i], i, spots);
-        }
-    }
     struct task_spot *best = NULL;
+    size_t tie_count = 0;
     for (size_t i = 0; i < spots->count; i++) {
         struct task_spot *spot = &spots->spots[i];
-        if (spot->candidate && (best == NULL || better(spot, best))) {
+        if (!may_take(run, spot)) {
+            continue;
+        }
+        int order = best == NULL ? -1 : compare(run, spots, spot, best);
+        if (order > 0 || (order == 0 && spots->ties == NULL) ||
+            task_spot_placed_refusal(call->core, run, spot) != NULL) {
+            continue;
+        }
+        if (order < 0) {
             best = spot;
+            tie_count = 0;
+        }
+        if (spots->ties != NULL) {
+            spots->ties[tie_count] = (uint32_t)i;
+            tie_count++;
         }
     }
-    return best;
+    return tie_count == 0 ? best : &spots->spots[spots->ties[core_random(call) % tie_count]];
 }
 
-void task_spots_taken(const struct task_run *run, struct task_spots *spots, struct task_spot *spot)
+void task_spots_taken(struct core_call *call, const struct task_run *run, struct task_spots *spots,
+                      struct task_spot *spot)
 {
+    spot->room = task_node_place(spot->node);
     spot->group_tasks++;
     for (size_t i = 0; i < run->request->placement_strategy.count; i++) {
         if (spots->totals[i] != NULL && !MUTANT("spread-once")) {
             spots->totals[i][spot->values[i]]++;
+        }
+    }
+    for (size_t i = 0; i < run->constraint_count; i++) {
+        if (task_constraint_changes(&run->constraints[i])) {
+            spot->meant_now =
+                spot->meant_now && task_spot_meant(call->core, spot, &run->constraints[i]);
         }
     }
 }

@@ -341,7 +341,7 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
         }
         out_keys[placed] = make_task(call, state, run, spot, &out_tasks[placed]);
         if (special) {
-            task_spots_taken(run, &spots, spot);
+            task_spots_taken(call, run, &spots, spot);
         }
         placed++;
     }

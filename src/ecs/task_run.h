@@ -56,18 +56,25 @@ struct task_spot {
     const struct task_record_node *record;
     size_t index; ///< of the membership
     const struct task_zone *zone;
+    uint64_t told;          ///< the node's stamps: see task_roster.h
+    uint64_t tasks_told;    //
+    struct place_node room; ///< of the node
+    uint32_t capabilities;  ///< of the membership
+    bool draining;
+
+    bool meant;                           ///< by the constraints that last
+    bool meant_now;                       ///< by those that change with every task
     int64_t subnet;                       ///< 0 for none; chosen anew for each task
-    const char *refusal;                  ///< why it can take none of the tasks, or NULL
     int32_t group_tasks;                  ///< tasks of the group that are to run there
     uint32_t values[TASK_STRATEGIES_MAX]; ///< of the field of each spread strategy, as a number
-    bool candidate;                       ///< while a task chooses
 };
 
 /** All container instances of the cluster, in ascending key. */
 struct task_spots {
-    struct task_spot *spots;
+    struct task_spot *spots; ///< the cluster's own: good until somebody else looks at it
     size_t count;
     int32_t *totals[TASK_STRATEGIES_MAX]; ///< tasks of the group by value, of spread strategies
+    uint32_t *ties;                       ///< room for count places, when chance decides
 };
 
 /** Check the texts that a request names itself by. @return 0 or ERR_FAULT */
@@ -104,7 +111,8 @@ void task_spots_find(struct core_call *call, const struct task_run *run, bool pl
 struct task_spot *task_spots_choose(struct core_call *call, const struct task_run *run,
                                     struct task_spots *spots);
 /** A task was made there. */
-void task_spots_taken(const struct task_run *run, struct task_spots *spots, struct task_spot *spot);
+void task_spots_taken(struct core_call *call, const struct task_run *run, struct task_spots *spots,
+                      struct task_spot *spot);
 /** @return why a spot does not take a task now, or NULL; sets its subnet */
 const char *task_spot_refusal(const struct core *core, const struct task_run *run,
                               struct task_spot *spot);

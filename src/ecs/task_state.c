@@ -102,6 +102,7 @@ static struct task_zone *need_zone(struct task_group *group, struct text name)
 
 static void free_group(struct task_group *group)
 {
+    task_roster_free(group->roster);
     for (size_t i = 0; i < group->zone_count; i++) {
         place_set_deinit(&group->zones[i]->nodes);
         free_text(group->zones[i]->name);
@@ -163,6 +164,13 @@ struct place_node task_zone_place(const struct task_node *node, const struct tas
         }
     }
     return place;
+}
+
+void task_node_told(struct task_state *state, struct task_node *node)
+{
+    state->stamp++;
+    node->told = state->stamp;
+    node->tasks_told = state->stamp;
 }
 
 void task_node_refresh(struct task_node *node)
@@ -301,10 +309,33 @@ static bool stock_retired(const struct task_record_node *record)
            text_equal(record->memberships.items[0].instance_id, record->node_id);
 }
 
+// Whether a node is an instance of the same clusters and hosts of the same pools as before.
+static bool same_memberships(const struct task_record_node *a, const struct task_record_node *b)
+{
+    if (a == NULL || b == NULL || (a->removed_at != 0) != (b->removed_at != 0) ||
+        a->memberships.count != b->memberships.count) {
+        return false;
+    }
+    for (size_t i = 0; i < a->memberships.count; i++) {
+        const struct task_record_membership *left = &a->memberships.items[i];
+        const struct task_record_membership *right = &b->memberships.items[i];
+        if (left->cluster != right->cluster ||
+            (left->deregistered_at != 0) != (right->deregistered_at != 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void node_changed(struct task_state *state, int64_t key,
+                         const struct task_record_node *before,
                          const struct task_record_node *after)
 {
     struct task_node *node = task_node(state, key);
+    if (!same_memberships(before, after)) {
+        state->stamp++;
+        state->membership_stamp = state->stamp;
+    }
     if (after == NULL) {
         ASSERT(node != NULL);
         ASSERT(node->entry_count == 0);
@@ -331,6 +362,7 @@ static void node_changed(struct task_state *state, int64_t key,
     if (!node->removed) {
         node_enter(state, node, after);
     }
+    task_node_told(state, node);
     task_node_refresh(node);
 }
 
@@ -550,6 +582,10 @@ static void task_changed(struct task_state *state, int64_t key,
     ASSERT(entry != NULL);
     bool relist =
         before == NULL || after == NULL || before->desired_status != after->desired_status;
+    if (relist || before->last_status != after->last_status) {
+        state->stamp++;
+        entry->node->tasks_told = state->stamp;
+    }
     if (before != NULL) {
         count_task(state, before, -1);
         if (relist) {
@@ -584,7 +620,7 @@ void task_state_changed(void *pointer, struct core *core, const struct core_kind
     if (kind == &task_kind) {
         task_changed(pointer, key, before, after);
     } else if (kind == &task_node_kind) {
-        node_changed(pointer, key, after);
+        node_changed(pointer, key, before, after);
     }
 }
 
