@@ -19,6 +19,7 @@
 #define SHM_BYTES_DEFAULT (UINT64_C(64) << 20) // Docker's
 #define CPU_SHARES_MIN 2                       // the kernel's
 #define MIB (UINT64_C(1) << 20)
+#define INIT_PATH "/dev/init" // on the tmpfs of /dev, so that no image needs room for it
 
 /** One container while its bundle is made. */
 struct bundle {
@@ -182,9 +183,9 @@ static void add_bind(struct bundle *bundle, struct text source, struct text dest
     };
 }
 
-static int add_volumes(struct bundle *bundle, struct err *err)
+static int add_volumes(struct bundle *bundle, const struct ecs_mount_point_list *points,
+                       struct err *err)
 {
-    const struct ecs_mount_point_list *points = &bundle->definition->mount_points;
     for (size_t i = 0; i < points->count; i++) {
         const struct ecs_mount_point *point = &points->items[i];
         struct text destination = spec_clean_path(point->container_path, bundle->arena);
@@ -255,17 +256,26 @@ static int fill_mounts(struct bundle *bundle, struct err *err)
 {
     static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
     const struct ecs_linux_parameters *parameters = bundle->definition->linux_parameters;
-    size_t most = ARRAY_LEN(files) + bundle->definition->mount_points.count +
-                  (parameters == NULL ? 0 : parameters->tmpfs.count);
+    struct ecs_mount_point_list points = {0};
+    int rc = spec_mount_points(bundle->task->task->spec->definition, bundle->definition,
+                               bundle->arena, &points, err);
+    if (rc != 0) {
+        return rc;
+    }
+    size_t most =
+        ARRAY_LEN(files) + 1 + points.count + (parameters == NULL ? 0 : parameters->tmpfs.count);
     bundle->mounts = arena_array(bundle->arena, most, sizeof(struct config_mount));
     bundle->config.mounts = bundle->mounts;
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         add_bind(bundle, joined(bundle->arena, bundle->path, files[i]),
                  arena_format(bundle->arena, "/etc/%s", files[i]), false);
     }
-    int rc = add_tmpfs(bundle, err);
+    if (parameters != NULL && parameters->init_process_enabled) {
+        add_bind(bundle, text_of(bundle->task->oci->supervisor), TEXT(INIT_PATH), true);
+    }
+    rc = add_tmpfs(bundle, err);
     if (rc == 0) {
-        rc = add_volumes(bundle, err);
+        rc = add_volumes(bundle, &points, err);
     }
     if (rc == 0) {
         // What lies inside another mount comes after it, whatever the order of the definition.
@@ -292,6 +302,19 @@ static uint64_t own_capabilities(void)
     return own;
 }
 
+// The supervisor's program is the container's first process, too, and runs the rest.
+static struct text_list init_arguments(const struct bundle *bundle, struct text_list program)
+{
+    struct text_list list = {
+        .items = arena_array(bundle->arena, program.count + 2, sizeof(struct text))};
+    list.items[list.count++] = TEXT(INIT_PATH);
+    list.items[list.count++] = TEXT("--init");
+    for (size_t i = 0; i < program.count; i++) {
+        list.items[list.count++] = program.items[i];
+    }
+    return list;
+}
+
 static int fill_process(struct bundle *bundle, struct err *err)
 {
     struct config_process *process = &bundle->config.process;
@@ -300,6 +323,10 @@ static int fill_process(struct bundle *bundle, struct err *err)
     int rc = spec_arguments(definition, bundle->image, bundle->arena, &process->arguments, err);
     if (rc != 0) {
         return rc;
+    }
+    if (definition->linux_parameters != NULL &&
+        definition->linux_parameters->init_process_enabled) {
+        process->arguments = init_arguments(bundle, process->arguments);
     }
     rc = user_resolve(bundle->root_fd,
                       text_empty(definition->user) ? bundle->image->user : definition->user,

@@ -93,6 +93,17 @@ struct text_map spec_sysctls(const struct ecs_container_definition *definition, 
                              struct arena *arena);
 
 /**
+ * The mount points of a container: its own, then those of the containers that volumesFrom names,
+ * and of those that these name. The first at a path counts. In the arena, or the definition's own.
+ *
+ * @return 0, or ERR_INVALID for a container that the task does not have
+ */
+MUST_CHECK int spec_mount_points(const struct ecs_task_definition *task,
+                                 const struct ecs_container_definition *definition,
+                                 struct arena *arena, struct ecs_mount_point_list *out_points,
+                                 struct err *err);
+
+/**
  * An absolute path without `.`, empty and `..` parts; `..` does not leave the root.
  *
  * @return absent when path is not absolute

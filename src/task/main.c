@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "task/init.h"
 #include "task/supervisor.h"
 
 #include <errno.h>
@@ -18,10 +19,12 @@
  * berth-task: the supervisor of one task as a program.
  *
  *   berth-task [--detach] [--cgroup PATH] DIRECTORY
+ *   berth-task --init PROGRAM ARGUMENTS...
  *
  * With --detach it returns once agents can connect, and goes on in a session of its own that writes
  * its log to DIRECTORY/log; what keeps it from starting is told on standard error, status 1.
  * --cgroup names the v2 group, out of the plan, in which that process is to be made.
+ * --init is the first process of a container that asks for one: see init.h.
  */
 
 #define READY_BYTE 'R'
@@ -170,6 +173,9 @@ static bool parse(int count, char **strings, struct arguments *out)
 
 int main(int argument_count, char **argument_strings)
 {
+    if (argument_count > 2 && strcmp(argument_strings[1], "--init") == 0) {
+        return init_run(argument_strings + 2);
+    }
     struct arguments arguments = {.detach = false};
     if (!parse(argument_count, argument_strings, &arguments)) {
         LOG(ERROR, "usage: berth-task [--detach] [--cgroup PATH] DIRECTORY");

@@ -46,6 +46,18 @@ def test_mount_points_keep_the_directorys_owner(ended):
     assert ended.output() == "0:0 1777\n"
 
 
+@task(box("echo taken over > /data/file", name="first", essential=False, user="0",
+          mountPoints=[{"sourceVolume": "shared", "containerPath": "/data"}]),
+      box("cat /data/file; (echo x > /data/file) 2>&1 || true", user="0",
+          volumesFrom=[{"sourceContainer": "first", "readOnly": True}],
+          dependsOn=[{"containerName": "first", "condition": "SUCCESS"}]),
+      volumes=SCRATCH)
+def test_volumes_from(ended):
+    """Another container's mount points, at the same paths."""
+    read, write = ended.lines()
+    assert read == "taken over" and "Read-only file system" in write
+
+
 def test_volumes_host(node, tmp_path):
     """A folder of the node, both ways."""
     (tmp_path / "in").write_text("from the host\n")

@@ -2,6 +2,7 @@
 import os
 import resource
 
+import support
 from fields import box, task
 
 CAPABILITIES = {"CHOWN": 0, "KILL": 5, "NET_RAW": 13, "SYS_PTRACE": 19, "SYS_TIME": 25}
@@ -145,6 +146,29 @@ def test_not_privileged(ended):
           dockerSecurityOptions=["no-new-privileges", "seccomp=unconfined"]), ec2=True)
 def test_docker_security_options(ended):
     assert ended.output().split() == ["NoNewPrivs:", "1"]
+
+
+INIT = {"linuxParameters": {"initProcessEnabled": True}}
+
+
+@task(box("tr '\\0' ' ' </proc/1/cmdline; echo; echo $$; (sleep 0.1 &); sleep 0.5; "
+          "cat /proc/[0-9]*/stat | grep -c ') Z '; exit 3", **INIT))
+def test_init_process_enabled(ended):
+    """An init is process 1: it runs the program, takes orphans, and passes the status on."""
+    first, own, zombies = ended.log().splitlines()
+    assert first.startswith("/dev/init --init /bin/sh -c ") and own != "1" and zombies == "0"
+    assert ended.code() == 3
+
+
+@task(box("trap 'echo asked; exit 4' TERM; echo up; while :; do sleep 0.1; done", **INIT))
+def test_init_process_passes_signals_on(node, live):
+    def up():
+        """the program has its trap"""
+        return "up" in node.run("logs", live, check=False).stdout
+    support.wait_for(up)
+    node.ecs.stop_task(task=live)
+    ended = node.stopped(live)
+    assert (ended.log(), ended.code()) == ("up\nasked\n", 4)
 
 
 @task(box("cat; echo end"))

@@ -291,7 +291,7 @@ static void paths_are_cleaned(void **state)
 static void unsupported_is_refused(void **state)
 {
     (void)state;
-    struct ecs_linux_parameters init = {.init_process_enabled = true};
+    struct ecs_linux_parameters swap = {.has_max_swap = true};
     struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
     struct text seccomp = TEXT("seccomp=/profile.json");
     struct ecs_docker_volume_configuration docker = {0};
@@ -306,7 +306,7 @@ static void unsupported_is_refused(void **state)
         {.container = {.docker_security_options = {&seccomp, 1}}, .want = "seccomp=/profile.json"},
         {.container = {.pseudo_terminal = true}, .want = "pseudoTerminal"},
         {.container = {.secrets = {&secret, 1}}, .want = "secrets"},
-        {.container = {.linux_parameters = &init}, .want = "initProcessEnabled"},
+        {.container = {.linux_parameters = &swap}, .want = "maxSwap"},
         {.task = {.pid_mode = ECS_PID_MODE_TASK}, .want = "pidMode"},
         {.task = {.ipc_mode = ECS_IPC_MODE_HOST}, .want = "ipcMode"},
         {.task = {.volumes = {&volume, 1}}, .want = "dockerVolumeConfiguration"},
@@ -323,6 +323,44 @@ static void unsupported_is_refused(void **state)
     struct ecs_task_definition task = {0};
     struct ecs_container_definition definition = {.interactive = true};
     assert_int_equal(spec_supported(&task, &definition, &err), 0);
+}
+
+// Own mount points win, the first container named before the next; read-only passes on; circles
+// end.
+static void volumes_are_taken_over(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct ecs_mount_point points[][2] = {
+        {{.source_volume = TEXT("own"), .container_path = TEXT("/a")}},
+        {{.source_volume = TEXT("b1"), .container_path = TEXT("/a/.")},
+         {.source_volume = TEXT("b2"), .container_path = TEXT("/b")}},
+        {{.source_volume = TEXT("c1"), .container_path = TEXT("/b")},
+         {.source_volume = TEXT("c2"), .container_path = TEXT("/c")}},
+    };
+    struct ecs_volume_from from_b = {
+        .source_container = TEXT("b"), .has_read_only = true, .read_only = true};
+    struct ecs_volume_from from_c = {.source_container = TEXT("c")};
+    struct ecs_volume_from from_a = {.source_container = TEXT("a")};
+    struct ecs_volume_from from_nobody = {.source_container = TEXT("nobody")};
+    struct ecs_container_definition containers[] = {
+        {.name = TEXT("a"), .mount_points = {points[0], 1}, .volumes_from = {&from_b, 1}},
+        {.name = TEXT("b"), .mount_points = {points[1], 2}, .volumes_from = {&from_c, 1}},
+        {.name = TEXT("c"), .mount_points = {points[2], 2}, .volumes_from = {&from_a, 1}},
+        {.name = TEXT("d"), .volumes_from = {&from_nobody, 1}},
+    };
+    struct ecs_task_definition task = {.container_definitions = {containers, 4}};
+    struct ecs_mount_point_list got = {0};
+    struct err err = {0};
+    assert_int_equal(spec_mount_points(&task, &containers[0], &arena, &got, &err), 0);
+    static const char *const want[] = {"own", "b2", "c2"};
+    assert_int_equal(got.count, ARRAY_LEN(want));
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        assert_true(text_is(got.items[i].source_volume, want[i]));
+        assert_int_equal(got.items[i].read_only, i > 0);
+    }
+    assert_int_equal(spec_mount_points(&task, &containers[3], &arena, &got, &err), ERR_INVALID);
+    assert_non_null(strstr(err.text, "nobody"));
 }
 
 // Options of Docker's that hold here; the last word on new privileges counts.
@@ -393,6 +431,7 @@ int main(void)
         cmocka_unit_test(paths_are_cleaned),
         cmocka_unit_test(unsupported_is_refused),
         cmocka_unit_test(security_options_are_read),
+        cmocka_unit_test(volumes_are_taken_over),
         cmocka_unit_test(plan_has_ecs_defaults),
     };
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);
