@@ -198,6 +198,10 @@ static int check_merged(struct core_call *call, const struct task_run *run,
     }
     struct ecs_task_definition merged = *run->definition;
     task_merge(call, overrides, &merged);
+    // Of the rules for launch types only those of the one that was asked for hold now.
+    enum ecs_compatibility fargate = ECS_COMPATIBILITY_FARGATE;
+    merged.requires_compatibilities.items = &fargate;
+    merged.requires_compatibilities.count = run->launch_type == ECS_LAUNCH_TYPE_FARGATE ? 1 : 0;
     struct definition_draft draft = {.call = call, .definition = &merged};
     return definition_check(&draft, false);
 }

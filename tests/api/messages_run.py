@@ -139,10 +139,21 @@ overridden("an overridden size that Fargate has not", CLIENT,
 overridden("an override of ephemeralStorage below 21 GiB", CLIENT,
            "Invalid setting for ephemeralStorage: 'sizeInGiB' must be between 21 and 200.",
            {"ephemeralStorage": {"sizeInGiB": 20}}, NETWORKED)
+overridden("containers above an overridden size", CLIENT,
+           "The 'memory' setting for container is greater than for the task.",
+           {"memory": "50"})
 overridden("a role that is none", CLIENT, "Role is not valid", {"taskRoleArn": "a b"})
 overridden("an override of memory below 6 MiB", CLIENT,
            "Invalid 'memory' setting for container 'a'.",
            {"containerOverrides": [{"name": "a", "memory": 5}]})
+
+
+@rule("2.5", "Fargate's sizes hold on Fargate only: a definition for both, on an instance",
+      ["EC2", "300", "700"])
+def _(world):
+    task = world.run("web", launchType="EC2", networkConfiguration=world.zone,
+                     overrides={"cpu": "300", "memory": "700"})
+    return [task["launchType"], task["cpu"], task["memory"]]
 
 
 @rule("2.5", "overrides are shown with every container listed",
