@@ -83,6 +83,17 @@ def _(world):
     return [again["containerInstanceArn"] == made["containerInstanceArn"], again["version"]]
 
 
+@rule("3.2", "an agent that registers again with another instance type",
+      [INVALID, "Container instance type changes are not supported. Container instance ⟨arn⟩ was "
+                "previously registered as m5.large."])
+def _(world):
+    name, made = one_of(world, attributes=[{"name": "ecs.instance-type", "value": "m5.large"}])
+    return list(refused(world.ecs, "RegisterContainerInstance", cluster=name,
+                        containerInstanceArn=made["containerInstanceArn"],
+                        totalResources=stock_agent.RESOURCES,
+                        attributes=[{"name": "ecs.instance-type", "value": "m5.xlarge"}]))
+
+
 def with_instance(operation, title, code, message, **more):
     def ask(world):
         name, made = one_of(world)
