@@ -9,8 +9,8 @@
 static const struct cli_command own_commands[] = {
     {"up",
      "[--data DIR] [--listen ADDR:PORT] [--region REGION] [--zone ZONE] [--on-exit stop|keep]\n"
-     "                [--cpu-units N] [--memory-mib N] [--vpc-cidr CIDR] [--any-credentials]\n"
-     "                [--keep-stopped-tasks 7d] [--strict]",
+     "                [--cluster NAME] [--cpu-units N] [--memory-mib N] [--vpc-cidr CIDR]\n"
+     "                [--any-credentials] [--keep-stopped-tasks 7d] [--strict]",
      "server and node in one process: the way to begin", bin_up},
     {"server",
      "[--data DIR] [--listen ADDR:PORT] [--session-listen ADDR:PORT] [--advertise NAME]\n"
@@ -18,8 +18,8 @@ static const struct cli_command own_commands[] = {
      "                    [--strict]",
      "the server alone; nodes join it with a token", bin_server},
     {"agent",
-     "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cpu-units N]\n"
-     "                   [--memory-mib N] [--on-exit stop|keep]",
+     "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cluster NAME]\n"
+     "                   [--cpu-units N] [--memory-mib N] [--on-exit stop|keep]",
      "the node alone; --join is needed once", bin_agent},
     {"debug", "dump [--data DIR]", "every stored record as a line of JSON, secrets masked",
      bin_debug},

@@ -108,6 +108,7 @@ int node_start(const struct node_options *options, struct node **out_node, struc
             .loop = options->loop,
             .identity = options->identity,
             .zone = options->zone,
+            .cluster = options->cluster,
             .version = BERTH_VERSION,
             .data_dir = node_data_dir(options->data),
             .runtime = node->runtime,

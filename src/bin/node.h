@@ -15,6 +15,7 @@ struct node_options {
     uv_loop_t *loop;
     const struct agent_identity *identity; ///< borrowed for the call
     const char *zone;                      ///< or several, separated by commas
+    const char *cluster;                   ///< to register with; NULL: the FARGATE pool
     bool host_route;                       ///< let this host reach its tasks
     uint32_t cpu_units;                    ///< offered to tasks; 0: what the host has
     uint32_t memory_mib;                   ///< likewise

@@ -39,6 +39,7 @@ struct settings {
     const char *advertise;
     const char *region;
     const char *zone;
+    const char *cluster; ///< that the node is an instance of; NULL: a host of the FARGATE pool
     const char *vpc_cidr;
     const char *token;
     char name[256];
@@ -135,6 +136,9 @@ static int set_option(struct settings *settings, int option, const char *value)
     case 'z':
         settings->zone = value;
         return 0;
+    case 'i':
+        settings->cluster = value;
+        return 0;
     case 'v':
         settings->vpc_cidr = value;
         return 0;
@@ -170,6 +174,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"advertise", required_argument, NULL, 'a'},
                                           {"region", required_argument, NULL, 'r'},
                                           {"zone", required_argument, NULL, 'z'},
+                                          {"cluster", required_argument, NULL, 'i'},
                                           {"vpc-cidr", required_argument, NULL, 'v'},
                                           {"join", required_argument, NULL, 'j'},
                                           {"name", required_argument, NULL, 'n'},
@@ -423,6 +428,7 @@ static int start_node(struct program *program, struct err *err)
         .loop = &program->loop,
         .identity = &identity,
         .zone = zones_of(program),
+        .cluster = program->settings.cluster,
         .host_route = true,
         .cpu_units = program->settings.cpu_units,
         .memory_mib = program->settings.memory_mib,
