@@ -67,21 +67,21 @@ class Values:
                     for i in range(self.dice.randrange(4))}
         return self.scalar(shape)
 
-    def whole(self, shape, depth=0):
-        """A value with every member, of the right kinds all the way down."""
+    def right(self, shape, depth=0):
+        """A value with what is required, of the right kinds all the way down."""
         kind = shape.type_name
         if kind == "structure":
-            return {name: self.whole(member, depth + 1) for name, member in shape.members.items()
-                    if depth < 5}
+            return {name: self.right(shape.members[name], depth + 1)
+                    for name in shape.required_members}
         if kind == "list":
-            return [self.whole(shape.member, depth + 1)] if depth < 5 else []
+            return [self.right(shape.member, depth + 1)]
         if kind == "map":
-            return {"k": self.whole(shape.value, depth + 1)}
+            return {"k": self.right(shape.value, depth + 1)}
         return self.scalar(shape)
 
 
 def places(shape, path=()):
-    """Every place within a whole value: its path and shape."""
+    """Every place within a value of a shape: its path and shape, five levels deep."""
     found, work = [], [(shape, path)]
     while work:
         shape, path = work.pop()
@@ -98,14 +98,34 @@ def places(shape, path=()):
     return sorted(found, key=lambda place: [str(part) for part in place[0]])
 
 
-def with_value(whole, path, value):
-    """A copy of a value with another one at a place."""
-    changed = copy.deepcopy(whole)
+def with_value(plain, path, value):
+    """A copy of a value with another one at a place; what is not there on the way is made."""
+    changed = copy.deepcopy(plain)
     at = changed
-    for part in path[:-1]:
-        at = at[part]
-    at[path[-1]] = value
+    for part, behind in zip(path, path[1:] + (None,)):
+        inner = value if behind is None else [] if behind == 0 else {}
+        if isinstance(at, dict):
+            if behind is None:
+                at[part] = inner
+            at = at.setdefault(part, inner)
+        else:
+            if behind is None or not at:
+                at[:] = [inner]
+            at = at[0]
     return changed
+
+
+# What is right where the model does not say it; other operations begin with what they require.
+RIGHT = {
+    "CreateCluster": {"clusterName": "hostile"},
+    "DescribeTasks": {"tasks": ["x"]},
+    "PutAccountSetting": {"name": "awsvpcTrunking", "value": "enabled"},
+    "PutAccountSettingDefault": {"name": "awsvpcTrunking", "value": "enabled"},
+    "RegisterTaskDefinition": {"family": "hostile", "containerDefinitions": [
+        {"name": "a", "image": "a", "memory": 8}]},
+    "UpdateClusterSettings": {"cluster": "good", "settings": [
+        {"name": "containerInsights", "value": "disabled"}]},
+}
 
 
 WRONG_TYPES = {
@@ -137,6 +157,10 @@ class Bodies:
     def shape(self, operation):
         return self.model.operation_model(operation).input_shape
 
+    def right(self, operation):
+        """A request with nothing wrong in it, as far as the model tells."""
+        return RIGHT.get(operation) or self.values.right(self.shape(operation))
+
     def some(self, items, count):
         items = list(items)
         return items if len(items) <= count else self.dice.sample(items, count)
@@ -148,44 +172,44 @@ class Bodies:
 
     def missing(self):
         for name in self.names:
-            whole = self.values.whole(self.shape(name))
+            right = self.right(name)
             required = self.shape(name).required_members
             for member in required:
-                yield self.case(name, {key: value for key, value in whole.items()
+                yield self.case(name, {key: value for key, value in right.items()
                                        if key != member}, refused=True)
             yield self.case(name, {}, refused=bool(required))
 
     def wrong_types(self):
         for name in self.names:
-            whole = self.values.whole(self.shape(name))
+            right = self.right(name)
             for path, shape in self.some(places(self.shape(name)), 12):
                 value = self.dice.choice(WRONG_TYPES[shape.type_name])
-                yield self.case(name, with_value(whole, path, value), refused=True)
+                yield self.case(name, with_value(right, path, value), refused=True)
 
     def unknown_enums(self):
         for name in self.names:
-            whole = self.values.whole(self.shape(name))
+            right = self.right(name)
             enums = [place for place in places(self.shape(name)) if getattr(place[1], "enum", None)]
             for path, _ in self.some(enums, 6):
-                yield self.case(name, with_value(whole, path, "NO_SUCH_VALUE"))
+                yield self.case(name, with_value(right, path, "NO_SUCH_VALUE"))
 
     def numbers(self):
         for name in self.names:
-            whole = self.values.whole(self.shape(name))
+            right = self.right(name)
             found = [place for place in places(self.shape(name))
                      if place[1].type_name in ("integer", "long")]
             for path, _ in self.some(found, 6):
-                yield self.case(name, with_value(whole, path, self.dice.choice(NUMBERS)))
+                yield self.case(name, with_value(right, path, self.dice.choice(NUMBERS)))
 
     def strings(self, name):
         return [place for place in places(self.shape(name)) if place[1].type_name == "string"]
 
     def large_strings(self):
         for number, name in enumerate(self.names):
-            whole = self.values.whole(self.shape(name))
+            right = self.right(name)
             size = (10 << 20) if number % 6 == 0 else 900000
             for path, _ in self.some(self.strings(name), 1):
-                yield self.case(name, with_value(whole, path, "x" * size),
+                yield self.case(name, with_value(right, path, "x" * size),
                                 refused=size > 1 << 20)
 
     def nested(self):
@@ -196,15 +220,16 @@ class Bodies:
 
     def broken_utf8(self):
         for name in self.names:
-            whole = self.values.whole(self.shape(name))
+            right = self.right(name)
             for (path, _), broken in zip(self.some(self.strings(name), 3),
                                          self.some(BROKEN_UTF8, 3)):
-                body = json.dumps(with_value(whole, path, "BROKEN")).encode()
+                body = json.dumps(with_value(right, path, "BROKEN")).encode()
                 yield self.case(name, body.replace(b"BROKEN", b"a" + broken + b"b"), refused=True)
 
     def truncated(self):
         for name in self.names:
-            body = json.dumps(self.values.whole(self.shape(name))).encode()
+            places_of = self.strings(name) or [(("x",), None)]
+            body = json.dumps(with_value(self.right(name), places_of[-1][0], "value")).encode()
             for size in self.some(range(1, len(body)), 5):
                 yield self.case(name, body[:size], refused=True)
 
