@@ -121,8 +121,13 @@ RIGHT = {
     "DescribeTasks": {"tasks": ["x"]},
     "PutAccountSetting": {"name": "awsvpcTrunking", "value": "enabled"},
     "PutAccountSettingDefault": {"name": "awsvpcTrunking", "value": "enabled"},
+    "PutClusterCapacityProviders": {"cluster": "good", "capacityProviders": [],
+                                    "defaultCapacityProviderStrategy": []},
+    "RegisterContainerInstance": {"cluster": "good", "totalResources": [
+        {"name": name, "type": "INTEGER", "integerValue": 1024} for name in ("CPU", "MEMORY")]},
     "RegisterTaskDefinition": {"family": "hostile", "containerDefinitions": [
         {"name": "a", "image": "a", "memory": 8}]},
+    "UpdateCluster": {"cluster": "good"},
     "UpdateClusterSettings": {"cluster": "good", "settings": [
         {"name": "containerInsights", "value": "disabled"}]},
 }
@@ -205,12 +210,13 @@ class Bodies:
         return [place for place in places(self.shape(name)) if place[1].type_name == "string"]
 
     def large_strings(self):
+        """0.9 MB is what a request may just have, 10 MB is more than that."""
         for number, name in enumerate(self.names):
             right = self.right(name)
-            size = (10 << 20) if number % 6 == 0 else 900000
-            for path, _ in self.some(self.strings(name), 1):
-                yield self.case(name, with_value(right, path, "x" * size),
-                                refused=size > 1 << 20)
+            for place, (path, _) in enumerate(self.some(self.strings(name), 10)):
+                over = place == 0 and number % 6 == 0
+                text = "x" * (10 << 20 if over else 900000)
+                yield self.case(name, with_value(right, path, text), refused=over)
 
     def nested(self):
         for name in self.names:

@@ -14,6 +14,10 @@
 #define STRATEGY_ITEMS_MAX 20                       ///< ECS
 #define INACTIVE_MS (7 * 24 * 3600 * INT64_C(1000)) ///< how long a deleted cluster is described
 #define INACTIVE_RETRY_MS (3600 * INT64_C(1000))    ///< while its tasks are kept
+#define KMS_KEY_MAX 2048                            ///< KMS: id, alias or ARN of a key
+#define LOG_GROUP_MAX 512                           ///< CloudWatch Logs
+#define BUCKET_MAX 255                              ///< S3: of the oldest buckets
+#define OBJECT_KEY_MAX 1024                         ///< S3
 #define NAMESPACE_MAX 1024 ///< Cloud Map: the name; an ARN of one is shorter
 
 // ---- checks -------------------------------------------------------------------------------
@@ -64,11 +68,55 @@ static int check_settings(struct core_call *call, const struct ecs_cluster_setti
     return 0;
 }
 
+/** The texts of a configuration are kept with the cluster, so they have a limit. */
+static int check_configuration_texts(struct core_call *call,
+                                     const struct ecs_cluster_configuration *configuration)
+{
+    static const struct ecs_managed_storage_configuration no_storage = {0};
+    static const struct ecs_execute_command_configuration no_exec = {0};
+    static const struct ecs_execute_command_log_configuration no_logs = {0};
+    const struct ecs_managed_storage_configuration *storage =
+        configuration->managed_storage_configuration == NULL
+            ? &no_storage
+            : configuration->managed_storage_configuration;
+    const struct ecs_execute_command_configuration *exec =
+        configuration->execute_command_configuration == NULL
+            ? &no_exec
+            : configuration->execute_command_configuration;
+    const struct ecs_execute_command_log_configuration *logs =
+        exec->log_configuration == NULL ? &no_logs : exec->log_configuration;
+    const struct {
+        const char *name;
+        struct text text;
+        size_t size_max;
+    } texts[] = {
+        {"kmsKeyId", exec->kms_key_id, KMS_KEY_MAX},
+        {"kmsKeyId", storage->kms_key_id, KMS_KEY_MAX},
+        {"fargateEphemeralStorageKmsKeyId", storage->fargate_ephemeral_storage_kms_key_id,
+         KMS_KEY_MAX},
+        {"cloudWatchLogGroupName", logs->cloud_watch_log_group_name, LOG_GROUP_MAX},
+        {"s3BucketName", logs->s3_bucket_name, BUCKET_MAX},
+        {"s3KeyPrefix", logs->s3_key_prefix, OBJECT_KEY_MAX},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (texts[i].text.size > texts[i].size_max) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "%s cannot be longer than %zu characters.", texts[i].name,
+                              texts[i].size_max);
+        }
+    }
+    return 0;
+}
+
 /** Where the output of ExecuteCommand goes: a destination of its own exactly when OVERRIDE says so.
  */
 static int check_configuration(struct core_call *call,
                                const struct ecs_cluster_configuration *configuration)
 {
+    int rc = configuration == NULL ? 0 : check_configuration_texts(call, configuration);
+    if (rc != 0) {
+        return rc;
+    }
     const struct ecs_execute_command_configuration *exec =
         configuration == NULL ? NULL : configuration->execute_command_configuration;
     if (exec == NULL) {

@@ -22,6 +22,7 @@ SEED = 20141113
 WIDTH = 24            # connections of the attack
 LEAST = 5000          # generated requests
 GROWTH_KIB = 24 << 10  # what the good ones among them leave behind, and caches that fill
+RECORD_BYTES = 256 << 10
 SLOW = 200
 HALF_OPEN = 600       # of the thousands that the server takes
 WITH_SANITIZER = b"__asan_init" in open(support.BERTH, "rb").read()
@@ -237,6 +238,9 @@ def test_generated_requests(target, record_property):
                               + "; ".join(lines))
     record_property("report", growth.report())
     assert total >= LEAST
+    # Whatever was taken fits into a record, and a record into a transaction.
+    largest = max(target.berth.run("debug", "dump").splitlines(), key=len)
+    assert len(largest) < RECORD_BYTES, f"{len(largest)} bytes: {largest[:500]}"
     # Some of the random ones are right, and get what they ask for.
     assert target.counts["random values"]["200"] > 0
 

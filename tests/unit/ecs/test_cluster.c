@@ -244,6 +244,45 @@ static void list_walks_pages(void **state)
     harness_expect(harness, "ListClusters", request, "{'clusterArns':['" ARN "c','" ARN "d']}");
 }
 
+// What a configuration names is kept with the cluster as it is: each text of it is bounded.
+static void texts_of_a_configuration_are_bounded(void **state)
+{
+    struct harness *harness = *state;
+    static const struct {
+        const char *front;
+        const char *name;
+        const char *back;
+        int most;
+    } cases[] = {
+        {"'executeCommandConfiguration':{", "kmsKeyId", "}", 2048},
+        {"'executeCommandConfiguration':{'logging':'OVERRIDE','logConfiguration':{",
+         "cloudWatchLogGroupName", "}}", 512},
+        {"'executeCommandConfiguration':{'logging':'OVERRIDE','logConfiguration':{", "s3BucketName",
+         "}}", 255},
+        {"'executeCommandConfiguration':{'logging':'OVERRIDE','logConfiguration':{", "s3KeyPrefix",
+         "}}", 1024},
+        {"'managedStorageConfiguration':{", "kmsKeyId", "}", 2048},
+        {"'managedStorageConfiguration':{", "fargateEphemeralStorageKmsKeyId", "}", 2048},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].name);
+        for (int more = 0; more < 2; more++) {
+            char long_text[2100];
+            memset(long_text, 'x', sizeof(long_text));
+            AUTO(buf_deinit) struct buf request = {0};
+            buf_format(&request, "{'configuration':{%s'%s':'%.*s'%s}}", cases[i].front,
+                       cases[i].name, cases[i].most + more, long_text, cases[i].back);
+            char want[200];
+            snprintf(want, sizeof(want),
+                     more == 0 ? "'clusterName':'default'"
+                               : "InvalidParameterException: %s cannot be longer than %d "
+                                 "characters.",
+                     cases[i].name, cases[i].most);
+            harness_contains(harness, "CreateCluster", request.data, want);
+        }
+    }
+}
+
 static void list_refuses(void **state)
 {
     struct harness *harness = *state;
@@ -443,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(inactive_clusters_go_after_a_week, setup, teardown),
         cmocka_unit_test_setup_teardown(list_walks_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(list_refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(texts_of_a_configuration_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(find_takes_names_and_arns, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
