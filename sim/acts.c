@@ -50,6 +50,10 @@ const char *act_name(enum act act)
         [ACT_TASK_REAPED] = "stopped task goes after its time",
         [ACT_STRANGER_TASK] = "another account runs a task",
         [ACT_STRANGER_REFUSED] = "another account is refused what is not its own",
+        [ACT_DISK_KILLED] = "server dies over its database",
+        [ACT_DISK_POWER] = "power fails under its database",
+        [ACT_DISK_CUT] = "a write that was cut off is not there",
+        [ACT_DISK_WRITTEN] = "a write whose end nobody saw is there",
     };
     return names[act];
 }

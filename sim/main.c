@@ -44,6 +44,7 @@ static const struct {
     {"reap-early", "stopped tasks go at once"},
     {"skip-in-pages", "a page of tasks begins one too far"},
     {"any-account", "a task is found by its id from anywhere"},
+    {"skip-sync", "the disk says that it has what it has not"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

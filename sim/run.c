@@ -174,6 +174,8 @@ void sim_run(const struct sim_options *options, struct sim_result *out_result)
     }
     if (!aborted) {
         sim_free(sim);
+    } else {
+        disk_free(sim->server.disk); // there is but one
     }
     sim = NULL;
 }

@@ -89,9 +89,9 @@ static void release_batch(struct server *server, struct core_batch *batch)
     release_waits(server);
 }
 
-static void write_batch(struct server *server)
+static bool write_rows(struct server *server, struct store *store, const struct core_batch *batch,
+                       bool may_fail)
 {
-    const struct core_batch *batch = server->batch;
     AUTO(alloc_free) void *block = alloc_array(batch->row_count, sizeof(struct store_row));
     struct store_row *rows = block;
     for (size_t i = 0; i < batch->row_count; i++) {
@@ -102,10 +102,22 @@ static void write_batch(struct server *server)
         };
     }
     struct err err = {0};
-    if (store_write(server->store, batch->version, rows, batch->row_count, &err) != 0) {
+    if (store_write(store, batch->version, rows, batch->row_count, &err) != 0) {
+        if (may_fail) {
+            return false;
+        }
         world_fail(&server->sim->world, "the store refuses a batch: %s", err.text);
     }
-    check_durable(server->sim, batch);
+    return true;
+}
+
+static void write_batch(struct server *server)
+{
+    write_rows(server, server->store, server->batch, false);
+    if (server->twin != NULL) {
+        write_rows(server, server->twin, server->batch, false);
+    }
+    check_durable(server->sim, server->batch);
 }
 
 static void flush(struct server *server);
@@ -283,17 +295,90 @@ bool server_caller(const struct server *server, const struct node *node, bool st
 
 // ---- life ---------------------------------------------------------------------------------
 
+/** What was loaded: rows go to the engine, when there is one, and into a sum. */
+struct loading {
+    struct core *core;
+    uint64_t sum;
+};
+
 static int load_row(void *context, int64_t key, uint16_t kind, struct text bytes, struct err *err)
 {
-    return core_load(context, key, kind, bytes, err);
+    struct loading *loading = context;
+    loading->sum = (loading->sum * 31 + (uint64_t)key) * 31 + kind + text_hash(bytes);
+    return loading->core == NULL ? 0 : core_load(loading->core, key, kind, bytes, err);
+}
+
+// One seed in ten has the real store, on a disk that fails.
+static void open_store(struct server *server)
+{
+    struct sim *sim = server->sim;
+    bool first = server->store == NULL && server->twin == NULL;
+    if (first && world_chance(&sim->world, 100)) {
+        server->disk = disk_new(&sim->world);
+        server->twin = store_memory_new();
+    } else if (first) {
+        server->store = store_memory_new();
+    }
+    struct err err = {0};
+    if (server->disk != NULL &&
+        store_sqlite_open(disk_path(server->disk), &server->store, &err) != 0) {
+        world_fail(&sim->world, "the database cannot be opened: %s", err.text);
+    }
+}
+
+// The process is gone, and perhaps the power: what was being written is there or not.
+static void crash_store(struct server *server)
+{
+    struct world *world = &server->sim->world;
+    bool power = world_chance(world, 500);
+    server->sim->churn.counts[power ? ACT_DISK_POWER : ACT_DISK_KILLED]++;
+    if (server->batch != NULL) {
+        disk_fail_after(server->disk, (int)world_between(world, 0, 12));
+        write_rows(server, server->store, server->batch, true);
+        server->doubt = server->batch;
+        server->batch = NULL;
+    }
+    disk_stop(server->disk); // nothing is brought in order at the end
+    store_close(server->store);
+    server->store = NULL;
+    disk_fail_after(server->disk, -1);
+    if (power) {
+        disk_lose_power(server->disk);
+    }
+}
+
+// What was loaded must be all that was durable, with the batch in doubt or without it.
+static void check_store(struct server *server, uint64_t version, uint64_t sum)
+{
+    struct sim *sim = server->sim;
+    if (server->doubt != NULL) {
+        bool written = version == server->doubt->version;
+        sim->churn.counts[written ? ACT_DISK_WRITTEN : ACT_DISK_CUT]++;
+        if (written) {
+            write_rows(server, server->twin, server->doubt, false);
+            check_durable(sim, server->doubt);
+        }
+        core_batch_free(server->doubt);
+        server->doubt = NULL;
+    }
+    struct loading twin = {0};
+    struct err err = {0};
+    uint64_t twin_version = 0;
+    if (server->twin != NULL &&
+        (store_load(server->twin, load_row, &twin, &twin_version, &err) != 0 ||
+         twin_version != version || twin.sum != sum)) {
+        world_fail(&sim->world, "the database has version %llu, and not what was written in %llu",
+                   (unsigned long long)version, (unsigned long long)twin_version);
+    }
 }
 
 void server_start(struct sim *sim)
 {
     struct server *server = &sim->server;
     server->sim = sim;
-    if (server->store == NULL) {
-        server->store = store_memory_new();
+    open_store(server);
+    if (sim->world.failed) {
+        return;
     }
     server->core = core_new(modules, ARRAY_LEN(modules));
     core_measure(server->core);
@@ -308,10 +393,12 @@ void server_start(struct sim *sim)
     vpc_set_default_cidr(server->core, TEXT("172.31.0.0/24"));
     struct err err = {0};
     uint64_t version = 0;
-    if (store_load(server->store, load_row, server->core, &version, &err) != 0) {
+    struct loading loading = {.core = server->core};
+    if (store_load(server->store, load_row, &loading, &version, &err) != 0) {
         world_fail(&sim->world, "the store cannot be loaded: %s", err.text);
         return;
     }
+    check_store(server, version, loading.sum);
     core_set_version(server->core, version);
     server->version_durable = version;
     ledger_rollback(sim, version);
@@ -336,13 +423,16 @@ void server_crash(struct sim *sim)
     if (server->core == NULL) {
         return;
     }
-    bool written = server->batch != NULL && world_chance(&sim->world, 500);
+    bool written = server->disk == NULL && server->batch != NULL && world_chance(&sim->world, 500);
     world_trace(&sim->world, "server dies%s",
                 server->batch == NULL ? ""
                 : written             ? ", its batch written"
                                       : ", its batch lost");
     if (written) {
         write_batch(server);
+    }
+    if (server->disk != NULL) {
+        crash_store(server);
     }
     core_batch_free(server->batch);
     server->batch = NULL;
@@ -359,8 +449,11 @@ void server_crash(struct sim *sim)
 void server_deinit(struct server *server)
 {
     core_batch_free(server->batch);
+    core_batch_free(server->doubt);
     core_free(server->core);
     store_close(server->store);
+    store_close(server->twin);
+    disk_free(server->disk);
     alloc_free(server->waits);
     arena_deinit(&server->scratch);
 }

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "core/clock.h"
 #include "core/core.h"
+#include "disk.h"
 #include "journal/journal.h"
 #include "store/store.h"
 #include "task/order.h"
@@ -154,6 +155,9 @@ struct server {
     struct core_clock clock;
     uint64_t version_durable;
     struct core_batch *batch; ///< being written
+    struct disk *disk;        ///< of seeds with a database; else NULL
+    struct store *twin;       ///< rows in memory, that it must have as well
+    struct core_batch *doubt; ///< whether it was written nobody knows
     bool flush_posted;
     int64_t armed_ms; ///< true time of the timer, or -1
     uint64_t arm_life;
