@@ -44,6 +44,12 @@ static void describe_report(const struct ecs_submit_task_state_change_request *r
         const struct ecs_container_state_change *container = &report->containers.items[i];
         buf_format(out, " %.*s=%.*s", TEXT_FMT(container->container_name),
                    TEXT_FMT(container->status));
+        // What runs has an id by which the runtime knows it: the task's and its place.
+        if (text_is(container->status, "RUNNING") || text_is(container->status, "PENDING")) {
+            const struct text parts = text_slice(container->runtime_id, 32, 34);
+            const char digits[] = {'-', (char)('0' + i), '\0'};
+            assert_int_equal(text_is(container->status, "RUNNING"), text_is(parts, digits));
+        }
         if (container->has_exit_code) {
             buf_format(out, ":%d", container->exit_code);
         }
