@@ -3,7 +3,7 @@ import json
 
 import botocore.exceptions
 import pytest
-import stock_agent
+import websocket_agent
 import support
 
 
@@ -28,7 +28,7 @@ def agent(server, ecs):
     made = []
 
     def make(**options):
-        made.append(stock_agent.StockAgent(server, ecs, ecs.cluster, **options))
+        made.append(websocket_agent.StockAgent(server, ecs, ecs.cluster, **options))
         return made[-1]
     yield make
     for one in made:
@@ -89,13 +89,13 @@ def test_sessions_are_for_ones_own_instance(server, agent, ecs):
     one = agent().connect()
     strange = one.arn[:-32] + "0" * 32
     for telemetry in (False, True):
-        with pytest.raises(stock_agent.Refused) as refused:
-            stock_agent.WebSocket(server, one.url(telemetry, arn=strange))
+        with pytest.raises(websocket_agent.Refused) as refused:
+            websocket_agent.WebSocket(server, one.url(telemetry, arn=strange))
         assert "ResourceNotFoundException" in refused.value.body
     assert one.describe()["agentConnected"] is True  # it was not replaced by them
     ecs.deregister_container_instance(cluster=ecs.cluster, containerInstance=one.arn)
-    with pytest.raises(stock_agent.Refused) as refused:
-        stock_agent.WebSocket(server, one.url(False))
+    with pytest.raises(websocket_agent.Refused) as refused:
+        websocket_agent.WebSocket(server, one.url(False))
     assert "InactiveInstanceException" in refused.value.body
 
 
@@ -158,7 +158,7 @@ def test_a_type_does_not_change(agent, ecs):
     assert attributes["ecs.instance-type"] == "m5.large" and attributes["ecs.ami-id"] == "ami-1"
     assert attributes["ecs.availability-zone"] == "us-east-1c"
     again = {"cluster": ecs.cluster, "containerInstanceArn": one.arn,
-             "totalResources": stock_agent.RESOURCES}
+             "totalResources": websocket_agent.RESOURCES}
     same = ecs.register_container_instance(instanceIdentityDocument=document("m5.large"), **again)
     assert same["containerInstance"]["containerInstanceArn"] == one.arn
     with pytest.raises(botocore.exceptions.ClientError) as refused:
