@@ -10,12 +10,13 @@ static const struct cli_command own_commands[] = {
     {"up",
      "[--data DIR] [--listen ADDR:PORT] [--region REGION] [--zone ZONE] [--on-exit stop|keep]\n"
      "                [--cluster NAME] [--cpu-units N] [--memory-mib N] [--vpc-cidr CIDR]\n"
-     "                [--any-credentials] [--keep-stopped-tasks 7d] [--strict]",
+     "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
+     "                [--strict]",
      "server and node in one process: the way to begin", bin_up},
     {"server",
      "[--data DIR] [--listen ADDR:PORT] [--session-listen ADDR:PORT] [--advertise NAME]\n"
-     "                    [--region REGION] [--keep-stopped-tasks 7d] [--any-credentials]\n"
-     "                    [--strict]",
+     "                    [--region REGION] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
+     "                    [--any-credentials] [--strict]",
      "the server alone; nodes join it with a token", bin_server},
     {"agent",
      "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cluster NAME]\n"

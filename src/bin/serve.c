@@ -107,6 +107,9 @@ static int open_engine(struct serve *serve, struct err *err)
     if (options->retention_ms > 0) {
         task_set_retention_ms(serve->core, options->retention_ms);
     }
+    if (options->settle_ms > 0) {
+        service_set_settle_ms(serve->core, options->settle_ms);
+    }
     const struct host_options host = {
         .loop = options->loop,
         .core = serve->core,

@@ -20,6 +20,7 @@ struct serve_options {
     const char *region;
     const char *vpc_cidr; ///< of default VPCs
     int64_t retention_ms; ///< how long stopped tasks are kept; 0: a week
+    int64_t settle_ms;    ///< see service_set_settle_ms; 0: as long as ECS waits
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
 };

@@ -47,6 +47,7 @@ struct settings {
     uint32_t memory_mib; ///< likewise
     enum agent_stop_mode on_exit;
     int64_t retention_ms; ///< of stopped tasks; 0: the default
+    int64_t settle_ms;    ///< until a task without a health check is healthy; 0: the default
     bool any_credentials;
     bool strict;
 };
@@ -155,6 +156,8 @@ static int set_option(struct settings *settings, int option, const char *value)
         return set_size("memory-mib", value, &settings->memory_mib);
     case 'k':
         return set_duration("keep-stopped-tasks", value, &settings->retention_ms);
+    case 'h':
+        return set_duration("healthy-after", value, &settings->settle_ms);
     case 'c':
         settings->any_credentials = true;
         return 0;
@@ -182,6 +185,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"cpu-units", required_argument, NULL, 'u'},
                                           {"memory-mib", required_argument, NULL, 'm'},
                                           {"keep-stopped-tasks", required_argument, NULL, 'k'},
+                                          {"healthy-after", required_argument, NULL, 'h'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
                                           {0}};
@@ -351,6 +355,7 @@ static int start_server(struct program *program, struct err *err)
         .region = settings->region,
         .vpc_cidr = settings->vpc_cidr,
         .retention_ms = settings->retention_ms,
+        .settle_ms = settings->settle_ms,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
     };
