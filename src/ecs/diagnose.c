@@ -133,6 +133,7 @@ static void find_location(const struct core *core, const struct diagnose_view *v
         const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, run->subnets[i]);
         if (in_zones(membership, subnet->availability_zone)) {
             finding.matter = DIAGNOSE_ADDRESS;
+            finding.reason = place_reason_name(PLACE_ENI);
             finding.subject = subnet->subnet_id;
         }
     }
@@ -391,11 +392,12 @@ static void count_host(struct diagnose_survey *survey, const struct diagnose_fin
 }
 
 void diagnose_survey(struct core_call *call, const struct diagnose_view *view,
-                     struct task_spots *spots, int64_t after, size_t max,
+                     struct task_spots *spots, size_t total, int64_t after, size_t max,
                      struct diagnose_survey *out_survey)
 {
     struct diagnose_survey survey = {
         .host_count = spots->count,
+        .total_count = total,
         .counts = arena_array(call->arena, DIAGNOSE_REASONS_MAX, sizeof(*survey.counts)),
         .hosts = arena_array(call->arena, MIN(max, spots->count), sizeof(*survey.hosts)),
     };
@@ -465,6 +467,9 @@ struct text diagnose_summary(struct core_call *call, const struct task_run *run,
     }
     if (survey->host_count > 0) {
         buf_string(&text, survey->host_count == 1 ? " host" : " hosts");
+    }
+    if (survey->total_count > survey->host_count) {
+        buf_format(&text, ", which are the first of %zu", survey->total_count);
     }
     buf_byte(&text, '.');
     return arena_text(call->arena, buf_view(&text));

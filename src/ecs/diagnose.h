@@ -11,11 +11,13 @@
  * collected, by the same checks in the same order, so that the first is the one that RunTask says.
  */
 
-#define DIAGNOSE_FINDINGS_MAX 32 ///< reasons against one host: enough for any that a person reads
-#define DIAGNOSE_REASONS_MAX 16  ///< different words for them
-#define DIAGNOSE_NOTES_REALM 100 ///< unplaced tasks remembered of one realm
-#define DIAGNOSE_NOTES_MAX 1000  ///< and of all: each may take some 20 KB
-#define DIAGNOSE_NOTE_HOSTS 64   ///< hosts told of each in detail
+#define DIAGNOSE_FINDINGS_MAX 32   ///< reasons against one host: enough for any that a person reads
+#define DIAGNOSE_REASONS_MAX 16    ///< different words for them
+#define DIAGNOSE_NOTES_REALM 100   ///< unplaced tasks remembered of one realm
+#define DIAGNOSE_NOTES_MAX 1000    ///< and of all: each may take some 20 KB
+#define DIAGNOSE_NOTE_HOSTS 64     ///< hosts told of each in detail
+#define DIAGNOSE_NOTE_LOOK 1000    ///< hosts looked at for each: it must cost no more than placing
+#define DIAGNOSE_NOTE_REST_MS 1000 ///< attempts that follow so closely are counted, not looked at
 
 /** What a reason is about. */
 enum diagnose_matter {
@@ -54,7 +56,8 @@ struct diagnose_view {
 
 /** What stands against all hosts together, and against some of them in detail. */
 struct diagnose_survey {
-    size_t host_count;
+    size_t host_count; ///< that were looked at
+    size_t total_count;
     size_t fit_count;
     struct berth_reason_count *counts; ///< in the order in which they were met
     size_t count_count;
@@ -76,9 +79,9 @@ size_t diagnose_spot(const struct core *core, const struct diagnose_view *view,
 void diagnose_show(struct core_call *call, const struct diagnose_view *view, struct task_spot *spot,
                    struct berth_placement_host *out_host);
 
-/** Look at all hosts, and show at most max of those above a key. */
+/** Look at hosts, of which there are total, and show at most max of those above a key. */
 void diagnose_survey(struct core_call *call, const struct diagnose_view *view,
-                     struct task_spots *spots, int64_t after, size_t max,
+                     struct task_spots *spots, size_t total, int64_t after, size_t max,
                      struct diagnose_survey *out_survey);
 
 /** Count a reason in a survey that has room for it; what is beyond DIAGNOSE_REASONS_MAX is not. */

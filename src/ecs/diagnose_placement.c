@@ -54,7 +54,7 @@ static void survey_now(struct core_call *call, const struct task_run *run, int64
     if (diagnose_has_hosts(run)) {
         task_spots_find(call, run, true, &spots);
     }
-    diagnose_survey(call, &view, &spots, after, max, out_survey);
+    diagnose_survey(call, &view, &spots, spots.count, after, max, out_survey);
 }
 
 static void count_tasks(const struct task_state *state, const struct places *places,

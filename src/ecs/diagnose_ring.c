@@ -48,25 +48,27 @@ static bool alike(const struct berth_unplaced_task *a, const struct berth_unplac
            a->launch_type == b->launch_type;
 }
 
-// Take what is alike over into the new note and forget it; else make room.
-static void make_room(struct diagnose_ring *ring, int64_t realm,
-                      struct berth_unplaced_task *unplaced)
+// The note of an attempt like this one. @return its place, or SIZE_MAX
+static size_t find_alike(const struct diagnose_ring *ring, int64_t realm,
+                         const struct berth_unplaced_task *unplaced)
+{
+    for (size_t i = ring->count; i > 0; i--) {
+        if (ring->notes[i - 1].realm == realm && alike(ring->notes[i - 1].unplaced, unplaced)) {
+            return i - 1;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static void make_room(struct diagnose_ring *ring, int64_t realm)
 {
     size_t of_realm = 0;
     size_t oldest = 0;
     for (size_t i = ring->count; i > 0; i--) {
-        const struct note *note = &ring->notes[i - 1];
-        if (note->realm != realm) {
-            continue;
+        if (ring->notes[i - 1].realm == realm) {
+            of_realm++;
+            oldest = i - 1;
         }
-        if (alike(note->unplaced, unplaced)) {
-            unplaced->times = note->unplaced->times + (note->unplaced->times < INT32_MAX ? 1 : 0);
-            unplaced->first_at = note->unplaced->first_at;
-            forget(ring, i - 1);
-            return;
-        }
-        of_realm++;
-        oldest = i - 1;
     }
     if (of_realm >= DIAGNOSE_NOTES_REALM) {
         forget(ring, oldest);
@@ -85,16 +87,12 @@ static struct text group_of(struct core_call *call, const struct task_run *run)
     return task_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
-static void keep(struct core_call *call, const struct task_run *run,
-                 const struct diagnose_attempt *attempt, const struct diagnose_survey *survey)
+// Who asked for what: what attempts are told apart by.
+static struct berth_unplaced_task describe(struct core_call *call, const struct task_run *run,
+                                           const struct diagnose_attempt *attempt)
 {
     ASSERT(attempt->placed < attempt->asked);
-    struct task_state *state = task_state(call->core);
-    if (state->unplaced == NULL) {
-        state->unplaced = ALLOC(struct diagnose_ring);
-    }
-    struct diagnose_ring *ring = state->unplaced;
-    struct berth_unplaced_task unplaced = {
+    return (struct berth_unplaced_task){
         .operation = attempt->operation,
         .first_at = call->now_ms,
         .last_at = call->now_ms,
@@ -110,23 +108,67 @@ static void keep(struct core_call *call, const struct task_run *run,
         .asked_count = (int32_t)attempt->asked,
         .has_placed_count = true,
         .placed_count = (int32_t)attempt->placed,
-        .summary = diagnose_summary(call, run, attempt, survey),
-        .has_host_count = true,
-        .host_count = (int32_t)survey->host_count,
-        .has_fit_count = true,
-        .fit_count = (int32_t)survey->fit_count,
-        .reason_counts = {survey->count_count > 0 ? survey->counts : SHAPE_EMPTY,
-                          survey->count_count},
-        .hosts = {survey->shown_count > 0 ? survey->hosts : SHAPE_EMPTY, survey->shown_count},
     };
+}
+
+static struct diagnose_ring *need_ring(struct core_call *call)
+{
+    struct task_state *state = task_state(call->core);
+    if (state->unplaced == NULL) {
+        state->unplaced = ALLOC(struct diagnose_ring);
+    }
+    return state->unplaced;
+}
+
+// Count an attempt that comes right behind one like it: whoever tries again in a loop must not have
+// all hosts looked at each time. @return false when there is none
+static bool count_again(struct core_call *call, const struct diagnose_ring *ring, int64_t realm,
+                        const struct berth_unplaced_task *unplaced)
+{
+    size_t place = find_alike(ring, realm, unplaced);
+    struct berth_unplaced_task *before = place == SIZE_MAX ? NULL : ring->notes[place].unplaced;
+    if (before == NULL || before->asked_count != unplaced->asked_count ||
+        before->placed_count != unplaced->placed_count || place + 1 != ring->count ||
+        call->now_ms - before->looked_at >= DIAGNOSE_NOTE_REST_MS) {
+        return false;
+    }
+    before->times += before->times < INT32_MAX ? 1 : 0;
+    before->last_at = call->now_ms;
+    return true;
+}
+
+static void keep(struct core_call *call, const struct task_run *run,
+                 const struct diagnose_attempt *attempt, struct berth_unplaced_task *unplaced,
+                 const struct diagnose_survey *survey)
+{
+    struct diagnose_ring *ring = need_ring(call);
     int64_t realm = run->cluster_record->realm;
-    make_room(ring, realm, &unplaced);
+    unplaced->looked_at = call->now_ms;
+    unplaced->summary = diagnose_summary(call, run, attempt, survey);
+    unplaced->has_host_count = true;
+    unplaced->host_count = (int32_t)survey->total_count;
+    unplaced->has_looked_at_count = true;
+    unplaced->looked_at_count = (int32_t)survey->host_count;
+    unplaced->has_fit_count = true;
+    unplaced->fit_count = (int32_t)survey->fit_count;
+    unplaced->reason_counts.items = survey->count_count > 0 ? survey->counts : SHAPE_EMPTY;
+    unplaced->reason_counts.count = survey->count_count;
+    unplaced->hosts.items = survey->shown_count > 0 ? survey->hosts : SHAPE_EMPTY;
+    unplaced->hosts.count = survey->shown_count;
+    size_t before = find_alike(ring, realm, unplaced);
+    if (before != SIZE_MAX) {
+        const struct berth_unplaced_task *older = ring->notes[before].unplaced;
+        unplaced->times = older->times + (older->times < INT32_MAX ? 1 : 0);
+        unplaced->first_at = older->first_at;
+        forget(ring, before);
+    }
+    make_room(ring, realm);
     ring->last_number++;
     ring->notes[ring->count] = (struct note){
         .realm = realm,
         .cluster = run->cluster,
         .number = ring->last_number,
-        .unplaced = shape_clone(&berth_unplaced_task_shape, &unplaced, NULL),
+        .unplaced = shape_clone(&berth_unplaced_task_shape, unplaced, NULL),
     };
     ring->count++;
 }
@@ -135,16 +177,21 @@ void diagnose_note(struct core_call *call, const struct task_run *run,
                    const struct diagnose_attempt *attempt, struct task_spots *spots)
 {
     const struct diagnose_view view = {.run = run, .placed = true, .rehearsed = INT64_MAX};
-    struct task_spots found = {0};
-    if (spots != NULL) {
-        found = *spots;
+    struct berth_unplaced_task unplaced = describe(call, run, attempt);
+    if (count_again(call, need_ring(call), run->cluster_record->realm, &unplaced)) {
+        return;
     }
-    if (found.spots == NULL && diagnose_has_hosts(run)) {
+    struct task_spots found = {0};
+    if (spots != NULL && spots->spots != NULL) {
+        found = *spots;
+    } else if (diagnose_has_hosts(run)) {
         task_spots_find(call, run, true, &found);
     }
+    size_t total = found.count;
+    found.count = MIN(found.count, (size_t)DIAGNOSE_NOTE_LOOK);
     struct diagnose_survey survey;
-    diagnose_survey(call, &view, &found, 0, DIAGNOSE_NOTE_HOSTS, &survey);
-    keep(call, run, attempt, &survey);
+    diagnose_survey(call, &view, &found, total, 0, DIAGNOSE_NOTE_HOSTS, &survey);
+    keep(call, run, attempt, &unplaced, &survey);
 }
 
 static struct task_spot *spot_of(const struct task_spots *spots, struct text instance_id)
@@ -167,6 +214,7 @@ void diagnose_note_named(struct core_call *call, const struct task_run *run,
     size_t count = response->failures.count;
     struct diagnose_survey survey = {
         .host_count = attempt.asked,
+        .total_count = attempt.asked,
         .fit_count = attempt.placed,
         .counts = arena_array(call->arena, DIAGNOSE_REASONS_MAX, sizeof(*survey.counts)),
         .hosts = arena_array(call->arena, count, sizeof(*survey.hosts)),
@@ -199,7 +247,8 @@ void diagnose_note_named(struct core_call *call, const struct task_run *run,
         diagnose_count(&survey, failure->reason);
     }
     survey.shown_count = count;
-    keep(call, run, &attempt, &survey);
+    struct berth_unplaced_task unplaced = describe(call, run, &attempt);
+    keep(call, run, &attempt, &unplaced, &survey);
 }
 
 // ---- ListUnplacedTasks --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 #include "ecs/diagnose.h"
 #include "shape/json.h"
+#include "vpc/vpc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -203,6 +204,37 @@ static void the_pool_is_explained_by_host(void **state)
                                 world->subnets[0]),
                      "'summary':'The task finds no place: there is no pool of FARGATE_SPOT; ask "
                      "for FARGATE.'");
+}
+
+// A subnet without a free address is no wrong place: placement calls it RESOURCE:ENI.
+static void a_full_subnet_is_told(void **state)
+{
+    struct world *world = *state;
+    vpc_set_default_cidr(world->harness.core, TEXT("10.0.0.0/24"));
+    world->harness.caller.account = TEXT("210987654321");
+    harness_contains(&world->harness, "CreateCluster", "{'clusterName':'c'}", "ACTIVE");
+    harness_contains(&world->harness, "DescribeNetwork", "{}", "subnets");
+    char subnet[40];
+    harness_member(&world->harness, "subnetId", subnet, sizeof(subnet));
+    harness_contains(
+        &world->harness, "RegisterTaskDefinition",
+        "{'family':'web','networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],"
+        "'cpu':'256','memory':'512','containerDefinitions':[{'name':'a','image':'i'}]}",
+        "'revision':1");
+    size_t node = world_pool_node(world, "eu-west-1a", 65536, 131072);
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct berth_explain_placement_response answer;
+    explain(
+        world,
+        world_text(
+            "'cluster':'c','taskDefinition':'web','launchType':'FARGATE','count':12," WORLD_NETWORK,
+            subnet),
+        &arena, &answer);
+    assert_int_equal(answer.placed_count, 11); // a /28 less the five that are reserved
+    const struct berth_placement_host *host = host_of(&answer, world, node);
+    assert_int_equal(host->reasons.count, 1);
+    assert_true(text_is(host->reasons.items[0].reason, "RESOURCE:ENI"));
+    assert_true(text_is(host->reasons.items[0].subject, subnet));
 }
 
 // The rehearsal must leave nothing: neither records nor what is free, nor the address that the next
@@ -408,6 +440,16 @@ static void failures_are_remembered(void **state)
     assert_int_equal(list.unplaced.items[0].first_at, first_at);
     assert_true(list.unplaced.items[0].last_at > first_at);
     assert_int_equal(list.unplaced.items[0].host_count, 1);
+    // Right behind one another they are only counted: hosts are looked at once a second.
+    int64_t looked_at = list.unplaced.items[0].looked_at;
+    for (size_t i = 0; i < 4; i++) {
+        world->harness.now_ms += 300;
+        harness_contains(&world->harness, "RunTask", "{" JOB "}", "CPU");
+        list_unplaced(world, "", &arena, &list);
+        assert_int_equal(list.unplaced.items[0].times, 3 + i);
+        assert_int_equal(list.unplaced.items[0].last_at, world->harness.now_ms);
+        assert_int_equal(list.unplaced.items[0].looked_at, looked_at + (i < 3 ? 0 : 1200));
+    }
     // StartTask names its hosts, also those that are not there.
     harness_contains(
         &world->harness, "StartTask",
@@ -561,6 +603,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_reason_is_told, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(the_pool_is_explained_by_host, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_full_subnet_is_told, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(asking_changes_nothing, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(refusals_are_those_of_run_task, world_setup,
                                         world_teardown),
