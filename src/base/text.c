@@ -221,14 +221,13 @@ void text_hex(const void *bytes, size_t size, char *out_string)
     out_string[2 * size] = '\0';
 }
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9') {
-        return digit - '0';
-    }
-    digit = lower(digit);
-    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
+// One more than the value of a digit, 0 for what is none: ids are read so often that a choice for
+// each digit showed.
+static const unsigned char hex_values[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
 
 int text_unhex(struct text text, void *out_bytes, size_t size)
 {
@@ -237,12 +236,12 @@ int text_unhex(struct text text, void *out_bytes, size_t size)
     }
     unsigned char *to = out_bytes;
     for (size_t i = 0; i < size; i++) {
-        int high = hex_value(text.data[2 * i]);
-        int low = hex_value(text.data[2 * i + 1]);
-        if (high < 0 || low < 0) {
+        unsigned high = hex_values[(unsigned char)text.data[2 * i]];
+        unsigned low = hex_values[(unsigned char)text.data[2 * i + 1]];
+        if (high == 0 || low == 0) {
             return ERR_INVALID;
         }
-        to[i] = (unsigned char)(high * 16 + low);
+        to[i] = (unsigned char)((high - 1) * 16 + (low - 1));
     }
     return 0;
 }

@@ -15,22 +15,6 @@
 // ---- the hash table -----------------------------------------------------------------------
 
 // Fibonacci hashing spreads the runs of consecutive keys that tables are made of.
-static size_t slot_home(const struct core *core, int64_t key)
-{
-    uint64_t hash = (uint64_t)key * 0x9E3779B97F4A7C15u;
-    return (size_t)(hash >> 20) & (core->slot_capacity - 1);
-}
-
-struct slot *core_slot_find(const struct core *core, int64_t key)
-{
-    size_t mask = core->slot_capacity - 1;
-    size_t i = slot_home(core, key);
-    while (core->slots[i].key != 0 && core->slots[i].key != key) {
-        i = (i + 1) & mask;
-    }
-    return &core->slots[i];
-}
-
 static void slots_resize(struct core *core, size_t capacity)
 {
     struct slot *old = core->slots;
@@ -65,7 +49,7 @@ void core_slot_remove(struct core *core, int64_t key)
     ASSERT(core->slots[hole].value == NULL);
     // Move later slots of the same run up, so that no search stops short of them.
     for (size_t i = (hole + 1) & mask; core->slots[i].key != 0; i = (i + 1) & mask) {
-        size_t home = slot_home(core, core->slots[i].key);
+        size_t home = core_slot_home(core, core->slots[i].key);
         if (((i - home) & mask) >= ((i - hole) & mask)) {
             core->slots[hole] = core->slots[i];
             hole = i;

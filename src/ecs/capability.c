@@ -6,45 +6,45 @@
 
 // What a Fargate task can ask for, and what most others do. The rest is rare: whoever asks for it
 // has the attributes of each instance looked at.
-static const char *const known[] = {
-    "com.amazonaws.ecs.capability.docker-remote-api.1.18",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.19",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.21",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.24",
-    "com.amazonaws.ecs.capability.docker-remote-api.1.25",
-    "com.amazonaws.ecs.capability.ecr-auth",
-    "com.amazonaws.ecs.capability.logging-driver.awsfirelens",
-    "com.amazonaws.ecs.capability.logging-driver.awslogs",
-    "com.amazonaws.ecs.capability.logging-driver.splunk",
-    "com.amazonaws.ecs.capability.task-iam-role",
-    "ecs.capability.container-health-check",
-    "ecs.capability.container-ordering",
-    "ecs.capability.container-restart-policy",
-    "ecs.capability.efsAuth",
-    "ecs.capability.env-files.s3",
-    CAPABILITY_EXECUTE_COMMAND,
-    "ecs.capability.execution-role-awslogs",
-    "ecs.capability.execution-role-ecr-pull",
-    "ecs.capability.firelens.fluentbit",
-    "ecs.capability.firelens.fluentd",
-    "ecs.capability.network.container-port-range",
-    "ecs.capability.pid-ipc-namespace-sharing",
-    "ecs.capability.private-registry-authentication.secretsmanager",
-    "ecs.capability.secrets.asm.bootstrap.log-driver",
-    "ecs.capability.secrets.asm.environment-variables",
-    "ecs.capability.secrets.ssm.bootstrap.log-driver",
-    "ecs.capability.secrets.ssm.environment-variables",
-    "ecs.capability.storage.ebs-task-volume-attach",
-    "ecs.capability.storage.s3-files",
-    "ecs.capability.task-cpu-mem-limit",
-    "ecs.capability.task-eni",
+static const struct text known[] = {
+    TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.18"),
+    TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.19"),
+    TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.21"),
+    TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.24"),
+    TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.25"),
+    TEXT("com.amazonaws.ecs.capability.ecr-auth"),
+    TEXT("com.amazonaws.ecs.capability.logging-driver.awsfirelens"),
+    TEXT("com.amazonaws.ecs.capability.logging-driver.awslogs"),
+    TEXT("com.amazonaws.ecs.capability.logging-driver.splunk"),
+    TEXT("com.amazonaws.ecs.capability.task-iam-role"),
+    TEXT("ecs.capability.container-health-check"),
+    TEXT("ecs.capability.container-ordering"),
+    TEXT("ecs.capability.container-restart-policy"),
+    TEXT("ecs.capability.efsAuth"),
+    TEXT("ecs.capability.env-files.s3"),
+    TEXT(CAPABILITY_EXECUTE_COMMAND),
+    TEXT("ecs.capability.execution-role-awslogs"),
+    TEXT("ecs.capability.execution-role-ecr-pull"),
+    TEXT("ecs.capability.firelens.fluentbit"),
+    TEXT("ecs.capability.firelens.fluentd"),
+    TEXT("ecs.capability.network.container-port-range"),
+    TEXT("ecs.capability.pid-ipc-namespace-sharing"),
+    TEXT("ecs.capability.private-registry-authentication.secretsmanager"),
+    TEXT("ecs.capability.secrets.asm.bootstrap.log-driver"),
+    TEXT("ecs.capability.secrets.asm.environment-variables"),
+    TEXT("ecs.capability.secrets.ssm.bootstrap.log-driver"),
+    TEXT("ecs.capability.secrets.ssm.environment-variables"),
+    TEXT("ecs.capability.storage.ebs-task-volume-attach"),
+    TEXT("ecs.capability.storage.s3-files"),
+    TEXT("ecs.capability.task-cpu-mem-limit"),
+    TEXT("ecs.capability.task-eni"),
 };
 _Static_assert(ARRAY_LEN(known) <= 31, "the last bit stands for all others");
 
 static uint32_t bit_of(struct text name)
 {
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-        if (text_is(name, known[i])) {
+        if (text_equal(name, known[i])) {
             return UINT32_C(1) << i;
         }
     }

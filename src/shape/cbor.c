@@ -165,7 +165,7 @@ static uint64_t present_count(const struct shape_type *type, const void *value)
 {
     uint64_t count = 0;
     for (size_t i = 0; i < type->member_count; i++) {
-        count += shape_present(&type->members[i], value);
+        count += shape_has(&type->members[i], value);
     }
     return count;
 }
@@ -180,7 +180,7 @@ static void put_struct(struct buf *out, const struct shape_type *type, const voi
 {
     put_head(out, MAJOR_MAP, present_count(type, value));
     for (size_t i = 0; i < type->member_count; i++) {
-        if (shape_present(&type->members[i], value)) {
+        if (shape_has(&type->members[i], value)) {
             put_member(out, &type->members[i], value);
         }
     }
@@ -309,7 +309,7 @@ void cbor_encode(const struct shape_type *type, const void *value, uint32_t vers
     put_head(out, MAJOR_UINT, version);
     for (size_t i = 0; i < type->member_count; i++) {
         const struct shape_member *member = &type->members[i];
-        if (shape_present(member, value)) {
+        if (shape_has(member, value)) {
             put_unknown(out, &pairs, member->number);
             put_member(out, member, value);
         }

@@ -236,7 +236,7 @@ static void put_struct(struct buf *out, const struct shape_type *type, const voi
     put_byte(out, '{');
     for (size_t i = 0; i < type->member_count; i++) {
         const struct shape_member *member = &type->members[i];
-        if (!shape_present(member, value)) {
+        if (!shape_has(member, value)) {
             continue;
         }
         put_name(out, member->name, first);

@@ -101,32 +101,7 @@ const struct shape_member *shape_find_number(const struct shape_type *type, uint
 
 bool shape_present(const struct shape_member *member, const void *value)
 {
-    if (member->has_offset != SHAPE_NO_OFFSET) {
-        return *((const bool *)value + member->has_offset);
-    }
-    const void *at = shape_at(member, value);
-    switch (member->type->kind) {
-    case SHAPE_TIME:
-        return *(const int64_t *)at != 0;
-    case SHAPE_TEXT:
-    case SHAPE_BLOB:
-    case SHAPE_DOCUMENT:
-        return ((const struct text *)at)->data != NULL;
-    case SHAPE_ENUM:
-        return *(const int32_t *)at != 0;
-    case SHAPE_STRUCT:
-        return shape_pointee(at) != NULL;
-    case SHAPE_LIST:
-    case SHAPE_MAP:
-        return ((const struct shape_list *)at)->items != NULL;
-    case SHAPE_BOOL:
-    case SHAPE_INT:
-    case SHAPE_LONG:
-    case SHAPE_DOUBLE:
-        break;
-    }
-    ASSERT(!"a number or bool without a presence flag");
-    return false;
+    return shape_has(member, value);
 }
 
 const char *shape_enum_name(const struct shape_type *type, int32_t number)

@@ -127,3 +127,34 @@ MUST_CHECK int base64_decode(struct text text, struct arena *arena, struct text 
 
 /** Append any value as JSON, without terminator. A struct is given by its own address. */
 void json_put_value(const struct shape_type *type, const void *value, bool masked, struct buf *out);
+
+/** As shape_present, inline: an encoder asks for every member of every record. */
+UNUSED static inline bool shape_has(const struct shape_member *member, const void *value)
+{
+    if (member->has_offset != SHAPE_NO_OFFSET) {
+        return *((const bool *)value + member->has_offset);
+    }
+    const void *at = shape_at(member, value);
+    switch (member->type->kind) {
+    case SHAPE_TIME:
+        return *(const int64_t *)at != 0;
+    case SHAPE_TEXT:
+    case SHAPE_BLOB:
+    case SHAPE_DOCUMENT:
+        return ((const struct text *)at)->data != NULL;
+    case SHAPE_ENUM:
+        return *(const int32_t *)at != 0;
+    case SHAPE_STRUCT:
+        return shape_pointee(at) != NULL;
+    case SHAPE_LIST:
+    case SHAPE_MAP:
+        return ((const struct shape_list *)at)->items != NULL;
+    case SHAPE_BOOL:
+    case SHAPE_INT:
+    case SHAPE_LONG:
+    case SHAPE_DOUBLE:
+        break;
+    }
+    ASSERT(!"a number or bool without a presence flag");
+    return false;
+}
