@@ -154,6 +154,13 @@ def refusal(section, title, operation, arguments, code, message, through="ecs"):
     return Case(section, title, ask, Refusal(code, message))
 
 
+def rules(cases):
+    """A decorator that makes a case, and adds it to a list, of a function that returns what was
+    found."""
+    return lambda section, title, want, shown="": (
+        lambda ask: cases.append(Case(section, title, ask, want, shown)))
+
+
 # ---- comparing ----------------------------------------------------------------------------
 
 def text_matches(want, got, words):

@@ -1,4 +1,4 @@
-"""Messages and rules of container definitions and volumes, and what a definition requires."""
+"""Messages and rules of container definitions."""
 from messages import Case
 from messages_definitions import ABSENT, CONTAINER, FARGATE, bad, picked, register
 
@@ -22,12 +22,6 @@ def rule(title, want, container=None, shown="", **members):
     return Case("1.4", title, ask, want, shown)
 
 
-def task_rule(title, want, container=None, **members):
-    """A case: members of the task as it is stored."""
-    return Case("1.4", title, lambda world: picked(
-        world.ecs, "TaskDefinition", register(world, container, **members), want), want)
-
-
 def same(title, container, **members):
     """A case: members of the container that are stored as they were sent."""
     return rule(title, container, container, "is kept", **members)
@@ -36,11 +30,6 @@ def same(title, container, **members):
 def no_fargate(title, message, container=None, **members):
     """A case: Fargate refuses, and without FARGATE among requiresCompatibilities it would do."""
     return bad("1.4", f"Fargate: {title}", message, container, **{**FARGATE, **members})
-
-
-def unsupported(what, container=None, title=None, **members):
-    return no_fargate(title or what, f"Fargate compatible task definitions do not support {what}",
-                      container, **members)
 
 
 def two(first=None, second=None):
@@ -412,142 +401,5 @@ KERNEL = [
           {"credentialSpecs": ["credentialspec:arn:a", "credentialspec:arn:b"]}),
 ]
 
-# ---- Fargate ------------------------------------------------------------------------------
-
-ROLE = "Fargate requires task definition to have execution role ARN to support "
-
-
-def strict(title, message, container):
-    """A case of `berth server --strict`, which wants the execution role as ECS does."""
-    return bad("1.4", f"--strict, Fargate: {title}", message, container, through="strict",
-               **FARGATE)
-
-
-FARGATE_ONLY = [
-    *[no_fargate(f"networkMode {mode}", "Fargate only supports network mode ‘awsvpc’.",
-                 networkMode=mode) for mode in ("bridge", "host", "none")],
-    bad("1.4", "Fargate: no networkMode", "Fargate only supports network mode ‘awsvpc’.",
-        requiresCompatibilities=["FARGATE"], cpu="256", memory="512"),
-    strict("awslogs", ROLE + "log driver awslogs.", {"logConfiguration": AWSLOGS}),
-    strict("an image of ECR", ROLE + "ECR images.", {"image": ECR}),
-    strict("secrets", "When you are specifying container secrets, you must also specify a value for "
-           "'executionRoleArn'.", {"secrets": SECRET}),
-    rule("Fargate: none of these wants a role unless --strict",
-         {"image": ECR, "secrets": SECRET, "logConfiguration": AWSLOGS},
-         {"image": ECR, "secrets": SECRET, "logConfiguration": AWSLOGS}, "is kept", **FARGATE),
-    unsupported("sourcePath", volumes=[{"name": "v", "host": {"sourcePath": "/v"}}]),
-    unsupported("dockerVolumeConfiguration",
-                volumes=[{"name": "v", "dockerVolumeConfiguration": {"driver": "local"}}]),
-    unsupported("fsxWindowsFileServerVolumeConfiguration", volumes=[
-        {"name": "v", "fsxWindowsFileServerVolumeConfiguration": {
-            "fileSystemId": "f", "rootDirectory": "r",
-            "authorizationConfig": {"credentialsParameter": "c", "domain": "d"}}}]),
-    unsupported("placementConstraints",
-                placementConstraints=[{"type": "memberOf", "expression": "attribute:a exists"}]),
-    no_fargate("ipcMode", "Tasks using the Fargate launch type do not support ipcMode.",
-               ipcMode="task"),
-    no_fargate("pidMode host", "Tasks using the Fargate launch type do not support pidMode 'host'. "
-               "The supported value for pidMode is 'task'.", pidMode="host"),
-    task_rule("Fargate: pidMode task", {"pidMode": "task"}, pidMode="task", **FARGATE),
-    unsupported("privileged", {"privileged": True}),
-    unsupported("disableNetworking", {"disableNetworking": True}),
-    unsupported("dnsServers", {"dnsServers": ["10.0.0.2"]}),
-    unsupported("dnsSearchDomains", {"dnsSearchDomains": ["example.com"]}),
-    unsupported("dockerSecurityOptions", {"dockerSecurityOptions": ["no-new-privileges"]}),
-    unsupported("resourceRequirements", {"resourceRequirements": [{"type": "GPU", "value": "1"}]}),
-    unsupported("credentialSpecs", {"credentialSpecs": ["credentialspec:arn:a"]}),
-    unsupported("devices", linux(devices=[{"hostPath": "/dev/null"}])),
-    unsupported("sharedMemorySize", linux(sharedMemorySize=64)),
-    unsupported("maxSwap", linux(maxSwap=64)),
-    unsupported("swappiness", linux(swappiness=60)),
-    unsupported("adding the capability NET_ADMIN", linux(
-        capabilities={"add": ["SYS_PTRACE", "NET_ADMIN"]})),
-    same("Fargate: the capability SYS_PTRACE and a tmpfs", linux(
-        capabilities={"add": ["SYS_PTRACE"], "drop": ["ALL"]},
-        tmpfs=[{"containerPath": "/t", "size": 1}]), **FARGATE),
-    *[unsupported(f"the log driver {driver}", {"logConfiguration": {"logDriver": driver}})
-      for driver in ("json-file", "syslog", "journald", "gelf", "fluentd")],
-    no_fargate("awslogs without a prefix",
-               "Log driver awslogs requires options: awslogs-stream-prefix",
-               logs("awslogs", awslogs_group="g", awslogs_region="r")),
-    unsupported("the config-file-type s3", router(config_file_type="s3", config_file_value="arn:x")),
-    no_fargate("the first of two errors is told",
-               "Fargate only supports network mode ‘awsvpc’.", {"privileged": True},
-               networkMode="bridge"),
-]
-
-# ---- volumes ------------------------------------------------------------------------------
-
-EFS = {"fileSystemId": "fs-1"}
-
-
-def volume(**kind):
-    return {"volumes": [{"name": "v", **kind}]}
-
-
-def bad_volume(title, message, **kind):
-    return wrong(f"volume: {title}", message, **volume(**kind))
-
-
-VOLUMES = [
-    task_rule("volume: a name alone is a scratch volume",
-              {"volumes": [{"name": "v", "host": {}}]}, **volume()),
-    *[task_rule(f"volume: {next(iter(kind))} ({n})", volume(**kind), **volume(**kind))
-      for n, kind in enumerate((
-          {"host": {"sourcePath": "/v"}},
-          {"dockerVolumeConfiguration": {"scope": "shared", "autoprovision": True,
-                                         "driver": "local", "driverOpts": {"type": "tmpfs"},
-                                         "labels": {"a": "b"}}},
-          {"efsVolumeConfiguration": {
-              "fileSystemId": "fs-1", "rootDirectory": "/", "transitEncryption": "ENABLED",
-              "transitEncryptionPort": 2049,
-              "authorizationConfig": {"accessPointId": "fsap-1", "iam": "ENABLED"}}},
-          {"fsxWindowsFileServerVolumeConfiguration": {
-              "fileSystemId": "fs-1", "rootDirectory": "share", "authorizationConfig": {
-                  "credentialsParameter": ASM, "domain": "example.com"}}},
-          {"s3filesVolumeConfiguration": {
-              "fileSystemArn": "arn:aws:s3files:eu-west-1:111122223333:file-system/fs-1",
-              "rootDirectory": "/", "transitEncryptionPort": 2049,
-              "accessPointArn": "arn:aws:s3files:eu-west-1:111122223333:access-point/ap-1"}},
-          {"configuredAtLaunch": True}))],
-    bad_volume("two kinds at once", "Volume 'v' can have one kind of configuration only.",
-               host={"sourcePath": "/v"}, efsVolumeConfiguration=EFS),
-    bad_volume("EFS without a file system", "1 validation error detected: Value at "
-               "'volumes[0].efsVolumeConfiguration.fileSystemId' failed to satisfy constraint: "
-               "Member must not be null", efsVolumeConfiguration={}),
-    bad_volume("S3 Files without a file system", "1 validation error detected: Value at "
-               "'volumes[0].s3filesVolumeConfiguration.fileSystemArn' failed to satisfy constraint: "
-               "Member must not be null", s3filesVolumeConfiguration={}),
-    bad_volume("an unknown transitEncryption", "1 validation error detected: Value at "
-               "'volumes[0].efsVolumeConfiguration.transitEncryption' failed to satisfy constraint: "
-               "Member must satisfy enum value set: [ENABLED, DISABLED]",
-               efsVolumeConfiguration=dict(EFS, transitEncryption="YES")),
-    bad_volume("EFS: IAM without encryption", "Volume 'v': transitEncryption must be ENABLED when an "
-               "access point or IAM authorization is used.",
-               efsVolumeConfiguration=dict(EFS, authorizationConfig={"iam": "ENABLED"})),
-    bad_volume("EFS: an access point without encryption", "Volume 'v': transitEncryption must be "
-               "ENABLED when an access point or IAM authorization is used.",
-               efsVolumeConfiguration=dict(EFS, transitEncryption="DISABLED",
-                                           authorizationConfig={"accessPointId": "fsap-1"})),
-    bad_volume("EFS: an access point below the root", "Volume 'v': rootDirectory must be / or absent "
-               "when an access point is used.", efsVolumeConfiguration=dict(
-                   EFS, rootDirectory="/data", transitEncryption="ENABLED",
-                   authorizationConfig={"accessPointId": "fsap-1"})),
-    bad_volume("autoprovision of the scope task", "Volume 'v': autoprovision needs the scope shared.",
-               dockerVolumeConfiguration={"scope": "task", "autoprovision": True}),
-    wrong("volume: two configured at launch",
-          "Only one volume of a task definition can be configured at launch.",
-          volumes=[{"name": "v", "configuredAtLaunch": True},
-                   {"name": "w", "configuredAtLaunch": True}]),
-    wrong("volume: a name twice", "The volume name 'v' is used more than once.",
-          volumes=[{"name": "v"}, {"name": "v"}]),
-    wrong("volume: a bad name", "Invalid volume name 'a b'. Up to 255 letters, digits, underscores "
-          "and hyphens are allowed.", volumes=[{"name": "a b"}]),
-    wrong("a mount of a volume that is not there", "Unknown volume 'x'.",
-          {"mountPoints": [{"sourceVolume": "x", "containerPath": "/x"}]}),
-    wrong("a mount at a relative path", f"Invalid 'containerPath' setting {A}.",
-          {"mountPoints": [{"sourceVolume": "v", "containerPath": "x"}]}, volumes=[{"name": "v"}]),
-]
-
-CASES = BASIC + BEHAVIOUR + PORTS + KERNEL + FARGATE_ONLY + VOLUMES
+CASES = BASIC + BEHAVIOUR + PORTS + KERNEL
 UNREACHABLE = []

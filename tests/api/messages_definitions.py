@@ -1,5 +1,5 @@
-"""Messages and rules of task definitions: members of the task, life cycle, sizes."""
-from messages import Case, Unreachable, refusal, send
+"""Messages and rules of task definitions: members of the task, life cycle."""
+from messages import Case, Unreachable, refusal, rules, send
 
 import models
 import support
@@ -47,24 +47,6 @@ def kept(section, title, want, container=None, shown="", **members):
         got = register(world, container, **members)
         return picked(world.ecs, "TaskDefinition", got, want)
     return Case(section, title, ask, want, shown)
-
-
-def sized(cpu, memory, works, windows=False):
-    """A case of the table of Fargate's sizes."""
-    members = dict(FARGATE, cpu=cpu, memory=memory)
-    if windows:
-        members["runtimePlatform"] = {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}
-    title = f"cpu {cpu}, memory {memory}" + (", Windows" if windows else "")
-    def arguments(world):
-        made = request(world, **members)
-        del made["containerDefinitions"][0]["memory"]
-        return made
-    if works:
-        return Case("1.3", title, lambda world: picked(world.ecs, "TaskDefinition", send(
-            world.ecs, "RegisterTaskDefinition", arguments(world))["taskDefinition"],
-            {"cpu": cpu, "memory": memory}), {"cpu": cpu, "memory": memory})
-    return refusal("1.3", title, "RegisterTaskDefinition", arguments, CLIENT,
-                   "No Fargate configuration exists for given values.")
 
 
 # ---- 1.1 members of the task --------------------------------------------------------------
@@ -237,12 +219,12 @@ def status_of(world, reference):
     return world.ecs.describe_task_definition(taskDefinition=reference)["taskDefinition"]["status"]
 
 
-def life(title, want, shown=""):
-    """Decorator: a rule of the life cycle is a function that returns what happened."""
-    return lambda ask: LIFE.append(Case("1.2", title, ask, want, shown))
-
-
 LIFE = []
+
+
+def life(title, want):
+    """Decorator: a rule of the life cycle is a function that returns what happened."""
+    return rules(LIFE)("1.2", title, want)
 
 
 @life("revisions count from 1, also for the same content", [1, 2, 3])
@@ -478,39 +460,7 @@ LIFE += [
             "Size of TaskDefinition references list cannot exceed 10"),
 ]
 
-# ---- 1.3 sizes of Fargate -----------------------------------------------------------------
-
-TABLE = {  # cpu: the least and the greatest memory, and the step
-    256: (512, 2048, None), 512: (1024, 4096, 1024), 1024: (2048, 8192, 1024),
-    2048: (4096, 16384, 1024), 4096: (8192, 30720, 1024), 8192: (16384, 61440, 4096),
-    16384: (32768, 122880, 8192)}
-
-SIZES = [sized("256", memory, True) for memory in ("512", "1024", "2048")]
-for cpu, (low, high, step) in TABLE.items():
-    if step is not None:
-        SIZES += [sized(str(cpu), str(memory), True) for memory in (low, low + step, high)]
-        SIZES += [sized(str(cpu), str(memory), False) for memory in (
-            low - step, low + step // 2, high + step) if memory > 0]
-SIZES += [sized("256", memory, False) for memory in ("256", "1536", "3072")]
-SIZES += [sized("128", "512", False), sized("300", "1024", False), sized("32768", "65536", False)]
-SIZES += [sized(cpu, memory, True, windows=True) for cpu, memory in (
-    ("1024", "2048"), ("2048", "4096"), ("4096", "8192"))]
-SIZES += [sized(cpu, memory, False, windows=True) for cpu, memory in (
-    ("256", "512"), ("512", "1024"), ("8192", "16384"), ("16384", "32768"))]
-SIZES += [
-    bad("1.3", "the table holds also when EC2 is named beside FARGATE",
-        "No Fargate configuration exists for given values.",
-        **dict(FARGATE, memory="513", requiresCompatibilities=["EC2", "FARGATE"])),
-    bad("1.3", "FARGATE without cpu", "Fargate requires that 'cpu' be defined at the task level.",
-        requiresCompatibilities=["FARGATE"], networkMode="awsvpc", memory="512"),
-    bad("1.3", "FARGATE without memory",
-        "Fargate requires that 'memory' be defined at the task level.",
-        requiresCompatibilities=["FARGATE"], networkMode="awsvpc", cpu="256"),
-    kept("1.3", "sizes with units", {"cpu": "256", "memory": "512"},
-         **dict(FARGATE, cpu=".25 vCPU", memory="0.5 GB")),
-]
-
-CASES = MEMBERS + LIFE + SIZES
+CASES = MEMBERS + LIFE
 
 UNREACHABLE = [
     Unreachable("1.2", "Too many concurrent attempts to create a new revision of the specified "
