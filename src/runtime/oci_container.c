@@ -353,7 +353,7 @@ static int fill_process(struct bundle *bundle, struct err *err)
     process->group_count = user.group_count;
     process->environment =
         spec_environment(definition, bundle->image, bundle->task->task->environment,
-                         bundle->task->hostname, user.home, bundle->arena);
+                         bundle->config.hostname, user.home, bundle->arena);
     process->capabilities = spec_capabilities(definition, own_capabilities(), bundle->arena);
     process->no_new_privileges = spec_no_new_privileges(definition);
     struct config_limit *limits = NULL;
@@ -368,7 +368,6 @@ static int write_config(struct bundle *bundle, struct err *err)
     const struct runtime_task *task = bundle->task->task;
     const struct ecs_linux_parameters *parameters = definition->linux_parameters;
     struct config *config = &bundle->config;
-    config->hostname = bundle->task->hostname;
     config->readonly_root = definition->readonly_root_filesystem;
     config->network_namespace = task->network_namespace;
     config->network_off = definition->disable_networking ||
@@ -474,6 +473,7 @@ int oci_container_prepare(const struct oci_task *task, size_t index,
         .index = index,
         .arena = task->arena,
         .root_fd = -1,
+        .config.hostname = oci_hostname(task->task, index, task->arena),
     };
     int rc = spec_supported(task->task->spec->definition, bundle.definition, err);
     if (rc == 0) {

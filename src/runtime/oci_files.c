@@ -27,6 +27,7 @@ int oci_write_file(struct text directory, const char *name, mode_t mode, struct 
 static void write_hosts(const struct oci_task *task, size_t index, struct buf *out)
 {
     const struct session_eni *eni = task->task->spec->eni;
+    struct text hostname = oci_hostname(task->task, index, task->arena);
     const struct ecs_host_entry_list *extra =
         &task->task->containers[index].definition->extra_hosts;
     buf_string(out, "127.0.0.1\tlocalhost\n"
@@ -36,10 +37,10 @@ static void write_hosts(const struct oci_task *task, size_t index, struct buf *o
                     "ff02::1\tip6-allnodes\n"
                     "ff02::2\tip6-allrouters\n");
     if (eni != NULL) {
-        buf_format(out, "%.*s\t%.*s\n", TEXT_FMT(eni->address), TEXT_FMT(task->hostname));
+        buf_format(out, "%.*s\t%.*s\n", TEXT_FMT(eni->address), TEXT_FMT(hostname));
     } else {
         // Programs expect their own name to resolve, also where there is no address.
-        buf_format(out, "127.0.1.1\t%.*s\n", TEXT_FMT(task->hostname));
+        buf_format(out, "127.0.1.1\t%.*s\n", TEXT_FMT(hostname));
     }
     for (size_t i = 0; i < extra->count; i++) {
         buf_format(out, "%.*s\t%.*s\n", TEXT_FMT(extra->items[i].ip_address),
@@ -111,7 +112,7 @@ int oci_files_write(const struct oci_task *task, size_t index, struct text bundl
         return rc;
     }
     buf_reset(&content);
-    buf_format(&content, "%.*s\n", TEXT_FMT(task->hostname));
+    buf_format(&content, "%.*s\n", TEXT_FMT(oci_hostname(task->task, index, task->arena)));
     rc = oci_write_file(bundle, "hostname", 0644, buf_view(&content), err);
     if (rc != 0) {
         return rc;

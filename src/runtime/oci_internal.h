@@ -34,7 +34,6 @@ struct oci_task {
     struct arena *arena; ///< holds all that the plan borrows
     struct text run;     ///< <run_dir>/tasks/<id>
     struct text data;    ///< <data_dir>/tasks/<id>
-    struct text hostname;
 };
 
 /** @return the driver behind a runtime */
@@ -61,6 +60,12 @@ bool oci_alive(const struct oci *oci, struct text task_id);
 /** The prepare of runtime_ops. */
 MUST_CHECK int oci_prepare(struct runtime *runtime, const struct runtime_task *task,
                            struct err *err);
+
+/**
+ * The host name of a container: its interface's, which a task shares, else its own, else the
+ * beginning of the task's id; in the arena.
+ */
+struct text oci_hostname(const struct runtime_task *task, size_t index, struct arena *arena);
 
 /** Make a container's bundle and fill its part of the plan, which borrows from the task's arena. */
 MUST_CHECK int oci_container_prepare(const struct oci_task *task, size_t index,

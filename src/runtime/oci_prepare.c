@@ -13,13 +13,10 @@
 #define HOSTNAME_BYTES_MAX 64 // the kernel's
 #define SHORT_ID_CHARS 12     // Docker's host names from container ids
 
-static struct text choose_hostname(const struct runtime_task *task, struct arena *arena)
+struct text oci_hostname(const struct runtime_task *task, size_t index, struct arena *arena)
 {
     const struct session_eni *eni = task->spec->eni;
-    struct text name = eni == NULL ? (struct text){0} : eni->hostname;
-    for (size_t i = 0; text_empty(name) && i < task->container_count; i++) {
-        name = task->containers[i].definition->hostname;
-    }
+    struct text name = eni == NULL ? task->containers[index].definition->hostname : eni->hostname;
     if (text_empty(name)) {
         name = text_slice(task->id, 0, SHORT_ID_CHARS);
     }
@@ -128,7 +125,6 @@ int oci_prepare(struct runtime *runtime, const struct runtime_task *task, struct
         .arena = &arena,
         .run = oci_run_directory(oci, task->id, &arena),
         .data = oci_data_directory(oci, task->id, &arena),
-        .hostname = choose_hostname(task, &arena),
     };
     return prepare(&prepared, err);
 }

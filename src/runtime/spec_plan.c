@@ -90,6 +90,8 @@ int spec_plan(const struct ecs_container_definition *definition, const struct im
         .has_stop_timeout_ms = true,
         .stop_timeout_ms = seconds_ms(definition->has_stop_timeout, definition->stop_timeout,
                                       STOP_TIMEOUT_DEFAULT_S),
+        .has_interactive = definition->interactive,
+        .interactive = definition->interactive,
         .has_stop_signal = true,
         .stop_signal = stop_signal,
     };

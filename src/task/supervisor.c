@@ -167,7 +167,8 @@ static int prepare_process(struct supervisor *supervisor, struct err *err)
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     supervisor->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (supervisor->null_fd < 0 || supervisor->epoll_fd < 0 || supervisor->signal_fd < 0) {
+    if (supervisor->null_fd < 0 || supervisor->epoll_fd < 0 || supervisor->signal_fd < 0 ||
+        pipe2(supervisor->silence_fds, O_CLOEXEC) != 0) {
         return err_sys(err, errno, "preparing the event loop");
     }
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
@@ -286,6 +287,8 @@ static void supervisor_deinit(struct supervisor *supervisor)
     fd_close(supervisor->signal_fd);
     fd_close(supervisor->epoll_fd);
     fd_close(supervisor->null_fd);
+    fd_close(supervisor->silence_fds[0]);
+    fd_close(supervisor->silence_fds[1]);
     fd_close(supervisor->lock_fd);
     fd_close(supervisor->dir_fd);
 }
@@ -302,6 +305,7 @@ int supervisor_run(const struct supervisor_options *options, struct err *err)
         .dir_fd = -1,
         .lock_fd = -1,
         .null_fd = -1,
+        .silence_fds = {-1, -1},
         .epoll_fd = -1,
         .signal_fd = -1,
         .listen_fd = -1,

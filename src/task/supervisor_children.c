@@ -72,8 +72,8 @@ static void make_ordinary(pid_t pid)
     IGNORE(file_write(AT_FDCWD, path, TEXT("0"), &ignored), "it may have ended already");
 }
 
-static int spawn(const struct supervisor *supervisor, struct command *command, int output_fd,
-                 pid_t *out_pid, struct err *err)
+static int spawn(struct command *command, int input_fd, int output_fd, pid_t *out_pid,
+                 struct err *err)
 {
     static char path_variable[] =
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -95,7 +95,7 @@ static int spawn(const struct supervisor *supervisor, struct command *command, i
     rc = rc != 0 ? rc
                  : posix_spawnattr_setflags(&attributes,
                                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, supervisor->null_fd, 0);
+    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, input_fd, 0);
     rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 1);
     rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 2);
     rc = rc != 0 ? rc
@@ -140,7 +140,8 @@ static int start(struct supervisor *supervisor, size_t index, struct err *err)
     add(&command, "--bundle");
     add_text(&command, container->plan->bundle);
     add_text(&command, container->plan->id);
-    return spawn(supervisor, &command, output_fd, &container->start_pid, err);
+    int input_fd = container->plan->interactive ? supervisor->silence_fds[0] : supervisor->null_fd;
+    return spawn(&command, input_fd, output_fd, &container->start_pid, err);
 }
 
 static int probe(struct supervisor *supervisor, size_t index, struct err *err)
@@ -162,7 +163,8 @@ static int probe(struct supervisor *supervisor, size_t index, struct err *err)
     add(&command, "--process");
     add_text(&command, container->plan->health_check->process);
     add_text(&command, container->plan->id);
-    return spawn(supervisor, &command, supervisor->null_fd, &container->probe_start_pid, err);
+    return spawn(&command, supervisor->null_fd, supervisor->null_fd, &container->probe_start_pid,
+                 err);
 }
 
 static pid_t read_pid(const struct supervisor *supervisor, size_t index, const char *suffix)

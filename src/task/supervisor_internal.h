@@ -68,6 +68,7 @@ struct supervisor {
     int dir_fd;
     int lock_fd;
     int null_fd;
+    int silence_fds[2]; ///< a pipe that nobody writes to: input that stays open
     int epoll_fd;
     int signal_fd;
     int listen_fd;

@@ -31,7 +31,6 @@ STORED = {
         {"containerPortRange": "8000-8010", "protocol": "tcp"}]}, AWSVPC),
     "restartPolicy": ({"restartPolicy": {"enabled": False}}, {}),
     "versionConsistency": ({"versionConsistency": "disabled"}, {}),
-    "interactive": ({"interactive": True}, {}),
     "dockerLabels": ({"dockerLabels": {"a": "b", "empty": ""}}, {}),
     "logConfiguration": ({"logConfiguration": {
         "logDriver": "splunk", "options": {"splunk-url": "https://x"}, "secretOptions": [

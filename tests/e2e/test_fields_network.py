@@ -62,9 +62,16 @@ def test_extra_hosts(ended):
     assert ended.lines()[-1].split() == ["192.0.2.9", "db.example"]
 
 
-@task(box("hostname; cat /etc/hostname; echo $HOSTNAME", memory=64, hostname="named"), ec2=True)
+NAMES = "hostname; cat /etc/hostname; echo $HOSTNAME; awk '{print $2}' /etc/hosts | tail -1"
+
+
+@task(box(NAMES, memory=64, hostname="named"), box(NAMES, name="b", memory=64, hostname="other"),
+      box(NAMES, name="c", memory=64), ec2=True)
 def test_hostname(ended):
-    assert ended.lines() == ["named"] * 3
+    """Each container's own; without one, the beginning of the task's id."""
+    assert ended.lines() == ["named"] * 4
+    assert ended.lines("b") == ["other"] * 4
+    assert ended.lines("c") == [ended.task["taskArn"].rsplit("/", 1)[1][:12]] * 4
 
 
 @task(box("cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/kernel/msgmax", systemControls=[

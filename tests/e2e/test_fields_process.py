@@ -173,5 +173,13 @@ def test_init_process_passes_signals_on(node, live):
 
 @task(box("cat; echo end"))
 def test_standard_input_is_empty(ended):
-    """Nothing is there to read, whatever `interactive` says."""
+    """Nothing is there to read without `interactive`."""
     assert ended.output() == "end\n"
+
+
+@task(box("echo begin; cat; echo end", name="reader", essential=False, interactive=True),
+      box("sleep 0.5", dependsOn=[{"containerName": "reader", "condition": "START"}]))
+def test_interactive(ended):
+    """Standard input stays open: who reads it waits, until the task ends."""
+    assert ended.log("reader") == "begin\n"
+    assert ended.code("reader") == 137
