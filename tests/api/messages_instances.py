@@ -1,6 +1,6 @@
 """Messages and rules of container instances and of what agents ask."""
 import stock_agent
-from messages import Case, Refusal, refusal, refused, send
+from messages import Case, Refusal, Unreachable, refusal, refused, send
 from task_world import ARN, INVALID, lone_host, rules
 
 CASES = []
@@ -178,4 +178,9 @@ def _(world):
     return answer
 
 
-UNREACHABLE = []
+UNREACHABLE = [
+    Unreachable("3.2", "REGISTERING", "an instance is registered in one step"),
+    Unreachable("3.2", "REGISTRATION_FAILED", "a registration that fails leaves no instance"),
+    Unreachable("3.2", "DEREGISTERING", "an instance is INACTIVE at once; what is left of its tasks "
+                "ends after it"),
+]

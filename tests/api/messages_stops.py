@@ -153,8 +153,8 @@ def _(world):
 
 UNREACHABLE = [
     Unreachable("2.4", "Timeout waiting for network interface provisioning to complete.",
-                "an interface is made in the same step as its task, and its host attaches it when "
-                "it starts the task"),
+                "an interface is made in the same step as its task; a host that does not take the "
+                "task is waited for, and the task stays PROVISIONING"),
     Unreachable("2.4", "Timeout waiting for EphemeralStorage provisioning to complete.",
                 "a task's storage is on its host: nothing is provisioned"),
     Unreachable("2.4", "ECS was unable to assume the role '⟨arn⟩' that was provided for this task. "

@@ -352,5 +352,18 @@ def _(world):
 
 
 UNREACHABLE = [
+    Unreachable("2.1", "ACTIVATING", "there is nothing to register a task with yet: no load "
+                "balancer, no discovery"),
+    Unreachable("2.1", "DEACTIVATING", "as ACTIVATING"),
+    Unreachable("2.1", "STOPPING", "as measured on AWS a task is RUNNING, desired STOPPED, until its "
+                "host tells that it ended"),
+    Unreachable("2.1", "DELETED", "a task whose time is over is MISSING at once"),
+    Unreachable("2.8", "CREATED", "an interface is made in the same step as its task, so it goes "
+                "from PRECREATED to ATTACHING when the host has the task"),
+    Unreachable("2.8", "DETACHING", "a host tells the end of a task when its interface is gone"),
+    Unreachable("2.8", "FAILED", "a host that cannot make the interface tells the end of the task, "
+                "with the reason"),
+    Unreachable("2.8", "AmazonElasticBlockStorage", "there are no EBS volumes"),
+    Unreachable("2.8", "Service Connect", "there are no services yet"),
     Unreachable("2.7", "DEPLOYMENT_BLOCKED", "there are no services yet"),
 ]
