@@ -33,6 +33,7 @@ const char *act_name(enum act act)
         [ACT_TAG] = "tags are put",
         [ACT_UNTAG] = "tags are taken away",
         [ACT_SETTING] = "account setting is put",
+        [ACT_CLUSTER_SETTING] = "setting of a cluster is changed",
         [ACT_REGISTER_DEFINITION] = "revision is registered",
         [ACT_DEREGISTER_DEFINITION] = "revision is deregistered",
         [ACT_DELETE_DEFINITION] = "revision is deleted",

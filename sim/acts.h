@@ -46,6 +46,7 @@ enum act {
     ACT_TAG,
     ACT_UNTAG,
     ACT_SETTING,
+    ACT_CLUSTER_SETTING,
     ACT_REGISTER_DEFINITION,
     ACT_DEREGISTER_DEFINITION,
     ACT_DELETE_DEFINITION,
@@ -160,6 +161,7 @@ enum ledger_kind {
     LEDGER_INSTANCE,   ///< subject: id of an instance; value: its status
     LEDGER_DEFINITION, ///< subject: ARN; value: its status
     LEDGER_SETTING,    ///< subject: account
+    LEDGER_CLUSTER,    ///< subject: ARN; value: of its containerInsights
     LEDGER_END,        ///< subject begins anew
 };
 

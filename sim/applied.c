@@ -382,6 +382,15 @@ static void on_setting(struct sim *sim, const struct applied *applied)
     count(sim, ACT_SETTING);
 }
 
+static void on_cluster_settings(struct sim *sim, const struct applied *applied)
+{
+    const struct ecs_update_cluster_settings_request *request = applied->request;
+    const struct ecs_update_cluster_settings_response *response = applied->response;
+    ledger_add(sim, LEDGER_CLUSTER, response->cluster->cluster_arn, TEXT("containerInsights"),
+               request->settings.items[0].value);
+    count(sim, ACT_CLUSTER_SETTING);
+}
+
 static void note_success(struct sim *sim, const struct applied *applied)
 {
     static const struct {
@@ -400,6 +409,7 @@ static void note_success(struct sim *sim, const struct applied *applied)
         {ECS_OP_TAG_RESOURCE, on_tag},
         {ECS_OP_UNTAG_RESOURCE, on_untag},
         {ECS_OP_PUT_ACCOUNT_SETTING, on_setting},
+        {ECS_OP_UPDATE_CLUSTER_SETTINGS, on_cluster_settings},
         {ECS_OP_RUN_TASK, on_run},
         {ECS_OP_START_TASK, on_start},
     };

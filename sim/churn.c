@@ -226,6 +226,18 @@ static void tags(struct sim *sim)
 static void setting(struct sim *sim)
 {
     static const char *const values[] = {"enabled", "disabled"};
+    if (world_chance(&sim->world, 500)) {
+        struct ecs_cluster_setting insights = {
+            .name = ECS_CLUSTER_SETTING_NAME_CONTAINER_INSIGHTS,
+            .value = text_of(values[world_between(&sim->world, 0, 1)]),
+        };
+        const struct ecs_update_cluster_settings_request update = {
+            .cluster = world_chance(&sim->world, 500) ? TEXT("edge") : TEXT("default"),
+            .settings = {&insights, 1},
+        };
+        ask(sim, ECS_OP_UPDATE_CLUSTER_SETTINGS, &update);
+        return;
+    }
     const struct ecs_put_account_setting_request request = {
         .name = world_chance(&sim->world, 500) ? ECS_SETTING_NAME_CONTAINER_INSIGHTS
                                                : ECS_SETTING_NAME_AWSVPC_TRUNKING,
@@ -386,7 +398,7 @@ void churn_setup(struct sim *sim)
 {
     static const int usual[TURN_COUNT] = {
         [TURN_PLACED] = 40,     [TURN_START] = 8,       [TURN_CONFLICT] = 3, [TURN_DRAIN] = 10,
-        [TURN_DEREGISTER] = 6,  [TURN_ATTRIBUTES] = 15, [TURN_TAGS] = 10,    [TURN_SETTING] = 2,
+        [TURN_DEREGISTER] = 6,  [TURN_ATTRIBUTES] = 15, [TURN_TAGS] = 10,    [TURN_SETTING] = 4,
         [TURN_DEFINITION] = 15, [TURN_CLUSTER] = 8,     [TURN_DESCRIBE] = 5, [TURN_PAGES] = 15,
         [TURN_STRANGER] = 8,
     };

@@ -192,6 +192,16 @@ static struct found find(const struct core *core, const struct ledger_entry *ent
         return (struct found){.there = record != NULL,
                               .value = record == NULL ? (struct text){0} : record->status};
     }
+    case LEDGER_CLUSTER: {
+        struct ecs_arn arn;
+        const struct ecs_record_cluster *record =
+            ecs_arn_parse(text_of(entry->subject), &arn) ? cluster_of(core, &arn) : NULL;
+        struct found found = {.there = record != NULL};
+        for (size_t i = 0; record != NULL && i < record->settings.count; i++) {
+            found.value = record->settings.items[i].value;
+        }
+        return found;
+    }
     case LEDGER_END:
         break;
     }
