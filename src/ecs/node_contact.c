@@ -1,10 +1,12 @@
 #include "ecs/task_internal.h"
 
 /*
- * Contact with a node as the API shows it: agentConnected, and what the node says of itself. All of
- * it lives in memory, as leases do; only that contact began or ended is a new version of the node's
- * container instances, and watchers are told.
+ * Contact with a node as the API shows it: agentConnected, the connectivity of tasks, and what the
+ * node says of itself. All of it lives in memory, as leases do; only that contact began or ended is
+ * a new version of the node's container instances and tasks, and watchers are told.
  */
+
+#define TASKS_STEP 40 // tasks of a node in one step: a transaction writes at most 100 records
 
 // ---- agentConnected -----------------------------------------------------------------------
 
@@ -48,6 +50,28 @@ void task_contact_count(struct core_call *call, struct task_node *node)
     }
 }
 
+// Tasks show the contact of their node as connectivity. @return whether there are more to count
+static bool count_tasks_contact(struct core_call *call, const struct task_node *node)
+{
+    size_t done = 0;
+    for (struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
+        if (!entry->holds || entry->lost_counted == node->lost) {
+            continue;
+        }
+        if (done == TASKS_STEP) {
+            return true;
+        }
+        entry->lost_counted = node->lost;
+        struct task_record_task *task = task_edit(call, entry->key);
+        if (task->connectivity_at != 0) {
+            task->version++;
+            task_put(call, entry->key, task);
+            done++;
+        }
+    }
+    return false;
+}
+
 void task_contact_work(struct core_call *call, void *state, int64_t key)
 {
     struct task_node *node = task_node(state, key);
@@ -55,6 +79,10 @@ void task_contact_work(struct core_call *call, void *state, int64_t key)
         return;
     }
     task_contact_count(call, node);
+    if (count_tasks_contact(call, node)) {
+        core_work(call, &task_managers[TASK_MANAGER_CONTACT], key);
+        return;
+    }
     service_node_changed(call, key);
     // Of a lost node nothing will be heard: what was asked of it counts as done.
     if (node->lost && !node->removed && task_node_parted(call->core, node)) {

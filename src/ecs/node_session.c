@@ -35,6 +35,7 @@ static void tick_at(struct core_call *call, struct task_state *state, int64_t at
 static void beat(struct core_call *call, struct task_state *state, struct task_node *node)
 {
     bool was_live = task_node_live(node);
+    bool was_lost = node->lost;
     node->beat_ms = call->now_ms;
     node->seen = true;
     node->lost = false;
@@ -42,6 +43,9 @@ static void beat(struct core_call *call, struct task_state *state, struct task_n
         node->contact_ms = call->now_ms;
         task_node_told(state, node);
         task_node_refresh(node);
+    }
+    if (was_lost) {
+        core_work(call, &task_managers[TASK_MANAGER_CONTACT], node->key);
     }
     if (state->tick_due_ms == 0) {
         tick_at(call, state, call->now_ms + NODE_TICK_MS);

@@ -76,8 +76,9 @@ struct task_entry {
     uint8_t sent_status;  ///< desired status in that payload
     uint8_t acked_status; ///< the newest desired status that the node is known to have
     bool eni;
-    bool holds;   ///< room of the node, that is: it is not STOPPED
-    bool waiting; ///< the node is not known to have its desired status
+    bool holds;        ///< room of the node, that is: it is not STOPPED
+    bool waiting;      ///< the node is not known to have its desired status
+    bool lost_counted; ///< what of its node's contact a version was counted for last
 };
 
 /** What a node said last of one of its own parts. */

@@ -447,7 +447,7 @@ static void show_fargate(struct core_call *call, const struct task_record_task *
     task->fargate_ephemeral_storage->size_in_gib = gib;
 }
 
-// Contact is the node's: it lives in memory, and no task is written when a node falls silent.
+// Contact is the node's and lives in memory; that it changed counts as a version of the task.
 static void show_connectivity(const struct task_entry *entry, const struct task_record_task *record,
                               struct ecs_task *task)
 {

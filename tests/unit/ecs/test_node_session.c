@@ -190,6 +190,8 @@ static void a_silent_node_is_lost_and_comes_back(void **state)
     world_task_has(world, "'connectivity':'CONNECTED'");
     pass(world, 1);
     world_task_has(world, "'connectivity':'DISCONNECTED','connectivityAt':1800000003");
+    world_task_has(world, "'version':3"); // made, RUNNING, out of contact
+    world_effect(world, "'connectivity':'DISCONNECTED'");
     world_task_has(world, "'lastStatus':'RUNNING'");
     harness_contains(
         &world->harness, "RunTask",
@@ -199,7 +201,9 @@ static void a_silent_node_is_lost_and_comes_back(void **state)
         "AGENT on 1 of 1");
     assert_int_equal(world->harness.row_count, rows); // leases never reach the disk
     world_beat(world, node);
+    harness_advance(&world->harness, 0);
     world_task_has(world, "'connectivity':'CONNECTED'");
+    world_task_has(world, "'version':4");
     world_run(world, 0, "");
 }
 
