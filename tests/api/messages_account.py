@@ -157,6 +157,8 @@ TAGS = [
             "The specified task definition was not found. Verify the ARN and try again."),
     tagging("a container instance that is not there", f"container-instance/default/{ID}", NOT_FOUND,
             "The specified container instance was not found. Verify the ARN and try again."),
+    tagging("a service that is not there", "service/default/nothing", NOT_FOUND,
+            "The specified service was not found. Verify the ARN and try again."),
     tagging("the list of a task that is not there", f"task/default/{ID}", INVALID,
             "The specified task was not found. Verify the ARN and try again.",
             "ListTagsForResource"),
@@ -270,7 +272,7 @@ def _(world):
 # Each listing with its greatest page.
 LISTINGS = {"ListAccountSettings": 10, "ListAttributes": 100, "ListClusters": 100,
             "ListContainerInstances": 100, "ListTaskDefinitionFamilies": 100,
-            "ListTaskDefinitions": 100, "ListTasks": 100}
+            "ListServices": 100, "ListTaskDefinitions": 100, "ListTasks": 100}
 WANTS = {"ListAttributes": {"targetType": "container-instance"}}
 PAGES = [
     *[refusal("pages", f"{operation}: maxResults {size}", operation,
@@ -286,6 +288,7 @@ PAGES = [
       for operation, member, called, most, more in (
           ("DescribeTasks", "tasks", "taskIds", 100, {}),
           ("DescribeContainerInstances", "containerInstances", "instanceIds", 100, {}),
+          ("DescribeServices", "services", "service names", 10, {}),
           ("UpdateContainerInstancesState", "containerInstances", "instanceIds", 10,
            {"status": "DRAINING"}),
           ("GetTaskProtection", "tasks", "taskIds", 100, {}),
@@ -322,6 +325,4 @@ UNREACHABLE = [
     Unreachable("settings", "You must be the root user, or the principal itself, to use "
                 "principalArn.", "Every key is root's until IAM is built; a unit test says so for "
                 "others."),
-    Unreachable("tags", "ClusterNotFoundException of ListTagsForResource for a service",
-                "Services are not built yet."),
 ]

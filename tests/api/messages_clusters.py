@@ -1,6 +1,6 @@
 """Messages and rules of clusters."""
 from messages import Refusal, Unreachable, refusal, refused, rules, send
-from messages_definitions import INVALID, register
+from messages_definitions import FARGATE, INVALID, register
 
 ARN = "arn:aws:ecs:⟨region⟩:⟨account⟩:"
 
@@ -135,13 +135,13 @@ def _(world):
 
 
 @case("clusters", "the names of statistics", [
-    "runningEC2TasksCount", "pendingEC2TasksCount", "runningFargateTasksCount",
-    "pendingFargateTasksCount", "runningExternalTasksCount", "pendingExternalTasksCount",
-    "activeEC2ServiceCount", "activeFargateServiceCount", "drainingEC2ServiceCount",
-    "drainingFargateServiceCount", "activeExternalServiceCount", "drainingExternalServiceCount"])
+    "activeEC2ServiceCount", "activeExternalServiceCount", "activeFargateServiceCount",
+    "drainingEC2ServiceCount", "drainingExternalServiceCount", "drainingFargateServiceCount",
+    "pendingEC2TasksCount", "pendingExternalTasksCount", "pendingFargateTasksCount",
+    "runningEC2TasksCount", "runningExternalTasksCount", "runningFargateTasksCount"])
 def _(world):
     found = world.ecs.describe_clusters(clusters=[cluster(world)], include=["STATISTICS"])
-    return [pair["name"] for pair in found["clusters"][0]["statistics"]]
+    return sorted(pair["name"] for pair in found["clusters"][0]["statistics"])
 
 
 @case("clusters", "a deleted cluster is INACTIVE, described and not listed",
@@ -176,8 +176,7 @@ def _(world):
     "ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active."))
 def _(world):
     name = cluster(world)
-    definition = register(world, {"image": "hello"}, networkMode="awsvpc", cpu="256", memory="512",
-                          requiresCompatibilities=["FARGATE"])["taskDefinitionArn"]
+    definition = register(world, {"image": "hello"}, **FARGATE)["taskDefinitionArn"]
     task = world.ecs.run_task(cluster=name, taskDefinition=definition, launchType="FARGATE",
                               networkConfiguration=world.berth.network())["tasks"][0]["taskArn"]
     said = refused(world.ecs, "DeleteCluster", cluster=name)
@@ -186,18 +185,54 @@ def _(world):
     return said
 
 
+@case("clusters", "delete one with services", Refusal(
+    "ClusterContainsServicesException",
+    "The Cluster cannot be deleted while Services are active."))
+def _(world):
+    name = cluster(world)
+    world.ecs.create_service(cluster=name, serviceName="s", desiredCount=0,
+                             taskDefinition=register(world)["taskDefinitionArn"])
+    return refused(world.ecs, "DeleteCluster", cluster=name)
+
+
 @case("clusters", "take a capacity provider away that tasks use", Refusal(
     "ResourceInUseException", "The specified capacity provider is in use and cannot be removed."))
 def _(world):
     name = cluster(world, capacityProviders=["FARGATE"], defaultCapacityProviderStrategy=STRATEGY)
-    definition = register(world, {"image": "hello"}, networkMode="awsvpc", cpu="256", memory="512",
-                          requiresCompatibilities=["FARGATE"])["taskDefinitionArn"]
+    definition = register(world, {"image": "hello"}, **FARGATE)["taskDefinitionArn"]
     task = world.ecs.run_task(cluster=name, taskDefinition=definition,
                               networkConfiguration=world.berth.network())["tasks"][0]["taskArn"]
     said = refused(world.ecs, "PutClusterCapacityProviders", cluster=name, capacityProviders=[],
                    defaultCapacityProviderStrategy=[])
     world.ecs.stop_task(cluster=name, task=task)
     return said
+
+
+# ---- what needs a task on a node ----------------------------------------------------------
+
+@case("1.2", "a deleted revision stays DELETE_IN_PROGRESS while a task refers to it", {
+    "deleted": "DELETE_IN_PROGRESS", "described": "DELETE_IN_PROGRESS", "listed": 1,
+    "run": Refusal("ClientException", "TaskDefinition is inactive"),
+    "task": "RUNNING"})
+def _(world):
+    definition = register(world, {"image": "hello"}, **FARGATE)
+    name, arn = f"{definition['family']}:1", definition["taskDefinitionArn"]
+    run = {"cluster": "default", "taskDefinition": arn, "launchType": "FARGATE",
+           "networkConfiguration": world.berth.network()}
+    task = world.ecs.run_task(**run)["tasks"][0]["taskArn"]
+    world.ecs.deregister_task_definition(taskDefinition=name)
+    deleted = send(world.ecs, "DeleteTaskDefinitions", {"taskDefinitions": [name]})
+    found = {
+        "deleted": deleted["taskDefinitions"][0]["status"],
+        "described": world.ecs.describe_task_definition(
+            taskDefinition=arn)["taskDefinition"]["status"],
+        "listed": len(world.ecs.list_task_definitions(
+            familyPrefix=definition["family"],
+            status="DELETE_IN_PROGRESS")["taskDefinitionArns"]),
+        "run": refused(world.ecs, "RunTask", **run),
+        "task": world.ecs.describe_tasks(tasks=[task])["tasks"][0]["desiredStatus"]}
+    world.ecs.stop_task(task=task)
+    return found
 
 
 CASES = CLUSTERS + RULES

@@ -151,14 +151,18 @@ def forbidden(section, title, code, message, **changes):
 NO_CLUSTER = [refusal("0", f"{operation} in a cluster that does not exist", operation,
                       {**NOWHERE, **more}, "ClusterNotFoundException", "Cluster not found.")
               for operation, more in {
+                  "CreateService": {"serviceName": "s", "taskDefinition": "x"},
                   "DeleteAttributes": {"attributes": [{"name": "a", "targetId": ID}]},
                   "DeleteCluster": {},
+                  "DeleteService": {"service": "s"},
                   "DeregisterContainerInstance": {"containerInstance": ID},
                   "DescribeContainerInstances": {"containerInstances": [ID]},
+                  "DescribeServices": {"services": ["s"]},
                   "DescribeTasks": {"tasks": [ID]},
                   "GetTaskProtection": {"tasks": [ID]},
                   "ListAttributes": {"targetType": "container-instance"},
                   "ListContainerInstances": {},
+                  "ListServices": {},
                   "ListTasks": {},
                   "PutAttributes": {"attributes": [{"name": "a", "targetId": ID}]},
                   "PutClusterCapacityProviders": {"capacityProviders": [],
@@ -172,6 +176,7 @@ NO_CLUSTER = [refusal("0", f"{operation} in a cluster that does not exist", oper
                   "UpdateContainerAgent": {"containerInstance": ID},
                   "UpdateContainerInstancesState": {"containerInstances": [ID],
                                                     "status": "DRAINING"},
+                  "UpdateService": {"service": "s"},
                   "UpdateTaskProtection": {"tasks": [ID], "protectionEnabled": True},
               }.items()]
 
