@@ -29,7 +29,8 @@
 #define TASK_ENI_SLOTS 250  ///< of a Berth host that does not say
 #define TASK_PORTS_MAX 100  ///< ECS: ports of the host that one task can fix
 #define TASK_INSTANCE_KEPT_MS (3600 * INT64_C(1000)) ///< a deregistered instance is shown that long
-#define TASK_REASON_MAX 1024                         ///< ECS's agent cuts reasons there as well
+#define TASK_CHANGES_KEPT 1024 ///< of nodes; behind by more, looking at each of 10,000 is no worse
+#define TASK_REASON_MAX 1024   ///< ECS's agent cuts reasons there as well
 
 #define NODE_LEASE_MS 3000         ///< DESIGN §2: a Berth agent renews every second
 #define NODE_LEASE_STOCK_MS 120000 ///< a stock agent is heard from every 15 to 60 seconds
@@ -173,6 +174,10 @@ struct task_state {
 
     uint64_t stamp;            ///< the last one given out: see task_node_told
     uint64_t membership_stamp; ///< when an instance came or went last
+    /// Keys of the nodes that were stamped last, so that a roster need not ask all of them: change
+    /// number n is at n % TASK_CHANGES_KEPT.
+    int64_t changes[TASK_CHANGES_KEPT];
+    uint64_t change_count;
 
     int64_t tick_due_ms;   ///< 0 when no tick is set
     int64_t hold_start_ms; ///< of the mass silence under way, or 0
@@ -238,6 +243,8 @@ struct task_zone *task_group_zone(const struct task_group *group, struct text na
 void task_node_refresh(struct task_node *node);
 /** Stamp a change of a node's record or contact, on which what was worked out of it depends. */
 void task_node_told(struct task_state *state, struct task_node *node);
+/** The same of a change of its tasks. */
+void task_node_tasks_told(struct task_state *state, struct task_node *node);
 /** What placement is told of a node. */
 struct place_node task_node_place(const struct task_node *node);
 /** The same, through one of the node's zones: through some of them it may be draining. */

@@ -18,6 +18,33 @@ static void read_record(const struct core *core, const struct task_group *group,
     spot->told = spot->node->told;
 }
 
+// Take over what changed of a node.
+static void refresh(const struct core *core, const struct task_group *group, struct task_spot *spot)
+{
+    if (spot->told != spot->node->told) {
+        read_record(core, group, spot);
+    }
+    spot->tasks_told = spot->node->tasks_told;
+    spot->room = task_node_place(spot->node);
+}
+
+// The spot of a node, or NULL when it is none of the group.
+static struct task_spot *find_spot(const struct task_roster *roster, int64_t key)
+{
+    size_t low = 0;
+    size_t high = roster->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (roster->spots[middle].key < key) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool found = low < roster->count && roster->spots[low].key == key;
+    return found ? &roster->spots[low] : NULL;
+}
+
 static void collect(const struct task_state *state, const struct task_group *group,
                     struct task_roster *roster)
 {
@@ -31,12 +58,13 @@ static void collect(const struct task_state *state, const struct task_group *gro
         const struct task_record_node *record = core_get(state->core, &task_node_kind, node->key);
         if (!node->removed && task_instance_in(record, group->cluster) != SIZE_MAX) {
             struct task_spot *spot = &roster->spots[roster->count];
-            *spot = (struct task_spot){.node = node};
-            read_record(state->core, group, spot);
+            *spot = (struct task_spot){.node = node, .key = node->key};
+            refresh(state->core, group, spot);
             roster->count++;
         }
     }
     roster->stamp = state->membership_stamp;
+    roster->change_seen = state->change_count;
 }
 
 struct task_roster *task_roster_look(struct core_call *call, const struct task_group *group)
@@ -51,14 +79,19 @@ struct task_roster *task_roster_look(struct core_call *call, const struct task_g
     if (roster->stamp != state->membership_stamp) {
         collect(state, group, roster);
     }
-    for (size_t i = 0; i < roster->count; i++) {
-        struct task_spot *spot = &roster->spots[i];
-        if (spot->told != spot->node->told) {
-            read_record(call->core, group, spot);
+    if (state->change_count - roster->change_seen > TASK_CHANGES_KEPT) {
+        for (size_t i = 0; i < roster->count; i++) {
+            refresh(call->core, group, &roster->spots[i]);
         }
-        spot->tasks_told = spot->node->tasks_told;
-        spot->room = task_node_place(spot->node);
+    } else {
+        for (uint64_t i = roster->change_seen; i < state->change_count; i++) {
+            struct task_spot *spot = find_spot(roster, state->changes[i % TASK_CHANGES_KEPT]);
+            if (spot != NULL) {
+                refresh(call->core, group, spot);
+            }
+        }
     }
+    roster->change_seen = state->change_count;
     return roster;
 }
 

@@ -44,6 +44,7 @@ struct task_column {
 /** The spots of a cluster or the pool. */
 struct task_roster {
     uint64_t stamp;          ///< of the state's memberships when the spots were collected
+    uint64_t change_seen;    ///< how many of the state's changes were taken over
     struct task_spot *spots; ///< ascending by node
     size_t count;
     size_t capacity;

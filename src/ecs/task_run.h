@@ -53,6 +53,7 @@ struct task_run {
 /** A container instance that a task may go to. */
 struct task_spot {
     struct task_node *node;
+    int64_t key; ///< of the node
     const struct task_record_node *record;
     size_t index; ///< of the membership
     const struct task_zone *zone;

@@ -168,9 +168,16 @@ struct place_node task_zone_place(const struct task_node *node, const struct tas
 
 void task_node_told(struct task_state *state, struct task_node *node)
 {
-    state->stamp++;
+    task_node_tasks_told(state, node);
     node->told = state->stamp;
+}
+
+void task_node_tasks_told(struct task_state *state, struct task_node *node)
+{
+    state->stamp++;
     node->tasks_told = state->stamp;
+    state->changes[state->change_count % TASK_CHANGES_KEPT] = node->key;
+    state->change_count++;
 }
 
 void task_node_refresh(struct task_node *node)
@@ -583,8 +590,7 @@ static void task_changed(struct task_state *state, int64_t key,
     bool relist =
         before == NULL || after == NULL || before->desired_status != after->desired_status;
     if (relist || before->last_status != after->last_status) {
-        state->stamp++;
-        entry->node->tasks_told = state->stamp;
+        task_node_tasks_told(state, entry->node);
     }
     if (before != NULL) {
         count_task(state, before, -1);
