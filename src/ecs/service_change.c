@@ -1,5 +1,6 @@
 #include "ecs/service_internal.h"
 
+#include "base/limits.h"
 #include "shape/cbor.h"
 
 #define REAP_STEP 40                         // records of a deleted service let go in one step
@@ -9,6 +10,10 @@
 
 int64_t service_lookup(const struct core *core, int64_t cluster, struct text name)
 {
+    // Longer names were never made, and the index refuses to build keys of them.
+    if (name.size > LIMIT_NAME_CHARS) {
+        return 0;
+    }
     struct index_key at = {.size = 0};
     index_key_u64(&at, (uint64_t)cluster);
     index_key_text(&at, name);

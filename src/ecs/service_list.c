@@ -1,6 +1,7 @@
 #include "ecs/page.h"
 #include "ecs/service_internal.h"
 
+#include "base/limits.h"
 // ---- DescribeServices -----------------------------------------------------------------------
 
 // The failure of a reference that leads nowhere names it in full, whatever form it had.
@@ -75,6 +76,9 @@ int service_list(struct core_call *call, void *pointer, const void *input, void 
     struct ecs_page page;
     rc = ecs_page_open(call, request->next_token, request->has_max_results, request->max_results,
                        &page);
+    if (rc == 0 && page.after.size > LIMIT_NAME_CHARS) {
+        rc = ecs_page_refuse(call);
+    }
     if (rc != 0) {
         return rc;
     }

@@ -180,6 +180,24 @@ def tasks(call, mine, berth):
     call.wait("tasks-stopped", cluster=HOME, tasks=[task])
 
 
+def services(call, mine, berth):
+    call("RegisterTaskDefinition", family=mine, **DEFINITION)
+    made = call("CreateService", cluster=HOME, serviceName=mine, taskDefinition=mine,
+                desiredCount=1, launchType="FARGATE", networkConfiguration=berth.network())[
+                    "service"]
+    assert made["status"] == "ACTIVE" and made["desiredCount"] == 1
+    assert made["serviceArn"] in call("ListServices", cluster=HOME)["serviceArns"]
+    call.wait("services-stable", cluster=HOME, services=[mine])
+    found = call("DescribeServices", cluster=HOME, services=[mine, "nowhere"])
+    assert found["services"][0]["runningCount"] == 1
+    assert found["failures"][0]["reason"] == "MISSING"
+    assert call("UpdateService", cluster=HOME, service=mine, desiredCount=0)[
+        "service"]["desiredCount"] == 0
+    assert call("DeleteService", cluster=HOME, service=mine, force=True)[
+        "service"]["status"] == "DRAINING"
+    call.wait("services-inactive", cluster=HOME, services=[mine])
+
+
 def instances(call, mine, _):
     made = call("RegisterContainerInstance", cluster=HOME, totalResources=RESOURCES)[
         "containerInstance"]
@@ -243,7 +261,7 @@ def identity(call, *_):
     assert who["Arn"] == f"arn:aws:iam::{who['Account']}:root"
 
 
-STORIES = [clusters, definitions, tasks, instances, settings, tagging, agent, identity]
+STORIES = [clusters, definitions, tasks, services, instances, settings, tagging, agent, identity]
 EVERY = pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 TOLD = {"cli": set(), "boto3": set()}
 
@@ -267,7 +285,7 @@ def tell_by_cli(berth, ecs):
         pytest.skip(f"{CLI} is not there: apt-get install awscli")
     ecs.create_cluster(clusterName=HOME)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        longest_first = sorted(STORIES, key=[instances, tasks, clusters].__contains__, reverse=True)
+        longest_first = sorted(STORIES, key=[services, instances, tasks, clusters].__contains__, reverse=True)
         yield {story: pool.submit(tell, CliClient, story, berth) for story in longest_first}
 
 

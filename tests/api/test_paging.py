@@ -17,11 +17,13 @@ import support
 MANY = 10000
 CLUSTERS = 9700        # with what comes and goes, ECS's quota of 10,000 is kept
 INSTANCES = 5000       # ECS: of a cluster
+SERVICES = 4700        # ECS: 5,000 of a cluster, with what comes and goes
 SEED = 20141113
 DEFINITION = {"containerDefinitions": [{"name": "a", "image": "a", "memory": 8}]}
 RESOURCES = [{"name": name, "type": "INTEGER", "integerValue": 1024} for name in ("CPU", "MEMORY")]
 INSTANCE = {"cluster": "fleet", "totalResources": RESOURCES,
             "attributes": [{"name": "rack", "value": "r1"}]}
+SERVICE = {"cluster": "services", "taskDefinition": "job", "desiredCount": 0, "launchType": "EC2"}
 
 
 class World:
@@ -41,7 +43,7 @@ class World:
             self.caller("CreateCluster", clusterName=name)
         self.clusters = {answer["cluster"]["clusterArn"] for answer in many(
             "CreateCluster", [{"clusterName": f"c-{n:05}"} for n in range(CLUSTERS)])}
-        self.clusters |= {arn.replace("c-00000", name) for name in ("tasks", "ended", "fleet")
+        self.clusters |= {arn.replace("c-00000", name) for name in ("tasks", "ended", "fleet", "services")
                           for arn in self.clusters if arn.endswith("c-00000")}
         self.definitions = self.register([f"f-{n:05}" for n in range(MANY)])
         old = self.register(["old"] * MANY)
@@ -54,6 +56,9 @@ class World:
         ended = self.run("ended", MANY)
         many("StopTask", [{"cluster": "ended", "task": arn} for arn in ended])
         self.ended = ended
+        self.caller("CreateCluster", clusterName="services")
+        self.services = {answer["service"]["serviceArn"] for answer in many(
+            "CreateService", [dict(SERVICE, serviceName=f"s-{n:05}") for n in range(SERVICES)])}
         self.instances = {answer["containerInstance"]["containerInstanceArn"] for answer in many(
             "RegisterContainerInstance", [INSTANCE] * INSTANCES)}
 
@@ -192,6 +197,22 @@ def instances_change(caller, dice):
             yield
 
 
+ROUNDS = itertools.count()
+
+
+def services_change(caller, dice):
+    """Each walk has names of its own."""
+    there, own = set(), next(ROUNDS)
+    while True:
+        name = f"s-{dice.randrange(0, SERVICES, 50):05}x{own}"
+        if name in there:
+            caller("DeleteService", cluster="services", service=name)
+        else:
+            caller("CreateService", **SERVICE, serviceName=name)
+        there ^= {name}
+        yield
+
+
 def settings_change(caller, dice):
     while True:
         name = dice.choice(["awsvpcTrunking", "containerInsights", "fargateTaskRetirementWaitPeriod"])
@@ -257,6 +278,11 @@ LISTINGS = {
     "attributes of a name": listing(
         "ListAttributes", "attributes", attributes(["rack"]), instances_change, cluster="fleet",
         targetType="container-instance", attributeName="rack", attributeValue="r1"),
+    "services": listing("ListServices", "serviceArns", lambda w: w.services, services_change,
+                        cluster="services"),
+    "services of a launch type": listing(
+        "ListServices", "serviceArns", lambda w: w.services, services_change, size=33,
+        cluster="services", launchType="EC2", schedulingStrategy="REPLICA"),
     "settings": listing(
         "ListAccountSettings", "settings",
         lambda w: {"awsvpcTrunking", "containerInsights", "containerInstanceLongArnFormat",

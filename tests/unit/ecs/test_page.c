@@ -21,6 +21,7 @@ static void sizes_are_those_of_ecs(void **state)
         {"ListAttributes", "'cluster':'c','targetType':'container-instance',", 100},
         {"ListClusters", "", 100},
         {"ListContainerInstances", "'cluster':'c',", 100},
+        {"ListServices", "'cluster':'c',", 100},
         {"ListTaskDefinitionFamilies", "", 100},
         {"ListTaskDefinitions", "", 100},
         {"ListTasks", "'cluster':'c',", 100},
@@ -52,6 +53,7 @@ static void batches_are_bounded(void **state)
         const char *many;
     } cases[] = {
         {"DescribeClusters", "", "clusters", "'x'", 100, NULL, "clusters"},
+        {"DescribeServices", "'cluster':'c',", "services", "'x'", 10, "Services", "service names"},
         {"DescribeTasks", "'cluster':'c',", "tasks", "'x'", 100, "Tasks", "taskIds"},
         {"DescribeContainerInstances", "'cluster':'c',", "containerInstances", "'x'", 100,
          "Container instances", "instanceIds"},
@@ -83,6 +85,44 @@ static void batches_are_bounded(void **state)
                 &world->harness, cases[i].operation,
                 world_text("{%s'%s':[]}", cases[i].members, cases[i].list),
                 world_text("InvalidParameterException: %s cannot be empty.", cases[i].none));
+        }
+    }
+}
+
+// Names longer than any that can be made are just not there: indexes have keys of a bounded size.
+static void names_of_any_length_are_looked_for(void **state)
+{
+    struct world *world = *state;
+    char name[3000];
+    memset(name, 'x', sizeof(name));
+    static const struct {
+        const char *operation;
+        const char *request;
+        const char *want;
+    } cases[] = {
+        {"DescribeClusters", "{'clusters':['%.*s']}", "MISSING"},
+        {"DescribeServices", "{'cluster':'c','services':['%.*s']}", "MISSING"},
+        {"DescribeTasks", "{'cluster':'c','tasks':['%.*s']}", "MISSING"},
+        {"DescribeContainerInstances", "{'cluster':'c','containerInstances':['%.*s']}", "MISSING"},
+        {"DescribeTaskDefinition", "{'taskDefinition':'%.*s'}", "Unable to describe"},
+        {"ListServices", "{'cluster':'%.*s'}", "Cluster not found."},
+        {"ListTaskDefinitions", "{'familyPrefix':'%.*s'}", "'taskDefinitionArns':[]"},
+        {"ListTasks", "{'cluster':'c','family':'%.*s'}", "'taskArns':[]"},
+        {"ListTasks", "{'cluster':'c','serviceName':'%.*s'}", "ServiceNotFoundException"},
+        {"ListTasks", "{'cluster':'c','containerInstance':'%.*s'}", "'taskArns':[]"},
+        {"UpdateService", "{'cluster':'c','service':'%.*s'}", "Service"},
+        {"DeleteService", "{'cluster':'c','service':'%.*s'}", "Service"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].operation);
+        const int sizes[] = {255, 256, 1000, 1024, 3000};
+        for (size_t j = 0; j < ARRAY_LEN(sizes); j++) {
+            AUTO(buf_deinit) struct buf request = {0};
+            struct text front = text_of(cases[i].request);
+            buf_text(&request, text_slice(front, 0, text_find(front, '%')));
+            buf_text(&request, (struct text){name, (size_t)sizes[j]});
+            buf_text(&request, text_slice(front, text_find(front, '%') + 4, front.size));
+            harness_contains(&world->harness, cases[i].operation, request.data, cases[i].want);
         }
     }
 }
@@ -159,6 +199,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sizes_are_those_of_ecs, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(batches_are_bounded, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(names_of_any_length_are_looked_for, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(tokens_are_good_where_they_were_given, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(broken_tokens_are_refused, world_setup, world_teardown),
