@@ -57,8 +57,8 @@ class CliClient:
     def knows(self, operation):
         return operation != "DeleteTaskDefinitions"  # is younger than Debian's CLI
 
-    def __call__(self, operation, service="ecs", **members):
-        words = [service, kebab(operation)]
+    def __call__(self, operation, api="ecs", **members):
+        words = [api, kebab(operation)]
         for name, value in members.items():
             if isinstance(value, bool):
                 words.append(f"--{'' if value else 'no-'}{kebab(name)}")
@@ -99,10 +99,10 @@ class BotoClient:
         return any(operation in client.meta.service_model.operation_names
                    for client in self.clients.values())
 
-    def __call__(self, operation, service="ecs", **members):
+    def __call__(self, operation, api="ecs", **members):
         self.told.add(operation)
         try:
-            answer = getattr(self.clients[service], kebab(operation).replace("-", "_"))(**members)
+            answer = getattr(self.clients[api], kebab(operation).replace("-", "_"))(**members)
         except botocore.exceptions.ClientError as error:
             raise Refused(error.response["Error"]["Code"],
                           error.response["Error"]["Message"]) from error
@@ -257,7 +257,7 @@ def agent(call, _, berth):
 
 
 def identity(call, *_):
-    who = call("GetCallerIdentity", service="sts")
+    who = call("GetCallerIdentity", api="sts")
     assert who["Arn"] == f"arn:aws:iam::{who['Account']}:root"
 
 
