@@ -2,25 +2,18 @@
 
 #include <string.h>
 
-#define BREAKER_LEAST 3 // ECS: the threshold is half of the desired count, within these
-#define BREAKER_MOST 200
 #define FREE_FAILURES 2 // as many are followed by another start at once
 #define ROLLOUT_ID_CHARS 21
 
 // ---- names and small things -----------------------------------------------------------------
-
-int32_t service_breaker_threshold(int32_t desired_count)
-{
-    return MIN(MAX((desired_count + 1) / 2, BREAKER_LEAST), BREAKER_MOST);
-}
 
 struct service_record_deployment *service_deployment_edit(struct core_call *call, int64_t key)
 {
     return core_edit(call, &service_deployment_kind, key);
 }
 
-static void put_deployment(struct core_call *call, int64_t key,
-                           struct service_record_deployment *record)
+void service_deployment_put(struct core_call *call, int64_t key,
+                            struct service_record_deployment *record)
 {
     record->updated_at = call->now_ms;
     core_put(call, &service_deployment_kind, key, record);
@@ -43,7 +36,7 @@ static struct text fresh_rollout_id(struct core_call *call)
     return (struct text){id, ROLLOUT_ID_CHARS};
 }
 
-static bool rollout_over(enum ecs_service_deployment_status status)
+bool service_rollout_over(enum ecs_service_deployment_status status)
 {
     switch (status) {
     case ECS_SERVICE_DEPLOYMENT_STATUS_SUCCESSFUL:
@@ -63,15 +56,31 @@ static bool rollout_over(enum ecs_service_deployment_status status)
     return false;
 }
 
+// What the circuit breaker counted, to be shown when the deployment itself is gone.
+static void note_breaker(struct core_call *call, struct service_record_rollout *record)
+{
+    const struct service_record_service *service =
+        core_get(call->core, &service_kind, record->service);
+    const struct service_record_deployment *deployment =
+        core_get(call->core, &service_deployment_kind, record->deployment);
+    record->has_failure_count = true;
+    record->failure_count = deployment == NULL ? 0 : deployment->failed_tasks;
+    record->has_threshold = true;
+    record->threshold = service_breaker_threshold(service->desired_count);
+}
+
 static void end_rollout(struct core_call *call, int64_t key,
                         enum ecs_service_deployment_status status, struct text reason)
 {
     const struct service_record_rollout *stored =
         key == 0 ? NULL : core_get(call->core, &service_rollout_kind, key);
-    if (stored == NULL || rollout_over(stored->status)) {
+    if (stored == NULL || service_rollout_over(stored->status)) {
         return;
     }
     struct service_record_rollout *record = core_edit(call, &service_rollout_kind, key);
+    if (!record->tripped) {
+        note_breaker(call, record); // what tripped noted it when it did
+    }
     record->status = status;
     record->status_reason = reason;
     record->updated_at = call->now_ms;
@@ -110,7 +119,7 @@ static void demote(struct core_call *call, int64_t key)
 {
     struct service_record_deployment *record = service_deployment_edit(call, key);
     record->status = SERVICE_RECORD_DEPLOYMENT_STATUS_ACTIVE;
-    put_deployment(call, key, record);
+    service_deployment_put(call, key, record);
 }
 
 // The revisions there are now, for the new rollout to name as its sources.
@@ -146,7 +155,7 @@ static void forget_oldest(struct core_call *call, int64_t service)
     }
     const struct service_record_rollout *record =
         oldest == 0 ? NULL : core_get(call->core, &service_rollout_kind, oldest);
-    if (count >= SERVICE_ROLLOUTS_MAX && rollout_over(record->status)) {
+    if (count >= SERVICE_ROLLOUTS_MAX && service_rollout_over(record->status)) {
         core_delete(call, &service_rollout_kind, oldest);
     }
 }
@@ -190,93 +199,6 @@ int64_t service_rollout_begin(struct core_call *call, int64_t service,
     return deployment;
 }
 
-// ---- failing --------------------------------------------------------------------------------
-
-static void put_rollback(struct core_call *call, int64_t rollout, int64_t revision,
-                         struct text reason, int32_t failures, int32_t threshold)
-{
-    struct service_record_rollout *record = core_edit(call, &service_rollout_kind, rollout);
-    record->has_failure_count = true;
-    record->failure_count = failures;
-    record->has_threshold = true;
-    record->threshold = threshold;
-    record->has_tripped = true;
-    record->tripped = true;
-    record->updated_at = call->now_ms;
-    if (revision != 0) {
-        record->status = ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_IN_PROGRESS;
-        record->rollback_reason = reason;
-        record->rollback_at = call->now_ms;
-        record->has_rollback_revision = true;
-        record->rollback_revision = revision;
-    } else {
-        record->status = ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED;
-        record->finished_at = call->now_ms;
-        record->stopped_at = call->now_ms;
-    }
-    record->status_reason = reason;
-    core_put(call, &service_rollout_kind, rollout, record);
-}
-
-// The deployment that was completed last is PRIMARY again, under its own id.
-static void roll_back(struct core_call *call, struct service_survey *survey, int64_t back)
-{
-    int64_t service = survey->entry->key;
-    struct service_record_deployment *failed = service_deployment_edit(call, survey->primary->key);
-    failed->status = SERVICE_RECORD_DEPLOYMENT_STATUS_ACTIVE;
-    failed->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
-    failed->rollout_state_reason = TEXT("ECS deployment circuit breaker: tasks failed to start.");
-    put_deployment(call, survey->primary->key, failed);
-    struct text id = service_deployment_id(call, back);
-    struct service_record_deployment *revived = service_deployment_edit(call, back);
-    revived->status = SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY;
-    revived->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS;
-    revived->rollout_state_reason = arena_format(
-        call->arena, "ECS deployment circuit breaker: rolling back to deploymentId %.*s.",
-        TEXT_FMT(id));
-    revived->failed_tasks = 0;
-    revived->start_failures = 0;
-    revived->retry_at = 0;
-    put_deployment(call, back, revived);
-    struct service_record_service *record = core_edit(call, &service_kind, service);
-    record->primary = back;
-    core_put(call, &service_kind, service, record);
-    service_tell(call, service, "rolling back to deployment %.*s.", TEXT_FMT(id));
-}
-
-static void trip(struct core_call *call, struct service_survey *survey, int32_t threshold)
-{
-    const struct service_record_service *service = survey->record;
-    const struct service_record_deployment *primary = survey->primary->record;
-    struct text id = service_deployment_id(call, survey->primary->key);
-    struct text cause =
-        text_empty(primary->failure) ? TEXT("tasks failed to start") : primary->failure;
-    struct text reason =
-        arena_format(call->arena,
-                     "Service deployment %.*s failed: %d tasks in a row failed to start; the last "
-                     "one: %.*s",
-                     TEXT_FMT(id), (int)primary->failed_tasks, TEXT_FMT(cause));
-    service_tell(call, survey->entry->key,
-                 "(deployment %.*s) deployment failed: tasks failed to start.", TEXT_FMT(id));
-    bool back = service->configuration->deployment_circuit_breaker->rollback &&
-                service->completed != 0 && service->completed != survey->primary->key;
-    int64_t revision = 0;
-    if (back) {
-        const struct service_record_deployment *target =
-            core_get(call->core, &service_deployment_kind, service->completed);
-        revision = target->revision;
-    }
-    put_rollback(call, service->rollout, revision, reason, primary->failed_tasks, threshold);
-    if (back) {
-        roll_back(call, survey, service->completed);
-        return;
-    }
-    struct service_record_deployment *failed = service_deployment_edit(call, survey->primary->key);
-    failed->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
-    failed->rollout_state_reason = TEXT("ECS deployment circuit breaker: tasks failed to start.");
-    put_deployment(call, survey->primary->key, failed);
-}
-
 // ---- completing -----------------------------------------------------------------------------
 
 // The state in which nothing is left to do: all that are desired run and are healthy, nothing else
@@ -297,7 +219,7 @@ static void complete(struct core_call *call, struct service_survey *survey)
     deployment->rollout_state = ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED;
     deployment->rollout_state_reason =
         arena_format(call->arena, "ECS deployment %.*s completed.", TEXT_FMT(id));
-    put_deployment(call, key, deployment);
+    service_deployment_put(call, key, deployment);
     const struct service_record_rollout *rollout =
         core_get(call->core, &service_rollout_kind, survey->record->rollout);
     bool back =
@@ -331,13 +253,16 @@ bool service_rollout_step(struct core_call *call, struct service_survey *survey)
     if (primary == NULL) {
         return false;
     }
+    if (service_rollout_stop_asked(call, survey)) {
+        return true;
+    }
     const struct service_record_deployment *record = primary->record;
     if (record->failed_tasks > 0 && primary->newest_healthy_ms > record->failed_at) {
         struct service_record_deployment *edit = service_deployment_edit(call, primary->key);
         edit->failed_tasks = 0;
         edit->start_failures = 0;
         edit->retry_at = 0;
-        put_deployment(call, primary->key, edit);
+        service_deployment_put(call, primary->key, edit);
         return true;
     }
     bool under_way = record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS;
@@ -345,7 +270,7 @@ bool service_rollout_step(struct core_call *call, struct service_survey *survey)
         survey->record->configuration->deployment_circuit_breaker;
     int32_t threshold = service_breaker_threshold(survey->record->desired_count);
     if (under_way && breaker != NULL && breaker->enable && record->failed_tasks >= threshold) {
-        trip(call, survey, threshold);
+        service_rollout_trip(call, survey, threshold);
         return true;
     }
     bool is_steady = steady(survey);
@@ -372,7 +297,7 @@ bool service_rollout_tidy(struct core_call *call, struct service_survey *survey)
         }
         struct service_record_deployment *record = service_deployment_edit(call, standing->key);
         record->status = SERVICE_RECORD_DEPLOYMENT_STATUS_INACTIVE;
-        put_deployment(call, standing->key, record);
+        service_deployment_put(call, standing->key, record);
         any = true;
     }
     return any;
@@ -453,7 +378,7 @@ void service_task_put(struct core_call *call, int64_t key, const struct task_rec
         edit->failure = failure_text(call, after);
         int64_t wait_ms = backoff_ms(edit->start_failures, after->started_at != 0);
         edit->retry_at = wait_ms == 0 ? 0 : call->now_ms + wait_ms;
-        put_deployment(call, after->deployment, edit);
+        service_deployment_put(call, after->deployment, edit);
     }
     service_queue(call, deployment->service);
 }

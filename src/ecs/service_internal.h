@@ -15,12 +15,14 @@
  * service_ask.c     what a CreateService or UpdateService asks for, checked
  * service_change.c  CreateService, UpdateService, DeleteService
  * service_show.c, service_list.c  Describe and List
+ * rollout_show.c    service deployments and revisions: Describe, List, Stop
  * service_event.c   what a service tells
  * survey.c          how a service stands: counts for each deployment
  * schedule.c        the next step of a service: how many tasks to start and to stop
  * pick.c            which tasks to stop
  * launch.c          starting tasks of a deployment
- * rollout.c         deployments that begin, are completed, fail, roll back
+ * rollout.c         deployments that begin, are completed, fail
+ * rollout_back.c    the circuit breaker, and the way back
  */
 
 #define SERVICE_EVENTS_MAX 100   ///< ECS shows that many
@@ -152,8 +154,29 @@ struct text service_deployment_id(struct core_call *call, int64_t deployment);
 struct text service_rollout_arn(struct core_call *call, int64_t rollout);
 /** @return the ARN of a revision */
 struct text service_revision_arn(struct core_call *call, int64_t revision);
+/** @return the platform version that is shown of a revision on Fargate; absent elsewhere */
+struct text service_shown_platform(const struct service_record_revision *revision);
+/** @return the same of its platform family */
+struct text service_shown_family(struct core_call *call,
+                                 const struct service_record_revision *revision);
 /** Fill a service as DescribeServices shows it. */
 void service_show(struct core_call *call, int64_t service, bool tags, struct ecs_service *out);
+
+// ---- rollout_show.c -------------------------------------------------------------------------
+
+/** Handler of DescribeServiceDeployments. */
+int service_describe_rollouts(struct core_call *call, void *state, const void *request,
+                              void *response);
+/** Handler of ListServiceDeployments. */
+int service_list_rollouts(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DescribeServiceRevisions. */
+int service_describe_revisions(struct core_call *call, void *state, const void *request,
+                               void *response);
+/** Handler of StopServiceDeployment. */
+int service_stop_rollout(struct core_call *call, void *state, const void *request, void *response);
+/** Find a service deployment by its ARN. @return its key; 0 when there is none, or when the text is
+ *  no such ARN, which out_arn then says */
+int64_t service_rollout_find(const struct core_call *call, struct text arn, bool *out_arn);
 
 // ---- service_event.c ------------------------------------------------------------------------
 
@@ -279,5 +302,18 @@ bool service_rollout_step(struct core_call *call, struct service_survey *survey)
 bool service_rollout_tidy(struct core_call *call, struct service_survey *survey);
 /** A deployment's record in the arena, to change and core_put. */
 struct service_record_deployment *service_deployment_edit(struct core_call *call, int64_t key);
+/** Put it: updatedAt is now. */
+void service_deployment_put(struct core_call *call, int64_t key,
+                            struct service_record_deployment *record);
+/** @return whether a rollout with this status has ended */
+bool service_rollout_over(enum ecs_service_deployment_status status);
+
+// ---- rollout_back.c -------------------------------------------------------------------------
+
 /** The circuit breaker's threshold for a desired count. */
 int32_t service_breaker_threshold(int32_t desired_count);
+/** The circuit breaker trips: the primary deployment failed. Rolls back when that was asked for and
+ *  there is a completed deployment to go back to. */
+void service_rollout_trip(struct core_call *call, struct service_survey *survey, int32_t threshold);
+/** Do what a StopServiceDeployment asked for. @return whether something changed */
+bool service_rollout_stop_asked(struct core_call *call, struct service_survey *survey);

@@ -74,7 +74,7 @@ static bool on_fargate(const struct service_record_revision *revision)
     return revision->launch_type == ECS_LAUNCH_TYPE_FARGATE;
 }
 
-static struct text shown_platform(const struct service_record_revision *revision)
+struct text service_shown_platform(const struct service_record_revision *revision)
 {
     if (!on_fargate(revision)) {
         return (struct text){0};
@@ -82,8 +82,8 @@ static struct text shown_platform(const struct service_record_revision *revision
     return text_empty(revision->platform_version) ? TEXT("LATEST") : revision->platform_version;
 }
 
-static struct text shown_family(struct core_call *call,
-                                const struct service_record_revision *revision)
+struct text service_shown_family(struct core_call *call,
+                                 const struct service_record_revision *revision)
 {
     const struct ecs_runtime_platform *platform =
         task_definition(call->core, revision->definition)->runtime_platform;
@@ -115,8 +115,8 @@ static void show_deployment(struct core_call *call, const struct service_survey 
         .created_at = record->created_at,
         .updated_at = record->updated_at,
         .launch_type = revision->launch_type,
-        .platform_version = shown_platform(revision),
-        .platform_family = shown_family(call, revision),
+        .platform_version = service_shown_platform(revision),
+        .platform_family = service_shown_family(call, revision),
         .network_configuration = revision->network_configuration,
         .rollout_state = record->rollout_state,
         .rollout_state_reason = record->rollout_state_reason,
@@ -207,8 +207,8 @@ static void show_revision(struct core_call *call, const struct service_record_re
     out->launch_type = revision->launch_type;
     out->capacity_provider_strategy.items = revision->capacity_provider_strategy.items;
     out->capacity_provider_strategy.count = revision->capacity_provider_strategy.count;
-    out->platform_version = shown_platform(revision);
-    out->platform_family = shown_family(call, revision);
+    out->platform_version = service_shown_platform(revision);
+    out->platform_family = service_shown_family(call, revision);
     out->network_configuration = revision->network_configuration;
     if (revision->load_balancers.count > 0) {
         out->load_balancers.items = revision->load_balancers.items;
