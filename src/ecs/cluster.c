@@ -235,13 +235,16 @@ static void show_statistics(struct core_call *call, int64_t key,
                             const struct task_cluster_counts *counts, struct ecs_cluster *cluster)
 {
     const struct {
-        const char *active;
-        const char *draining;
+        const char *name;
         enum ecs_launch_type type;
+        bool draining;
     } services[] = {
-        {"activeEC2ServiceCount", "drainingEC2ServiceCount", ECS_LAUNCH_TYPE_EC2},
-        {"activeFargateServiceCount", "drainingFargateServiceCount", ECS_LAUNCH_TYPE_FARGATE},
-        {"activeExternalServiceCount", "drainingExternalServiceCount", ECS_LAUNCH_TYPE_EXTERNAL},
+        {"activeEC2ServiceCount", ECS_LAUNCH_TYPE_EC2, false},
+        {"activeFargateServiceCount", ECS_LAUNCH_TYPE_FARGATE, false},
+        {"drainingEC2ServiceCount", ECS_LAUNCH_TYPE_EC2, true},
+        {"drainingFargateServiceCount", ECS_LAUNCH_TYPE_FARGATE, true},
+        {"activeExternalServiceCount", ECS_LAUNCH_TYPE_EXTERNAL, false},
+        {"drainingExternalServiceCount", ECS_LAUNCH_TYPE_EXTERNAL, true},
     };
     const struct {
         const char *name;
@@ -256,15 +259,15 @@ static void show_statistics(struct core_call *call, int64_t key,
         {"runningExternalTasksCount", counts->running_external_tasks},
         {"pendingExternalTasksCount", counts->pending_external_tasks},
     };
-    cluster->statistics.items = arena_array(call->arena, 2 * ARRAY_LEN(services) + ARRAY_LEN(tasks),
+    cluster->statistics.items = arena_array(call->arena, ARRAY_LEN(services) + ARRAY_LEN(tasks),
                                             sizeof(*cluster->statistics.items));
     for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
         add_statistic(call, cluster, tasks[i].name, tasks[i].value);
     }
     for (size_t i = 0; i < ARRAY_LEN(services); i++) {
         struct service_counts of_type = service_count(call->core, key, services[i].type);
-        add_statistic(call, cluster, services[i].active, of_type.active);
-        add_statistic(call, cluster, services[i].draining, of_type.draining);
+        add_statistic(call, cluster, services[i].name,
+                      services[i].draining ? of_type.draining : of_type.active);
     }
 }
 
