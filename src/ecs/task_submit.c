@@ -161,24 +161,24 @@ static bool apply_attachments(struct core_call *call, const struct report *repor
 static void explain_end(struct core_call *call, const struct ecs_task_definition *definition,
                         struct text reason, struct task_record_task *record)
 {
-    bool ran = record->started_at != 0;
     bool essential_exited = false;
     for (size_t i = 0; i < record->containers.count; i++) {
         const struct task_record_container *container = &record->containers.items[i];
-        ran = ran || container->has_exit_code;
         essential_exited =
             essential_exited ||
             (is_essential(&definition->container_definitions.items[i]) && container->has_exit_code);
     }
-    if (ran && (essential_exited || text_empty(reason))) {
+    // That a container ran which others waited for does not make it a task that started.
+    bool started = record->started_at != 0 || essential_exited;
+    if (essential_exited || (started && text_empty(reason))) {
         task_want_stopped(call, record, ECS_TASK_STOP_CODE_ESSENTIAL_CONTAINER_EXITED,
                           TEXT("Essential container in task exited"));
         return;
     }
     // The node knows better: a supervisor that died, an image that cannot be pulled.
     task_want_stopped(call, record,
-                      ran ? ECS_TASK_STOP_CODE_ESSENTIAL_CONTAINER_EXITED
-                          : ECS_TASK_STOP_CODE_TASK_FAILED_TO_START,
+                      started ? ECS_TASK_STOP_CODE_ESSENTIAL_CONTAINER_EXITED
+                              : ECS_TASK_STOP_CODE_TASK_FAILED_TO_START,
                       text_empty(reason) ? TEXT("Task failed to start") : reason);
 }
 
