@@ -121,8 +121,8 @@ static size_t stop_replaced(struct core_call *call, struct service_survey *surve
     return stopped;
 }
 
-// Unhealthy tasks: when as many healthy ones as are desired are there without them, or where there
-// is no room to start one first.
+// Unhealthy tasks: when as many healthy ones as are desired are there without them; or one by one
+// where the successor of one cannot start beside it, for the bounds or for want of a place.
 static size_t stop_unhealthy(struct core_call *call, struct service_survey *survey,
                              const struct bounds *bounds, const struct others *others, int32_t room)
 {
@@ -132,7 +132,9 @@ static size_t stop_unhealthy(struct core_call *call, struct service_survey *surv
     }
     bool replaced = primary->healthy >= bounds->desired;
     bool ending = survey->occupying > primary->live + others->live;
-    bool crowded = room <= 0 && primary->staying < bounds->desired && !ending;
+    bool failed = primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
+    bool crowded = (room <= 0 || survey->entry->unplaced) && primary->staying < bounds->desired &&
+                   primary->pending == 0 && !ending && !failed;
     if (!replaced && !crowded) {
         return 0;
     }

@@ -72,7 +72,7 @@ static void add_due(struct service_survey *survey, int64_t due_ms)
     }
 }
 
-// When time alone will change what a task counts as.
+// When time alone will change what a task counts as, or whether it may be stopped.
 static void add_task_due(struct core_call *call, struct service_survey *survey,
                          const struct service_standing *standing, const struct service_task *task,
                          enum service_place place)
@@ -82,6 +82,9 @@ static void add_task_due(struct core_call *call, struct service_survey *survey,
     } else if (place == SERVICE_PLACE_SETTLING && task->health == ECS_HEALTH_STATUS_UNHEALTHY) {
         int64_t grace_ms = (int64_t)survey->record->health_check_grace_period_seconds * 1000;
         add_due(survey, task->started_ms + grace_ms);
+    }
+    if (task->protected_ms > call->now_ms) {
+        add_due(survey, task->protected_ms);
     }
 }
 
