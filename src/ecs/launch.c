@@ -81,12 +81,16 @@ static const char *nearest_reason(struct text reason)
 }
 
 static void tell_unplaced(struct core_call *call, struct service_survey *survey,
-                          const struct task_run *run, struct task_spots *spots)
+                          const struct service_standing *standing, const struct task_run *run,
+                          struct task_spots *spots)
 {
     if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
-        service_tell_once(call, survey->entry,
-                          "was unable to place a task. Reason: Capacity is unavailable at this "
-                          "time. Please try again later or in a different availability zone.");
+        if (service_tell_once(call, survey->entry,
+                              "was unable to place a task. Reason: Capacity is unavailable at this "
+                              "time. Please try again later or in a different availability "
+                              "zone.")) {
+            service_event_unplaced(call, survey, standing, NULL);
+        }
         return;
     }
     struct ecs_failure_list failures = {0};
@@ -110,11 +114,13 @@ static void tell_unplaced(struct core_call *call, struct service_survey *survey,
         }
         buf_string(&closest, ".");
     }
-    service_tell_once(call, survey->entry,
-                      "was unable to place a task because no container instance met all of its "
-                      "requirements.%.*s For more information, see the Troubleshooting section of "
-                      "the Amazon ECS Developer Guide.",
-                      TEXT_FMT(buf_view(&closest)));
+    if (service_tell_once(call, survey->entry,
+                          "was unable to place a task because no container instance met all of its "
+                          "requirements.%.*s For more information, see the Troubleshooting section "
+                          "of the Amazon ECS Developer Guide.",
+                          TEXT_FMT(buf_view(&closest)))) {
+        service_event_unplaced(call, survey, standing, &failures);
+    }
 }
 
 // ---- starting -------------------------------------------------------------------------------
@@ -122,8 +128,14 @@ static void tell_unplaced(struct core_call *call, struct service_survey *survey,
 // A request of the service was fine once; what it names may be gone meanwhile (a subnet, a role).
 static void tell_refused(struct core_call *call, struct service_survey *survey)
 {
-    service_tell_once(call, survey->entry, "was unable to place a task. Reason: %s.",
-                      call->fault_text);
+    if (service_tell_once(call, survey->entry, "was unable to place a task. Reason: %s.",
+                          call->fault_text)) {
+        const struct event_service_action action = {
+            .event_name = EVENT_SERVICE_EVENT_NAME_SERVICE_TASK_CONFIGURATION_FAILURE,
+            .reason = text_of(call->fault_text),
+        };
+        service_event_action(call, survey->entry->key, &action);
+    }
     call->fault = NULL;
     call->fault_text[0] = '\0';
 }
@@ -156,7 +168,7 @@ size_t service_launch(struct core_call *call, struct service_survey *survey,
         task_run_send(call, keys, placed);
         started += placed;
         if (placed < run.count) {
-            tell_unplaced(call, survey, &run, &spots);
+            tell_unplaced(call, survey, standing, &run, &spots);
             break;
         }
     }

@@ -152,8 +152,16 @@ static void stop_one(struct core_call *call, int64_t key, struct text reason)
 }
 
 static void tell_stopped(struct core_call *call, const struct service_survey *survey,
-                         struct buf *running, size_t running_count, size_t pending_count)
+                         struct buf *running, size_t running_count, size_t pending_count,
+                         struct text reason)
 {
+    if (running_count + pending_count > 0) {
+        const struct event_service_action action = {
+            .event_name = EVENT_SERVICE_EVENT_NAME_TASKS_STOPPED,
+            .reason = reason,
+        };
+        service_event_action(call, survey->entry->key, &action);
+    }
     if (running_count > 0) {
         service_tell(call, survey->entry->key, "has stopped %zu running tasks:%.*s.", running_count,
                      TEXT_FMT(buf_view(running)));
@@ -196,6 +204,6 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
         }
         stop_one(call, best->task->key, reason);
     }
-    tell_stopped(call, survey, &running, running_count, stopped - running_count);
+    tell_stopped(call, survey, &running, running_count, stopped - running_count, reason);
     return stopped;
 }

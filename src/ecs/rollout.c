@@ -112,6 +112,8 @@ static int64_t put_new_deployment(struct core_call *call, int64_t service, int64
     };
     int64_t key = core_new_key(call);
     core_put(call, &service_deployment_kind, key, &record);
+    service_event_deployment(call, key, EVENT_DEPLOYMENT_EVENT_NAME_SERVICE_DEPLOYMENT_IN_PROGRESS,
+                             record.rollout_state_reason);
     return key;
 }
 
@@ -233,6 +235,9 @@ static void complete(struct core_call *call, struct service_survey *survey)
     record->completed = key;
     core_put(call, &service_kind, service, record);
     service_tell(call, service, "(deployment %.*s) deployment completed.", TEXT_FMT(id));
+    service_event_deployment(
+        call, key, EVENT_DEPLOYMENT_EVENT_NAME_SERVICE_DEPLOYMENT_COMPLETED,
+        arena_format(call->arena, "ECS deployment %.*s completed.", TEXT_FMT(id)));
 }
 
 static void set_steady(struct core_call *call, struct service_survey *survey, bool is_steady)
@@ -244,6 +249,10 @@ static void set_steady(struct core_call *call, struct service_survey *survey, bo
     if (is_steady) {
         service_tell_cleared(survey->entry);
         service_tell(call, survey->entry->key, "has reached a steady state.");
+        const struct event_service_action action = {
+            .event_name = EVENT_SERVICE_EVENT_NAME_SERVICE_STEADY_STATE,
+        };
+        service_event_action(call, survey->entry->key, &action);
     }
 }
 
@@ -358,6 +367,19 @@ static bool failed_health(const struct task_record_task *before,
            text_is(after->extra->stopped_reason, "Task failed container health checks");
 }
 
+// From here on starts are delayed.
+static void tell_impaired(struct core_call *call, int64_t service, struct text failure)
+{
+    service_tell(call, service,
+                 "is unable to consistently start tasks successfully. For more information, see "
+                 "the Troubleshooting section.");
+    const struct event_service_action action = {
+        .event_name = EVENT_SERVICE_EVENT_NAME_SERVICE_TASK_START_IMPAIRED,
+        .reason = failure,
+    };
+    service_event_action(call, service, &action);
+}
+
 void service_task_put(struct core_call *call, int64_t key, const struct task_record_task *before,
                       const struct task_record_task *after)
 {
@@ -379,6 +401,9 @@ void service_task_put(struct core_call *call, int64_t key, const struct task_rec
         int64_t wait_ms = backoff_ms(edit->start_failures, after->started_at != 0);
         edit->retry_at = wait_ms == 0 ? 0 : call->now_ms + wait_ms;
         service_deployment_put(call, after->deployment, edit);
+        if (edit->start_failures == FREE_FAILURES + 1) {
+            tell_impaired(call, deployment->service, edit->failure);
+        }
     }
     service_queue(call, deployment->service);
 }

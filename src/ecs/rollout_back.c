@@ -71,6 +71,8 @@ static void revive(struct core_call *call, int64_t service, const struct end *en
     struct service_record_service *record = core_edit(call, &service_kind, service);
     record->primary = end->back;
     core_put(call, &service_kind, service, record);
+    service_event_deployment(
+        call, end->back, EVENT_DEPLOYMENT_EVENT_NAME_SERVICE_DEPLOYMENT_IN_PROGRESS, end->revived);
     service_tell(call, service, "rolling back to deployment %.*s.",
                  TEXT_FMT(service_deployment_id(call, end->back)));
 }
@@ -86,6 +88,10 @@ static void end_deployment(struct core_call *call, const struct service_survey *
         failed->status = SERVICE_RECORD_DEPLOYMENT_STATUS_ACTIVE;
     }
     service_deployment_put(call, survey->primary->key, failed);
+    // ECS words the event of a tripped breaker unlike the deployment's own reason.
+    service_event_deployment(
+        call, survey->primary->key, EVENT_DEPLOYMENT_EVENT_NAME_SERVICE_DEPLOYMENT_FAILED,
+        end->tripped ? TEXT("ECS deployment circuit breaker: task failed to start.") : end->failed);
     if (end->back != 0) {
         revive(call, survey->entry->key, end);
     }

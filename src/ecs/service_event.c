@@ -66,14 +66,14 @@ void service_tell_cleared(struct service_entry *entry)
     entry->told = (struct text){0};
 }
 
-void service_tell_once(struct core_call *call, struct service_entry *entry, const char *format, ...)
+bool service_tell_once(struct core_call *call, struct service_entry *entry, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     struct text message = compose(call, entry->key, format, arguments);
     va_end(arguments);
     if (text_equal(message, entry->told) && call->now_ms < entry->told_ms + EVENT_AGAIN_MS) {
-        return;
+        return false;
     }
     service_tell_cleared(entry);
     char *copy = alloc_array(message.size + 1, 1);
@@ -81,4 +81,5 @@ void service_tell_once(struct core_call *call, struct service_entry *entry, cons
     entry->told = (struct text){copy, message.size};
     entry->told_ms = call->now_ms;
     put_event(call, entry->key, message);
+    return true;
 }

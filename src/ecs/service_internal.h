@@ -1,5 +1,6 @@
 #pragma once
 
+#include "api/event.h"
 #include "base/map.h"
 #include "base/mutant.h"
 #include "base/text.h"
@@ -17,6 +18,7 @@
  * service_show.c, service_list.c  Describe and List
  * rollout_show.c    service deployments and revisions: Describe, List, Stop
  * service_event.c   what a service tells
+ * event.c           the same for the event stream
  * survey.c          how a service stands: counts for each deployment
  * schedule.c        the next step of a service: how many tasks to start and to stop
  * pick.c            which tasks to stop
@@ -33,6 +35,7 @@
 #define SERVICE_INACTIVE_MS (7 * 24 * 3600 * INT64_C(1000)) ///< how long a deleted one is described
 #define SERVICE_BACKOFF_MAX_MS (900 * INT64_C(1000))        ///< ECS: 15 minutes at most
 #define SERVICE_CRASH_BACKOFF_MAX_MS (30 * INT64_C(1000))   ///< of tasks that were RUNNING once
+#define SERVICE_EVENT_INSTANCES_MAX 10 ///< instances that an event of a failed placement names
 #define SERVICE_UNPLACED_MS 5000 ///< when no place was found, one is looked for again after it
 
 /** A task of a service that is not STOPPED, as the scheduler sees it. */
@@ -184,11 +187,29 @@ int64_t service_rollout_find(const struct core_call *call, struct text arn, bool
  *  away when there are more than ECS shows. */
 void service_tell(struct core_call *call, int64_t service, const char *format, ...)
     PRINTF_LIKE(3, 4);
-/** The same for what does not go: nothing when it is what was told last, within six hours. */
-void service_tell_once(struct core_call *call, struct service_entry *entry, const char *format, ...)
+/** The same for what does not go: nothing when it is what was told last, within six hours. @return
+ *  whether it was told */
+bool service_tell_once(struct core_call *call, struct service_entry *entry, const char *format, ...)
     PRINTF_LIKE(3, 4);
 /** What did not go goes again: it may be told anew. */
 void service_tell_cleared(struct service_entry *entry);
+
+// ---- event.c --------------------------------------------------------------------------------
+
+struct service_survey;
+struct service_standing;
+
+/** Yield `ECS Deployment State Change` of a deployment. */
+void service_event_deployment(struct core_call *call, int64_t deployment,
+                              enum event_deployment_event_name name, struct text reason);
+/** Yield `ECS Service Action` of a service; its type, cluster and time are filled in. */
+void service_event_action(struct core_call *call, int64_t service,
+                          const struct event_service_action *action);
+/** Yield that a task of a deployment found no place: failures tells of each instance, NULL is for
+ *  want of room on Fargate. */
+void service_event_unplaced(struct core_call *call, const struct service_survey *survey,
+                            const struct service_standing *standing,
+                            const struct ecs_failure_list *failures);
 
 // ---- survey.c -------------------------------------------------------------------------------
 

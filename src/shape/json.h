@@ -35,5 +35,9 @@ void json_encode(const struct shape_type *type, const void *value, struct buf *o
 /** The same, with sensitive members replaced by "***": for people and for dumps. */
 void json_encode_masked(const struct shape_type *type, const void *value, struct buf *out);
 
+/** The same as json_encode, but times are strings of ISO 8601 in UTC with milliseconds, as events
+ *  have them: `2026-01-31T23:59:59.042Z`. Years are 0000 to 9999. */
+void json_encode_iso(const struct shape_type *type, const void *value, struct buf *out);
+
 /** Append a text as a JSON string literal; bytes that are not UTF-8 become U+FFFD. */
 void json_quote(struct text text, struct buf *out);

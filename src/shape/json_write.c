@@ -198,6 +198,48 @@ static void put_time(struct buf *buf, int64_t time_ms)
     put(buf, start, (size_t)(end - start));
 }
 
+// Digits with zeros in front, in the place given.
+static void put_padded(char *to, size_t digits, uint64_t value)
+{
+    for (size_t i = digits; i > 0; i--) {
+        to[i - 1] = (char)('0' + value % 10);
+        value /= 10;
+    }
+}
+
+#define DAY_MS INT64_C(86400000)
+#define ISO_DAY_MIN (-719528) // 0000-01-01 and 9999-12-31, in days since 1970
+#define ISO_DAY_MAX 2932896
+
+// ISO 8601 in UTC with milliseconds, quoted. Out of the years that it can name, the nearest one.
+static void put_iso_time(struct buf *buf, int64_t time_ms)
+{
+    int64_t low_ms = ISO_DAY_MIN * DAY_MS;
+    int64_t high_ms = ISO_DAY_MAX * DAY_MS + DAY_MS - 1;
+    uint64_t since_ms = (uint64_t)(MIN(MAX(time_ms, low_ms), high_ms) - low_ms);
+    uint64_t in_day = since_ms % (uint64_t)DAY_MS;
+    // Days since 1 March of the year 0, so that a leap day is the last of its year; the calendar
+    // repeats every 400 years of 146,097 days. The 60 days before that are of a year that leads.
+    uint64_t days = since_ms / (uint64_t)DAY_MS + 146097 - 60;
+    uint64_t era = days / 146097;
+    uint64_t of_era = days % 146097;
+    uint64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    uint64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    uint64_t month_from_march = (5 * of_year + 2) / 153;
+    uint64_t day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    uint64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+    uint64_t year = era * 400 + year_of_era + (month <= 2 ? 1 : 0) - 400;
+    char text[] = "\"0000-00-00T00:00:00.000Z\"";
+    put_padded(text + 1, 4, year);
+    put_padded(text + 6, 2, month);
+    put_padded(text + 9, 2, day);
+    put_padded(text + 12, 2, in_day / 3600000);
+    put_padded(text + 15, 2, in_day / 60000 % 60);
+    put_padded(text + 18, 2, in_day / 1000 % 60);
+    put_padded(text + 21, 3, in_day % 1000);
+    put(buf, text, sizeof(text) - 1);
+}
+
 static void put_enum(struct buf *out, const struct shape_type *type, int32_t number)
 {
     const char *name = shape_enum_name(type, number);
@@ -230,7 +272,7 @@ static void put_name(struct buf *out, const char *name, bool first)
 }
 
 static void put_struct(struct buf *out, const struct shape_type *type, const void *value,
-                       bool masked)
+                       enum json_style style)
 {
     bool first = true;
     put_byte(out, '{');
@@ -241,17 +283,17 @@ static void put_struct(struct buf *out, const struct shape_type *type, const voi
         }
         put_name(out, member->name, first);
         first = false;
-        if (masked && (member->flags & SHAPE_SENSITIVE) != 0) {
+        if (style == JSON_MASKED && (member->flags & SHAPE_SENSITIVE) != 0) {
             PUT(out, "\"***\"");
         } else {
-            json_put_value(member->type, shape_value(member, value), masked, out);
+            json_put_value(member->type, shape_value(member, value), style, out);
         }
     }
     put_byte(out, '}');
 }
 
 static void put_list(struct buf *out, const struct shape_type *type, const struct shape_list *list,
-                     bool masked)
+                     enum json_style style)
 {
     bool map = type->kind == SHAPE_MAP;
     size_t stride = shape_stride(type);
@@ -265,7 +307,7 @@ static void put_list(struct buf *out, const struct shape_type *type, const struc
             put_string(out, *(const struct text *)(const void *)item);
             put_byte(out, ':');
         }
-        json_put_value(type->element, item + (map ? type->value_offset : 0), masked, out);
+        json_put_value(type->element, item + (map ? type->value_offset : 0), style, out);
     }
     put_byte(out, map ? '}' : ']');
 }
@@ -283,7 +325,8 @@ static void put_json_double(struct buf *out, double value)
     }
 }
 
-void json_put_value(const struct shape_type *type, const void *value, bool masked, struct buf *out)
+void json_put_value(const struct shape_type *type, const void *value, enum json_style style,
+                    struct buf *out)
 {
     switch (type->kind) {
     case SHAPE_BOOL:
@@ -299,7 +342,11 @@ void json_put_value(const struct shape_type *type, const void *value, bool maske
         put_json_double(out, *(const double *)value);
         break;
     case SHAPE_TIME:
-        put_time(out, *(const int64_t *)value);
+        if (style == JSON_ISO_TIMES) {
+            put_iso_time(out, *(const int64_t *)value);
+        } else {
+            put_time(out, *(const int64_t *)value);
+        }
         break;
     case SHAPE_TEXT:
         put_string(out, *(const struct text *)value);
@@ -316,11 +363,11 @@ void json_put_value(const struct shape_type *type, const void *value, bool maske
         put_enum(out, type, *(const int32_t *)value);
         break;
     case SHAPE_STRUCT:
-        put_struct(out, type, value, masked);
+        put_struct(out, type, value, style);
         break;
     case SHAPE_LIST:
     case SHAPE_MAP:
-        put_list(out, type, value, masked);
+        put_list(out, type, value, style);
         break;
     }
 }
@@ -328,13 +375,20 @@ void json_put_value(const struct shape_type *type, const void *value, bool maske
 void json_encode(const struct shape_type *type, const void *value, struct buf *out)
 {
     ASSERT(type->kind == SHAPE_STRUCT);
-    put_struct(out, type, value, false);
+    put_struct(out, type, value, JSON_PLAIN);
     put_end(out);
 }
 
 void json_encode_masked(const struct shape_type *type, const void *value, struct buf *out)
 {
     ASSERT(type->kind == SHAPE_STRUCT);
-    put_struct(out, type, value, true);
+    put_struct(out, type, value, JSON_MASKED);
+    put_end(out);
+}
+
+void json_encode_iso(const struct shape_type *type, const void *value, struct buf *out)
+{
+    ASSERT(type->kind == SHAPE_STRUCT);
+    put_struct(out, type, value, JSON_ISO_TIMES);
     put_end(out);
 }

@@ -15,7 +15,7 @@ static struct text json_of(struct differ *differ, const struct shape_type *type,
         return (struct text){0};
     }
     AUTO(buf_deinit) struct buf json = {0};
-    json_put_value(type, value, true, &json);
+    json_put_value(type, value, JSON_MASKED, &json);
     return arena_text(differ->arena, buf_view(&json));
 }
 

@@ -125,8 +125,16 @@ void put_base64(struct buf *buf, struct text bytes);
 /** Decode padded base64 into the arena. @return 0 or ERR_INVALID */
 MUST_CHECK int base64_decode(struct text text, struct arena *arena, struct text *out_bytes);
 
+/** Ways to write JSON; json.h has a function for each. */
+enum json_style {
+    JSON_PLAIN,
+    JSON_MASKED,
+    JSON_ISO_TIMES,
+};
+
 /** Append any value as JSON, without terminator. A struct is given by its own address. */
-void json_put_value(const struct shape_type *type, const void *value, bool masked, struct buf *out);
+void json_put_value(const struct shape_type *type, const void *value, enum json_style style,
+                    struct buf *out);
 
 /** As shape_present, inline: an encoder asks for every member of every record. */
 UNUSED static inline bool shape_has(const struct shape_member *member, const void *value)

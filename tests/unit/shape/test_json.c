@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 static void check_round_trip(const struct shape_type *type)
 {
@@ -345,6 +346,49 @@ static void json_encode_writes_times(void **state)
     }
 }
 
+// json_encode_iso() must write times as events have them, leap days and the ends of years included.
+static void json_encode_iso_writes_times(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t time_ms;
+        const char *want;
+    } cases[] = {
+        {1, "1970-01-01T00:00:00.001Z"},
+        {-1, "1969-12-31T23:59:59.999Z"},
+        {951782400000, "2000-02-29T00:00:00.000Z"},
+        {951868800000, "2000-03-01T00:00:00.000Z"},
+        {1709251199999, "2024-02-29T23:59:59.999Z"},
+        {1735689599042, "2024-12-31T23:59:59.042Z"},
+        {1735689600000, "2025-01-01T00:00:00.000Z"},
+        {1767225600000, "2026-01-01T00:00:00.000Z"},
+        {4107542400000, "2100-03-01T00:00:00.000Z"},
+        {253402300799999, "9999-12-31T23:59:59.999Z"},
+        {INT64_MAX, "9999-12-31T23:59:59.999Z"},
+        {-62167219200000, "0000-01-01T00:00:00.000Z"},
+        {INT64_MIN, "0000-01-01T00:00:00.000Z"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(buf_deinit) struct buf out = {0};
+        AUTO(alloc_string) char *want = alloc_format("{\"at\":\"%s\"}", cases[i].want);
+        json_encode_iso(&kinds_everything_shape, &(struct kinds_everything){.at = cases[i].time_ms},
+                        &out);
+        assert_string_equal(out.data, want);
+    }
+    // Every day of 400 years, as the C library has it.
+    for (int64_t day = -30000; day < 116097; day++) {
+        time_t seconds = (time_t)(day * 86400 + 3661);
+        struct tm utc;
+        gmtime_r(&seconds, &utc);
+        char want[64];
+        strftime(want, sizeof(want), "{\"at\":\"%Y-%m-%dT%H:%M:%S.000Z\"}", &utc);
+        AUTO(buf_deinit) struct buf out = {0};
+        json_encode_iso(&kinds_everything_shape,
+                        &(struct kinds_everything){.at = (int64_t)seconds * 1000}, &out);
+        assert_string_equal(out.data, want);
+    }
+}
+
 // json_quote() must give valid JSON for any bytes, at every alignment of what needs care.
 static void json_quote_escapes(void **state)
 {
@@ -436,6 +480,7 @@ int main(void)
         cmocka_unit_test(json_decode_refuses_truncation),
         cmocka_unit_test(json_encode_writes_shortest_doubles),
         cmocka_unit_test(json_encode_writes_times),
+        cmocka_unit_test(json_encode_iso_writes_times),
         cmocka_unit_test(json_quote_escapes),
         cmocka_unit_test(json_encode_masks_secrets),
         cmocka_unit_test(json_encode_keeps_the_limit),
