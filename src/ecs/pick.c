@@ -5,6 +5,7 @@ struct candidate {
     const struct service_task *task;
     int class;
     bool serving;
+    bool healthy;
     bool taken;
     struct text zone;
 };
@@ -135,6 +136,7 @@ static void find(struct core_call *call, const struct service_survey *survey,
                 .task = task,
                 .class = class,
                 .serving = place == SERVICE_PLACE_HEALTHY || place == SERVICE_PLACE_SETTLING,
+                .healthy = place == SERVICE_PLACE_HEALTHY,
                 .zone = pick == SERVICE_PICK_SURPLUS ? zone_of(call, task) : (struct text){0},
             };
             out_spread->count++;
@@ -180,12 +182,14 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
     size_t running_count = 0;
     size_t stopped = 0;
     size_t serving = 0;
+    size_t healthy = 0;
     size_t most = MIN(limit.count, (size_t)SERVICE_STOP_STEP);
     while (stopped < most) {
         struct candidate *best = NULL;
         for (size_t i = 0; i < spread.count; i++) {
             struct candidate *candidate = &spread.candidates[i];
-            bool allowed = !candidate->taken && (!candidate->serving || serving < limit.serving);
+            bool allowed = !candidate->taken && (!candidate->serving || serving < limit.serving) &&
+                           (!candidate->healthy || healthy < limit.healthy);
             if (allowed && (best == NULL || sooner(&spread, pick, candidate, best))) {
                 best = candidate;
             }
@@ -195,6 +199,7 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
         }
         best->taken = true;
         serving += best->serving;
+        healthy += best->healthy;
         stopped++;
         bool was_running = best->task->last_status >= TASK_RECORD_TASK_STATUS_RUNNING;
         const struct task_record_task *record = core_get(call->core, &task_kind, best->task->key);

@@ -73,6 +73,7 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
 
 struct others {
     int32_t serving;
+    int32_t fit;
     int32_t live;
     int32_t lost;
     int32_t occupying;
@@ -85,6 +86,7 @@ static struct others others_of(const struct service_survey *survey)
         const struct service_standing *standing = &survey->standings[i];
         if (standing != survey->primary) {
             sum.serving += standing->serving;
+            sum.fit += standing->fit;
             sum.live += standing->live;
             sum.lost += standing->lost;
             sum.occupying += standing->occupying;
@@ -105,18 +107,21 @@ static size_t stop_replaced(struct core_call *call, struct service_survey *surve
     const struct service_standing *primary = survey->primary;
     struct text reason = scaling_reason(call, survey);
     // What serves and goes, what stays and is healthy: together they must not fall below the bound.
+    // Nor must those that are healthy now: what merely runs may turn out not to be.
     int32_t going = others->serving + primary->serving - primary->up;
-    size_t spare = at_least_0(going + primary->healthy - bounds->lower);
-    size_t stopped = 0;
+    struct service_pick_limit limit = {
+        .count = SIZE_MAX,
+        .serving = at_least_0(going + primary->healthy - bounds->lower),
+        .healthy = at_least_0(others->fit + primary->fit - bounds->lower),
+    };
     bool failed = primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
+    size_t stopped = 0;
     if (others->live > 0 && !failed) {
-        struct service_pick_limit limit = {.count = SIZE_MAX, .serving = spare};
-        stopped += service_stop(call, survey, SERVICE_PICK_OLD, limit, reason);
-        spare -= MIN(spare, stopped);
+        stopped = service_stop(call, survey, SERVICE_PICK_OLD, limit, reason);
     }
-    if (primary->live > primary->staying) {
-        struct service_pick_limit limit = {.count = SIZE_MAX, .serving = spare};
-        stopped += service_stop(call, survey, SERVICE_PICK_LEAVING, limit, reason);
+    // The rest goes by a survey that knows what was stopped.
+    if (stopped == 0 && primary->live > primary->staying) {
+        stopped = service_stop(call, survey, SERVICE_PICK_LEAVING, limit, reason);
     }
     return stopped;
 }
@@ -150,7 +155,8 @@ static size_t stop_surplus(struct core_call *call, struct service_survey *survey
     if (surplus <= 0) {
         return 0;
     }
-    struct service_pick_limit limit = {.count = (size_t)surplus, .serving = SIZE_MAX};
+    struct service_pick_limit limit = {
+        .count = (size_t)surplus, .serving = SIZE_MAX, .healthy = SIZE_MAX};
     size_t stopped =
         service_stop(call, survey, SERVICE_PICK_SURPLUS, limit, scaling_reason(call, survey));
     int32_t kept = surplus - (int32_t)stopped;
@@ -164,15 +170,16 @@ static size_t stop_surplus(struct core_call *call, struct service_survey *survey
     return stopped;
 }
 
-// Copies on lost nodes that others stand in for: should the node come back, they stop.
+// Copies on lost nodes that others stand in for: should the node come back, they stop. One that
+// comes back before its successor runs has never ended, and the successor goes.
 static size_t stop_lost(struct core_call *call, struct service_survey *survey,
                         const struct bounds *bounds, const struct others *others)
 {
-    bool replaced = survey->primary->live >= bounds->desired;
+    bool replaced = survey->primary->up >= bounds->desired;
     if (survey->primary->lost + others->lost == 0 || !replaced) {
         return 0;
     }
-    struct service_pick_limit limit = {.count = SIZE_MAX, .serving = SIZE_MAX};
+    struct service_pick_limit limit = {.count = SIZE_MAX, .serving = SIZE_MAX, .healthy = SIZE_MAX};
     return service_stop(call, survey, SERVICE_PICK_LOST, limit,
                         TEXT("The host of the task lost contact; the service replaced the task."));
 }
@@ -222,7 +229,7 @@ static void roll(struct core_call *call, struct service_survey *survey)
 // A service that was deleted: stop all, and end when none is left.
 static void drain(struct core_call *call, struct service_survey *survey)
 {
-    struct service_pick_limit limit = {.count = SIZE_MAX, .serving = SIZE_MAX};
+    struct service_pick_limit limit = {.count = SIZE_MAX, .serving = SIZE_MAX, .healthy = SIZE_MAX};
     size_t stopped =
         service_stop(call, survey, SERVICE_PICK_ANY, limit, scaling_reason(call, survey));
     if (stopped > 0) {

@@ -226,6 +226,7 @@ struct service_standing {
     int32_t up;                ///< of staying: RUNNING
     int32_t healthy;           ///< of up: counted as healthy
     int32_t serving;           ///< of live: RUNNING and not unhealthy
+    int32_t fit;               ///< of live: counted as healthy, on whatever instance
     int32_t unhealthy;         ///< of live
     int32_t occupying;         ///< not known to have ended, and not on a lost node
     int32_t lost;              ///< to run, but on a lost node
@@ -289,6 +290,7 @@ enum service_pick {
 struct service_pick_limit {
     size_t count;   ///< of all
     size_t serving; ///< of those that are RUNNING and not unhealthy
+    size_t healthy; ///< of those that count as healthy
 };
 
 /**

@@ -109,6 +109,7 @@ static void count_task(struct core_call *call, struct service_survey *survey,
     standing->pending += place == SERVICE_PLACE_PENDING;
     standing->unhealthy += place == SERVICE_PLACE_UNHEALTHY;
     standing->serving += place == SERVICE_PLACE_HEALTHY || place == SERVICE_PLACE_SETTLING;
+    standing->fit += place == SERVICE_PLACE_HEALTHY;
     if (place == SERVICE_PLACE_UNHEALTHY || leaving) {
         return;
     }

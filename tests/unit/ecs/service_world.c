@@ -7,8 +7,6 @@
 #define BARE                                                                                       \
     "{'family':'bare','networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],'cpu':'256',"   \
     "'memory':'512','containerDefinitions':[{'name':'app','image':'app:1','essential':true}]}"
-#define RUNS ",'containers':[{'containerName':'app','status':'RUNNING','runtimeId':'r1'}]"
-#define ENDS ",'containers':[{'containerName':'app','status':'STOPPED','exitCode':3}]"
 #define SETTLE_ROUNDS 40
 
 int svc_setup(void **state)
@@ -149,24 +147,24 @@ static size_t report_all(struct world *world, int64_t service,
 
 void svc_run(struct world *world, int64_t service)
 {
-    report_all(world, service, starts, "RUNNING", RUNS);
+    report_all(world, service, starts, "RUNNING", SVC_RUNS);
 }
 
 void svc_stop(struct world *world, int64_t service)
 {
-    report_all(world, service, told_to_stop, "STOPPED", ENDS);
+    report_all(world, service, told_to_stop, "STOPPED", SVC_ENDS);
 }
 
 size_t svc_crash(struct world *world, int64_t service)
 {
-    return report_all(world, service, starts, "STOPPED", ENDS);
+    return report_all(world, service, starts, "STOPPED", SVC_ENDS);
 }
 
 void svc_settle(struct world *world, int64_t service)
 {
     for (int round = 0; round < SETTLE_ROUNDS; round++) {
         struct service_task tasks[SVC_TASKS];
-        size_t done = report_all(world, service, starts, "RUNNING", RUNS);
+        size_t done = report_all(world, service, starts, "RUNNING", SVC_RUNS);
         size_t count = svc_tasks(world, service, tasks);
         for (size_t i = 0; i < count; i++) {
             if (tasks[i].last_status == TASK_RECORD_TASK_STATUS_RUNNING &&
@@ -176,7 +174,7 @@ void svc_settle(struct world *world, int64_t service)
             }
         }
         harness_advance(&world->harness, SERVICE_SETTLE_MS);
-        done += report_all(world, service, told_to_stop, "STOPPED", ENDS);
+        done += report_all(world, service, told_to_stop, "STOPPED", SVC_ENDS);
         harness_advance(&world->harness, SERVICE_SETTLE_MS);
         if (done == 0) {
             return;

@@ -11,6 +11,9 @@
  */
 
 #define SVC_TASKS 64
+/** Members of a report: what a container `app` does. */
+#define SVC_RUNS ",'containers':[{'containerName':'app','status':'RUNNING','runtimeId':'r1'}]"
+#define SVC_ENDS ",'containers':[{'containerName':'app','status':'STOPPED','exitCode':3}]"
 
 /** cmocka set-up: world_setup, the definition `bare`, and a roomy node in each of three zones. */
 int svc_setup(void **state);
