@@ -276,12 +276,10 @@ static int64_t next_revision(struct core_call *call, int64_t realm, struct text 
     return key;
 }
 
-int ecs_register_task_definition(struct core_call *call, void *pointer, const void *request,
-                                 void *response)
+int definition_accept(struct core_call *call, const struct ecs_register_task_definition_request *in,
+                      struct ecs_task_definition **out_definition)
 {
-    const struct ecs_state *state = pointer;
-    const struct ecs_register_task_definition_request *in = request;
-    struct ecs_register_task_definition_response *out = response;
+    const struct ecs_state *state = ecs_state(call->core);
     int rc = check_request(call, in);
     if (rc != 0) {
         return rc;
@@ -300,19 +298,61 @@ int ecs_register_task_definition(struct core_call *call, void *pointer, const vo
         return core_fault(call, &ecs_error_limit_exceeded_exception,
                           "The family has reached its limit of %d revisions.", REVISIONS_MAX);
     }
-    int64_t realm = identity_realm_ensure(call, &ecs_error_limit_exceeded_exception);
-    if (realm == 0) {
-        return ERR_FAULT;
-    }
-    struct ecs_record_definition record = {
+    *out_definition = draft.definition;
+    return 0;
+}
+
+static struct ecs_record_definition record_of(const struct core_call *call,
+                                              const struct ecs_register_task_definition_request *in,
+                                              struct ecs_task_definition *definition)
+{
+    return (struct ecs_record_definition){
         .has_family = true,
         .has_revision = true,
-        .definition = draft.definition,
+        .definition = definition,
         .status = TEXT("ACTIVE"),
         .registered_at = call->now_ms,
         .registered_by = call->caller->arn,
         .tags = {.items = in->tags.items, .count = in->tags.count},
     };
+}
+
+int64_t definition_rehearse(struct core_call *call, int64_t realm,
+                            const struct ecs_register_task_definition_request *in,
+                            struct ecs_task_definition *definition)
+{
+    ASSERT(core_rehearsing(call->core));
+    struct ecs_record_definition record = record_of(call, in, definition);
+    record.family = ecs_family_lookup(call->core, realm, in->family);
+    if (record.family == 0) {
+        record.family = next_revision(call, realm, in->family, &record.revision);
+    } else {
+        // A rehearsal changes no record that is there, so the family is not counted up.
+        const struct ecs_record_family *family =
+            core_get(call->core, &ecs_family_kind, record.family);
+        record.revision = family->last_revision + 1;
+    }
+    int64_t key = core_new_key(call);
+    core_put(call, &ecs_definition_kind, key, &record);
+    return key;
+}
+
+int ecs_register_task_definition(struct core_call *call, void *pointer, const void *request,
+                                 void *response)
+{
+    (void)pointer;
+    const struct ecs_register_task_definition_request *in = request;
+    struct ecs_register_task_definition_response *out = response;
+    struct ecs_task_definition *definition = NULL;
+    int rc = definition_accept(call, in, &definition);
+    if (rc != 0) {
+        return rc;
+    }
+    int64_t realm = identity_realm_ensure(call, &ecs_error_limit_exceeded_exception);
+    if (realm == 0) {
+        return ERR_FAULT;
+    }
+    struct ecs_record_definition record = record_of(call, in, definition);
     record.family = next_revision(call, realm, in->family, &record.revision);
     int64_t key = core_new_key(call);
     core_put(call, &ecs_definition_kind, key, &record);

@@ -69,23 +69,21 @@ static void count_tasks(const struct task_state *state, const struct places *pla
     }
 }
 
-// Place the tasks and take them back. The survey is of what else there is room for when some find
-// no place, and of things as they are when all do.
-static void rehearse(struct core_call *call, const struct task_run *run, int64_t after, size_t max,
-                     struct places *out_places, struct diagnose_survey *out_survey)
+// The survey is of what else there is room for when some find no place, and of things as they are
+// when all do.
+static void place_all(struct core_call *call, const struct task_run *run, int64_t after, size_t max,
+                      struct places *out_places, struct diagnose_survey *out_survey)
 {
+    // First, while there is nothing of them yet; what stands in their way when some find no place
+    // is looked at beside those that do.
+    survey_now(call, run, INT64_MAX, after, max, out_survey);
     int64_t *keys = arena_array(call->arena, run->count, sizeof(*keys));
     struct ecs_task *tasks = arena_array(call->arena, run->count, sizeof(*tasks));
     struct task_spots spots;
-    core_rehearse_begin(call);
     size_t placed = task_run_place(call, run, &spots, keys, tasks);
     note_places(call, keys, placed, out_places);
     if (placed < run->count) {
         survey_now(call, run, placed > 0 ? keys[0] : INT64_MAX, after, max, out_survey);
-    }
-    core_rehearse_end(call);
-    if (placed == run->count) {
-        survey_now(call, run, INT64_MAX, after, max, out_survey);
     }
 }
 
@@ -143,16 +141,55 @@ static void respond(struct core_call *call, const struct task_run *run, const st
     }
 }
 
+// The part of it that is taken back.
+static int rehearse(struct core_call *call, const struct berth_explain_placement_request *request,
+                    struct task_run *run, int64_t after,
+                    struct berth_explain_placement_response *response)
+{
+    const struct task_state *state = task_state(call->core);
+    int rc = task_run_read(call, run);
+    if (rc != 0) {
+        return rc;
+    }
+    size_t max = request->has_max_hosts ? (size_t)request->max_hosts : HOSTS_DEFAULT;
+    run->group = task_group(state, run->launch_type == ECS_LAUNCH_TYPE_FARGATE ? 0 : run->cluster);
+    struct places places = {0};
+    struct diagnose_survey survey = {0};
+    if (diagnose_has_hosts(run)) {
+        place_all(call, run, after, max, &places, &survey);
+        count_tasks(state, &places, &survey);
+    }
+    respond(call, run, &places, &survey, response);
+    if (request->definition != NULL) {
+        response->task_definition = ecs_definition_show(call, run->definition_key);
+    }
+    return 0;
+}
+
+// A definition that is not registered is checked as if it were to be.
+static int read_inline(struct core_call *call,
+                       const struct berth_explain_placement_request *request,
+                       struct ecs_task_definition **out_definition)
+{
+    if (request->definition == NULL) {
+        return 0;
+    }
+    if (request->task_definition.data != NULL) {
+        return core_fault(call, &berth_error_invalid_parameter_exception,
+                          "Specify either taskDefinition or definition, but not both.");
+    }
+    return definition_accept(call, request->definition, out_definition);
+}
+
 int task_explain_placement(struct core_call *call, void *pointer, const void *input, void *output)
 {
-    const struct task_state *state = pointer;
+    (void)pointer;
     const struct berth_explain_placement_request *request = input;
     int64_t after = 0;
     if (!text_empty(request->next_token) &&
         (text_to_i64(request->next_token, &after) != 0 || after < 0)) {
         return core_fault(call, &berth_error_invalid_parameter_exception, "Invalid token");
     }
-    size_t max = request->has_max_hosts ? (size_t)request->max_hosts : HOSTS_DEFAULT;
     const struct ecs_run_task_request common = as_run_task(request);
     struct task_run run = {.request = &common,
                            .count = common.has_count ? (size_t)common.count : 1};
@@ -161,17 +198,17 @@ int task_explain_placement(struct core_call *call, void *pointer, const void *in
         return rc;
     }
     run.cluster_record = core_get(call->core, &ecs_cluster_kind, run.cluster);
-    rc = task_run_read(call, &run);
+    struct ecs_task_definition *definition = NULL;
+    rc = read_inline(call, request, &definition);
     if (rc != 0) {
         return rc;
     }
-    run.group = task_group(state, run.launch_type == ECS_LAUNCH_TYPE_FARGATE ? 0 : run.cluster);
-    struct places places = {0};
-    struct diagnose_survey survey = {0};
-    if (diagnose_has_hosts(&run)) {
-        rehearse(call, &run, after, max, &places, &survey);
-        count_tasks(state, &places, &survey);
+    core_rehearse_begin(call);
+    if (definition != NULL) {
+        run.definition_key =
+            definition_rehearse(call, run.cluster_record->realm, request->definition, definition);
     }
-    respond(call, &run, &places, &survey, output);
-    return 0;
+    rc = rehearse(call, request, &run, after, output);
+    core_rehearse_end(call);
+    return rc;
 }

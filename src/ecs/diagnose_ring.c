@@ -1,4 +1,5 @@
 #include "ecs/diagnose.h"
+#include "ecs/service.h"
 
 #include <string.h>
 
@@ -81,6 +82,9 @@ static struct text group_of(struct core_call *call, const struct task_run *run)
 {
     if (!text_empty(run->request->group)) {
         return run->request->group;
+    }
+    if (run->deployment != 0) {
+        return service_group_name(call, run->deployment);
     }
     const struct text parts[] = {TEXT("family:"),
                                  ecs_definition_family(call->core, run->definition_key)};

@@ -214,6 +214,17 @@ static void explain_ended(struct core_call *call, const struct subject *subject)
     const struct task_record_task *record = subject->record;
     struct text stopped_reason =
         record->extra == NULL ? (struct text){0} : record->extra->stopped_reason;
+    size_t sick = unhealthy(record);
+    if (text_starts(stopped_reason, TEXT("Task failed container health checks")) &&
+        sick < record->containers.count) {
+        point_at(subject, sick);
+        conclude(subject, BERTH_TASK_CAUSE_UNHEALTHY, true,
+                 arena_format(call->arena,
+                              "Container %.*s failed its health check, so the service stopped the "
+                              "task.",
+                              TEXT_FMT(subject->response->container)));
+        return;
+    }
     if (record->stop_code == ECS_TASK_STOP_CODE_USER_INITIATED ||
         record->stop_code == ECS_TASK_STOP_CODE_SERVICE_SCHEDULER_INITIATED) {
         conclude(subject, BERTH_TASK_CAUSE_STOPPED_BY_USER, false,

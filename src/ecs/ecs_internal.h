@@ -61,6 +61,17 @@ int64_t ecs_definition_latest(const struct core *core, int64_t realm, struct tex
 const struct ecs_record_definition *ecs_definition_record(const struct core *core,
                                                           int64_t definition);
 
+/** Check a definition as RegisterTaskDefinition does. @return 0 with what would be stored, which
+ *  borrows from the request and the call's arena, or ERR_FAULT */
+MUST_CHECK int definition_accept(struct core_call *call,
+                                 const struct ecs_register_task_definition_request *in,
+                                 struct ecs_task_definition **out_definition);
+
+/** Within a rehearsal: put what definition_accept gave as the next revision. @return its key */
+int64_t definition_rehearse(struct core_call *call, int64_t realm,
+                            const struct ecs_register_task_definition_request *in,
+                            struct ecs_task_definition *definition);
+
 /** A reference to a definition, cut into its parts. They borrow from it. */
 struct ecs_definition_reference {
     struct text family;

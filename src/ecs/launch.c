@@ -1,3 +1,4 @@
+#include "ecs/diagnose.h"
 #include "ecs/service_internal.h"
 #include "ecs/task_run.h"
 
@@ -168,6 +169,8 @@ size_t service_launch(struct core_call *call, struct service_survey *survey,
         task_run_send(call, keys, placed);
         started += placed;
         if (placed < run.count) {
+            const struct diagnose_attempt attempt = {TEXT("Service"), run.count, placed};
+            diagnose_note(call, &run, &attempt, &spots);
             tell_unplaced(call, survey, standing, &run, &spots);
             break;
         }

@@ -272,6 +272,45 @@ static void asking_changes_nothing(void **state)
                      "'failures':[]");
 }
 
+// A definition that is not registered is placed as if it were, of a family that is there or not,
+// and is not there afterwards.
+static void a_definition_may_come_along(void **state)
+{
+    struct world *world = *state;
+    instance(world, "eu-west-1a", 1000, 1000);
+    uint64_t version = core_version(world->harness.core);
+    size_t definitions = core_count(world->harness.core, &ecs_definition_kind);
+    size_t families = core_count(world->harness.core, &ecs_family_kind);
+    static const struct {
+        const char *family;
+        const char *reference;
+    } cases[] = {{"job", "job:2"}, {"fresh", "fresh:1"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct berth_explain_placement_response answer;
+        explain(
+            world,
+            world_text("'cluster':'c','count':3,'definition':{'family':'%s',"
+                       "'containerDefinitions':[{'name':'a','image':'i','cpu':400,'memory':9}]}",
+                       cases[i].family),
+            &arena, &answer);
+        assert_int_equal(answer.placed_count, 2);
+        assert_int_equal(answer.cpu_units, 400);
+        assert_true(text_ends(answer.task_definition_arn, text_of(cases[i].reference)));
+        assert_int_equal(answer.task_definition->container_definitions.count, 1);
+        assert_true(answer.task_definition->container_definitions.items[0].essential);
+    }
+    assert_int_equal(core_version(world->harness.core), version);
+    assert_int_equal(core_count(world->harness.core, &ecs_definition_kind), definitions);
+    assert_int_equal(core_count(world->harness.core, &ecs_family_kind), families);
+    harness_expect(&world->harness, "ExplainPlacement", "{'cluster':'c','taskDefinition':'job:2'}",
+                   "ClientException: TaskDefinition not found.");
+    harness_contains(
+        &world->harness, "RegisterTaskDefinition",
+        "{'family':'job','containerDefinitions':[{'name':'a','image':'i','memory':9}]}",
+        "'revision':2");
+}
+
 static void refusals_are_those_of_run_task(void **state)
 {
     struct world *world = *state;
@@ -285,6 +324,11 @@ static void refusals_are_those_of_run_task(void **state)
          "InvalidParameterException: Network Configuration must be provided when networkMode "
          "'awsvpc' is specified."},
         {JOB ",'nextToken':'x'", "InvalidParameterException: Invalid token"},
+        {JOB ",'definition':{'family':'f','containerDefinitions':[]}",
+         "InvalidParameterException: Specify either taskDefinition or definition, but not both."},
+        {"'cluster':'c','definition':{'family':'f','containerDefinitions':[]}",
+         "ClientException: Container list cannot be empty."},
+        {"'cluster':'c'", "ClientException: TaskDefinition can not be blank."},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         harness_expect(&world->harness, "ExplainPlacement", world_text("{%s}", cases[i].members),
@@ -605,6 +649,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_pool_is_explained_by_host, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_full_subnet_is_told, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(asking_changes_nothing, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_definition_may_come_along, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(refusals_are_those_of_run_task, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(hosts_come_in_pages, world_setup, world_teardown),
