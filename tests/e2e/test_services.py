@@ -7,6 +7,8 @@ import time
 import pytest
 
 import support
+from services import (address, create, describe, messages, register, remove, stable, supervisor,
+                      tasks_of)
 
 
 @pytest.fixture(scope="module")
@@ -24,59 +26,6 @@ def house(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ecs(house):
     return house.client()
-
-
-def register(ecs, family, command=None, image="hello", check=None):
-    container = {"name": "app", "image": image, "essential": True}
-    if command:
-        container["entryPoint"] = ["/bin/sh", "-c"]
-        container["command"] = [command]
-    if check:
-        container["healthCheck"] = {"command": ["CMD-SHELL", check], "interval": 5, "retries": 1}
-    made = ecs.register_task_definition(
-        family=family, networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
-        memory="512", containerDefinitions=[container])
-    return made["taskDefinition"]["taskDefinitionArn"]
-
-
-def create(house, ecs, name, definition, count, **more):
-    return ecs.create_service(
-        serviceName=name, taskDefinition=definition, desiredCount=count, launchType="FARGATE",
-        networkConfiguration=house.network(), **more)["service"]
-
-
-def describe(ecs, name):
-    return ecs.describe_services(services=[name])["services"][0]
-
-
-def messages(ecs, name):
-    return [event["message"] for event in reversed(describe(ecs, name)["events"])]
-
-
-def stable(ecs, name, seconds=30):
-    def reached():
-        """one deployment, completed, with as many tasks as desired"""
-        service = describe(ecs, name)
-        first = service["deployments"][0]
-        done = len(service["deployments"]) == 1 and first["rolloutState"] == "COMPLETED"
-        return service if done and service["runningCount"] == service["desiredCount"] else None
-    return support.wait_for(reached, seconds)
-
-
-def tasks_of(ecs, name):
-    arns = ecs.list_tasks(serviceName=name)["taskArns"]
-    return ecs.describe_tasks(tasks=arns)["tasks"] if arns else []
-
-
-def address(task):
-    for interface in task["containers"][0].get("networkInterfaces", []):
-        return interface.get("privateIpv4Address")
-    return None
-
-
-def remove(ecs, name):
-    ecs.delete_service(service=name, force=True)
-    support.wait_for(lambda: describe(ecs, name)["status"] == "INACTIVE")
 
 
 def test_kept_running(house, ecs):

@@ -1,0 +1,111 @@
+"""What tests of services have in common: making them, waiting for them, asking their tasks."""
+import os
+
+import support
+
+
+def register(ecs, family, command=None, image="hello", check=None, **more):
+    """A Fargate definition of one container `app`; check is a health check's command."""
+    container = {"name": "app", "image": image, "essential": True}
+    if command:
+        container["entryPoint"] = ["/bin/sh", "-c"]
+        container["command"] = [command]
+    if check:
+        container["healthCheck"] = {"command": ["CMD-SHELL", check], "interval": 5, "timeout": 2,
+                                    "retries": 1}
+    container.update(more)
+    made = ecs.register_task_definition(
+        family=family, networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+        memory="512", containerDefinitions=[container])
+    return made["taskDefinition"]["taskDefinitionArn"]
+
+
+def create(house, ecs, name, definition, count, **more):
+    more.setdefault("launchType", "FARGATE")
+    if more["launchType"] == "FARGATE":
+        more.setdefault("networkConfiguration", house.network())
+    return ecs.create_service(serviceName=name, taskDefinition=definition, desiredCount=count,
+                              **more)["service"]
+
+
+def describe(ecs, name):
+    return ecs.describe_services(services=[name])["services"][0]
+
+
+def messages(ecs, name):
+    return [event["message"] for event in reversed(describe(ecs, name)["events"])]
+
+
+def stable(ecs, name, seconds=30):
+    def reached():
+        """one deployment, completed, with as many tasks as desired"""
+        service = describe(ecs, name)
+        first = service["deployments"][0]
+        done = len(service["deployments"]) == 1 and first["rolloutState"] == "COMPLETED"
+        return service if done and service["runningCount"] == service["desiredCount"] else None
+    return support.wait_for(reached, seconds)
+
+
+def steady(ecs, name, since, seconds=30):
+    """Wait until the service told more often than before that it has reached a steady state."""
+    def told():
+        """steady again"""
+        return steadies(ecs, name) > since
+    support.wait_for(told, seconds)
+
+
+def steadies(ecs, name):
+    return sum(m.endswith("has reached a steady state.") for m in messages(ecs, name))
+
+
+def tasks_of(ecs, name, **more):
+    arns = ecs.list_tasks(serviceName=name, **more)["taskArns"]
+    return ecs.describe_tasks(tasks=arns)["tasks"] if arns else []
+
+
+def running(ecs, name):
+    """Its tasks that are RUNNING and are to be, by ARN."""
+    return {task["taskArn"]: task for task in tasks_of(ecs, name)
+            if task["lastStatus"] == task["desiredStatus"] == "RUNNING"}
+
+
+def address(task):
+    for interface in task["containers"][0].get("networkInterfaces", []):
+        return interface.get("privateIpv4Address")
+    return None
+
+
+def remove(ecs, name):
+    ecs.delete_service(service=name, force=True)
+    support.wait_for(lambda: describe(ecs, name)["status"] == "INACTIVE")
+
+
+# ---- processes of tasks -----------------------------------------------------------------------
+
+def parent(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def supervisor(task_arn):
+    """The pid of the supervisor of a task."""
+    task_id = task_arn.rsplit("/", 1)[1].encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"berth-task") and any(task_id in word for word in words):
+            return int(pid)
+    raise AssertionError(f"no supervisor of {task_arn}")
+
+
+def container(task_arn):
+    """The pid of the first process of a task's only container."""
+    above = supervisor(task_arn)
+    [pid] = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if parent(pid) == above]
+    return int(pid)
