@@ -390,7 +390,7 @@ static void show_revision(struct core_call *call, int64_t key, struct ecs_servic
         .service_arn = service_arn(call, record->service),
         .cluster_arn = ecs_cluster_arn(call, service->cluster),
         .launch_type = record->launch_type,
-        .platform_version = service_shown_platform(record),
+        .platform_version = service_resolved_platform(record),
         .network_configuration = record->network_configuration,
         .has_guard_duty_enabled = true,
         .service_connect_configuration = record->service_connect_configuration,

@@ -26,6 +26,7 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_DELETE_SERVICE], service_delete},
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICES], service_describe},
     {&ecs_operations[ECS_OP_LIST_SERVICES], service_list},
+    {&ecs_operations[ECS_OP_LIST_SERVICES_BY_NAMESPACE], service_list_by_namespace},
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICE_DEPLOYMENTS], service_describe_rollouts},
     {&ecs_operations[ECS_OP_LIST_SERVICE_DEPLOYMENTS], service_list_rollouts},
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICE_REVISIONS], service_describe_revisions},

@@ -1,5 +1,4 @@
 #include "ecs/service_internal.h"
-#include "ecs/task_run.h"
 
 #include <string.h>
 
@@ -8,157 +7,51 @@
  * defaults, refused in ECS's words. Nothing is put here.
  */
 
-#define STRATEGIES_MAX 5
-#define DESIRED_MAX 5000 // ECS: tasks of a service
-#define TOKEN_MAX 36     // ECS: of a service, a task's may have 64
-#define TARGET_GROUPS_MAX 5
+#define TOKEN_MAX 36 // ECS: of a service, a task's may have 64
 
 static int refuse(struct core_call *call, const char *message)
 {
     return core_fault(call, &ecs_error_invalid_parameter_exception, "%s", message);
 }
 
-// ---- what must hold, whoever asked ----------------------------------------------------------
-
-static int check_launch_choice(struct core_call *call,
-                               const struct service_record_revision *revision)
-{
-    if (revision->launch_type != ECS_LAUNCH_TYPE_ABSENT &&
-        revision->capacity_provider_strategy.count > 0) {
-        return refuse(call,
-                      "Specify either Launch Type or Capacity Provider Strategy, but not both.");
-    }
-    if (revision->launch_type == ECS_LAUNCH_TYPE_UNRECOGNIZED ||
-        revision->launch_type == ECS_LAUNCH_TYPE_MANAGED_INSTANCES) {
-        return refuse(call, "launch type should be one of [EC2,FARGATE,EXTERNAL]");
-    }
-    return 0;
-}
-
-static int check_percents(struct core_call *call, const struct service_record_service *service)
-{
-    const struct ecs_deployment_configuration *configuration = service->configuration;
-    bool daemon = service->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON;
-    int32_t maximum = configuration->maximum_percent;
-    int32_t minimum = configuration->minimum_healthy_percent;
-    if (daemon && maximum != 100) {
-        return refuse(call, "The daemon scheduling strategy does not support values above 100 for "
-                            "maximumPercent. Specify 100 and try again.");
-    }
-    if (minimum < 0 || minimum > 100) {
-        return refuse(call, "minimumHealthyPercent must be between 0 and 100.");
-    }
-    if (maximum < 100 || maximum > 200) {
-        return refuse(call, "maximumPercent must be between 100 and 200.");
-    }
-    if (maximum == 100 && minimum == 100 && !daemon && service->desired_count > 0 &&
-        service->controller != ECS_DEPLOYMENT_CONTROLLER_TYPE_ECS) {
-        return refuse(call, "maximumPercent and minimumHealthyPercent cannot both be 100.");
-    }
-    return 0;
-}
-
-static int check_counts(struct core_call *call, const struct service_record_service *service)
-{
-    if (service->desired_count < 0) {
-        return refuse(call, "desiredCount cannot be negative.");
-    }
-    if (service->desired_count > DESIRED_MAX) {
-        return core_fault(call, &ecs_error_invalid_parameter_exception,
-                          "desiredCount can be at most %d.", DESIRED_MAX);
-    }
-    if (service->health_check_grace_period_seconds < 0) {
-        return refuse(call, "healthCheckGracePeriodSeconds must be between 0 and 2147483647.");
-    }
-    return 0;
-}
-
-static int check_balancers(struct core_call *call, const struct service_record_revision *revision)
-{
-    if (revision->load_balancers.count > TARGET_GROUPS_MAX) {
-        return refuse(call, "load balancers can have at most 5 items.");
-    }
-    if (revision->service_registries.count > 1) {
-        return refuse(call, "service registries can have at most 1 items.");
-    }
-    const struct ecs_task_definition *definition =
-        task_definition(call->core, revision->definition);
-    for (size_t i = 0; i < revision->load_balancers.count; i++) {
-        const struct ecs_load_balancer *balancer = &revision->load_balancers.items[i];
-        bool found = false;
-        bool port = false;
-        for (size_t j = 0; j < definition->container_definitions.count; j++) {
-            const struct ecs_container_definition *container =
-                &definition->container_definitions.items[j];
-            found = found || text_equal(container->name, balancer->container_name);
-            for (size_t k = 0; k < container->port_mappings.count; k++) {
-                port = port || (text_equal(container->name, balancer->container_name) &&
-                                container->port_mappings.items[k].container_port ==
-                                    balancer->container_port);
-            }
-        }
-        if (!found) {
-            return core_fault(call, &ecs_error_invalid_parameter_exception,
-                              "The container %.*s does not exist in the task definition.",
-                              TEXT_FMT(balancer->container_name));
-        }
-        if (!port) {
-            return core_fault(call, &ecs_error_invalid_parameter_exception,
-                              "The container %.*s did not have a container port %d defined.",
-                              TEXT_FMT(balancer->container_name), (int)balancer->container_port);
-        }
-    }
-    return 0;
-}
-
-// What RunTask would refuse of the tasks, a service refuses when it is made: launch type, network,
-// constraints and strategies.
-static int check_tasks(struct core_call *call, const struct service_ask *ask)
-{
-    const struct service_record_revision *revision = &ask->revision;
-    struct ecs_run_task_request request = {
-        .launch_type = revision->launch_type,
-        .network_configuration = revision->network_configuration,
-        .platform_version = revision->platform_version,
-    };
-    request.capacity_provider_strategy.items = revision->capacity_provider_strategy.items;
-    request.capacity_provider_strategy.count = revision->capacity_provider_strategy.count;
-    request.placement_constraints.items = ask->service.placement_constraints.items;
-    request.placement_constraints.count = ask->service.placement_constraints.count;
-    request.placement_strategy.items = ask->service.placement_strategy.items;
-    request.placement_strategy.count = ask->service.placement_strategy.count;
-    struct task_run run = {
-        .request = &request,
-        .cluster = ask->service.cluster,
-        .cluster_record = core_get(call->core, &ecs_cluster_kind, ask->service.cluster),
-        .definition_key = revision->definition,
-        .count = 1,
-    };
-    return task_run_read(call, &run);
-}
-
-static int check_ask(struct core_call *call, const struct service_ask *ask)
-{
-    int rc = check_launch_choice(call, &ask->revision);
-    if (rc == 0) {
-        rc = check_counts(call, &ask->service);
-    }
-    if (rc == 0) {
-        rc = check_percents(call, &ask->service);
-    }
-    if (rc == 0) {
-        rc = ecs_tags_check(call, ask->service.tags.items, ask->service.tags.count);
-    }
-    if (rc == 0 && ask->revision.definition != 0) {
-        rc = check_tasks(call, ask);
-    }
-    if (rc == 0 && ask->revision.definition != 0) {
-        rc = check_balancers(call, &ask->revision);
-    }
-    return rc;
-}
-
 // ---- filling --------------------------------------------------------------------------------
+
+// What a strategy that is asked for says of its steps, with ECS's defaults; what belongs to another
+// strategy than the one in force goes.
+static void fill_shifts(struct core_call *call, const struct ecs_deployment_configuration *asked,
+                        struct ecs_deployment_configuration *out)
+{
+    if (out->strategy == ECS_DEPLOYMENT_STRATEGY_LINEAR) {
+        struct ecs_linear_configuration *linear =
+            ARENA_NEW(call->arena, struct ecs_linear_configuration);
+        if (out->linear_configuration != NULL) {
+            *linear = *out->linear_configuration;
+        }
+        linear->step_percent = linear->has_step_percent ? linear->step_percent : 10;
+        linear->has_step_percent = true;
+        linear->step_bake_time_in_minutes =
+            linear->has_step_bake_time_in_minutes ? linear->step_bake_time_in_minutes : 6;
+        linear->has_step_bake_time_in_minutes = true;
+        out->linear_configuration = linear;
+    } else if (asked->linear_configuration == NULL) {
+        out->linear_configuration = NULL;
+    }
+    if (out->strategy == ECS_DEPLOYMENT_STRATEGY_CANARY) {
+        struct ecs_canary_configuration *canary =
+            ARENA_NEW(call->arena, struct ecs_canary_configuration);
+        if (out->canary_configuration != NULL) {
+            *canary = *out->canary_configuration;
+        }
+        canary->canary_percent = canary->has_canary_percent ? canary->canary_percent : 5;
+        canary->has_canary_percent = true;
+        canary->canary_bake_time_in_minutes =
+            canary->has_canary_bake_time_in_minutes ? canary->canary_bake_time_in_minutes : 10;
+        canary->has_canary_bake_time_in_minutes = true;
+        out->canary_configuration = canary;
+    } else if (asked->canary_configuration == NULL) {
+        out->canary_configuration = NULL;
+    }
+}
 
 // The configuration with its defaults: 200/100 for REPLICA, 100/0 for DAEMON.
 static struct ecs_deployment_configuration *
@@ -214,6 +107,7 @@ fill_configuration(struct core_call *call, const struct ecs_deployment_configura
     if (asked->canary_configuration != NULL) {
         out->canary_configuration = asked->canary_configuration;
     }
+    fill_shifts(call, asked, out);
     return out;
 }
 
@@ -222,6 +116,9 @@ static struct ecs_capacity_provider_strategy_item *
 fill_strategy(struct core_call *call, const struct ecs_capacity_provider_strategy_item *items,
               size_t count)
 {
+    if (count == 0) {
+        return NULL; // shown as absent, beside a launch type
+    }
     struct ecs_capacity_provider_strategy_item *copy =
         arena_array(call->arena, count, sizeof(*copy));
     for (size_t i = 0; i < count; i++) {
@@ -261,6 +158,42 @@ static int read_definition(struct core_call *call, struct text reference,
         revision->definition = definition;
     }
     return rc;
+}
+
+// Service Connect without a namespace is in the cluster's default one.
+static struct ecs_service_connect_configuration *
+fill_connect(struct core_call *call, int64_t cluster,
+             struct ecs_service_connect_configuration *asked)
+{
+    const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, cluster);
+    if (asked == NULL || !asked->enabled || !text_empty(asked->namespace) ||
+        record->service_connect_defaults == NULL) {
+        return asked;
+    }
+    struct ecs_service_connect_configuration *out =
+        ARENA_NEW(call->arena, struct ecs_service_connect_configuration);
+    *out = *asked;
+    out->namespace = record->service_connect_defaults->namespace;
+    return out;
+}
+
+// A new service evens out its zones where it can; one that is asked to and cannot is refused.
+static int read_zones(struct core_call *call, enum ecs_availability_zone_rebalancing asked,
+                      struct service_ask *ask)
+{
+    const char *refusal = service_zones_refusal(call->core, ask);
+    if (asked == ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED && refusal != NULL) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "Availability Zone rebalancing is not supported with %s.", refusal);
+    }
+    if (asked != ECS_AVAILABILITY_ZONE_REBALANCING_ABSENT) {
+        ask->service.zone_rebalancing = asked;
+    } else if (ask->service.zone_rebalancing == ECS_AVAILABILITY_ZONE_REBALANCING_ABSENT) {
+        ask->service.zone_rebalancing = refusal == NULL
+                                            ? ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED
+                                            : ECS_AVAILABILITY_ZONE_REBALANCING_DISABLED;
+    }
+    return 0;
 }
 
 static int check_name(struct core_call *call, struct text name)
@@ -312,7 +245,6 @@ static void fill_service(struct core_call *call, const struct ecs_create_service
                                                                           : in->propagate_tags,
         .has_enable_execute_command = in->enable_execute_command,
         .enable_execute_command = in->enable_execute_command,
-        .zone_rebalancing = in->availability_zone_rebalancing,
         .role = in->role,
         .client_token = text_empty(in->client_token) ? (struct text){0} : in->client_token,
     };
@@ -325,14 +257,15 @@ static void fill_service(struct core_call *call, const struct ecs_create_service
 }
 
 static void fill_revision(struct core_call *call, const struct ecs_create_service_request *in,
-                          struct service_record_revision *out)
+                          int64_t cluster, struct service_record_revision *out)
 {
     *out = (struct service_record_revision){
         .created_at = call->now_ms,
         .launch_type = in->launch_type,
         .platform_version = in->platform_version,
         .network_configuration = in->network_configuration,
-        .service_connect_configuration = in->service_connect_configuration,
+        .service_connect_configuration =
+            fill_connect(call, cluster, in->service_connect_configuration),
     };
     size_t count = in->capacity_provider_strategy.count;
     out->capacity_provider_strategy.items =
@@ -348,6 +281,12 @@ static void fill_revision(struct core_call *call, const struct ecs_create_servic
     out->vpc_lattice_configurations.count = in->vpc_lattice_configurations.count;
 }
 
+static bool is_external(const struct ecs_create_service_request *in)
+{
+    return in->deployment_controller != NULL &&
+           in->deployment_controller->type == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL;
+}
+
 static int check_desired(struct core_call *call, const struct ecs_create_service_request *in)
 {
     if (in->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON) {
@@ -356,16 +295,45 @@ static int check_desired(struct core_call *call, const struct ecs_create_service
                                   "for services. Remove the desired count value and try again")
                    : 0;
     }
-    bool external = in->deployment_controller != NULL &&
-                    in->deployment_controller->type == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL;
-    return in->has_desired_count || external
+    return in->has_desired_count || is_external(in)
                ? 0
                : refuse(call, "desiredCount is required for the REPLICA scheduling strategy.");
+}
+
+// Of a service whose deployments are made elsewhere, each task set says what it runs.
+static int check_external(struct core_call *call, const struct ecs_create_service_request *in)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } members[] = {
+        {!text_empty(in->task_definition), "taskDefinition"},
+        {in->launch_type != ECS_LAUNCH_TYPE_ABSENT, "launchType"},
+        {in->capacity_provider_strategy.count > 0, "capacityProviderStrategy"},
+        {!text_empty(in->platform_version), "platformVersion"},
+        {in->network_configuration != NULL, "networkConfiguration"},
+        {in->load_balancers.count > 0, "loadBalancers"},
+        {in->service_registries.count > 0, "serviceRegistries"},
+        {in->service_connect_configuration != NULL, "serviceConnectConfiguration"},
+        {in->volume_configurations.count > 0, "volumeConfigurations"},
+        {in->vpc_lattice_configurations.count > 0, "vpcLatticeConfigurations"},
+        {!text_empty(in->role), "role"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        if (members[i].given) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "%s cannot be specified for a service with the EXTERNAL deployment "
+                              "controller. Specify it for a task set.",
+                              members[i].name);
+        }
+    }
+    return 0;
 }
 
 int service_ask_create(struct core_call *call, const struct ecs_create_service_request *request,
                        int64_t cluster, struct service_ask *out_ask)
 {
+    bool external = is_external(request);
     int rc = check_name(call, request->service_name);
     if (rc == 0) {
         rc = check_token(call, request->client_token);
@@ -373,19 +341,25 @@ int service_ask_create(struct core_call *call, const struct ecs_create_service_r
     if (rc == 0) {
         rc = check_desired(call, request);
     }
+    if (rc == 0 && external) {
+        rc = check_external(call, request);
+    }
     if (rc != 0) {
         return rc;
     }
     fill_service(call, request, cluster, &out_ask->service);
-    fill_revision(call, request, &out_ask->revision);
-    rc = read_definition(call, request->task_definition, &out_ask->revision);
-    if (rc != 0) {
-        return rc;
+    fill_revision(call, request, cluster, &out_ask->revision);
+    if (!external) {
+        rc = read_definition(call, request->task_definition, &out_ask->revision);
+        if (rc != 0) {
+            return rc;
+        }
+        fill_launch_type(call, cluster, &out_ask->revision);
     }
-    fill_launch_type(call, cluster, &out_ask->revision);
     out_ask->service.launch_type = out_ask->revision.launch_type;
-    out_ask->deploy = true;
-    return check_ask(call, out_ask);
+    out_ask->deploy = !external;
+    rc = service_check(call, out_ask);
+    return rc == 0 ? read_zones(call, request->availability_zone_rebalancing, out_ask) : rc;
 }
 
 // ---- UpdateService --------------------------------------------------------------------------
@@ -413,8 +387,8 @@ static void update_service(struct core_call *call, const struct ecs_update_servi
         out->has_enable_execute_command = true;
         out->enable_execute_command = in->enable_execute_command;
     }
-    if (in->availability_zone_rebalancing != ECS_AVAILABILITY_ZONE_REBALANCING_ABSENT) {
-        out->zone_rebalancing = in->availability_zone_rebalancing;
+    if (in->deployment_controller != NULL) {
+        out->controller = in->deployment_controller->type;
     }
     if (in->placement_constraints.items != NULL) {
         out->placement_constraints.items = in->placement_constraints.items;
@@ -427,16 +401,9 @@ static void update_service(struct core_call *call, const struct ecs_update_servi
 }
 
 // Lists: an absent one keeps what was, an empty one clears it.
-static void update_lists(struct core_call *call, const struct ecs_update_service_request *in,
+static void update_lists(const struct ecs_update_service_request *in,
                          struct service_record_revision *out)
 {
-    if (in->capacity_provider_strategy.items != NULL) {
-        size_t count = in->capacity_provider_strategy.count;
-        out->capacity_provider_strategy.items =
-            fill_strategy(call, in->capacity_provider_strategy.items, count);
-        out->capacity_provider_strategy.count = count;
-        out->launch_type = ECS_LAUNCH_TYPE_ABSENT;
-    }
     if (in->load_balancers.items != NULL) {
         out->load_balancers.items = in->load_balancers.items;
         out->load_balancers.count = in->load_balancers.count;
@@ -455,10 +422,67 @@ static void update_lists(struct core_call *call, const struct ecs_update_service
     }
 }
 
-static int update_revision(struct core_call *call, const struct ecs_update_service_request *in,
+static bool same_strategy(const struct service_record_revision *before,
+                          const struct service_record_revision *after)
+{
+    size_t count = before->capacity_provider_strategy.count;
+    bool same = count == after->capacity_provider_strategy.count;
+    for (size_t i = 0; same && i < count; i++) {
+        const struct ecs_capacity_provider_strategy_item *a =
+            &before->capacity_provider_strategy.items[i];
+        const struct ecs_capacity_provider_strategy_item *b =
+            &after->capacity_provider_strategy.items[i];
+        same = text_equal(a->capacity_provider, b->capacity_provider) && a->weight == b->weight &&
+               a->base == b->base;
+    }
+    return same;
+}
+
+// A strategy takes the place of the launch type; an empty one gives way to the launch type that
+// means the same kind of capacity.
+static int update_strategy(struct core_call *call, const struct ecs_update_service_request *in,
                            struct service_record_revision *out)
 {
-    update_lists(call, in, out);
+    if (in->capacity_provider_strategy.items == NULL) {
+        return 0;
+    }
+    struct service_record_revision before = *out;
+    bool fargate = service_on_fargate(&before);
+    size_t count = in->capacity_provider_strategy.count;
+    out->capacity_provider_strategy.items =
+        fill_strategy(call, in->capacity_provider_strategy.items, count);
+    out->capacity_provider_strategy.count = count;
+    if (count > 0) {
+        out->launch_type = ECS_LAUNCH_TYPE_ABSENT;
+    } else if (before.capacity_provider_strategy.count > 0) {
+        out->launch_type = fargate ? ECS_LAUNCH_TYPE_FARGATE : ECS_LAUNCH_TYPE_EC2;
+    }
+    if (same_strategy(&before, out)) {
+        return 0;
+    }
+    if (!in->force_new_deployment) {
+        return refuse(call,
+                      "When switching from launch type to capacity provider strategy on an "
+                      "existing service, or making a change to a capacity provider strategy on a "
+                      "service that is already using one, you must force a new deployment.");
+    }
+    if (service_on_fargate(out) != fargate) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "A service that uses %s cannot be updated to use %s.",
+                          fargate ? "Fargate" : "container instances",
+                          fargate ? "container instances" : "Fargate");
+    }
+    return 0;
+}
+
+static int update_revision(struct core_call *call, const struct ecs_update_service_request *in,
+                           int64_t cluster, struct service_record_revision *out)
+{
+    int rc = update_strategy(call, in, out);
+    if (rc != 0) {
+        return rc;
+    }
+    update_lists(in, out);
     if (!text_empty(in->platform_version)) {
         out->platform_version = in->platform_version;
     }
@@ -466,7 +490,8 @@ static int update_revision(struct core_call *call, const struct ecs_update_servi
         out->network_configuration = in->network_configuration;
     }
     if (in->service_connect_configuration != NULL) {
-        out->service_connect_configuration = in->service_connect_configuration;
+        out->service_connect_configuration =
+            fill_connect(call, cluster, in->service_connect_configuration);
     }
     return text_empty(in->task_definition) ? 0 : read_definition(call, in->task_definition, out);
 }
@@ -480,8 +505,54 @@ static bool deploys(const struct ecs_update_service_request *in,
            in->network_configuration != NULL || !text_empty(in->platform_version) ||
            in->load_balancers.items != NULL || in->service_registries.items != NULL ||
            in->service_connect_configuration != NULL || in->volume_configurations.items != NULL ||
-           in->vpc_lattice_configurations.items != NULL ||
-           (in->capacity_provider_strategy.items != NULL && in->force_new_deployment);
+           in->vpc_lattice_configurations.items != NULL;
+}
+
+// What another controller than ECS leaves to its own deployments.
+static int check_controller(struct core_call *call, const struct ecs_update_service_request *in,
+                            const struct service_record_service *before)
+{
+    enum ecs_deployment_controller_type controller = before->controller;
+    bool external = controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL;
+    if (in->deployment_controller != NULL && in->deployment_controller->type != controller) {
+        // An EXTERNAL service has no deployment of its own to go on from, and no other controller
+        // is here that could take one over.
+        return !external && in->deployment_controller->type == ECS_DEPLOYMENT_CONTROLLER_TYPE_ECS
+                   ? 0
+                   : refuse(call, "The deployment controller of a service can be updated only from "
+                                  "CODE_DEPLOY to ECS.");
+    }
+    if (controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_ECS) {
+        return 0;
+    }
+    const struct {
+        bool given;
+        const char *what;
+    } members[] = {
+        {!text_empty(in->task_definition), "Unable to update task definition"},
+        {in->network_configuration != NULL, "Unable to update network parameters"},
+        {!text_empty(in->platform_version), "Unable to update platform version"},
+        {in->load_balancers.items != NULL, "Unable to update load balancers"},
+        {in->service_registries.items != NULL, "Unable to update service registries"},
+        {in->service_connect_configuration != NULL, "Unable to update Service Connect"},
+        {in->volume_configurations.items != NULL, "Unable to update volume configurations"},
+        {in->vpc_lattice_configurations.items != NULL, "Unable to update VPC Lattice"},
+        {in->capacity_provider_strategy.items != NULL,
+         "Unable to update capacity provider strategy"},
+        {in->force_new_deployment, "Cannot force a new deployment"},
+        {external && in->deployment_configuration != NULL,
+         "Unable to update deployment configuration"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        if (members[i].given) {
+            return core_fault(call, &ecs_error_invalid_parameter_exception,
+                              "%s on services with %s deployment controller. Use %s to trigger a "
+                              "new deployment.",
+                              members[i].what, external ? "an EXTERNAL" : "a CODE_DEPLOY",
+                              external ? "a task set" : "AWS CodeDeploy");
+        }
+    }
+    return 0;
 }
 
 int service_ask_update(struct core_call *call, const struct ecs_update_service_request *request,
@@ -493,22 +564,30 @@ int service_ask_update(struct core_call *call, const struct ecs_update_service_r
         return refuse(call, "The daemon scheduling strategy does not support a desired count for "
                             "services. Remove the desired count value and try again");
     }
-    *out_ask = (struct service_ask){.service = *before};
-    update_service(call, request, &out_ask->service);
-    if (before->primary == 0) {
-        return check_ask(call, out_ask);
-    }
-    const struct service_record_deployment *primary =
-        core_get(call->core, &service_deployment_kind, before->primary);
-    const struct service_record_revision *revision =
-        core_get(call->core, &service_revision_kind, primary->revision);
-    out_ask->revision = *revision;
-    int rc = update_revision(call, request, &out_ask->revision);
+    int rc = check_controller(call, request, before);
     if (rc != 0) {
         return rc;
     }
-    out_ask->revision.created_at = call->now_ms;
-    out_ask->service.launch_type = out_ask->revision.launch_type;
-    out_ask->deploy = deploys(request, revision, &out_ask->revision);
-    return check_ask(call, out_ask);
+    *out_ask = (struct service_ask){.service = *before};
+    update_service(call, request, &out_ask->service);
+    bool external = out_ask->service.controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL;
+    if (before->primary != 0 && !external) {
+        const struct service_record_deployment *primary =
+            core_get(call->core, &service_deployment_kind, before->primary);
+        const struct service_record_revision *revision =
+            core_get(call->core, &service_revision_kind, primary->revision);
+        out_ask->revision = *revision;
+        rc = update_revision(call, request, before->cluster, &out_ask->revision);
+        if (rc != 0) {
+            return rc;
+        }
+        out_ask->service.launch_type = out_ask->revision.launch_type;
+        out_ask->deploy = deploys(request, revision, &out_ask->revision);
+        if (out_ask->deploy) { // a revision of its own, whose images are yet to be resolved
+            out_ask->revision.created_at = call->now_ms;
+            out_ask->revision.container_images.count = 0;
+        }
+    }
+    rc = service_check(call, out_ask);
+    return rc == 0 ? read_zones(call, request->availability_zone_rebalancing, out_ask) : rc;
 }

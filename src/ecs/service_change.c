@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "shape/cbor.h"
 
+#define SERVICES_MAX 5000                    // ECS: of a cluster
 #define REAP_STEP 40                         // records of a deleted service let go in one step
 #define REAP_RETRY_MS (3600 * INT64_C(1000)) // while its stopped tasks are shown
 
@@ -55,7 +56,7 @@ int64_t service_find(const struct core *core, int64_t cluster, struct text refer
     return record == NULL || record->status == SERVICE_RECORD_SERVICE_STATUS_INACTIVE ? 0 : key;
 }
 
-// An operation on one service that must be ACTIVE.
+// A service of any status.
 static int resolve(struct core_call *call, struct text cluster, struct text reference,
                    int64_t *out_service)
 {
@@ -64,16 +65,10 @@ static int resolve(struct core_call *call, struct text cluster, struct text refe
     if (rc != 0) {
         return rc;
     }
-    int64_t key = service_find_any(call->core, cluster_key, reference);
-    if (key == 0) {
-        return core_fault(call, &ecs_error_service_not_found_exception, "Service not found.");
-    }
-    const struct service_record_service *record = core_get(call->core, &service_kind, key);
-    if (record->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
-        return core_fault(call, &ecs_error_service_not_active_exception, "Service was not ACTIVE.");
-    }
-    *out_service = key;
-    return 0;
+    *out_service = service_find_any(call->core, cluster_key, reference);
+    return *out_service != 0
+               ? 0
+               : core_fault(call, &ecs_error_service_not_found_exception, "Service not found.");
 }
 
 // ---- CreateService --------------------------------------------------------------------------
@@ -104,6 +99,12 @@ static struct ecs_service *shown(struct core_call *call, int64_t service)
     return out;
 }
 
+static bool is_full(const struct core *core, int64_t cluster)
+{
+    struct service_counts counts = service_count(core, cluster, ECS_LAUNCH_TYPE_ABSENT);
+    return counts.active + counts.draining >= SERVICES_MAX;
+}
+
 int service_create(struct core_call *call, void *state, const void *input, void *output)
 {
     (void)state;
@@ -128,6 +129,12 @@ int service_create(struct core_call *call, void *state, const void *input, void 
         response->service = shown(call, taken);
         return 0;
     }
+    if (is_full(call->core, cluster)) {
+        return core_fault(call, &ecs_error_client_exception,
+                          "The cluster has %d services, as many as a cluster can have. Delete some "
+                          "and try again.",
+                          SERVICES_MAX);
+    }
     struct service_ask ask = {0};
     rc = service_ask_create(call, request, cluster, &ask);
     if (rc != 0) {
@@ -139,28 +146,15 @@ int service_create(struct core_call *call, void *state, const void *input, void 
     // The service comes first: what refers to it has greater keys.
     int64_t key = core_new_key(call);
     core_put(call, &service_kind, key, &ask.service);
-    int64_t revision = put_revision(call, key, &ask.revision);
-    service_rollout_begin(call, key, &ask.service, revision);
+    if (ask.deploy) {
+        int64_t revision = put_revision(call, key, &ask.revision);
+        service_rollout_begin(call, key, &ask.service, revision);
+    }
     response->service = shown(call, key);
     return 0;
 }
 
 // ---- UpdateService --------------------------------------------------------------------------
-
-// The revision in force is edited in place by what starts no deployment: a strategy holds for the
-// tasks that are started from now on.
-static void put_in_place(struct core_call *call, int64_t service, struct service_ask *ask)
-{
-    const struct service_record_deployment *primary =
-        ask->service.primary == 0
-            ? NULL
-            : core_get(call->core, &service_deployment_kind, ask->service.primary);
-    if (primary != NULL) {
-        core_put(call, &service_revision_kind, primary->revision, &ask->revision);
-    }
-    core_put(call, &service_kind, service, &ask->service);
-    service_queue(call, service);
-}
 
 int service_update(struct core_call *call, void *state, const void *input, void *output)
 {
@@ -172,6 +166,10 @@ int service_update(struct core_call *call, void *state, const void *input, void 
     if (rc != 0) {
         return rc;
     }
+    const struct service_record_service *before = core_get(call->core, &service_kind, key);
+    if (before->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
+        return core_fault(call, &ecs_error_service_not_active_exception, "Service was not ACTIVE.");
+    }
     struct service_ask ask = {0};
     rc = service_ask_update(call, request, key, &ask);
     if (rc != 0) {
@@ -181,7 +179,8 @@ int service_update(struct core_call *call, void *state, const void *input, void 
         int64_t revision = put_revision(call, key, &ask.revision);
         service_rollout_begin(call, key, &ask.service, revision);
     } else {
-        put_in_place(call, key, &ask);
+        core_put(call, &service_kind, key, &ask.service);
+        service_queue(call, key);
     }
     response->service = shown(call, key);
     return 0;
@@ -200,13 +199,24 @@ int service_delete(struct core_call *call, void *state, const void *input, void 
         return rc;
     }
     const struct service_record_service *before = core_get(call->core, &service_kind, key);
+    switch (before->status) {
+    case SERVICE_RECORD_SERVICE_STATUS_ACTIVE:
+        break;
+    case SERVICE_RECORD_SERVICE_STATUS_DRAINING:
+        response->service = shown(call, key); // it was deleted already, and its tasks are ending
+        return 0;
+    case SERVICE_RECORD_SERVICE_STATUS_ABSENT:
+    case SERVICE_RECORD_SERVICE_STATUS_UNRECOGNIZED:
+    case SERVICE_RECORD_SERVICE_STATUS_INACTIVE:
+        return core_fault(call, &ecs_error_service_not_found_exception, "Service not found.");
+    }
     bool daemon = before->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON;
     if (before->desired_count > 0 && !request->force && !daemon) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "The service cannot be stopped while it is scaled above 0.");
     }
     const struct service_entry *entry = service_entry(service_state(call->core), key);
-    if (!request->force && !daemon && entry->task_count > entry->gap_count) {
+    if (!request->force && !daemon && entry->deployment_count > 1) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "The service cannot be stopped while deployments are active.");
     }

@@ -13,7 +13,8 @@
  * What the parts of service_module share.
  *
  * service_state.c   what follows from records: the tasks of each service, in a flat array
- * service_ask.c     what a CreateService or UpdateService asks for, checked
+ * service_ask.c     what a CreateService or UpdateService asks for, with its defaults
+ * service_check.c, service_attached.c  what must hold of it
  * service_change.c  CreateService, UpdateService, DeleteService
  * service_show.c, service_list.c  Describe and List
  * rollout_show.c    service deployments and revisions: Describe, List, Stop
@@ -129,6 +130,16 @@ MUST_CHECK int service_ask_update(struct core_call *call,
                                   const struct ecs_update_service_request *request, int64_t service,
                                   struct service_ask *out_ask);
 
+// ---- service_check.c, service_attached.c ----------------------------------------------------
+
+/** Check what a service is to be, but for its name. @return 0 or ERR_FAULT */
+MUST_CHECK int service_check(struct core_call *call, const struct service_ask *ask);
+/** The same of load balancers, registries, Service Connect, volumes and VPC Lattice. */
+MUST_CHECK int service_check_attached(struct core_call *call, const struct service_ask *ask);
+/** @return what keeps a service from having its zones evened out, for the end of a sentence; NULL
+ *  when nothing does */
+const char *service_zones_refusal(const struct core *core, const struct service_ask *ask);
+
 // ---- service_change.c, service_list.c: handlers ---------------------------------------------
 
 /** Handler of CreateService; see core_handler_fn. */
@@ -141,6 +152,9 @@ int service_delete(struct core_call *call, void *state, const void *request, voi
 int service_describe(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of ListServices. */
 int service_list(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of ListServicesByNamespace. */
+int service_list_by_namespace(struct core_call *call, void *state, const void *request,
+                              void *response);
 /** Find a service of a cluster of any status, the newest one meant by a name or ARN. @return its
  *  key, or 0 */
 int64_t service_find_any(const struct core *core, int64_t cluster, struct text reference);
@@ -157,9 +171,11 @@ struct text service_deployment_id(struct core_call *call, int64_t deployment);
 struct text service_rollout_arn(struct core_call *call, int64_t rollout);
 /** @return the ARN of a revision */
 struct text service_revision_arn(struct core_call *call, int64_t revision);
-/** @return the platform version that is shown of a revision on Fargate; absent elsewhere */
-struct text service_shown_platform(const struct service_record_revision *revision);
-/** @return the same of its platform family */
+/** @return whether tasks of a revision run on Fargate */
+bool service_on_fargate(const struct service_record_revision *revision);
+/** @return the platform version that tasks of a revision run on, on Fargate; absent elsewhere */
+struct text service_resolved_platform(const struct service_record_revision *revision);
+/** @return their platform family */
 struct text service_shown_family(struct core_call *call,
                                  const struct service_record_revision *revision);
 /** Fill a service as DescribeServices shows it. */

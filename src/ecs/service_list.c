@@ -109,6 +109,77 @@ int service_list(struct core_call *call, void *pointer, const void *input, void 
     return 0;
 }
 
+// ---- ListServicesByNamespace ----------------------------------------------------------------
+
+// Whether the service of a caller's is in a namespace by Service Connect.
+static bool in_namespace(struct core_call *call, int64_t key, struct text name)
+{
+    const struct service_record_service *record = core_get(call->core, &service_kind, key);
+    const struct ecs_record_cluster *cluster =
+        core_get(call->core, &ecs_cluster_kind, record->cluster);
+    if (record->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE || record->primary == 0 ||
+        cluster->realm != ecs_caller_realm(call)) {
+        return false;
+    }
+    const struct service_record_deployment *primary =
+        core_get(call->core, &service_deployment_kind, record->primary);
+    const struct service_record_revision *revision =
+        core_get(call->core, &service_revision_kind, primary->revision);
+    const struct ecs_service_connect_configuration *connect =
+        revision->service_connect_configuration;
+    return connect != NULL && connect->enabled && text_equal(connect->namespace, name);
+}
+
+// Without a directory of namespaces, one is there when a cluster has it as its default.
+static bool is_default(struct core_call *call, struct text name)
+{
+    for (int64_t key = core_next(call->core, &ecs_cluster_kind, 0); key != 0;
+         key = core_next(call->core, &ecs_cluster_kind, key)) {
+        const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, key);
+        if (record->realm == ecs_caller_realm(call) && record->service_connect_defaults != NULL &&
+            text_equal(record->service_connect_defaults->namespace, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int service_list_by_namespace(struct core_call *call, void *state, const void *input, void *output)
+{
+    (void)state;
+    const struct ecs_list_services_by_namespace_request *request = input;
+    struct ecs_list_services_by_namespace_response *response = output;
+    struct ecs_page page;
+    int64_t after = 0;
+    int rc = ecs_page_open(call, request->next_token, request->has_max_results,
+                           request->max_results, &page);
+    if (rc == 0) {
+        rc = ecs_page_after_key(call, &page, &after);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    response->service_arns.items = arena_array(call->arena, page.size, sizeof(struct text));
+    int64_t last = 0;
+    for (int64_t key = core_next(call->core, &service_kind, after); key != 0;
+         key = core_next(call->core, &service_kind, key)) {
+        if (!in_namespace(call, key, request->namespace)) {
+            continue;
+        }
+        if (response->service_arns.count == page.size) {
+            response->next_token = ecs_page_token_of_key(call, last);
+            break;
+        }
+        response->service_arns.items[response->service_arns.count] = service_arn(call, key);
+        response->service_arns.count++;
+        last = key;
+    }
+    if (response->service_arns.count == 0 && after == 0 && !is_default(call, request->namespace)) {
+        return core_fault(call, &ecs_error_namespace_not_found_exception, "Namespace not found.");
+    }
+    return 0;
+}
+
 // ---- what others count ----------------------------------------------------------------------
 
 struct service_counts service_count(const struct core *core, int64_t cluster,

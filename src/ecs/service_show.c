@@ -65,7 +65,7 @@ int64_t service_of(const struct core *core, int64_t deployment)
 
 // ---- a service ------------------------------------------------------------------------------
 
-static bool on_fargate(const struct service_record_revision *revision)
+bool service_on_fargate(const struct service_record_revision *revision)
 {
     if (revision->capacity_provider_strategy.count > 0) {
         return text_starts(revision->capacity_provider_strategy.items[0].capacity_provider,
@@ -74,12 +74,18 @@ static bool on_fargate(const struct service_record_revision *revision)
     return revision->launch_type == ECS_LAUNCH_TYPE_FARGATE;
 }
 
-struct text service_shown_platform(const struct service_record_revision *revision)
+static struct text shown_platform(const struct service_record_revision *revision)
 {
-    if (!on_fargate(revision)) {
+    if (!service_on_fargate(revision)) {
         return (struct text){0};
     }
     return text_empty(revision->platform_version) ? TEXT("LATEST") : revision->platform_version;
+}
+
+struct text service_resolved_platform(const struct service_record_revision *revision)
+{
+    struct text shown = shown_platform(revision);
+    return text_is(shown, "LATEST") ? TEXT("1.4.0") : shown;
 }
 
 struct text service_shown_family(struct core_call *call,
@@ -89,7 +95,9 @@ struct text service_shown_family(struct core_call *call,
         task_definition(call->core, revision->definition)->runtime_platform;
     bool windows = platform != NULL && platform->operating_system_family > ECS_OS_FAMILY_ABSENT &&
                    platform->operating_system_family != ECS_OS_FAMILY_LINUX;
-    return !on_fargate(revision) ? (struct text){0} : windows ? TEXT("Windows") : TEXT("Linux");
+    return !service_on_fargate(revision) ? (struct text){0}
+           : windows                     ? TEXT("Windows")
+                                         : TEXT("Linux");
 }
 
 static void show_deployment(struct core_call *call, const struct service_survey *survey,
@@ -115,7 +123,7 @@ static void show_deployment(struct core_call *call, const struct service_survey 
         .created_at = record->created_at,
         .updated_at = record->updated_at,
         .launch_type = revision->launch_type,
-        .platform_version = service_shown_platform(revision),
+        .platform_version = service_resolved_platform(revision),
         .platform_family = service_shown_family(call, revision),
         .network_configuration = revision->network_configuration,
         .rollout_state = record->rollout_state,
@@ -207,7 +215,7 @@ static void show_revision(struct core_call *call, const struct service_record_re
     out->launch_type = revision->launch_type;
     out->capacity_provider_strategy.items = revision->capacity_provider_strategy.items;
     out->capacity_provider_strategy.count = revision->capacity_provider_strategy.count;
-    out->platform_version = service_shown_platform(revision);
+    out->platform_version = shown_platform(revision);
     out->platform_family = service_shown_family(call, revision);
     out->network_configuration = revision->network_configuration;
     if (revision->load_balancers.count > 0) {
@@ -218,6 +226,44 @@ static void show_revision(struct core_call *call, const struct service_record_re
         out->service_registries.items = revision->service_registries.items;
         out->service_registries.count = revision->service_registries.count;
     }
+}
+
+// ECS takes the field of a strategy in lower case and shows that of binpack in upper case; `host`
+// is another word for `instanceId`.
+static void show_strategies(struct core_call *call, const struct service_record_service *record,
+                            struct ecs_service *out)
+{
+    size_t count = record->placement_strategy.count;
+    if (count == 0) {
+        return;
+    }
+    out->placement_strategy.items =
+        arena_array(call->arena, count, sizeof(*out->placement_strategy.items));
+    out->placement_strategy.count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct ecs_placement_strategy *strategy = &out->placement_strategy.items[i];
+        *strategy = record->placement_strategy.items[i];
+        if (strategy->type == ECS_PLACEMENT_STRATEGY_TYPE_BINPACK) {
+            strategy->field =
+                text_equal_nocase(strategy->field, TEXT("cpu")) ? TEXT("CPU") : TEXT("MEMORY");
+        } else if (text_is(strategy->field, "host")) {
+            strategy->field = TEXT("instanceId");
+        }
+    }
+}
+
+static struct text shown_role(struct core_call *call, struct text account, struct text role)
+{
+    if (text_empty(role)) {
+        return arena_format(call->arena,
+                            "arn:aws:iam::%.*s:role/aws-service-role/ecs.amazonaws.com/"
+                            "AWSServiceRoleForECS",
+                            TEXT_FMT(account));
+    }
+    return text_starts(role, TEXT("arn:"))
+               ? role
+               : arena_format(call->arena, "arn:aws:iam::%.*s:role/%.*s", TEXT_FMT(account),
+                              TEXT_FMT(role));
 }
 
 static void show_plain(struct core_call *call, int64_t key,
@@ -238,10 +284,7 @@ static void show_plain(struct core_call *call, int64_t key,
         .has_pending_count = true,
         .deployment_configuration = record->configuration,
         .deployments = {.items = SHAPE_EMPTY},
-        .role_arn = arena_format(call->arena,
-                                 "arn:aws:iam::%.*s:role/aws-service-role/ecs.amazonaws.com/"
-                                 "AWSServiceRoleForECS",
-                                 TEXT_FMT(ecs_scope(call->core, cluster->realm).account)),
+        .role_arn = shown_role(call, ecs_scope(call->core, cluster->realm).account, record->role),
         .events = {.items = SHAPE_EMPTY},
         .created_at = record->created_at,
         .placement_constraints = {.items = SHAPE_EMPTY},
@@ -259,17 +302,11 @@ static void show_plain(struct core_call *call, int64_t key,
         .availability_zone_rebalancing = record->zone_rebalancing,
     };
     out->deployment_controller->type = record->controller;
-    if (!text_empty(record->role)) {
-        out->role_arn = record->role;
-    }
     if (record->placement_constraints.count > 0) {
         out->placement_constraints.items = record->placement_constraints.items;
         out->placement_constraints.count = record->placement_constraints.count;
     }
-    if (record->placement_strategy.count > 0) {
-        out->placement_strategy.items = record->placement_strategy.items;
-        out->placement_strategy.count = record->placement_strategy.count;
-    }
+    show_strategies(call, record, out);
 }
 
 void service_show(struct core_call *call, int64_t key, bool tags, struct ecs_service *out)
