@@ -10,7 +10,7 @@
 
 struct core_input region_input(struct region *region)
 {
-    struct core_input input = {.now_ms = REGION_NOW_MS};
+    struct core_input input = {.now_ms = region->now_ms};
     region->serial++;
     memcpy(input.entropy, &region->serial, sizeof(region->serial));
     return input;
@@ -25,7 +25,7 @@ void *region_ask(struct region *region, const struct api_operation *operation, c
     int rc =
         core_request(region->core, &input, &region->caller, operation, &call, request, response);
     if (rc != 0) {
-        fprintf(stderr, "bench_place: %s: %s\n", operation->name, call.fault_text);
+        fprintf(stderr, "bench: %s: %s\n", operation->name, call.fault_text);
         exit(1);
     }
     return response;
@@ -90,6 +90,7 @@ static void make_node(struct region *region, size_t node, struct text id, struct
     const struct berth_join_node_response *joined =
         region_ask(region, &berth_operations[BERTH_OP_JOIN_NODE], &join);
     region->caller.node_id = arena_text(&region->kept, joined->node_id);
+    region->node_ids[node] = region->caller.node_id;
     static const char *const zones[] = {"eu-west-1a", "eu-west-1b", "eu-west-1c"};
     struct ecs_resource resources[] = {
         {.name = TEXT("CPU"),
@@ -137,6 +138,9 @@ static void make_node(struct region *region, size_t node, struct text id, struct
 void region_make(struct region *region, const struct core_module *const *modules,
                  size_t module_count)
 {
+    region->node_count = region->node_count == 0 ? REGION_NODES : region->node_count;
+    region->node_ids = alloc_array(region->node_count, sizeof(*region->node_ids));
+    region->now_ms = REGION_NOW_MS;
     region->core = core_new(modules, module_count);
     region->caller.region = TEXT("eu-west-1");
     region->caller.arn = TEXT("arn:aws:iam::000000000001:root");
@@ -145,12 +149,13 @@ void region_make(struct region *region, const struct core_module *const *modules
     for (size_t i = REGION_ACCOUNTS; i > 0; i--) {
         make_account(region, i - 1);
     }
-    const struct berth_create_join_token_request request = {.has_uses = true, .uses = REGION_NODES};
+    const struct berth_create_join_token_request request = {.has_uses = true,
+                                                            .uses = (int32_t)region->node_count};
     const struct berth_create_join_token_response *made =
         region_ask(region, &berth_operations[BERTH_OP_CREATE_JOIN_TOKEN], &request);
     struct text secret = arena_text(&region->kept, made->token);
     struct text id = text_cut(&secret, '.');
-    for (size_t i = 0; i < REGION_NODES; i++) {
+    for (size_t i = 0; i < region->node_count; i++) {
         make_node(region, i, id, secret);
     }
     region->caller.node_id = (struct text){0};
@@ -159,6 +164,7 @@ void region_make(struct region *region, const struct core_module *const *modules
 void region_free(struct region *region)
 {
     core_free(region->core);
+    alloc_free(region->node_ids);
     arena_deinit(&region->arena);
     arena_deinit(&region->kept);
     *region = (struct region){0};

@@ -5,7 +5,7 @@
 #include "api/ecs.h"
 
 /*
- * An engine with 10,000 nodes, for benchmarks of placement.
+ * An engine with many nodes, for benchmarks of placement and of services.
  *
  * Each node is a container instance of the first account's cluster `c`, in one of three zones and
  * with an attribute `rack` of r0 to r39, and a host of the FARGATE pool. Every account has a
@@ -13,8 +13,8 @@
  * the host) and `web` (Fargate).
  */
 
-#define REGION_NODES 10000
-#define REGION_ACCOUNTS 6 ///< a default VPC has some 12,000 addresses
+#define REGION_NODES 10000 ///< unless told otherwise
+#define REGION_ACCOUNTS 6  ///< a default VPC has some 12,000 addresses
 #define REGION_NOW_MS INT64_C(1700000000000)
 
 /** The engine and who asks. */
@@ -22,13 +22,16 @@ struct region {
     struct core *core;
     struct arena arena; ///< of the request being applied
     uint64_t serial;    ///< of inputs
+    int64_t now_ms;     ///< of the next input
+    size_t node_count;  ///< set before region_make; 0: REGION_NODES
+    struct text *node_ids;
     struct core_caller caller;
     char accounts[REGION_ACCOUNTS][13];
     struct text subnets[REGION_ACCOUNTS][3];
     struct arena kept; ///< lives as long as the region
 };
 
-/** Make it; region is zeroed. A failure ends the program. */
+/** Make it; region is zeroed but for node_count. A failure ends the program. */
 void region_make(struct region *region, const struct core_module *const *modules,
                  size_t module_count);
 
