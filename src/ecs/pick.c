@@ -1,5 +1,7 @@
 #include "ecs/service_internal.h"
 
+#include <stdlib.h>
+
 // A task that may be stopped, and how soon: by class, then by what its class goes by.
 struct candidate {
     const struct service_task *task;
@@ -7,70 +9,71 @@ struct candidate {
     bool serving;
     bool healthy;
     bool taken;
-    struct text zone;
+    uint32_t *in_zone; ///< how many candidates that are not taken are in its zone; for a surplus
+    uint32_t *on_node; ///< the same of its node
 };
 
-// Tasks of the primary deployment that stay, by zone and by node: scaling in evens them out.
 struct spread {
     struct candidate *candidates;
     size_t count;
 };
 
-static struct text zone_of(struct core_call *call, const struct service_task *task)
-{
-    const struct task_entry *entry = task_entry(task_state(call->core), task->key);
-    return entry == NULL || entry->zone == NULL ? (struct text){0} : entry->zone->name;
-}
+// ---- the order ------------------------------------------------------------------------------
 
-static size_t in_zone(const struct spread *spread, struct text zone)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < spread->count; i++) {
-        count += !spread->candidates[i].taken && text_equal(spread->candidates[i].zone, zone);
-    }
-    return count;
-}
-
-static size_t on_node(const struct spread *spread, int64_t node)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < spread->count; i++) {
-        count += !spread->candidates[i].taken && spread->candidates[i].task->node == node;
-    }
-    return count;
-}
-
-// Whether a surplus task goes before another one of its class: it is where more of them are; among
-// equals the newer one goes, which has done the least yet.
-static bool sooner_of_surplus(const struct spread *spread, const struct candidate *a,
-                              const struct candidate *b)
-{
-    if (!text_equal(a->zone, b->zone)) {
-        size_t of_a = in_zone(spread, a->zone);
-        size_t of_b = in_zone(spread, b->zone);
-        if (of_a != of_b) {
-            return of_a > of_b;
-        }
-    }
-    if (a->task->node != b->task->node) {
-        size_t of_a = on_node(spread, a->task->node);
-        size_t of_b = on_node(spread, b->task->node);
-        if (of_a != of_b) {
-            return of_a > of_b;
-        }
-    }
-    return a->task->key > b->task->key;
-}
-
-static bool sooner(const struct spread *spread, enum service_pick pick, const struct candidate *a,
-                   const struct candidate *b)
+// Whether a surplus task goes before another one of its class: it is where more of them are, which
+// evens out zones and nodes; among equals the newer one goes, which has done the least yet.
+static bool sooner_of_surplus(const struct candidate *a, const struct candidate *b)
 {
     if (a->class != b->class) {
         return a->class < b->class;
     }
-    return pick == SERVICE_PICK_SURPLUS ? sooner_of_surplus(spread, a, b)
-                                        : a->task->key < b->task->key;
+    if (*a->in_zone != *b->in_zone) {
+        return *a->in_zone > *b->in_zone;
+    }
+    if (*a->on_node != *b->on_node) {
+        return *a->on_node > *b->on_node;
+    }
+    return a->task->key > b->task->key;
 }
+
+static int compare(const void *left, const void *right)
+{
+    const struct candidate *a = left;
+    const struct candidate *b = right;
+    if (a->class != b->class) {
+        return a->class < b->class ? -1 : 1;
+    }
+    return a->task->key < b->task->key ? -1 : a->task->key > b->task->key;
+}
+
+// A count that all candidates with the same place share.
+static uint32_t *shared_count(struct core_call *call, struct map *counts, uint64_t place)
+{
+    uint32_t *count = map_get_u64(counts, place);
+    if (count == NULL) {
+        count = ARENA_NEW(call->arena, uint32_t);
+        map_put_u64(counts, place, count);
+    }
+    (*count)++;
+    return count;
+}
+
+static void count_places(struct core_call *call, struct spread *spread)
+{
+    AUTO(map_deinit) struct map zones = {0};
+    AUTO(map_deinit) struct map nodes = {0};
+    const struct task_state *state = task_state(call->core);
+    for (size_t i = 0; i < spread->count; i++) {
+        struct candidate *candidate = &spread->candidates[i];
+        const struct task_entry *entry = task_entry(state, candidate->task->key);
+        // A zone's name is one text in memory, so its address will do as a number.
+        candidate->in_zone =
+            shared_count(call, &zones, entry->zone == NULL ? 1 : (uint64_t)(uintptr_t)entry->zone);
+        candidate->on_node = shared_count(call, &nodes, (uint64_t)candidate->task->node);
+    }
+}
+
+// ---- which may be stopped -------------------------------------------------------------------
 
 // The class of a task for a pick: smaller ones are stopped first; -1: never.
 static int class_of(enum service_pick pick, bool primary, enum service_place place, bool leaving,
@@ -137,12 +140,13 @@ static void find(struct core_call *call, const struct service_survey *survey,
                 .class = class,
                 .serving = place == SERVICE_PLACE_HEALTHY || place == SERVICE_PLACE_SETTLING,
                 .healthy = place == SERVICE_PLACE_HEALTHY,
-                .zone = pick == SERVICE_PICK_SURPLUS ? zone_of(call, task) : (struct text){0},
             };
             out_spread->count++;
         }
     }
 }
+
+// ---- stopping -------------------------------------------------------------------------------
 
 static void stop_one(struct core_call *call, int64_t key, struct text reason)
 {
@@ -173,33 +177,62 @@ static void tell_stopped(struct core_call *call, const struct service_survey *su
     }
 }
 
+// Whether the limits leave room for a candidate; they only ever shrink.
+static bool allowed(const struct candidate *candidate, const struct service_pick_limit *limit)
+{
+    return !candidate->taken && (!candidate->serving || limit->serving > 0) &&
+           (!candidate->healthy || limit->healthy > 0);
+}
+
+static void take(struct candidate *candidate, struct service_pick_limit *limit)
+{
+    candidate->taken = true;
+    limit->serving -= candidate->serving;
+    limit->healthy -= candidate->healthy;
+    if (candidate->in_zone != NULL) {
+        (*candidate->in_zone)--;
+        (*candidate->on_node)--;
+    }
+}
+
+static struct candidate *best_surplus(const struct spread *spread,
+                                      const struct service_pick_limit *limit)
+{
+    struct candidate *best = NULL;
+    for (size_t i = 0; i < spread->count; i++) {
+        struct candidate *candidate = &spread->candidates[i];
+        if (allowed(candidate, limit) && (best == NULL || sooner_of_surplus(candidate, best))) {
+            best = candidate;
+        }
+    }
+    return best;
+}
+
 size_t service_stop(struct core_call *call, struct service_survey *survey, enum service_pick pick,
                     struct service_pick_limit limit, struct text reason)
 {
     struct spread spread;
     find(call, survey, pick, &spread);
+    bool surplus = pick == SERVICE_PICK_SURPLUS;
+    if (surplus) {
+        count_places(call, &spread);
+    } else if (spread.count > 1) {
+        qsort(spread.candidates, spread.count, sizeof(*spread.candidates), compare);
+    }
     AUTO(buf_deinit) struct buf running = {0};
     size_t running_count = 0;
     size_t stopped = 0;
-    size_t serving = 0;
-    size_t healthy = 0;
     size_t most = MIN(limit.count, (size_t)SERVICE_STOP_STEP);
-    while (stopped < most) {
-        struct candidate *best = NULL;
-        for (size_t i = 0; i < spread.count; i++) {
-            struct candidate *candidate = &spread.candidates[i];
-            bool allowed = !candidate->taken && (!candidate->serving || serving < limit.serving) &&
-                           (!candidate->healthy || healthy < limit.healthy);
-            if (allowed && (best == NULL || sooner(&spread, pick, candidate, best))) {
-                best = candidate;
-            }
+    for (size_t next = 0; stopped < most;) {
+        struct candidate *best = surplus ? best_surplus(&spread, &limit) : NULL;
+        while (!surplus && best == NULL && next < spread.count) {
+            best = allowed(&spread.candidates[next], &limit) ? &spread.candidates[next] : NULL;
+            next++;
         }
         if (best == NULL) {
             break;
         }
-        best->taken = true;
-        serving += best->serving;
-        healthy += best->healthy;
+        take(best, &limit);
         stopped++;
         bool was_running = best->task->last_status >= TASK_RECORD_TASK_STATUS_RUNNING;
         const struct task_record_task *record = core_get(call->core, &task_kind, best->task->key);

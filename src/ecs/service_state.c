@@ -291,6 +291,7 @@ static void task_changed(struct service_state *state, const struct core *core, i
         task = entry_add(entry, key);
         task->deployment = after->deployment;
         task->node = after->node;
+        task->host = task_node(task_state(core), after->node);
         task->subnet = after->subnet;
         task->created_ms = after->created_at;
         task->provider =

@@ -5,9 +5,11 @@
 static bool node_drains(struct core_call *call, const struct service_survey *survey,
                         const struct service_task *task)
 {
-    const struct task_node *node = task_node(task_state(call->core), task->node);
+    if (!task->host->parting) {
+        return false;
+    }
     const struct task_record_node *record = core_get(call->core, &task_node_kind, task->node);
-    for (size_t i = 0; node != NULL && i < record->memberships.count; i++) {
+    for (size_t i = 0; i < record->memberships.count; i++) {
         const struct task_record_membership *membership = &record->memberships.items[i];
         if (membership->has_cluster && membership->cluster == survey->record->cluster) {
             return membership->draining || membership->deregistered_at != 0;
@@ -16,10 +18,9 @@ static bool node_drains(struct core_call *call, const struct service_survey *sur
     return false;
 }
 
-static bool node_lost(const struct core *core, const struct service_task *task)
+static bool node_lost(const struct service_task *task)
 {
-    const struct task_node *node = task_node(task_state(core), task->node);
-    return node == NULL || node->lost || node->removed;
+    return task->host->lost || task->host->removed;
 }
 
 static bool ended(const struct service_task *task)
@@ -32,7 +33,7 @@ enum service_place service_judge(struct core_call *call, const struct service_su
                                  const struct service_task *task, bool *out_leaving)
 {
     *out_leaving = false;
-    if (task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED || node_lost(call->core, task)) {
+    if (task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED || node_lost(task)) {
         return SERVICE_PLACE_ENDING;
     }
     *out_leaving = node_drains(call, survey, task);
@@ -93,7 +94,7 @@ static void count_task(struct core_call *call, struct service_survey *survey,
 {
     bool leaving = false;
     enum service_place place = service_judge(call, survey, standing, task, &leaving);
-    bool lost = node_lost(call->core, task);
+    bool lost = node_lost(task);
     standing->tasks++;
     standing->lost += lost && task->desired_status != TASK_RECORD_TASK_STATUS_STOPPED;
     if (!lost && !ended(task)) {

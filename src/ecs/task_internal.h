@@ -98,6 +98,7 @@ struct task_node {
     uint64_t told;       ///< stamp of the last change of its record or its contact
     uint64_t tasks_told; ///< stamp of the last change of its tasks, record or contact
     uint8_t architecture;
+    bool parting; ///< through some membership it drains, or was deregistered
     bool removed;
     bool seen; ///< it was connected, or registered before the last start of the server
     bool lost;

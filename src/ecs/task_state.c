@@ -359,6 +359,11 @@ static void node_changed(struct task_state *state, int64_t key,
     } else {
         node_leave(state, node);
     }
+    node->parting = false;
+    for (size_t i = 0; i < after->memberships.count; i++) {
+        const struct task_record_membership *membership = &after->memberships.items[i];
+        node->parting = node->parting || membership->draining || membership->deregistered_at != 0;
+    }
     node->removed = after->removed_at != 0;
     node->retired = stock_retired(after);
     node->architecture = architecture_bits(after->architecture);
