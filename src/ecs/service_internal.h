@@ -45,7 +45,7 @@ struct service_task {
     int64_t deployment;
     int64_t node;
     const struct task_node *host; ///< that node: it outlives its tasks
-    int64_t subnet; ///< 0 without one
+    int64_t subnet;               ///< 0 without one
     int64_t created_ms;
     int64_t started_ms;
     int64_t protected_ms; ///< until then
