@@ -126,8 +126,9 @@ static size_t stop_replaced(struct core_call *call, struct service_survey *surve
     return stopped;
 }
 
-// Unhealthy tasks: when as many healthy ones as are desired are there without them; or one by one
-// where the successor of one cannot start beside it, for the bounds or for want of a place.
+// Unhealthy tasks: when as many healthy ones as are desired are there without them. Where the
+// successor of one cannot start beside it, for the bounds or for want of a place, they go one by
+// one; but all at once while older deployments carry the service alone.
 static size_t stop_unhealthy(struct core_call *call, struct service_survey *survey,
                              const struct bounds *bounds, const struct others *others, int32_t room)
 {
@@ -138,12 +139,13 @@ static size_t stop_unhealthy(struct core_call *call, struct service_survey *surv
     bool replaced = primary->healthy >= bounds->desired;
     bool ending = survey->occupying > primary->live + others->live;
     bool failed = primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
+    bool carried = others->live > 0 && others->fit >= bounds->lower;
     bool crowded = (room <= 0 || survey->entry->unplaced) && primary->staying < bounds->desired &&
-                   primary->pending == 0 && !ending && !failed;
+                   (carried || (primary->pending == 0 && !ending)) && !failed;
     if (!replaced && !crowded) {
         return 0;
     }
-    struct service_pick_limit limit = {.count = replaced ? SIZE_MAX : 1, .serving = 0};
+    struct service_pick_limit limit = {.count = replaced || carried ? SIZE_MAX : 1, .serving = 0};
     return service_stop(call, survey, SERVICE_PICK_UNHEALTHY, limit,
                         TEXT("Task failed container health checks"));
 }

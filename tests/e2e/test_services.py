@@ -7,15 +7,15 @@ import time
 import pytest
 
 import support
-from services import (address, create, describe, messages, register, remove, stable, supervisor,
-                      tasks_of)
+from services import (address, create, describe, messages, register, remove, running,
+                      stable, tasks_of)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A Berth that counts a task as healthy after a second: ECS waits forty."""
+    """A Berth that counts a task as healthy after two seconds: ECS waits forty."""
     berth = support.Berth(tmp_path_factory.mktemp("services"), "--cpu-units", "16384",
-                          "--memory-mib", "32768", "--healthy-after", "1s")
+                          "--memory-mib", "32768", "--healthy-after", "2s")
     berth.start()
     berth.load("hello.tar.gz", "processor.tar.gz")
     berth.client().create_cluster(clusterName="default")
@@ -64,85 +64,138 @@ class Load:
     def __init__(self, ecs, name):
         self.ecs, self.name = ecs, name
         self.least = 1000
-        self.requests = self.failures = 0
+        self.answered = set()
+        self.requests = self.failures = self.passes = 0
         self.ends = False
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
     def run(self):
         while not self.ends:
-            serving = 0
-            for task in tasks_of(self.ecs, self.name):
-                if task["lastStatus"] != "RUNNING" or task["desiredStatus"] != "RUNNING":
-                    continue
-                serving += 1
-                connection = http.client.HTTPConnection(address(task), 8080, timeout=2)
-                try:
-                    connection.request("GET", "/")
-                    assert connection.getresponse().status == 200
-                    self.requests += 1
-                except (OSError, socket.timeout):
-                    # It may have been told to stop since it was described.
-                    again = self.ecs.describe_tasks(tasks=[task["taskArn"]])["tasks"][0]
-                    self.failures += again["desiredStatus"] == "RUNNING" and \
-                        again["lastStatus"] == "RUNNING" and again["startedAt"] == task["startedAt"]
-                    serving -= 1
-                finally:
-                    connection.close()
-            self.least = min(self.least, serving)
+            self.least = min(self.least, sum(self.ask(task) for task in
+                                             running(self.ecs, self.name).values()))
+            self.passes += 1
+
+    def ask(self, task):
+        connection = http.client.HTTPConnection(address(task), 8080, timeout=2)
+        try:
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            self.requests += 1
+            self.answered.add(task["taskArn"])
+            return True
+        except (OSError, socket.timeout):
+            # One that never answered is not ready yet; another may have been told to stop since.
+            again = self.ecs.describe_tasks(tasks=[task["taskArn"]])["tasks"][0]
+            self.failures += task["taskArn"] in self.answered and \
+                again["desiredStatus"] == again["lastStatus"] == "RUNNING"
+            return False
+        finally:
+            connection.close()
 
     def end(self):
         self.ends = True
         self.thread.join()
 
 
-def test_rolling_update_under_load(house, ecs):
+# A container that is ready a second after it started.
+SLOW = "sleep 1; exec /usr/local/bin/hello"
+CHECK = "wget -q -O /dev/null http://127.0.0.1:8080/"
+
+
+@pytest.mark.parametrize("kind,check", [("unchecked", None), ("checked", CHECK)])
+def test_rolling_update_under_load(house, ecs, kind, check):
     """Ten tasks go to a new revision while each is asked all the time: ten serve at every moment."""
-    definition = register(ecs, "roll")
-    create(house, ecs, "roll", definition, 10)
-    stable(ecs, "roll")
-    load = Load(ecs, "roll")
+    name = f"roll-{kind}"
+    definition = register(ecs, name, SLOW, check=check)
+    create(house, ecs, name, definition, 10)
+    stable(ecs, name)
+    load = Load(ecs, name)
     try:
         began = time.monotonic()
-        second = register(ecs, "roll")
-        updated = ecs.update_service(service="roll", taskDefinition=second)["service"]
+        second = register(ecs, name, SLOW, check=check)
+        updated = ecs.update_service(service=name, taskDefinition=second)["service"]
         assert [d["status"] for d in updated["deployments"]] == ["PRIMARY", "ACTIVE"]
         assert updated["deployments"][0]["taskDefinition"] == second
-        stable(ecs, "roll")
+        stable(ecs, name)
         took = time.monotonic() - began
     finally:
         load.end()
-    print(f"rolled 10 tasks in {took:.2f} s; {load.requests} requests, {load.failures} failed; "
-          f"{load.least} served at least")
+    print(f"rolled 10 tasks ({kind}) in {took:.2f} s; {load.requests} requests in {load.passes} "
+          f"rounds, {load.failures} failed; {load.least} served at least")
     assert load.failures == 0
     assert load.requests > 100
     assert load.least >= 10
-    assert {t["taskDefinitionArn"] for t in tasks_of(ecs, "roll")} == {second}
-    remove(ecs, "roll")
+    assert {t["taskDefinitionArn"] for t in running(ecs, name).values()} == {second}
+    remove(ecs, name)
 
 
-def test_crashing_revision_is_rolled_back(house, ecs):
+CRASHES = {
+    "exits": dict(command="exit 3", want="container app exited with code 3"),
+    "no-image": dict(image="no-such-image:1", want="CannotPullContainer"),
+    "unhealthy": dict(command="trap 'exit 0' TERM; while :; do sleep 0.1; done", check="exit 1",
+                      want="Task failed container health checks"),
+}
+
+
+@pytest.mark.parametrize("how", CRASHES)
+def test_crashing_revision_is_rolled_back(house, ecs, how):
     """A revision that crashes trips the circuit breaker; the old tasks never notice."""
-    good = register(ecs, "breaker")
-    create(house, ecs, "breaker", good, 4, deploymentConfiguration={
+    name = f"breaker-{how}"
+    good = register(ecs, name)
+    create(house, ecs, name, good, 4, deploymentConfiguration={
         "deploymentCircuitBreaker": {"enable": True, "rollback": True},
         "minimumHealthyPercent": 100, "maximumPercent": 200})
-    first = stable(ecs, "breaker")["deployments"][0]["id"]
-    before = sorted(task["taskArn"] for task in tasks_of(ecs, "breaker"))
-    bad = register(ecs, "breaker", command="exit 3", image="pinterest/processor:v2.0")
+    first = stable(ecs, name)["deployments"][0]["id"]
+    before = running(ecs, name)
+    crash = dict(CRASHES[how])
+    want = crash.pop("want")
+    bad = register(ecs, name, **crash)
     began = time.monotonic()
-    ecs.update_service(service="breaker", taskDefinition=bad)
+    failing = ecs.update_service(service=name, taskDefinition=bad)["service"]["deployments"][0]
 
-    def rolled_back():
-        """the rollback to the first deployment is complete"""
-        service = describe(ecs, "breaker")
-        deployments = service["deployments"]
-        return len(deployments) == 1 and deployments[0]["id"] == first and \
-            deployments[0]["rolloutState"] == "COMPLETED"
-    support.wait_for(rolled_back, 30)
-    print(f"rolled back in {time.monotonic() - began:.2f} s")
-    assert sorted(task["taskArn"] for task in tasks_of(ecs, "breaker")) == before
-    said = messages(ecs, "breaker")
+    def tripped():
+        """the first deployment PRIMARY again"""
+        return describe(ecs, name)["deployments"][0]["id"] == first
+    support.wait_for(tripped, 60)
+    at = time.monotonic()
+    stable(ecs, name)
+    print(f"{how}: tripped after {at - began:.2f} s, rolled back {time.monotonic() - at:.2f} s "
+          "after that")
+    after = running(ecs, name)
+    assert set(after) == set(before)
+    assert [t["startedAt"] for t in after.values()] == [t["startedAt"] for t in before.values()]
+    said = messages(ecs, name)
     assert any(m.endswith("deployment failed: tasks failed to start.") for m in said)
-    assert f"(service breaker) rolling back to deployment {first}." in said
-    remove(ecs, "breaker")
+    assert f"(service {name}) rolling back to deployment {first}." in said
+    # The reason names the crash, of the deployment and of its tasks.
+    stopped = tasks_of(ecs, name, desiredStatus="STOPPED")
+    assert len(stopped) >= 3
+    assert all(t["startedBy"] == failing["id"] for t in stopped)
+    assert any(want in t["stoppedReason"] or want.endswith(
+        f"code {t['containers'][0].get('exitCode')}") for t in stopped)
+    support.needs(ecs, "DescribeServiceDeployments")
+    [listed] = ecs.list_service_deployments(service=name, status=["ROLLBACK_SUCCESSFUL"])[
+        "serviceDeployments"]
+    [shown] = ecs.describe_service_deployments(
+        serviceDeploymentArns=[listed["serviceDeploymentArn"]])["serviceDeployments"]
+    assert want in shown["rollback"]["reason"], shown
+    assert shown["deploymentCircuitBreaker"] == {"status": "TRIGGERED", "failureCount": 3,
+                                                 "threshold": 3}
+    remove(ecs, name)
+
+
+def test_waiters(house, ecs):
+    """`aws ecs wait services-stable` of every AWS CLI here, and boto3's waiters."""
+    create(house, ecs, "waits", register(ecs, "waits"), 3)
+    for program in support.aws_programs():
+        house.aws("ecs", "wait", "services-stable", "--services", "waits", program=program)
+        assert describe(ecs, "waits")["runningCount"] == 3
+    ecs.update_service(service="waits", desiredCount=5, forceNewDeployment=True)
+    ecs.get_waiter("services_stable").wait(services=["waits"],
+                                           WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    service = describe(ecs, "waits")
+    assert len(service["deployments"]) == 1 and service["runningCount"] == 5
+    ecs.delete_service(service="waits", force=True)
+    ecs.get_waiter("services_inactive").wait(services=["waits"],
+                                             WaiterConfig={"Delay": 1, "MaxAttempts": 30})

@@ -82,6 +82,23 @@ static void failing_health_checks_trip_it_too(void **state)
     svc_told(world, "s", "rolling back to deployment");
 }
 
+// While the old tasks carry the service, all new ones that are UNHEALTHY stop at once: they count
+// one by one, however long each takes to stop.
+static void unhealthy_tasks_of_an_update_stop_together(void **state)
+{
+    struct world *world = *state;
+    int64_t service = svc_create(world, "s", "web", 4, BREAKER(true));
+    svc_settle(world, service);
+    svc_update(world, "s", "'forceNewDeployment':true");
+    svc_run(world, service);
+    svc_health(world, nth(world, service, 4), "UNHEALTHY");
+    svc_stands(world, service, "xrrr | hhhh");
+    svc_health(world, nth(world, service, 5), "UNHEALTHY");
+    svc_stands(world, service, "xxrr | hhhh");
+    svc_health(world, nth(world, service, 6), "UNHEALTHY");
+    svc_stands(world, service, "hhhh | xxxx"); // the threshold is 3
+}
+
 // What failed without rollback stands still: nothing starts, nothing stops, until it is told anew.
 static void without_rollback_a_failed_deployment_stands_still(void **state)
 {
@@ -414,6 +431,7 @@ int main(void)
         cmocka_unit_test(the_threshold_is_half_of_the_desired_count),
         WORLD(a_crashing_deployment_is_rolled_back),
         WORLD(failing_health_checks_trip_it_too),
+        WORLD(unhealthy_tasks_of_an_update_stop_together),
         WORLD(without_rollback_a_failed_deployment_stands_still),
         WORLD(a_new_service_has_nothing_to_go_back_to),
         WORLD(the_threshold_follows_the_desired_count),
