@@ -148,6 +148,7 @@ static void put_membership(struct core_call *call, const struct target *target,
     all[target->index].version++;
     record->memberships.items = all;
     core_put(call, &task_node_kind, target->node->key, record);
+    service_node_changed(call, target->node->key); // constraints may mean it now, or no more
 }
 
 /** An attribute as the API shows it: the target is named by its ARN. */

@@ -81,6 +81,33 @@ static const char *nearest_reason(struct text reason)
     return NULL;
 }
 
+static void tell_failures(struct core_call *call, struct service_survey *survey,
+                          const struct service_standing *standing,
+                          const struct ecs_failure_list *failures)
+{
+    AUTO(buf_deinit) struct buf closest = {0};
+    if (failures->count > 0) {
+        const struct ecs_failure *failure = &failures->items[0];
+        struct text id =
+            text_slice(failure->arn, text_find_last(failure->arn, '/') + 1, failure->arn.size);
+        const char *words = nearest_reason(failure->reason);
+        buf_format(&closest, " The closest matching (container-instance %.*s) ", TEXT_FMT(id));
+        if (words != NULL) {
+            buf_string(&closest, words);
+        } else {
+            buf_format(&closest, "encountered error \"%.*s\"", TEXT_FMT(failure->reason));
+        }
+        buf_string(&closest, ".");
+    }
+    if (service_tell_once(call, survey->entry,
+                          "was unable to place a task because no container instance met all of its "
+                          "requirements.%.*s For more information, see the Troubleshooting section "
+                          "of the Amazon ECS Developer Guide.",
+                          TEXT_FMT(buf_view(&closest)))) {
+        service_event_unplaced(call, survey, standing, failures);
+    }
+}
+
 static void tell_unplaced(struct core_call *call, struct service_survey *survey,
                           const struct service_standing *standing, const struct task_run *run,
                           struct task_spots *spots)
@@ -101,27 +128,7 @@ static void tell_unplaced(struct core_call *call, struct service_survey *survey,
         }
         task_spots_explain(call, run, spots, &failures);
     }
-    AUTO(buf_deinit) struct buf closest = {0};
-    if (failures.count > 0) {
-        const struct ecs_failure *failure = &failures.items[0];
-        struct text id =
-            text_slice(failure->arn, text_find_last(failure->arn, '/') + 1, failure->arn.size);
-        const char *words = nearest_reason(failure->reason);
-        buf_format(&closest, " The closest matching (container-instance %.*s) ", TEXT_FMT(id));
-        if (words != NULL) {
-            buf_string(&closest, words);
-        } else {
-            buf_format(&closest, "encountered error \"%.*s\"", TEXT_FMT(failure->reason));
-        }
-        buf_string(&closest, ".");
-    }
-    if (service_tell_once(call, survey->entry,
-                          "was unable to place a task because no container instance met all of its "
-                          "requirements.%.*s For more information, see the Troubleshooting section "
-                          "of the Amazon ECS Developer Guide.",
-                          TEXT_FMT(buf_view(&closest)))) {
-        service_event_unplaced(call, survey, standing, &failures);
-    }
+    tell_failures(call, survey, standing, &failures);
 }
 
 // ---- starting -------------------------------------------------------------------------------
@@ -141,28 +148,41 @@ static void tell_refused(struct core_call *call, struct service_survey *survey)
     call->fault_text[0] = '\0';
 }
 
+int service_launch_read(struct core_call *call, struct service_survey *survey,
+                        const struct service_standing *standing, size_t count,
+                        struct task_run *out_run)
+{
+    struct ecs_run_task_request *request = ARENA_NEW(call->arena, struct ecs_run_task_request);
+    fill_request(call, survey, standing, request);
+    *out_run = (struct task_run){
+        .request = request,
+        .cluster = survey->record->cluster,
+        .cluster_record = core_get(call->core, &ecs_cluster_kind, survey->record->cluster),
+        .definition_key = standing->revision->definition,
+        .deployment = standing->key,
+        .count = count,
+    };
+    int rc = task_run_read(call, out_run);
+    if (rc != 0) {
+        tell_refused(call, survey);
+        return rc;
+    }
+    task_run_group(call, out_run);
+    return 0;
+}
+
 size_t service_launch(struct core_call *call, struct service_survey *survey,
                       struct service_standing *standing, size_t count)
 {
     size_t wanted = MIN(count, (size_t)SERVICE_LAUNCH_STEP);
-    struct ecs_run_task_request request;
-    fill_request(call, survey, standing, &request);
     struct ecs_task *tasks = arena_array(call->arena, wanted, sizeof(*tasks));
     size_t started = 0;
     while (started < wanted) {
-        struct task_run run = {
-            .request = &request,
-            .cluster = survey->record->cluster,
-            .cluster_record = core_get(call->core, &ecs_cluster_kind, survey->record->cluster),
-            .definition_key = standing->revision->definition,
-            .deployment = standing->key,
-            .count = MIN(wanted - started, (size_t)LAUNCH_CHUNK),
-        };
-        if (task_run_read(call, &run) != 0) {
-            tell_refused(call, survey);
+        struct task_run run;
+        size_t chunk = MIN(wanted - started, (size_t)LAUNCH_CHUNK);
+        if (service_launch_read(call, survey, standing, chunk, &run) != 0) {
             break;
         }
-        task_run_group(call, &run);
         struct task_spots spots = {0};
         int64_t keys[LAUNCH_CHUNK];
         size_t placed = task_run_place(call, &run, &spots, keys, &tasks[started]);
@@ -183,4 +203,31 @@ size_t service_launch(struct core_call *call, struct service_survey *survey,
         service_tell_cleared(survey->entry);
     }
     return started;
+}
+
+// ---- on certain instances -------------------------------------------------------------------
+
+void service_launch_on(struct core_call *call, struct service_survey *survey,
+                       const struct task_run *run, struct task_spot *const *places, size_t count)
+{
+    struct ecs_task *tasks = arena_array(call->arena, count, sizeof(*tasks));
+    for (size_t done = 0; done < count; done += LAUNCH_CHUNK) {
+        int64_t keys[LAUNCH_CHUNK];
+        size_t chunk = MIN(count - done, (size_t)LAUNCH_CHUNK);
+        for (size_t i = 0; i < chunk; i++) {
+            keys[i] = task_run_make(call, run, places[done + i], &tasks[done + i]);
+        }
+        task_run_send(call, keys, chunk);
+    }
+    if (count > 0) {
+        tell_started(call, survey, tasks, count);
+    }
+}
+
+void service_launch_refused(struct core_call *call, struct service_survey *survey,
+                            const struct task_run *run, const struct service_refusal *refusal)
+{
+    struct ecs_failure failure = task_spot_failure(call, run, refusal->spot, refusal->reason);
+    const struct ecs_failure_list failures = {.items = &failure, .count = 1};
+    tell_failures(call, survey, survey->primary, &failures);
 }

@@ -567,6 +567,7 @@ int task_register_instance(struct core_call *call, void *pointer, const void *in
                             "registers are too large: a host can have 64 KiB of them.");
     }
     core_put(call, &task_node_kind, key, record);
+    service_node_changed(call, key);
     task_instance_tell(call, task_node(state, key), record, index);
 
     response->container_instance = ARENA_NEW(call->arena, struct ecs_container_instance);

@@ -106,7 +106,8 @@ static int class_of(enum service_pick pick, bool primary, enum service_place pla
     return -1;
 }
 
-static struct service_standing *standing_of(const struct service_survey *survey, int64_t deployment)
+struct service_standing *service_standing_of(const struct service_survey *survey,
+                                             int64_t deployment)
 {
     size_t place = 0;
     while (survey->standings[place].key != deployment) {
@@ -127,7 +128,7 @@ static void find(struct core_call *call, const struct service_survey *survey,
         if (task->key == 0 || task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED) {
             continue;
         }
-        const struct service_standing *standing = standing_of(survey, task->deployment);
+        const struct service_standing *standing = service_standing_of(survey, task->deployment);
         bool leaving = false;
         enum service_place place = service_judge(call, survey, standing, task, &leaving);
         bool lost = place == SERVICE_PLACE_ENDING; // it is to run, so this is its node's doing
@@ -244,4 +245,21 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
     }
     tell_stopped(call, survey, &running, running_count, stopped - running_count, reason);
     return stopped;
+}
+
+size_t service_stop_these(struct core_call *call, struct service_survey *survey,
+                          const int64_t *keys, size_t count, struct text reason)
+{
+    AUTO(buf_deinit) struct buf running = {0};
+    size_t running_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct task_record_task *record = core_get(call->core, &task_kind, keys[i]);
+        if (record->last_status >= TASK_RECORD_TASK_STATUS_RUNNING) {
+            buf_format(&running, " (task %.*s)", TEXT_FMT(record->task_id));
+            running_count++;
+        }
+        stop_one(call, keys[i], reason);
+    }
+    tell_stopped(call, survey, &running, running_count, count - running_count, reason);
+    return count;
 }

@@ -410,6 +410,8 @@ void service_task_put(struct core_call *call, int64_t key, const struct task_rec
 
 void service_node_changed(struct core_call *call, int64_t key)
 {
+    // Daemons first: on a new instance their tasks are there before others.
+    service_daemon_node_changed(call, key);
     const struct task_node *node = task_node(task_state(call->core), key);
     for (const struct task_entry *entry = node == NULL ? NULL : node->first; entry != NULL;
          entry = entry->next) {

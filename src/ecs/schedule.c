@@ -29,7 +29,7 @@ static struct bounds bounds_of(const struct service_record_service *record)
     };
 }
 
-static struct text scaling_reason(struct core_call *call, const struct service_survey *survey)
+struct text service_scaling_reason(struct core_call *call, const struct service_survey *survey)
 {
     struct text id =
         survey->primary == NULL ? TEXT("none") : service_deployment_id(call, survey->primary->key);
@@ -37,7 +37,7 @@ static struct text scaling_reason(struct core_call *call, const struct service_s
                         TEXT_FMT(id));
 }
 
-static void due(struct service_survey *survey, int64_t at_ms)
+void service_due(struct service_survey *survey, int64_t at_ms)
 {
     if (survey->due_ms == 0 || at_ms < survey->due_ms) {
         survey->due_ms = at_ms;
@@ -57,12 +57,12 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
         return 0;
     }
     if (call->now_ms < primary->record->retry_at) {
-        due(survey, primary->record->retry_at);
+        service_due(survey, primary->record->retry_at);
         return 0;
     }
     size_t started = service_launch(call, survey, primary, (size_t)count);
     if (survey->entry->unplaced) {
-        due(survey, call->now_ms + SERVICE_UNPLACED_MS);
+        service_due(survey, call->now_ms + SERVICE_UNPLACED_MS);
     } else if (started < (size_t)count) {
         service_queue(call, survey->entry->key); // the rest in a step of its own
     }
@@ -105,7 +105,7 @@ static size_t stop_replaced(struct core_call *call, struct service_survey *surve
                             const struct bounds *bounds, const struct others *others)
 {
     const struct service_standing *primary = survey->primary;
-    struct text reason = scaling_reason(call, survey);
+    struct text reason = service_scaling_reason(call, survey);
     // What serves and goes, what stays and is healthy: together they must not fall below the bound.
     // Nor must those that are healthy now: what merely runs may turn out not to be.
     int32_t going = others->serving + primary->serving - primary->up;
@@ -160,7 +160,7 @@ static size_t stop_surplus(struct core_call *call, struct service_survey *survey
     struct service_pick_limit limit = {
         .count = (size_t)surplus, .serving = SIZE_MAX, .healthy = SIZE_MAX};
     size_t stopped =
-        service_stop(call, survey, SERVICE_PICK_SURPLUS, limit, scaling_reason(call, survey));
+        service_stop(call, survey, SERVICE_PICK_SURPLUS, limit, service_scaling_reason(call, survey));
     int32_t kept = surplus - (int32_t)stopped;
     if (kept > 0 && stopped < SERVICE_STOP_STEP) {
         struct text id = service_deployment_id(call, survey->primary->key);
@@ -197,9 +197,7 @@ static void tell_stuck(struct core_call *call, struct service_survey *survey,
                  survey->occupying == primary->live + others->live;
     if (quiet && room <= 0 && others->live > 0) {
         service_tell_once(call, survey->entry,
-                          "was unable to stop or start tasks during a deployment because of the "
-                          "service deployment configuration. Update the minimumHealthyPercent or "
-                          "maximumPercent value and try again.");
+                          SERVICE_STUCK_MESSAGE);
     }
 }
 
@@ -233,7 +231,7 @@ static void drain(struct core_call *call, struct service_survey *survey)
 {
     struct service_pick_limit limit = {.count = SIZE_MAX, .serving = SIZE_MAX, .healthy = SIZE_MAX};
     size_t stopped =
-        service_stop(call, survey, SERVICE_PICK_ANY, limit, scaling_reason(call, survey));
+        service_stop(call, survey, SERVICE_PICK_ANY, limit, service_scaling_reason(call, survey));
     if (stopped > 0) {
         service_queue(call, survey->entry->key);
         return;
@@ -276,12 +274,25 @@ void service_schedule_work(struct core_call *call, void *pointer, int64_t key)
         drain(call, &survey);
         return;
     }
+    struct service_daemon *daemon = NULL;
+    if (survey.record->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON) {
+        daemon = service_daemon_look(call, &survey);
+        if (daemon == NULL) {
+            return; // an update of the service, or of its instances, queues it again
+        }
+        if (service_daemon_count(call, &survey, daemon)) {
+            service_queue(call, key);
+            return;
+        }
+    }
     // What they change is looked at anew.
     if (service_rollout_step(call, &survey) || service_rollout_tidy(call, &survey)) {
         service_queue(call, key);
         return;
     }
-    if (survey.primary != NULL) {
+    if (daemon != NULL) {
+        service_daemon_step(call, &survey, daemon);
+    } else if (survey.primary != NULL) {
         roll(call, &survey);
     }
     core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);

@@ -38,6 +38,10 @@ void service_task_put(struct core_call *call, int64_t key, const struct task_rec
  *  or wait for room look again. */
 void service_node_changed(struct core_call *call, int64_t node);
 
+/** A task on a node has ended, of a service or not: what waits for the last one of a node that
+ *  drains looks again. */
+void service_node_task_ended(struct core_call *call, int64_t node);
+
 // ---- what tasks and clusters ask ------------------------------------------------------------
 
 /** @return `service:` and the name of a deployment's service, in the call's arena */

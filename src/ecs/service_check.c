@@ -52,9 +52,12 @@ static int check_daemon(struct core_call *call, const struct service_ask *ask)
         return 0;
     }
     if (service_on_fargate(&ask->revision)) {
-        return refuse(call,
-                      "The daemon scheduling strategy is not supported with Fargate. Specify the "
-                      "REPLICA scheduling strategy and try again.");
+        return refuse(call, "The daemon scheduling strategy does not support the FARGATE launch "
+                            "type. Change the launch type and try again");
+    }
+    if (ask->revision.capacity_provider_strategy.count > 0) {
+        return refuse(call, "Specifying a capacity provider strategy is not supported when you "
+                            "create a service using the DAEMON scheduling strategy.");
     }
     if (service->controller != ECS_DEPLOYMENT_CONTROLLER_TYPE_ECS) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
@@ -64,7 +67,7 @@ static int check_daemon(struct core_call *call, const struct service_ask *ask)
     }
     if (service->placement_strategy.count > 0) {
         return refuse(call, "The daemon scheduling strategy does not support placement strategies. "
-                            "Remove the placement strategies and try again.");
+                            "Remove the placement strategy and try again");
     }
     return 0;
 }

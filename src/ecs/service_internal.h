@@ -24,6 +24,7 @@
  * schedule.c        the next step of a service: how many tasks to start and to stop
  * pick.c            which tasks to stop
  * launch.c          starting tasks of a deployment
+ * daemon.c          the next step of a DAEMON service
  * rollout.c         deployments that begin, are completed, fail
  * rollout_back.c    the circuit breaker, and the way back
  */
@@ -291,6 +292,35 @@ void service_reap_work(struct core_call *call, void *state, int64_t key);
 /** Queue a service. */
 void service_queue(struct core_call *call, int64_t service);
 
+/** A step is due at a time at the latest, unless something happens before. */
+void service_due(struct service_survey *survey, int64_t at_ms);
+/** @return what tasks are told that stop for the primary deployment's sake */
+struct text service_scaling_reason(struct core_call *call, const struct service_survey *survey);
+/** An event of deployments that their own bounds forbid to begin. */
+#define SERVICE_STUCK_MESSAGE                                                                      \
+    "was unable to stop or start tasks during a deployment because of the service deployment "     \
+    "configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
+
+// ---- daemon.c -------------------------------------------------------------------------------
+
+/** A DAEMON service and the instances of its cluster. */
+struct service_daemon;
+
+/** Look at the instances for a DAEMON service. @return NULL when what it names is gone: then the
+ *  service was told, and stays as it is */
+struct service_daemon *service_daemon_look(struct core_call *call, struct service_survey *survey);
+/** Have the desired count follow the instances. @return whether it changed, and the survey is
+ *  old */
+bool service_daemon_count(struct core_call *call, const struct service_survey *survey,
+                          const struct service_daemon *daemon);
+/** Do the next step. */
+void service_daemon_step(struct core_call *call, struct service_survey *survey,
+                         struct service_daemon *daemon);
+/** @return whether a deployment's service is a DAEMON */
+bool service_is_daemon(const struct core *core, int64_t deployment);
+/** Queue the DAEMON services of a node's clusters. */
+void service_daemon_node_changed(struct core_call *call, int64_t node);
+
 // ---- pick.c ---------------------------------------------------------------------------------
 
 /** Tasks that may be stopped, and in which order. */
@@ -318,6 +348,12 @@ struct service_pick_limit {
  */
 size_t service_stop(struct core_call *call, struct service_survey *survey, enum service_pick pick,
                     struct service_pick_limit limit, struct text reason);
+/** Stop certain tasks, which are to run. @return count */
+size_t service_stop_these(struct core_call *call, struct service_survey *survey,
+                          const int64_t *keys, size_t count, struct text reason);
+/** @return the standing of a deployment that has tasks */
+struct service_standing *service_standing_of(const struct service_survey *survey,
+                                             int64_t deployment);
 
 // ---- launch.c -------------------------------------------------------------------------------
 
@@ -328,6 +364,28 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
  */
 size_t service_launch(struct core_call *call, struct service_survey *survey,
                       struct service_standing *standing, size_t count);
+
+struct task_run;
+struct task_spot;
+
+/** An instance that takes no task. */
+struct service_refusal {
+    const struct task_spot *spot;
+    const char *reason; ///< see task_spot_refusal
+};
+
+/** Read a deployment's tasks as a request for so many. @return 0, or ERR_FAULT when what it names
+ *  is gone meanwhile; then the service was told */
+MUST_CHECK int service_launch_read(struct core_call *call, struct service_survey *survey,
+                                   const struct service_standing *standing, size_t count,
+                                   struct task_run *out_run);
+/** Start a task on each of some instances, at most SERVICE_LAUNCH_STEP, that task_spot_refusal said
+ *  nothing against. */
+void service_launch_on(struct core_call *call, struct service_survey *survey,
+                       const struct task_run *run, struct task_spot *const *places, size_t count);
+/** Tell that a task of the primary deployment found no place on an instance. */
+void service_launch_refused(struct core_call *call, struct service_survey *survey,
+                            const struct task_run *run, const struct service_refusal *refusal);
 
 // ---- rollout.c ------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ void task_put(struct core_call *call, int64_t key, const struct task_record_task
         core_effect_end(call, own);
     }
     if (record->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
+        service_node_task_ended(call, record->node);
         core_work(call, &task_managers[TASK_MANAGER_REAP], 1);
     }
 }

@@ -165,11 +165,10 @@ static int64_t made_at(const struct core_call *call, const struct task_run *run,
     return MAX(call->now_ms, node->memberships.items[index].registered_at);
 }
 
-// Make a placed task. @return its key
-static int64_t make_task(struct core_call *call, const struct task_state *state,
-                         const struct task_run *run, const struct task_spot *spot,
-                         struct ecs_task *out_task)
+int64_t task_run_make(struct core_call *call, const struct task_run *run,
+                      const struct task_spot *spot, struct ecs_task *out_task)
 {
+    const struct task_state *state = task_state(call->core);
     int64_t key = core_new_key(call);
     struct task_record_task record = {
         .task_id = fresh_id(call, state),
@@ -321,7 +320,6 @@ void task_run_group(const struct core_call *call, struct task_run *run)
 size_t task_run_place(struct core_call *call, const struct task_run *run,
                       struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks)
 {
-    const struct task_state *state = task_state(call->core);
     bool special = task_placement_special(run);
     struct task_spots spots = {0};
     struct task_spot room = {0};
@@ -339,7 +337,7 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
         if (spot == NULL) {
             break;
         }
-        out_keys[placed] = make_task(call, state, run, spot, &out_tasks[placed]);
+        out_keys[placed] = task_run_make(call, run, spot, &out_tasks[placed]);
         if (special) {
             task_spots_taken(call, run, &spots, spot);
         }
@@ -451,7 +449,7 @@ static void start_on(struct core_call *call, const struct task_run *run,
         response->failures.count++;
         return;
     }
-    keys[response->tasks.count] = make_task(call, task_state(call->core), run, spot,
+    keys[response->tasks.count] = task_run_make(call, run, spot,
                                             &response->tasks.items[response->tasks.count]);
     response->tasks.count++;
 }

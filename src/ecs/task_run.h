@@ -93,6 +93,10 @@ MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
  */
 size_t task_run_place(struct core_call *call, const struct task_run *run,
                       struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks);
+/** Make a task on a spot that nothing was said against. out_task is the task as the API shows it.
+ *  @return its key */
+int64_t task_run_make(struct core_call *call, const struct task_run *run,
+                      const struct task_spot *spot, struct ecs_task *out_task);
 /** Find the nodes that a request that was read is about. */
 void task_run_group(const struct core_call *call, struct task_run *run);
 /** Tell each node of its new tasks, at most TASK_RUN_MAX, in one message. */
