@@ -1,6 +1,8 @@
 #include "ecs/service_internal.h"
 #include "ecs/task_run.h"
 
+#define ROUNDS_MAX 4 // changes of a service in one go
+
 /*
  * DAEMON services: one task on each container instance that is ACTIVE, connected and means the
  * constraints. The desired count follows the instances.
@@ -18,7 +20,7 @@ struct daemon_host {
     size_t tasks;   ///< of the service that have not ended there
 };
 
-struct service_daemon {
+struct daemon {
     struct task_run run;
     struct task_spots spots;
     struct daemon_host *hosts; ///< one for each spot
@@ -28,7 +30,7 @@ struct service_daemon {
 // ---- looking --------------------------------------------------------------------------------
 
 // The host of a node, or NULL when it is no instance of the cluster any more.
-static struct daemon_host *host_of(const struct service_daemon *daemon, int64_t node)
+static struct daemon_host *host_of(const struct daemon *daemon, int64_t node)
 {
     size_t low = 0;
     size_t high = daemon->spots.count;
@@ -56,9 +58,10 @@ static bool fits(const struct daemon_host *host)
                            : task_node_place(spot->node).usable && spot->meant_now;
 }
 
-struct service_daemon *service_daemon_look(struct core_call *call, struct service_survey *survey)
+// NULL when what the service names is gone: then it was told.
+static struct daemon *look(struct core_call *call, struct service_survey *survey)
 {
-    struct service_daemon *daemon = ARENA_NEW(call->arena, struct service_daemon);
+    struct daemon *daemon = ARENA_NEW(call->arena, struct daemon);
     if (survey->primary == NULL ||
         service_launch_read(call, survey, survey->primary, 1, &daemon->run) != 0) {
         return NULL;
@@ -87,8 +90,8 @@ struct service_daemon *service_daemon_look(struct core_call *call, struct servic
     return daemon;
 }
 
-bool service_daemon_count(struct core_call *call, const struct service_survey *survey,
-                          const struct service_daemon *daemon)
+static bool count_hosts(struct core_call *call, const struct service_survey *survey,
+                        const struct daemon *daemon)
 {
     if (daemon->desired == survey->record->desired_count) {
         return false;
@@ -157,7 +160,7 @@ static enum duty duty_of(struct core_call *call, const struct service_survey *su
 
 // All tasks that are to run and whose nodes are not lost, ascending by key.
 static size_t judge_all(struct core_call *call, const struct service_survey *survey,
-                        const struct service_daemon *daemon, struct judged **out_judged)
+                        const struct daemon *daemon, struct judged **out_judged)
 {
     const struct service_entry *entry = survey->entry;
     *out_judged = arena_array(call->arena, entry->task_count, sizeof(**out_judged));
@@ -288,13 +291,13 @@ static size_t stop_unhealthy(struct core_call *call, struct service_survey *surv
 // ---- starting -------------------------------------------------------------------------------
 
 static size_t start_missing(struct core_call *call, struct service_survey *survey,
-                            struct service_daemon *daemon)
+                            struct daemon *daemon)
 {
     const struct service_record_deployment *primary = survey->primary->record;
     if (primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
         return 0;
     }
-    struct task_spot *places[SERVICE_LAUNCH_STEP];
+    struct task_spot *places[SERVICE_LAUNCH_STEP] = {NULL};
     struct service_refusal refusal = {0};
     size_t count = 0;
     for (size_t i = 0; i < daemon->spots.count && count < ARRAY_LEN(places); i++) {
@@ -327,8 +330,7 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
 
 // ---- the step -------------------------------------------------------------------------------
 
-void service_daemon_step(struct core_call *call, struct service_survey *survey,
-                         struct service_daemon *daemon)
+static void step(struct core_call *call, struct service_survey *survey, struct daemon *daemon)
 {
     struct judged *judged = NULL;
     size_t count = judge_all(call, survey, daemon, &judged);
@@ -350,6 +352,25 @@ void service_daemon_step(struct core_call *call, struct service_survey *survey,
     if (moved > 0) {
         service_queue(call, survey->entry->key);
     }
+}
+
+void service_daemon_work(struct core_call *call, struct service_survey *survey)
+{
+    // What changes is looked at anew at once: other work waits for room on a new instance as well,
+    // and the daemon is to be there first.
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        struct daemon *daemon = look(call, survey);
+        if (daemon == NULL) {
+            return; // an update of the service, or a change of its instances, queues it again
+        }
+        if (!count_hosts(call, survey, daemon) && !service_rollout_step(call, survey) &&
+            !service_rollout_tidy(call, survey)) {
+            step(call, survey, daemon);
+            return;
+        }
+        service_survey(call, survey->entry, survey);
+    }
+    service_queue(call, survey->entry->key);
 }
 
 // ---- what nodes tell ------------------------------------------------------------------------

@@ -159,8 +159,8 @@ static size_t stop_surplus(struct core_call *call, struct service_survey *survey
     }
     struct service_pick_limit limit = {
         .count = (size_t)surplus, .serving = SIZE_MAX, .healthy = SIZE_MAX};
-    size_t stopped =
-        service_stop(call, survey, SERVICE_PICK_SURPLUS, limit, service_scaling_reason(call, survey));
+    size_t stopped = service_stop(call, survey, SERVICE_PICK_SURPLUS, limit,
+                                  service_scaling_reason(call, survey));
     int32_t kept = surplus - (int32_t)stopped;
     if (kept > 0 && stopped < SERVICE_STOP_STEP) {
         struct text id = service_deployment_id(call, survey->primary->key);
@@ -196,8 +196,7 @@ static void tell_stuck(struct core_call *call, struct service_survey *survey,
     bool quiet = primary->pending == 0 && primary->up == primary->healthy &&
                  survey->occupying == primary->live + others->live;
     if (quiet && room <= 0 && others->live > 0) {
-        service_tell_once(call, survey->entry,
-                          SERVICE_STUCK_MESSAGE);
+        service_tell_once(call, survey->entry, SERVICE_STUCK_MESSAGE);
     }
 }
 
@@ -274,25 +273,17 @@ void service_schedule_work(struct core_call *call, void *pointer, int64_t key)
         drain(call, &survey);
         return;
     }
-    struct service_daemon *daemon = NULL;
     if (survey.record->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON) {
-        daemon = service_daemon_look(call, &survey);
-        if (daemon == NULL) {
-            return; // an update of the service, or of its instances, queues it again
-        }
-        if (service_daemon_count(call, &survey, daemon)) {
-            service_queue(call, key);
-            return;
-        }
+        service_daemon_work(call, &survey);
+        core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);
+        return;
     }
     // What they change is looked at anew.
     if (service_rollout_step(call, &survey) || service_rollout_tidy(call, &survey)) {
         service_queue(call, key);
         return;
     }
-    if (daemon != NULL) {
-        service_daemon_step(call, &survey, daemon);
-    } else if (survey.primary != NULL) {
+    if (survey.primary != NULL) {
         roll(call, &survey);
     }
     core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);

@@ -303,19 +303,8 @@ struct text service_scaling_reason(struct core_call *call, const struct service_
 
 // ---- daemon.c -------------------------------------------------------------------------------
 
-/** A DAEMON service and the instances of its cluster. */
-struct service_daemon;
-
-/** Look at the instances for a DAEMON service. @return NULL when what it names is gone: then the
- *  service was told, and stays as it is */
-struct service_daemon *service_daemon_look(struct core_call *call, struct service_survey *survey);
-/** Have the desired count follow the instances. @return whether it changed, and the survey is
- *  old */
-bool service_daemon_count(struct core_call *call, const struct service_survey *survey,
-                          const struct service_daemon *daemon);
-/** Do the next step. */
-void service_daemon_step(struct core_call *call, struct service_survey *survey,
-                         struct service_daemon *daemon);
+/** Do the next steps of a DAEMON service. The survey may be another one afterwards. */
+void service_daemon_work(struct core_call *call, struct service_survey *survey);
 /** @return whether a deployment's service is a DAEMON */
 bool service_is_daemon(const struct core *core, int64_t deployment);
 /** Queue the DAEMON services of a node's clusters. */

@@ -449,8 +449,8 @@ static void start_on(struct core_call *call, const struct task_run *run,
         response->failures.count++;
         return;
     }
-    keys[response->tasks.count] = task_run_make(call, run, spot,
-                                            &response->tasks.items[response->tasks.count]);
+    keys[response->tasks.count] =
+        task_run_make(call, run, spot, &response->tasks.items[response->tasks.count]);
     response->tasks.count++;
 }
 

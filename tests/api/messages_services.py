@@ -61,9 +61,13 @@ create_refused("with service discovery and a desiredCount of 1001", INVALID,
                "Connect.", desiredCount=1001, serviceRegistries=[{"registryArn": REGISTRY}])
 create_refused("of a DAEMON with desiredCount", INVALID, DAEMON_COUNT, schedulingStrategy="DAEMON")
 create_refused("of a DAEMON on Fargate", INVALID,
-               "The daemon scheduling strategy is not supported with Fargate. Specify the REPLICA "
-               "scheduling strategy and try again.", schedulingStrategy="DAEMON",
+               "The daemon scheduling strategy does not support the FARGATE launch type. Change "
+               "the launch type and try again", schedulingStrategy="DAEMON",
                desiredCount=None, **FARGATE)
+create_refused("of a DAEMON with a capacity provider strategy", INVALID,
+               "Specifying a capacity provider strategy is not supported when you create a service "
+               "using the DAEMON scheduling strategy.", schedulingStrategy="DAEMON",
+               desiredCount=None, capacityProviderStrategy=[{"capacityProvider": "x"}])
 for name in ("CODE_DEPLOY", "EXTERNAL"):
     create_refused(f"of a DAEMON with controller {name}", INVALID,
                    f"The daemon scheduling strategy is not supported with the {name} deployment "
@@ -72,7 +76,7 @@ for name in ("CODE_DEPLOY", "EXTERNAL"):
                    deploymentController={"type": name})
 create_refused("of a DAEMON with placement strategies", INVALID,
                "The daemon scheduling strategy does not support placement strategies. Remove the "
-               "placement strategies and try again.", schedulingStrategy="DAEMON",
+               "placement strategy and try again", schedulingStrategy="DAEMON",
                desiredCount=None, placementStrategy=[{"type": "random"}])
 create_refused("of a DAEMON with maximumPercent 200", INVALID,
                "The daemon scheduling strategy does not support values above 100 for "
