@@ -84,5 +84,5 @@ int main(int argc, char **argv)
     if (status == CLI_USAGE) {
         fprintf(stderr, "usage: berth %s %s\n", command->name, command->usage);
     }
-    return status;
+    return status == CLI_OTHER ? CLI_USAGE : status;
 }

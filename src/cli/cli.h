@@ -2,6 +2,7 @@
 
 #include "api/config.h"
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "client/client.h"
 
@@ -14,6 +15,8 @@
 
 #define CLI_FAILED 1
 #define CLI_USAGE 2
+/** Of commands that give 2 a meaning of its own: status 2, and nothing said of the command line. */
+#define CLI_OTHER (-2)
 
 /** One command. argv[0] is its own name. */
 struct cli_command {
@@ -78,6 +81,9 @@ void cli_table_cell(struct cli_table *table, struct text text);
 
 /** Append a number. */
 void cli_table_number(struct cli_table *table, int64_t number);
+
+/** Append all complete rows to a text. */
+void cli_table_write(const struct cli_table *table, struct buf *out);
 
 /** Print all complete rows. */
 void cli_table_print(const struct cli_table *table);

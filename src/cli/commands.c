@@ -21,6 +21,11 @@ const struct cli_command cli_commands[] = {
      "                      [--strategy random|spread:FIELD|binpack:FIELD]... [--group NAME]\n"
      "                      [--cpu N] [--memory N] [--max-hosts N]    where its tasks would go",
      "why tasks are where they are, or nowhere, host by host", cli_diagnose},
+    {"deploy",
+     "[--data DIR] [--cluster NAME] SERVICE [--task-definition F[:R] | --file FILE]\n"
+     "                    [--image CONTAINER=IMAGE]... [--count N] [--force] [--create]\n"
+     "                    [--timeout 10m] [--json]",
+     "change a service, watch the deployment, and see why when it fails", cli_deploy},
     {"doctor", "[--data DIR]", "what this host lacks, and how to get it", cli_doctor},
 };
 const size_t cli_command_count = ARRAY_LEN(cli_commands);

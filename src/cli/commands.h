@@ -28,5 +28,8 @@ int cli_node(int argc, char **argv);
 /** `berth diagnose`: why tasks are where they are, or nowhere. */
 int cli_diagnose(int argc, char **argv);
 
+/** `berth deploy`: change a service and show the deployment. */
+int cli_deploy(int argc, char **argv);
+
 /** `berth doctor`: what this host lacks. */
 int cli_doctor(int argc, char **argv);

@@ -37,6 +37,9 @@ struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
 void diagnose_print_unplaced(const struct diagnose_style *style,
                              const struct berth_list_unplaced_tasks_response *answer);
 
+/** Print the hosts of an attempt to place tasks, each with what stands against it. */
+void diagnose_print_hosts(const struct berth_unplaced_task *one);
+
 /** Print where tasks would go. */
 void diagnose_print_placement(const struct diagnose_style *style,
                               const struct berth_explain_placement_response *answer);

@@ -70,6 +70,11 @@ static void print_hosts(const struct berth_placement_host_list *hosts, int32_t a
 
 // ---- what found no place ------------------------------------------------------------------
 
+void diagnose_print_hosts(const struct berth_unplaced_task *one)
+{
+    print_hosts(&one->hosts, one->host_count, false, HOSTS_SHOWN);
+}
+
 static void print_one(const struct diagnose_style *style, const struct berth_unplaced_task *one)
 {
     AUTO(arena_deinit) struct arena arena = {0};
@@ -88,7 +93,7 @@ static void print_one(const struct diagnose_style *style, const struct berth_unp
                TEXT_FMT(cli_age(one->first_at, style->now_ms, &arena)));
     }
     printf(": %.*s\n", TEXT_FMT(one->summary));
-    print_hosts(&one->hosts, one->host_count, false, HOSTS_SHOWN);
+    diagnose_print_hosts(one);
     const struct diagnose_next next =
         diagnose_next_of_hosts(style, cluster, &one->reason_counts, &one->hosts, &arena);
     print_next(&next);

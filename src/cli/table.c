@@ -30,7 +30,7 @@ void cli_table_number(struct cli_table *table, int64_t number)
     cli_table_cell(table, arena_format(&table->arena, "%lld", (long long)number));
 }
 
-void cli_table_print(const struct cli_table *table)
+void cli_table_write(const struct cli_table *table, struct buf *out)
 {
     size_t width[COLUMN_MAX] = {0};
     size_t complete = table->cell_count - table->cell_count % table->column_count;
@@ -42,9 +42,16 @@ void cli_table_print(const struct cli_table *table)
         size_t column = i % table->column_count;
         bool last = column + 1 == table->column_count;
         // Without padding behind the last column, so that lines have no trailing blanks.
-        printf("%-*.*s%s", last ? 0 : (int)width[column], TEXT_FMT(table->cells[i]),
-               last ? "\n" : "  ");
+        buf_format(out, "%-*.*s%s", last ? 0 : (int)width[column], TEXT_FMT(table->cells[i]),
+                   last ? "\n" : "  ");
     }
+}
+
+void cli_table_print(const struct cli_table *table)
+{
+    AUTO(buf_deinit) struct buf text = {0};
+    cli_table_write(table, &text);
+    printf("%.*s", TEXT_FMT(buf_view(&text)));
 }
 
 void cli_table_deinit(struct cli_table *table)
