@@ -10,6 +10,8 @@
 
 // The largest answer is a page of descriptions or a megabyte of a container's output.
 #define REPLY_BYTES_MAX ((size_t)16 << 20)
+// What an endpoint of somebody else may answer to a client_post.
+#define POST_REPLY_BYTES_MAX ((size_t)64 << 10)
 // Handles of finished calls kept for the next ones.
 #define IDLE_HANDLES_MAX 4
 
@@ -102,11 +104,16 @@ static void add_signed_headers(struct client_request *request)
     add_header(request, "Authorization", signature.authorization);
 }
 
+static const char *request_url(const struct client_request *request)
+{
+    return request->url != NULL ? request->url : request->client->url;
+}
+
 static void set_options(struct client_request *request, int timeout_ms)
 {
     struct client *client = request->client;
     CURL *easy = request->easy;
-    curl_easy_setopt(easy, CURLOPT_URL, client->url);
+    curl_easy_setopt(easy, CURLOPT_URL, request_url(request));
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
@@ -247,7 +254,15 @@ static void read_result(struct client_request *request, CURLcode code, struct cl
             request->error_text[0] != '\0' ? request->error_text : curl_easy_strerror(code);
         result->rc = code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_CLOSED;
         result->http_status = 0;
-        result->message = arena_format(&request->arena, "%s: %s", request->client->url, why);
+        result->message = arena_format(&request->arena, "%s: %s", request_url(request), why);
+        return;
+    }
+    if (request->operation == NULL) {
+        result->rc = status >= 200 && status <= 299 ? 0 : ERR_FAULT;
+        result->body = buf_view(&request->reply);
+        result->message = result->rc == 0 ? (struct text){0}
+                                          : arena_format(&request->arena, "%s: HTTP status %ld",
+                                                         request_url(request), status);
         return;
     }
     if (status != 200) {
@@ -412,14 +427,9 @@ static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *contex
     return uv_poll_start(&watch->poll, events, on_socket) == 0 ? 0 : -1;
 }
 
-void client_call(struct client *client, const struct api_operation *operation, const void *request,
-                 int timeout_ms, client_done_fn done, void *context)
+static void send_off(struct client_request *call, int timeout_ms)
 {
-    ASSERT(client->multi != NULL);
-    struct client_request *call = ALLOC(struct client_request);
-    request_init(call, client, operation, request);
-    call->done = done;
-    call->context = context;
+    struct client *client = call->client;
     call->easy = easy_take(client);
     set_options(call, timeout_ms);
     call->next = client->first;
@@ -429,6 +439,33 @@ void client_call(struct client *client, const struct api_operation *operation, c
     client->first = call;
     CURLMcode rc = curl_multi_add_handle(client->multi, call->easy);
     ASSERT(rc == CURLM_OK);
+}
+
+void client_call(struct client *client, const struct api_operation *operation, const void *request,
+                 int timeout_ms, client_done_fn done, void *context)
+{
+    ASSERT(client->multi != NULL);
+    ASSERT(client->url != NULL);
+    struct client_request *call = ALLOC(struct client_request);
+    request_init(call, client, operation, request);
+    call->done = done;
+    call->context = context;
+    send_off(call, timeout_ms);
+}
+
+void client_post(struct client *client, struct text url, struct text body, int timeout_ms,
+                 client_done_fn done, void *context)
+{
+    ASSERT(client->multi != NULL);
+    struct client_request *call = ALLOC(struct client_request);
+    *call = (struct client_request){.client = client, .done = done, .context = context};
+    call->url = arena_format(&call->arena, "%.*s", TEXT_FMT(url)).data;
+    call->reply.limit_bytes = POST_REPLY_BYTES_MAX;
+    buf_text(&call->body, body);
+    add_header(call, "Content-Type", TEXT("application/json"));
+    // libcurl would wait for `100 Continue` before a larger body.
+    add_header(call, "Expect", TEXT(""));
+    send_off(call, timeout_ms);
 }
 
 // ---- blocking calls ---------------------------------------------------------------------------
@@ -507,10 +544,10 @@ static void start_multi(struct client *client)
 
 int client_new(const struct client_options *options, struct client **out_client, struct err *err)
 {
-    ASSERT(options->endpoint != NULL);
+    ASSERT(options->endpoint != NULL || options->loop != NULL);
     IGNORE(pthread_once(&curl_once, curl_start), "fails for a broken argument only");
     struct text authority = {0};
-    int rc = check_endpoint(options->endpoint, &authority, err);
+    int rc = options->endpoint == NULL ? 0 : check_endpoint(options->endpoint, &authority, err);
     if (rc != 0) {
         return rc;
     }
@@ -524,9 +561,12 @@ int client_new(const struct client_options *options, struct client **out_client,
     }
 
     struct client *client = ALLOC(struct client);
-    size_t scheme = (size_t)(authority.data - options->endpoint);
-    client->url = alloc_format("%.*s%.*s/", (int)scheme, options->endpoint, TEXT_FMT(authority));
-    client->authority = (struct text){client->url + scheme, authority.size};
+    if (options->endpoint != NULL) {
+        size_t scheme = (size_t)(authority.data - options->endpoint);
+        client->url =
+            alloc_format("%.*s%.*s/", (int)scheme, options->endpoint, TEXT_FMT(authority));
+        client->authority = (struct text){client->url + scheme, authority.size};
+    }
     client->loop = options->loop;
     client->ca_file = copy_or_null(options->ca_file);
     client->pinned = options->pinned_ca_sha256 != NULL;

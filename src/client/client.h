@@ -14,7 +14,8 @@ struct client;
 
 struct client_options {
     uv_loop_t *loop;              ///< NULL for blocking use only
-    const char *endpoint;         ///< http://host:port or https://host:port
+    const char *endpoint;         ///< http://host:port or https://host:port; NULL for client_post
+                                  ///< only, which needs no more than a loop
     const char *ca_file;          ///< PEM to trust for https; NULL for the system's
     const char *pinned_ca_sha256; ///< hex hash of the CA that must be in the server's chain, for
                                   ///< joining before the CA is known; NULL for none
@@ -30,6 +31,7 @@ struct client_result {
     struct text fault_code; ///< such as ClientException
     struct text message;    ///< the server's, or why there was no answer
     const void *response;   ///< of operation->output when rc is 0
+    struct text body;       ///< of client_post: the answer as it came, when rc is 0
 };
 
 typedef void (*client_done_fn)(void *context, const struct client_result *result);
@@ -47,6 +49,15 @@ AUTO_POINTER(struct client, client_free)
 /** Call an operation; done is called once, later, on the loop. The request is encoded at once. */
 void client_call(struct client *client, const struct api_operation *operation, const void *request,
                  int timeout_ms, client_done_fn done, void *context);
+
+/**
+ * POST JSON to any http or https URL, without a signature; done is called once, later, on the loop.
+ * The result's rc is 0 for a status of 2xx, ERR_FAULT for any other. Redirections are not followed.
+ *
+ * @param body  copied
+ */
+void client_post(struct client *client, struct text url, struct text body, int timeout_ms,
+                 client_done_fn done, void *context);
 
 /**
  * Call an operation and wait.

@@ -11,7 +11,8 @@
 /** One call. Belongs to the client until it is done. */
 struct client_request {
     struct client *client;
-    const struct api_operation *operation;
+    const struct api_operation *operation; ///< NULL in a client_post
+    const char *url;                       ///< of a client_post, in the arena; else the client's
     CURL *easy;
     struct curl_slist *headers;
     struct buf body;

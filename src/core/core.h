@@ -118,6 +118,7 @@ struct core_effect {
 enum core_effect_kind {
     CORE_EFFECT_NODE = 1,  ///< a frame for the ACS session of the node `target`
     CORE_EFFECT_EVENT = 2, ///< something that watchers of the event stream see
+    CORE_EFFECT_HOOK = 3,  ///< an endpoint to call: the URL `target`
 };
 
 // ---- for the adapter that owns the engine -------------------------------------------------

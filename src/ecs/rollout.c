@@ -1,4 +1,5 @@
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 
 #include <string.h>
 
@@ -69,18 +70,19 @@ static void note_breaker(struct core_call *call, struct service_record_rollout *
     record->threshold = service_breaker_threshold(service->desired_count);
 }
 
-static void end_rollout(struct core_call *call, int64_t key,
-                        enum ecs_service_deployment_status status, struct text reason)
+void service_rollout_end(struct core_call *call, int64_t key,
+                         enum ecs_service_deployment_status status, struct text reason)
 {
     const struct service_record_rollout *stored =
         key == 0 ? NULL : core_get(call->core, &service_rollout_kind, key);
     if (stored == NULL || service_rollout_over(stored->status)) {
         return;
     }
-    struct service_record_rollout *record = core_edit(call, &service_rollout_kind, key);
+    struct service_record_rollout *record = hook_edit(call, key);
     if (!record->tripped) {
         note_breaker(call, record); // what tripped noted it when it did
     }
+    hook_cut(call, record);
     record->status = status;
     record->status_reason = reason;
     record->updated_at = call->now_ms;
@@ -165,8 +167,8 @@ static void forget_oldest(struct core_call *call, int64_t service)
 int64_t service_rollout_begin(struct core_call *call, int64_t service,
                               struct service_record_service *record, int64_t revision)
 {
-    end_rollout(call, record->rollout, ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED,
-                TEXT("A newer service deployment took its place."));
+    service_rollout_end(call, record->rollout, ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED,
+                        TEXT("A newer service deployment took its place."));
     struct long_list sources = sources_of(call, service);
     if (record->primary != 0) {
         demote(call, record->primary);
@@ -188,6 +190,7 @@ int64_t service_rollout_begin(struct core_call *call, int64_t service,
         .updated_at = call->now_ms,
         .configuration = record->configuration,
     };
+    stage_begin(call, record, &rollout);
     int64_t key = core_new_key(call);
     core_put(call, &service_rollout_kind, key, &rollout);
     record->has_primary = true;
@@ -203,16 +206,14 @@ int64_t service_rollout_begin(struct core_call *call, int64_t service,
 
 // ---- completing -----------------------------------------------------------------------------
 
-// The state in which nothing is left to do: all that are desired run and are healthy, nothing else
-// is there.
-static bool steady(const struct service_survey *survey)
+bool service_rollout_steady(const struct service_survey *survey)
 {
     const struct service_standing *primary = survey->primary;
     return primary->healthy == survey->record->desired_count &&
            primary->occupying == primary->healthy && survey->occupying == primary->occupying;
 }
 
-static void complete(struct core_call *call, struct service_survey *survey)
+void service_rollout_complete(struct core_call *call, struct service_survey *survey)
 {
     int64_t service = survey->entry->key;
     int64_t key = survey->primary->key;
@@ -226,10 +227,10 @@ static void complete(struct core_call *call, struct service_survey *survey)
         core_get(call->core, &service_rollout_kind, survey->record->rollout);
     bool back =
         rollout != NULL && rollout->status == ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_IN_PROGRESS;
-    end_rollout(call, survey->record->rollout,
-                back ? ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_SUCCESSFUL
-                     : ECS_SERVICE_DEPLOYMENT_STATUS_SUCCESSFUL,
-                back ? rollout->status_reason : (struct text){0});
+    service_rollout_end(call, survey->record->rollout,
+                        back ? ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_SUCCESSFUL
+                             : ECS_SERVICE_DEPLOYMENT_STATUS_SUCCESSFUL,
+                        back ? rollout->status_reason : (struct text){0});
     struct service_record_service *record = core_edit(call, &service_kind, service);
     record->has_completed = true;
     record->completed = key;
@@ -278,13 +279,21 @@ bool service_rollout_step(struct core_call *call, struct service_survey *survey)
     const struct ecs_deployment_circuit_breaker *breaker =
         survey->record->configuration->deployment_circuit_breaker;
     int32_t threshold = service_breaker_threshold(survey->record->desired_count);
+    struct stage_view stage;
+    bool staged = stage_open(call->core, survey, &stage);
+    if (staged && (stage.back || stage.record->stage != SERVICE_RECORD_STAGE_SCALE_UP)) {
+        return stage_step(call, survey, &stage); // the circuit breaker is of SCALE_UP alone
+    }
     if (under_way && breaker != NULL && breaker->enable && record->failed_tasks >= threshold) {
         service_rollout_trip(call, survey, threshold);
         return true;
     }
-    bool is_steady = steady(survey);
+    if (staged) {
+        return stage_step(call, survey, &stage);
+    }
+    bool is_steady = service_rollout_steady(survey);
     if (under_way && is_steady) {
-        complete(call, survey);
+        service_rollout_complete(call, survey);
         return true;
     }
     if (is_steady != survey->record->steady) {
@@ -301,7 +310,8 @@ bool service_rollout_tidy(struct core_call *call, struct service_survey *survey)
     for (size_t i = 0; i < survey->count; i++) {
         const struct service_standing *standing = &survey->standings[i];
         bool primary = standing == survey->primary && !draining;
-        if (primary || standing->tasks > 0 || standing->record->task_set) {
+        bool stays = primary || (!draining && stage_keeps(call->core, survey, standing->key));
+        if (stays || standing->tasks > 0 || standing->record->task_set) {
             continue;
         }
         struct service_record_deployment *record = service_deployment_edit(call, standing->key);

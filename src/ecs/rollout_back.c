@@ -1,4 +1,5 @@
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 
 /*
  * Deployments that do not go on: the circuit breaker, StopServiceDeployment, and the way back to
@@ -28,7 +29,7 @@ static void put_rollout(struct core_call *call, const struct service_survey *sur
                         const struct end *end)
 {
     int64_t key = survey->record->rollout;
-    struct service_record_rollout *record = core_edit(call, &service_rollout_kind, key);
+    struct service_record_rollout *record = hook_edit(call, key);
     record->has_failure_count = true;
     record->failure_count = survey->primary->record->failed_tasks;
     record->has_threshold = true;
@@ -54,6 +55,7 @@ static void put_rollout(struct core_call *call, const struct service_survey *sur
         record->finished_at = call->now_ms;
         record->stopped_at = call->now_ms;
     }
+    stage_turn_back(call, survey, record, end->back);
     core_put(call, &service_rollout_kind, key, record);
 }
 
@@ -129,6 +131,26 @@ void service_rollout_trip(struct core_call *call, struct service_survey *survey,
     }
     service_tell(call, survey->entry->key,
                  "(deployment %.*s) deployment failed: tasks failed to start.", TEXT_FMT(id));
+    end_deployment(call, survey, &end);
+}
+
+void service_rollout_fail(struct core_call *call, struct service_survey *survey, struct text reason,
+                          const char *what)
+{
+    struct text id = service_deployment_id(call, survey->primary->key);
+    struct end end = {
+        .reason = reason,
+        .failed = arena_format(call->arena, "ECS deployment failed: %.*s", TEXT_FMT(reason)),
+        .threshold = service_breaker_threshold(survey->record->desired_count),
+        .back = way_back(survey),
+    };
+    if (end.back != 0) {
+        struct text back = service_deployment_id(call, end.back);
+        end.revived = arena_format(call->arena, "ECS deployment rolling back to deploymentId %.*s.",
+                                   TEXT_FMT(back));
+    }
+    service_tell(call, survey->entry->key, "(deployment %.*s) deployment failed: %s.", TEXT_FMT(id),
+                 what);
     end_deployment(call, survey, &end);
 }
 

@@ -1,5 +1,6 @@
 #include "ecs/page.h"
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 
 /*
  * Service deployments and service revisions: Describe, List, Stop. Both are named by ARNs alone,
@@ -189,7 +190,6 @@ static void show_rollout(struct core_call *call, int64_t key, struct ecs_service
         .target_service_revision = ARENA_NEW(call->arena, struct ecs_service_revision_summary),
         .status = record->status,
         .status_reason = record->status_reason,
-        .lifecycle_stage = record->stage,
         .deployment_configuration = record->configuration,
         .rollback = show_rollback(call, record),
         .deployment_circuit_breaker = show_breaker(call, record),
@@ -203,6 +203,7 @@ static void show_rollout(struct core_call *call, int64_t key, struct ecs_service
     for (size_t i = 0; i < count; i++) {
         out->source_service_revisions.items[i] = summary(call, counts, record->sources.items[i]);
     }
+    stage_show(call, key, out);
 }
 
 int service_describe_rollouts(struct core_call *call, void *state, const void *input, void *output)

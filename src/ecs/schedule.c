@@ -1,4 +1,5 @@
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 
 /*
  * The next step of a service. All of it follows from how the service stands now: no step knows the
@@ -200,10 +201,11 @@ static void tell_stuck(struct core_call *call, struct service_survey *survey,
     }
 }
 
-static void roll(struct core_call *call, struct service_survey *survey)
+// One step of the survey's primary deployment beside others that it replaces.
+static size_t move(struct core_call *call, struct service_survey *survey,
+                   const struct others *others)
 {
     struct bounds bounds = bounds_of(survey->record);
-    struct others others = others_of(survey);
     int32_t missing = bounds.desired - survey->primary->staying;
     int32_t room = bounds.upper - survey->occupying;
     if (MUTANT("exceed-maximum")) {
@@ -212,17 +214,34 @@ static void roll(struct core_call *call, struct service_survey *survey)
     size_t moved = start_missing(call, survey, missing, room);
     // One kind of step at a time: stopping goes by a survey that knows what was started.
     if (moved == 0) {
-        moved += stop_replaced(call, survey, &bounds, &others);
-        moved += stop_unhealthy(call, survey, &bounds, &others, room);
+        moved += stop_replaced(call, survey, &bounds, others);
+        moved += stop_unhealthy(call, survey, &bounds, others, room);
         moved += stop_surplus(call, survey, &bounds);
-        moved += stop_lost(call, survey, &bounds, &others);
+        moved += stop_lost(call, survey, &bounds, others);
         if (moved == 0 && missing > 0) {
-            tell_stuck(call, survey, &others, room);
+            tell_stuck(call, survey, others, room);
         }
     }
-    if (moved > 0) {
+    return moved;
+}
+
+void service_roll(struct core_call *call, struct service_survey *survey)
+{
+    struct others others = others_of(survey);
+    if (move(call, survey, &others) > 0) {
         service_queue(call, survey->entry->key);
     }
+}
+
+size_t service_keep(struct core_call *call, struct service_survey *survey,
+                    struct service_standing *standing)
+{
+    struct service_survey alone = *survey;
+    alone.primary = standing;
+    alone.occupying = standing->occupying;
+    size_t moved = move(call, &alone, &(struct others){0});
+    survey->due_ms = alone.due_ms;
+    return moved;
 }
 
 // A service that was deleted: stop all, and end when none is left.
@@ -283,8 +302,11 @@ void service_schedule_work(struct core_call *call, void *pointer, int64_t key)
         service_queue(call, key);
         return;
     }
-    if (survey.primary != NULL) {
-        roll(call, &survey);
+    struct stage_view stage;
+    if (stage_open(call->core, &survey, &stage)) {
+        stage_keep(call, &survey, &stage);
+    } else if (survey.primary != NULL) {
+        service_roll(call, &survey);
     }
     core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);
 }

@@ -1,4 +1,5 @@
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 
 const struct core_kind service_kinds[] = {
     {.number = 70, .name = "service", .type = &service_record_service_shape, .version = 1},
@@ -27,6 +28,8 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICES], service_describe},
     {&ecs_operations[ECS_OP_LIST_SERVICES], service_list},
     {&ecs_operations[ECS_OP_LIST_SERVICES_BY_NAMESPACE], service_list_by_namespace},
+    {&ecs_operations[ECS_OP_CONTINUE_SERVICE_DEPLOYMENT], hook_continue},
+    {&hook_operations[HOOK_OP_REPORT_HOOK], hook_report},
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICE_DEPLOYMENTS], service_describe_rollouts},
     {&ecs_operations[ECS_OP_LIST_SERVICE_DEPLOYMENTS], service_list_rollouts},
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICE_REVISIONS], service_describe_revisions},

@@ -34,6 +34,9 @@ void service_set_settle_ms(struct core *core, int64_t settle_ms);
 void service_task_put(struct core_call *call, int64_t key, const struct task_record_task *before,
                       const struct task_record_task *after);
 
+/** A task of no deployment is STOPPED: a lifecycle hook may wait for it. */
+void service_hook_task_ended(struct core_call *call, int64_t task);
+
 /** A node was lost, came back, began or ceased to drain, or is new: services that have tasks there
  *  or wait for room look again. */
 void service_node_changed(struct core_call *call, int64_t node);

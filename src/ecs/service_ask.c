@@ -1,4 +1,5 @@
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 
 #include <string.h>
 
@@ -108,6 +109,10 @@ fill_configuration(struct core_call *call, const struct ecs_deployment_configura
         out->canary_configuration = asked->canary_configuration;
     }
     fill_shifts(call, asked, out);
+    if (!stage_applies(out) && asked->lifecycle_hooks.items == NULL) {
+        out->lifecycle_hooks.items = NULL; // of the strategy that was in force
+        out->lifecycle_hooks.count = 0;
+    }
     return out;
 }
 

@@ -1,4 +1,5 @@
 #include "ecs/service_internal.h"
+#include "ecs/stage.h"
 #include "ecs/task_run.h"
 
 /*
@@ -224,6 +225,9 @@ static int check_configuration(struct core_call *call, const struct service_ask 
                             "controller.");
     }
     int rc = check_shifts(call, asked);
+    if (rc == 0) {
+        rc = stage_check(call, ask);
+    }
     return rc == 0 ? check_alarms(call, asked->alarms) : rc;
 }
 

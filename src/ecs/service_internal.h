@@ -25,6 +25,7 @@
  * pick.c            which tasks to stop
  * launch.c          starting tasks of a deployment
  * daemon.c          the next step of a DAEMON service
+ * stage*.c, hook*.c deployments by stages: see stage.h
  * rollout.c         deployments that begin, are completed, fail
  * rollout_back.c    the circuit breaker, and the way back
  */
@@ -66,6 +67,7 @@ struct service_entry {
     int64_t *deployments; ///< that are not INACTIVE, ascending
     size_t deployment_count;
     size_t deployment_capacity;
+    bool hooks_asked; ///< since this engine began, those that wait for an answer were called
     bool unplaced;    ///< a task found no place when it was looked for last
     struct text told; ///< owned: the newest message about what does not go
     int64_t told_ms;  ///< when it was told
@@ -76,6 +78,7 @@ struct service_state {
     struct core *core;
     int64_t settle_ms;
     struct map entries;         ///< by service's key, of those that are not INACTIVE
+    struct map hook_tasks;      ///< by key of a task that a lifecycle hook waits for: its service's
     struct map definition_uses; ///< by definition's key: deployments that are not INACTIVE, a count
     struct index *by_name;      ///< cluster, name; of every status
     struct index *active;       ///< cluster, name; ACTIVE ones, as listed
@@ -291,6 +294,13 @@ void service_schedule_work(struct core_call *call, void *state, int64_t key);
 void service_reap_work(struct core_call *call, void *state, int64_t key);
 /** Queue a service. */
 void service_queue(struct core_call *call, int64_t service);
+/** One step towards the survey's primary deployment: its tasks come, those of others go. Queues the
+ *  service when something moved. */
+void service_roll(struct core_call *call, struct service_survey *survey);
+/** One step towards as many tasks of one deployment as the service desires, whatever others have.
+ *  @return how many were started or stopped; when any, the survey is old */
+size_t service_keep(struct core_call *call, struct service_survey *survey,
+                    struct service_standing *standing);
 
 /** A step is due at a time at the latest, unless something happens before. */
 void service_due(struct service_survey *survey, int64_t at_ms);
@@ -394,6 +404,14 @@ void service_deployment_put(struct core_call *call, int64_t key,
                             struct service_record_deployment *record);
 /** @return whether a rollout with this status has ended */
 bool service_rollout_over(enum ecs_service_deployment_status status);
+/** @return whether nothing is left to do: all that are desired run and are healthy, nothing else is
+ *  there */
+bool service_rollout_steady(const struct service_survey *survey);
+/** The primary deployment is what it was to be. */
+void service_rollout_complete(struct core_call *call, struct service_survey *survey);
+/** End a rollout, unless it has ended. */
+void service_rollout_end(struct core_call *call, int64_t key,
+                         enum ecs_service_deployment_status status, struct text reason);
 
 // ---- rollout_back.c -------------------------------------------------------------------------
 
@@ -402,5 +420,9 @@ int32_t service_breaker_threshold(int32_t desired_count);
 /** The circuit breaker trips: the primary deployment failed. Rolls back when that was asked for and
  *  there is a completed deployment to go back to. */
 void service_rollout_trip(struct core_call *call, struct service_survey *survey, int32_t threshold);
+/** The primary deployment fails for a reason, a sentence; `what` ends its event. Rolls back when
+ *  there is a completed deployment to go back to. */
+void service_rollout_fail(struct core_call *call, struct service_survey *survey, struct text reason,
+                          const char *what);
 /** Do what a StopServiceDeployment asked for. @return whether something changed */
 bool service_rollout_stop_asked(struct core_call *call, struct service_survey *survey);

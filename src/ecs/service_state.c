@@ -265,6 +265,24 @@ static void list_rollout(struct service_state *state, int64_t key,
     change_index(state->rollout_ids, &at, key, add);
 }
 
+// Tasks that lifecycle hooks of a rollout wait for.
+static void track_hooks(struct service_state *state, const struct service_record_rollout *record,
+                        bool add)
+{
+    for (size_t i = 0; record != NULL && i < record->hooks.count; i++) {
+        const struct service_record_hook *hook = &record->hooks.items[i];
+        if (hook->task == 0 || hook->status != ECS_DEPLOYMENT_LIFECYCLE_HOOK_STATUS_IN_PROGRESS) {
+            continue;
+        }
+        if (add) {
+            map_put_u64(&state->hook_tasks, (uint64_t)hook->task,
+                        (void *)(uintptr_t)record->service);
+        } else {
+            map_remove_u64(&state->hook_tasks, (uint64_t)hook->task);
+        }
+    }
+}
+
 static void task_changed(struct service_state *state, const struct core *core, int64_t key,
                          const struct task_record_task *before,
                          const struct task_record_task *after)
@@ -314,13 +332,17 @@ void service_state_changed(void *pointer, struct core *core, const struct core_k
         service_changed(state, key, before, after);
     } else if (kind == &service_deployment_kind) {
         deployment_changed(state, core, key, before, after);
+    } else if (kind == &service_rollout_kind) {
+        track_hooks(state, before, false);
+        track_hooks(state, after, true);
+        if (before == NULL || after == NULL) {
+            list_rollout(state, key, after == NULL ? before : after, after != NULL);
+        }
     } else if (before != NULL && after != NULL) {
         return; // what the others are listed by never changes
     } else if (kind == &service_revision_kind) {
         const struct service_record_revision *record = after == NULL ? before : after;
         list_by_number(state->revisions, record->service, record->number, key, after != NULL);
-    } else if (kind == &service_rollout_kind) {
-        list_rollout(state, key, after == NULL ? before : after, after != NULL);
     } else if (kind == &service_event_kind) {
         const struct service_record_event *record = after == NULL ? before : after;
         list_by_number(state->events, record->service, record->created_at, key, after != NULL);
@@ -414,6 +436,7 @@ void service_state_free(void *pointer)
     }
     map_deinit(&state->entries);
     map_deinit(&state->definition_uses);
+    map_deinit(&state->hook_tasks);
     index_free(state->by_name);
     index_free(state->active);
     index_free(state->revisions);

@@ -77,6 +77,8 @@ void task_put(struct core_call *call, int64_t key, const struct task_record_task
     core_put(call, &task_kind, key, record);
     if (record->has_deployment) {
         service_task_put(call, key, before, record);
+    } else if (record->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
+        service_hook_task_ended(call, key);
     }
     if (tell) {
         struct arena *own = core_effect_begin(call);

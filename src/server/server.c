@@ -187,6 +187,9 @@ void server_effect(struct server *server, const struct core_effect *effect)
                                     effect->message),
                "a node without a session gets what it missed when it connects");
         break;
+    case CORE_EFFECT_HOOK:
+        server_hook(server, effect->message);
+        break;
     case CORE_EFFECT_EVENT:
         if (server->options.on_event != NULL) {
             server->options.on_event(server->options.context, effect);
@@ -242,6 +245,7 @@ void server_stop(struct server *server)
         finish_replies(server);
         http_close(server->http);
     }
+    server_hooks_stop(server);
     if (server->sessions != NULL) {
         server_sessions_close(server->sessions);
     }

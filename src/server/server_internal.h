@@ -1,5 +1,6 @@
 #pragma once
 
+#include "api/hook.h"
 #include "api/session.h"
 #include "server/metrics.h"
 #include "server/server.h"
@@ -15,6 +16,7 @@
 
 struct http;
 struct sessions;
+struct hook_under_way;
 struct log_question;
 
 /** The names of errors that the front itself answers with; see error.c. */
@@ -112,6 +114,9 @@ struct server {
     char *token_endpoint;           // https URL in join tokens; NULL when there is none
     struct log_question *questions; // not yet answered
     uint64_t question_id;
+    struct client *hook_client;   // NULL until a hook is called
+    struct hook_under_way *hooks; // called, and not answered
+    size_t hook_count;
     bool stopping;
     unsigned char id_entropy[16 * 256];
     size_t id_used;
@@ -216,3 +221,12 @@ void logs_node_gone(struct server *server, struct text node_id);
 
 /** The server stops: no question will be answered. */
 void logs_stop(struct server *server);
+
+// ---- hook.c -----------------------------------------------------------------------------------
+
+/** Call the endpoint of a lifecycle hook, a struct hook_call, unless that is under way; the engine
+ *  is told of the answer. */
+void server_hook(struct server *server, const struct hook_call *call);
+
+/** Give up all calls under way. */
+void server_hooks_stop(struct server *server);

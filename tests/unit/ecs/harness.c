@@ -2,6 +2,7 @@
 
 #include "api/berth.h"
 #include "api/ecs.h"
+#include "api/hook.h"
 #include "api/identity.h"
 #include "api/node.h"
 #include "api/sts.h"
@@ -18,8 +19,8 @@ struct harness_row {
     size_t size;
 };
 
-static const struct api_service *const services[] = {&ecs_service, &berth_service, &sts_service,
-                                                     &identity_service, &node_service};
+static const struct api_service *const services[] = {
+    &ecs_service, &berth_service, &sts_service, &identity_service, &node_service, &hook_service};
 
 static struct core_input next_input(struct harness *harness)
 {

@@ -40,7 +40,10 @@ const char *world_text(const char *format, ...)
 static void write_down(void *context, const struct core_effect *effect)
 {
     struct world *world = context;
-    buf_format(&world->effects, "%s %.*s %s ", effect->kind == CORE_EFFECT_NODE ? "NODE" : "EVENT",
+    buf_format(&world->effects, "%s %.*s %s ",
+               effect->kind == CORE_EFFECT_NODE   ? "NODE"
+               : effect->kind == CORE_EFFECT_HOOK ? "HOOK"
+                                                  : "EVENT",
                TEXT_FMT(effect->target), effect->type);
     json_encode(effect->shape, effect->message, &world->effects);
     buf_byte(&world->effects, '\n');
