@@ -26,7 +26,9 @@ struct agent_options {
     const struct agent_identity *identity; ///< copied
     const char *zone;           ///< availability zone such as eu-west-1a, or several separated by
                                 ///< commas that this host stands for; NULL: the region's first
-    const char *cluster;        ///< to register with; NULL: a host of the FARGATE pool
+    const char *cluster;        ///< to register with; NULL: a host of the pools
+    const char *capacity;       ///< pools: FARGATE, FARGATE_SPOT, or both with a comma; NULL: both
+    const char *scaling_group;  ///< the Auto Scaling group it is of; only with a cluster; or NULL
     const char *version;        ///< of this program, told to the server
     const char *data_dir;       ///< absolute
     struct runtime *runtime;    ///< borrowed

@@ -98,9 +98,13 @@ void agent_host_describe(const struct agent *agent, struct arena *arena,
     add_ports(&resources[3], "PORTS_UDP");
 
     struct ecs_attribute_list attributes = {
-        .items = arena_array(arena, 8 + AGENT_CAPABILITIES_MAX, sizeof(struct ecs_attribute))};
+        .items = arena_array(arena, 10 + AGENT_CAPABILITIES_MAX, sizeof(struct ecs_attribute))};
     if (options->cluster == NULL) {
-        add_attribute(&attributes, "berth.capacity", TEXT("FARGATE"));
+        add_attribute(&attributes, "berth.capacity",
+                      options->capacity == NULL ? TEXT("FARGATE,FARGATE_SPOT")
+                                                : text_of(options->capacity));
+    } else {
+        add_attribute(&attributes, "berth.auto-scaling-group", text_of(options->scaling_group));
     }
     add_attribute(&attributes, "ecs.availability-zone", text_of(options->zone));
     add_attribute(&attributes, "ecs.cpu-architecture", host_architecture(arena));

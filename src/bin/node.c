@@ -109,6 +109,8 @@ int node_start(const struct node_options *options, struct node **out_node, struc
             .identity = options->identity,
             .zone = options->zone,
             .cluster = options->cluster,
+            .capacity = options->capacity,
+            .scaling_group = options->scaling_group,
             .version = BERTH_VERSION,
             .data_dir = node_data_dir(options->data),
             .runtime = node->runtime,

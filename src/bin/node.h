@@ -15,7 +15,9 @@ struct node_options {
     uv_loop_t *loop;
     const struct agent_identity *identity; ///< borrowed for the call
     const char *zone;                      ///< or several, separated by commas
-    const char *cluster;                   ///< to register with; NULL: the FARGATE pool
+    const char *cluster;                   ///< to register with; NULL: the pools
+    const char *capacity;                  ///< which pools; see agent.h
+    const char *scaling_group;             ///< see agent.h
     bool host_route;                       ///< let this host reach its tasks
     uint32_t cpu_units;                    ///< offered to tasks; 0: what the host has
     uint32_t memory_mib;                   ///< likewise

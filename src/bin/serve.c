@@ -107,6 +107,8 @@ static int open_engine(struct serve *serve, struct err *err)
     if (options->retention_ms > 0) {
         task_set_retention_ms(serve->core, options->retention_ms);
     }
+    service_set_spot_fallback(serve->core, options->spot_fallback);
+    task_set_spot_rate(serve->core, options->spot_permille);
     if (options->settle_ms > 0) {
         service_set_settle_ms(serve->core, options->settle_ms);
     }

@@ -39,7 +39,11 @@ struct settings {
     const char *advertise;
     const char *region;
     const char *zone;
-    const char *cluster; ///< that the node is an instance of; NULL: a host of the FARGATE pool
+    const char *cluster;       ///< that the node is an instance of; NULL: a host of the pools
+    const char *capacity;      ///< which pools; NULL: FARGATE and FARGATE_SPOT
+    const char *scaling_group; ///< Auto Scaling group of the instance, or NULL
+    bool spot_fallback;
+    uint32_t spot_permille; ///< of Spot tasks that are interrupted in an hour
     const char *vpc_cidr;
     const char *token;
     char name[256];
@@ -116,6 +120,28 @@ static int set_duration(const char *name, const char *value, int64_t *out_ms)
     return ERR_INVALID;
 }
 
+// Percent with up to one decimal, such as 5% or 0.5%.
+static int set_percent(const char *name, const char *value, uint32_t *out_permille)
+{
+    struct text text = text_of(value);
+    if (text_ends(text, TEXT("%"))) {
+        text = text_slice(text, 0, text.size - 1);
+    }
+    struct text whole = text_cut(&text, '.');
+    uint64_t percent = 0;
+    uint64_t tenths = 0;
+    bool fine = text_to_u64(whole, &percent) == 0 && percent <= 100 &&
+                (text.data == NULL || (text.size == 1 && text_to_u64(text, &tenths) == 0)) &&
+                percent * 10 + tenths <= 1000;
+    if (!fine) {
+        fprintf(stderr, "berth: --%s takes percent from 0%% to 100%%, such as 5%%, not '%s'\n",
+                name, value);
+        return ERR_INVALID;
+    }
+    *out_permille = (uint32_t)(percent * 10 + tenths);
+    return 0;
+}
+
 static int set_option(struct settings *settings, int option, const char *value)
 {
     switch (option) {
@@ -140,6 +166,17 @@ static int set_option(struct settings *settings, int option, const char *value)
     case 'i':
         settings->cluster = value;
         return 0;
+    case 'y':
+        settings->capacity = value;
+        return 0;
+    case 'g':
+        settings->scaling_group = value;
+        return 0;
+    case 'f':
+        settings->spot_fallback = true;
+        return 0;
+    case 'p':
+        return set_percent("spot-interruption-rate", value, &settings->spot_permille);
     case 'v':
         settings->vpc_cidr = value;
         return 0;
@@ -178,6 +215,10 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"region", required_argument, NULL, 'r'},
                                           {"zone", required_argument, NULL, 'z'},
                                           {"cluster", required_argument, NULL, 'i'},
+                                          {"capacity", required_argument, NULL, 'y'},
+                                          {"auto-scaling-group", required_argument, NULL, 'g'},
+                                          {"spot-fallback", no_argument, NULL, 'f'},
+                                          {"spot-interruption-rate", required_argument, NULL, 'p'},
                                           {"vpc-cidr", required_argument, NULL, 'v'},
                                           {"join", required_argument, NULL, 'j'},
                                           {"name", required_argument, NULL, 'n'},
@@ -196,6 +237,16 @@ static int read_settings(int argc, char **argv, struct settings *settings)
     }
     if (optind < argc) {
         fprintf(stderr, "berth: '%s' is not understood\n", argv[optind]);
+        return ERR_INVALID;
+    }
+    if (settings->scaling_group != NULL && settings->cluster == NULL) {
+        fprintf(stderr, "berth: --auto-scaling-group is for an instance of a cluster: give "
+                        "--cluster as well\n");
+        return ERR_INVALID;
+    }
+    if (settings->capacity != NULL && settings->cluster != NULL) {
+        fprintf(stderr, "berth: --capacity is for a host of the pools, --cluster for an instance "
+                        "of a cluster: give one of them\n");
         return ERR_INVALID;
     }
     if (!identity_region_known(text_of(settings->region))) {
@@ -356,6 +407,8 @@ static int start_server(struct program *program, struct err *err)
         .vpc_cidr = settings->vpc_cidr,
         .retention_ms = settings->retention_ms,
         .settle_ms = settings->settle_ms,
+        .spot_fallback = settings->spot_fallback,
+        .spot_permille = settings->spot_permille,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
     };

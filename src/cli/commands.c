@@ -12,6 +12,8 @@ const struct cli_command cli_commands[] = {
      cli_image},
     {"node", "ls|token|remove [--data DIR] [--uses N] [--expires SECONDS] [--force] [NODE]",
      "the hosts of this Berth, and tokens to join it", cli_node},
+    {"spot", "interrupt|restore [--data DIR] [--cluster NAME] TASK|NODE",
+     "take capacity of FARGATE_SPOT back, and give it again", cli_spot},
     {"diagnose",
      "[--data DIR] [--cluster NAME] [--json]            what found no place lately\n"
      "       berth diagnose [--data DIR] [--cluster NAME] [--json] TASK       what became of it\n"

@@ -25,6 +25,9 @@ int cli_image(int argc, char **argv);
 /** `berth node`: ls, token, remove. */
 int cli_node(int argc, char **argv);
 
+/** `berth spot`: interrupt, restore. */
+int cli_spot(int argc, char **argv);
+
 /** `berth diagnose`: why tasks are where they are, or nowhere. */
 int cli_diagnose(int argc, char **argv);
 

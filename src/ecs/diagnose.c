@@ -426,14 +426,14 @@ void diagnose_survey(struct core_call *call, const struct diagnose_view *view,
 bool diagnose_has_hosts(const struct task_run *run)
 {
     bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
-    return run->group != NULL && !run->spot &&
+    return run->group != NULL && run->group->zone_count > 0 &&
            (fargate || run->group->counts.registered_instances > 0);
 }
 
 static const char *nobody(const struct task_run *run)
 {
     if (run->spot) {
-        return "there is no pool of FARGATE_SPOT; ask for FARGATE";
+        return "the FARGATE_SPOT pool has no host";
     }
     return run->launch_type == ECS_LAUNCH_TYPE_FARGATE ? "the FARGATE pool has no host"
                                                        : "the cluster has no container instances";

@@ -152,7 +152,7 @@ static int rehearse(struct core_call *call, const struct berth_explain_placement
         return rc;
     }
     size_t max = request->has_max_hosts ? (size_t)request->max_hosts : HOSTS_DEFAULT;
-    run->group = task_group(state, run->launch_type == ECS_LAUNCH_TYPE_FARGATE ? 0 : run->cluster);
+    task_run_group(call, run);
     struct places places = {0};
     struct diagnose_survey survey = {0};
     if (diagnose_has_hosts(run)) {

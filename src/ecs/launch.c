@@ -1,5 +1,6 @@
 #include "ecs/diagnose.h"
 #include "ecs/service_internal.h"
+#include "ecs/spread.h"
 #include "ecs/task_run.h"
 
 #define LAUNCH_CHUNK TASK_RUN_MAX // as many as one RunTask makes
@@ -171,38 +172,142 @@ int service_launch_read(struct core_call *call, struct service_survey *survey,
     return 0;
 }
 
+// Tasks of the service that are to run: what new ones spread over.
+static struct task_spread *spread_of(struct core_call *call, const struct service_survey *survey,
+                                     const struct task_group *group)
+{
+    const struct task_state *state = task_state(call->core);
+    struct task_spread *spread = task_spread_new(call->arena, group);
+    for (size_t i = 0; i < survey->entry->task_count; i++) {
+        const struct service_task *task = &survey->entry->tasks[i];
+        if (task->key != 0 && task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING) {
+            task_spread_add(spread, task_entry(state, task->key));
+        }
+    }
+    return spread;
+}
+
+// What was started in one step.
+struct launched {
+    struct ecs_task *tasks;
+    size_t count;
+};
+
+// Start tasks where one provider has room. @return whether all found a place
+static bool launch_share(struct core_call *call, struct service_survey *survey,
+                         const struct service_standing *standing, struct task_run *run,
+                         size_t count, struct launched *launched)
+{
+    struct task_spots spots = {0};
+    run->spread = spread_of(call, survey, run->group);
+    for (size_t left = count; left > 0; left -= run->count) {
+        run->count = MIN(left, (size_t)LAUNCH_CHUNK);
+        int64_t keys[LAUNCH_CHUNK];
+        size_t placed = task_run_place(call, run, &spots, keys, &launched->tasks[launched->count]);
+        task_run_send(call, keys, placed);
+        launched->count += placed;
+        if (placed < run->count) {
+            const struct diagnose_attempt attempt = {TEXT("Service"), run->count, placed};
+            diagnose_note(call, run, &attempt, &spots);
+            tell_unplaced(call, survey, standing, run, &spots);
+            return false;
+        }
+    }
+    return true;
+}
+
+void service_capacity_items(struct core_call *call, const struct service_survey *survey,
+                            const struct service_standing *standing,
+                            struct capacity_item *out_items)
+{
+    const struct service_state *state = service_state(call->core);
+    const struct service_record_revision *revision = standing->revision;
+    size_t count = MIN(revision->capacity_provider_strategy.count, (size_t)CAPACITY_ITEMS_MAX);
+    uint8_t numbers[CAPACITY_ITEMS_MAX];
+    for (size_t i = 0; i < count; i++) {
+        const struct ecs_capacity_provider_strategy_item *item =
+            &revision->capacity_provider_strategy.items[i];
+        out_items[i] = (struct capacity_item){.weight = item->weight, .base = item->base};
+        numbers[i] = service_provider_number(state, item->capacity_provider);
+    }
+    for (size_t i = 0; count > 0 && i < survey->entry->task_count; i++) {
+        const struct service_task *task = &survey->entry->tasks[i];
+        bool leaving = false;
+        if (task->key == 0 || task->deployment != standing->key) {
+            continue;
+        }
+        enum service_place place = service_judge(call, survey, standing, task, &leaving);
+        bool stays = place != SERVICE_PLACE_ENDING && place != SERVICE_PLACE_UNHEALTHY && !leaving;
+        for (size_t j = 0; stays && j < count; j++) {
+            out_items[j].tasks += numbers[j] != 0 && numbers[j] == task->provider;
+        }
+    }
+}
+
+// What Spot has no room for goes to FARGATE where the server was told so (see
+// service_set_spot_fallback). ECS never does that. @return whether all found a place
+static bool fall_back(struct core_call *call, struct service_survey *survey,
+                      const struct service_standing *standing, struct task_run *run, size_t missing,
+                      struct launched *launched)
+{
+    const struct text_list *providers = &run->cluster_record->capacity_providers;
+    bool associated = false;
+    for (size_t i = 0; i < providers->count; i++) {
+        associated = associated || text_is(providers->items[i], "FARGATE");
+    }
+    if (!run->spot || !associated || !service_state(call->core)->spot_fallback) {
+        return false;
+    }
+    run->provider = TEXT("FARGATE");
+    run->spot = false;
+    task_run_group(call, run);
+    return launch_share(call, survey, standing, run, missing, launched);
+}
+
+// Each provider of the strategy gets what it lacks of its share. One without room holds up none of
+// the others.
+static bool launch_shares(struct core_call *call, struct service_survey *survey,
+                          const struct service_standing *standing, struct task_run *run,
+                          size_t count, struct launched *launched)
+{
+    struct capacity_item items[CAPACITY_ITEMS_MAX];
+    size_t shares[CAPACITY_ITEMS_MAX];
+    service_capacity_items(call, survey, standing, items);
+    capacity_divide(items, run->strategy_count, count, shares);
+    bool all = true;
+    for (size_t i = 0; i < run->strategy_count; i++) {
+        if (shares[i] > 0) {
+            size_t before = launched->count;
+            task_run_provider(call, run, i);
+            all = (launch_share(call, survey, standing, run, shares[i], launched) ||
+                   fall_back(call, survey, standing, run, shares[i] - (launched->count - before),
+                             launched)) &&
+                  all;
+        }
+    }
+    return all;
+}
+
 size_t service_launch(struct core_call *call, struct service_survey *survey,
                       struct service_standing *standing, size_t count)
 {
     size_t wanted = MIN(count, (size_t)SERVICE_LAUNCH_STEP);
-    struct ecs_task *tasks = arena_array(call->arena, wanted, sizeof(*tasks));
-    size_t started = 0;
-    while (started < wanted) {
-        struct task_run run;
-        size_t chunk = MIN(wanted - started, (size_t)LAUNCH_CHUNK);
-        if (service_launch_read(call, survey, standing, chunk, &run) != 0) {
-            break;
-        }
-        struct task_spots spots = {0};
-        int64_t keys[LAUNCH_CHUNK];
-        size_t placed = task_run_place(call, &run, &spots, keys, &tasks[started]);
-        task_run_send(call, keys, placed);
-        started += placed;
-        if (placed < run.count) {
-            const struct diagnose_attempt attempt = {TEXT("Service"), run.count, placed};
-            diagnose_note(call, &run, &attempt, &spots);
-            tell_unplaced(call, survey, standing, &run, &spots);
-            break;
-        }
+    struct launched launched = {.tasks = arena_array(call->arena, wanted, sizeof(*launched.tasks))};
+    struct task_run run;
+    bool all = false;
+    if (service_launch_read(call, survey, standing, wanted, &run) == 0) {
+        all = run.strategy_count > 0
+                  ? launch_shares(call, survey, standing, &run, wanted, &launched)
+                  : launch_share(call, survey, standing, &run, wanted, &launched);
     }
-    if (started > 0) {
-        tell_started(call, survey, tasks, started);
+    if (launched.count > 0) {
+        tell_started(call, survey, launched.tasks, launched.count);
     }
-    survey->entry->unplaced = started < wanted;
-    if (started == wanted) {
+    survey->entry->unplaced = !all;
+    if (all) {
         service_tell_cleared(survey->entry);
     }
-    return started;
+    return launched.count;
 }
 
 // ---- on certain instances -------------------------------------------------------------------

@@ -210,6 +210,31 @@ static int check_devices(struct core_call *call,
     return 0;
 }
 
+// The pools that a host is of, always written in the same way.
+static int read_capacity(struct core_call *call, struct registration *registration)
+{
+    bool pools[2] = {false, false}; // FARGATE, FARGATE_SPOT
+    struct text rest = registration->capacity;
+    bool known = !text_empty(rest);
+    while (known && rest.data != NULL) {
+        struct text name = text_trim(text_cut(&rest, ','));
+        size_t place = text_is(name, "FARGATE_SPOT") ? 1 : 0;
+        known = (place == 1 || text_is(name, "FARGATE")) && !pools[place];
+        pools[place] = true;
+    }
+    if (!known) {
+        return refuse(call, "Attribute berth.capacity must be FARGATE, FARGATE_SPOT, or both "
+                            "separated by a comma.");
+    }
+    if (text_empty(call->caller->node_id)) {
+        return refuse(call, "Only a node of Berth's own can be a host of the FARGATE pool.");
+    }
+    registration->capacity = pools[0] && pools[1] ? TEXT("FARGATE,FARGATE_SPOT")
+                             : pools[1]           ? TEXT("FARGATE_SPOT")
+                                                  : TEXT("FARGATE");
+    return 0;
+}
+
 static int read_registration(struct core_call *call, struct registration *registration)
 {
     const struct ecs_register_container_instance_request *request = registration->request;
@@ -225,11 +250,9 @@ static int read_registration(struct core_call *call, struct registration *regist
     }
     registration->capacity = attribute_value(request, "berth.capacity");
     if (registration->capacity.data != NULL) {
-        if (!text_is(registration->capacity, "FARGATE")) {
-            return refuse(call, "Attribute berth.capacity must be FARGATE.");
-        }
-        if (text_empty(call->caller->node_id)) {
-            return refuse(call, "Only a node of Berth's own can be a host of the FARGATE pool.");
+        rc = read_capacity(call, registration);
+        if (rc != 0) {
+            return rc;
         }
     } else {
         rc = ecs_cluster_resolve(call, request->cluster, &registration->cluster);

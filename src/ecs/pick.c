@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#define SURPLUS_RUNNING 3 // classes of SERVICE_PICK_SURPLUS from here on: healthy, or soon to be
+
 // A task that may be stopped, and how soon: by class, then by what its class goes by.
 struct candidate {
     const struct service_task *task;
@@ -11,6 +13,7 @@ struct candidate {
     bool taken;
     uint32_t *in_zone; ///< how many candidates that are not taken are in its zone; for a surplus
     uint32_t *on_node; ///< the same of its node
+    int64_t *excess;   ///< tasks of its provider beyond the share of it; NULL without a strategy
 };
 
 struct spread {
@@ -24,6 +27,14 @@ struct spread {
 // evens out zones and nodes; among equals the newer one goes, which has done the least yet.
 static bool sooner_of_surplus(const struct candidate *a, const struct candidate *b)
 {
+    // Of tasks that run, the ratio of the strategy comes before how long they have run.
+    bool both_run = a->class >= SURPLUS_RUNNING && b->class >= SURPLUS_RUNNING;
+    if (a->class != b->class && !both_run) {
+        return a->class < b->class;
+    }
+    if (a->excess != NULL && *a->excess != *b->excess) {
+        return *a->excess > *b->excess;
+    }
     if (a->class != b->class) {
         return a->class < b->class;
     }
@@ -66,10 +77,36 @@ static void count_places(struct core_call *call, struct spread *spread)
     for (size_t i = 0; i < spread->count; i++) {
         struct candidate *candidate = &spread->candidates[i];
         const struct task_entry *entry = task_entry(state, candidate->task->key);
-        // A zone's name is one text in memory, so its address will do as a number.
-        candidate->in_zone =
-            shared_count(call, &zones, entry->zone == NULL ? 1 : (uint64_t)(uintptr_t)entry->zone);
+        // By name: a zone of one pool is the same place in the other.
+        candidate->in_zone = shared_count(call, &zones, text_hash(entry->zone->name));
         candidate->on_node = shared_count(call, &nodes, (uint64_t)candidate->task->node);
+    }
+}
+
+// What each provider has beyond its share of the desired count; all, of one that the strategy left.
+static void count_excess(struct core_call *call, const struct service_survey *survey,
+                         struct spread *spread)
+{
+    const struct service_standing *primary = survey->primary;
+    size_t count = primary == NULL ? 0 : primary->revision->capacity_provider_strategy.count;
+    if (count == 0) {
+        return;
+    }
+    struct capacity_item items[CAPACITY_ITEMS_MAX];
+    size_t shares[CAPACITY_ITEMS_MAX];
+    service_capacity_items(call, survey, primary, items);
+    capacity_split(items, count, (size_t)survey->record->desired_count, shares);
+    int64_t *excess = arena_array(call->arena, UINT8_MAX + 1, sizeof(*excess));
+    for (size_t i = 0; i < spread->count; i++) {
+        spread->candidates[i].excess = &excess[spread->candidates[i].task->provider];
+        (*spread->candidates[i].excess)++;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct text name = primary->revision->capacity_provider_strategy.items[i].capacity_provider;
+        uint8_t number = service_provider_number(service_state(call->core), name);
+        if (number != 0) {
+            excess[number] = items[i].tasks - (int64_t)shares[i];
+        }
     }
 }
 
@@ -96,8 +133,8 @@ static int class_of(enum service_pick pick, bool primary, enum service_place pla
                : place == SERVICE_PLACE_PENDING   ? 0
                : place == SERVICE_PLACE_UNHEALTHY ? 1
                : leaving                          ? 2
-               : place == SERVICE_PLACE_SETTLING  ? 3
-                                                  : 4;
+               : place == SERVICE_PLACE_SETTLING  ? SURPLUS_RUNNING
+                                                  : SURPLUS_RUNNING + 1;
     case SERVICE_PICK_LOST:
         return lost ? 0 : -1;
     case SERVICE_PICK_ANY:
@@ -194,6 +231,9 @@ static void take(struct candidate *candidate, struct service_pick_limit *limit)
         (*candidate->in_zone)--;
         (*candidate->on_node)--;
     }
+    if (candidate->excess != NULL) {
+        (*candidate->excess)--;
+    }
 }
 
 static struct candidate *best_surplus(const struct spread *spread,
@@ -217,6 +257,7 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
     bool surplus = pick == SERVICE_PICK_SURPLUS;
     if (surplus) {
         count_places(call, &spread);
+        count_excess(call, survey, &spread);
     } else if (spread.count > 1) {
         qsort(spread.candidates, spread.count, sizeof(*spread.candidates), compare);
     }

@@ -250,6 +250,33 @@ int place_spread(const struct place_set *set, const struct place_request *reques
     return 0;
 }
 
+size_t place_set_find(const struct place_set *set, int64_t node)
+{
+    size_t place = find(set, node);
+    return place < set->count && set->nodes[place] == node ? place : SIZE_MAX;
+}
+
+int place_spread_own(const struct place_set *set, const struct place_request *request,
+                     const int32_t *own, int64_t *out_node)
+{
+    int32_t eni = request->eni ? 1 : INT32_MIN;
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < set->count; i++) {
+        bool fits = (set->cpu[i] >= request->cpu_units) & (set->memory[i] >= request->memory_mib) &
+                    (set->eni[i] >= eni) & ((set->architecture[i] & request->architecture) != 0) &
+                    ((request->capabilities & ~set->capabilities[i]) == 0);
+        if (fits && (best == SIZE_MAX || own[i] < own[best] ||
+                     (own[i] == own[best] && set->tasks[i] < set->tasks[best]))) {
+            best = i;
+        }
+    }
+    if (best == SIZE_MAX) {
+        return ERR_NO_ROOM;
+    }
+    *out_node = set->nodes[best];
+    return 0;
+}
+
 enum place_reason place_explain(const struct place_node *state, const struct place_request *request)
 {
     if (!state->usable) {

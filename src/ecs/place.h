@@ -86,6 +86,18 @@ void place_set_remove(struct place_set *set, int64_t node);
 MUST_CHECK int place_spread(const struct place_set *set, const struct place_request *request,
                             int64_t *out_node, int32_t *out_task_count);
 
+/** @return the place of a node in the arrays, or SIZE_MAX when it is not there */
+size_t place_set_find(const struct place_set *set, int64_t node);
+
+/**
+ * The same as place_spread, but the node with the fewest tasks of the caller's own: what else it
+ * has decides among equals. Looks at every node.
+ *
+ * @param own  tasks by place in the set's arrays, as many as there are nodes
+ */
+MUST_CHECK int place_spread_own(const struct place_set *set, const struct place_request *request,
+                                const int32_t *own, int64_t *out_node);
+
 /** @return why a node does not take a task, the first reason in the order of the enum */
 enum place_reason place_explain(const struct place_node *state,
                                 const struct place_request *request);

@@ -27,6 +27,10 @@ extern const struct core_kind service_kinds[];
  *  Not stored: before core_recover. */
 void service_set_settle_ms(struct core *core, int64_t settle_ms);
 
+/** Whether a service starts tasks on FARGATE for which FARGATE_SPOT has no room, in clusters that
+ *  have both. ECS does not: off unless told. Not stored. */
+void service_set_spot_fallback(struct core *core, bool fallback);
+
 // ---- what tasks and nodes tell services -----------------------------------------------------
 
 /** A task of a deployment was put: before is NULL for a new one. Counts what failed, and queues the

@@ -5,6 +5,7 @@
 #include "base/mutant.h"
 #include "base/text.h"
 #include "core/index.h"
+#include "ecs/capacity.h"
 #include "ecs/ecs_internal.h"
 #include "ecs/service.h"
 #include "ecs/task_internal.h"
@@ -77,6 +78,7 @@ struct service_entry {
 struct service_state {
     struct core *core;
     int64_t settle_ms;
+    bool spot_fallback;         ///< see service_set_spot_fallback
     struct map entries;         ///< by service's key, of those that are not INACTIVE
     struct map hook_tasks;      ///< by key of a task that a lifecycle hook waits for: its service's
     struct map definition_uses; ///< by definition's key: deployments that are not INACTIVE, a count
@@ -114,6 +116,8 @@ void service_state_check(void *pointer, struct core *core, struct buf *violation
 struct service_state *service_state(const struct core *core);
 /** @return the entry of a service that is not INACTIVE, or NULL */
 struct service_entry *service_entry(const struct service_state *state, int64_t service);
+/** @return the number of a capacity provider, as in service_task; 0 when no task ever had it */
+uint8_t service_provider_number(const struct service_state *state, struct text name);
 /** Close the gaps in an entry's tasks. */
 void service_entry_compact(struct service_entry *entry);
 
@@ -385,6 +389,12 @@ void service_launch_on(struct core_call *call, struct service_survey *survey,
 /** Tell that a task of the primary deployment found no place on an instance. */
 void service_launch_refused(struct core_call *call, struct service_survey *survey,
                             const struct task_run *run, const struct service_refusal *refusal);
+
+/** The strategy of a deployment for capacity.h, with the tasks of the deployment that stay; room
+ * for CAPACITY_ITEMS_MAX. */
+void service_capacity_items(struct core_call *call, const struct service_survey *survey,
+                            const struct service_standing *standing,
+                            struct capacity_item *out_items);
 
 // ---- rollout.c ------------------------------------------------------------------------------
 

@@ -99,15 +99,21 @@ static void entry_remove(struct service_entry *entry, struct service_task *task)
     }
 }
 
-static uint8_t provider_number(struct service_state *state, struct text name)
+uint8_t service_provider_number(const struct service_state *state, struct text name)
 {
-    if (text_empty(name)) {
-        return 0;
-    }
     for (size_t i = 1; i < state->provider_count; i++) {
         if (text_equal(state->providers[i], name)) {
             return (uint8_t)i;
         }
+    }
+    return 0;
+}
+
+static uint8_t provider_number(struct service_state *state, struct text name)
+{
+    uint8_t known = service_provider_number(state, name);
+    if (known != 0 || text_empty(name)) {
+        return known;
     }
     if (state->provider_count == 0) {
         state->providers = alloc_array(UINT8_MAX, sizeof(*state->providers));
@@ -449,6 +455,11 @@ void service_state_free(void *pointer)
     }
     alloc_free(state->providers);
     alloc_free(state);
+}
+
+void service_set_spot_fallback(struct core *core, bool fallback)
+{
+    service_state(core)->spot_fallback = fallback;
 }
 
 void service_set_settle_ms(struct core *core, int64_t settle_ms)

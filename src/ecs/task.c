@@ -16,6 +16,8 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_REMOVE] = {"remove", task_remove_work},
     [TASK_MANAGER_EMPTY] = {"empty", task_empty_work},
     [TASK_MANAGER_CONTACT] = {"contact", task_contact_work},
+    [TASK_MANAGER_SPOT] = {"spot", task_spot_work},
+    [TASK_MANAGER_SPOT_RATE] = {"spot_rate", task_spot_rate_work},
 };
 _Static_assert(ARRAY_LEN(task_managers) == TASK_MANAGER_COUNT, "every manager has its work");
 
@@ -50,6 +52,8 @@ static const struct core_handler handlers[] = {
     {&node_operations[NODE_OP_NODE_INSTANCE_STATUS], task_node_instance_status},
     {&berth_operations[BERTH_OP_LIST_NODES], task_list_nodes},
     {&berth_operations[BERTH_OP_REMOVE_NODE], task_remove_node},
+    {&berth_operations[BERTH_OP_INTERRUPT_SPOT], task_interrupt_spot},
+    {&berth_operations[BERTH_OP_RESTORE_SPOT], task_restore_spot},
     {&berth_operations[BERTH_OP_EXPLAIN_PLACEMENT], task_explain_placement},
     {&berth_operations[BERTH_OP_LIST_UNPLACED_TASKS], task_list_unplaced},
     {&berth_operations[BERTH_OP_EXPLAIN_TASK], task_explain_task},
@@ -59,6 +63,7 @@ static void recover(struct core_call *call, void *pointer)
 {
     struct task_state *state = pointer;
     task_leases_recover(call, state);
+    task_spot_recover(call, state);
     core_work(call, &task_managers[TASK_MANAGER_REAP], 1);
     for (size_t i = 0; i < state->node_count; i++) {
         const struct task_node *node = state->nodes[i];

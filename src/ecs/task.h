@@ -26,6 +26,12 @@ void task_set_endpoints(struct core *core, struct text acs_url, struct text tcs_
 /** Set how long stopped tasks are kept: 7 days unless told. Not stored: before core_recover. */
 void task_set_retention_ms(struct core *core, int64_t retention_ms);
 
+/**
+ * Interrupt tasks of FARGATE_SPOT by chance, to rehearse it: so many in a thousand in an hour, by
+ * draws once a second. 0 for none, as at start. Not stored: before core_recover.
+ */
+void task_set_spot_rate(struct core *core, uint32_t permille);
+
 /** What DescribeClusters counts. */
 struct task_cluster_counts {
     int32_t registered_instances;

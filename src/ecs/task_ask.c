@@ -32,7 +32,17 @@ static bool compatible(const struct ecs_task_definition *definition,
     return false;
 }
 
-// What a strategy comes down to while FARGATE is the only pool: services widen this.
+void task_run_items(const struct task_run *run, struct capacity_item *out_items)
+{
+    for (size_t i = 0; i < run->strategy_count; i++) {
+        out_items[i] = (struct capacity_item){
+            .weight = run->strategy[i].weight,
+            .base = run->strategy[i].base,
+        };
+    }
+}
+
+// Until a caller chooses, tasks go where the first one does.
 static int read_strategy(struct core_call *call, struct task_run *run,
                          const struct ecs_capacity_provider_strategy_item *items, size_t count)
 {
@@ -41,15 +51,13 @@ static int read_strategy(struct core_call *call, struct task_run *run,
         return rc;
     }
     run->launch_type = ECS_LAUNCH_TYPE_FARGATE;
-    run->spot = true;
-    for (size_t i = 0; i < count; i++) {
-        // ECS: a provider among several with neither base nor weight gets no task.
-        bool used = count == 1 || items[i].weight > 0 || items[i].base > 0;
-        if (used && text_is(items[i].capacity_provider, "FARGATE")) {
-            run->spot = false;
-        }
-    }
-    run->provider = run->spot ? TEXT("FARGATE_SPOT") : TEXT("FARGATE");
+    run->strategy = items;
+    run->strategy_count = count;
+    struct capacity_item shares[CAPACITY_ITEMS_MAX];
+    task_run_items(run, shares);
+    size_t first = capacity_next(shares, count);
+    ASSERT(first != SIZE_MAX); // the check saw a weight
+    task_run_provider(call, run, first);
     return 0;
 }
 

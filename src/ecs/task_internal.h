@@ -51,9 +51,10 @@ struct task_zone {
     int32_t task_count; ///< tasks placed through it that hold room
 };
 
-/** The FARGATE pool (cluster 0), or a cluster: what tasks of it may be placed on. */
+/** A pool, FARGATE or FARGATE_SPOT, or a cluster: what tasks of it may be placed on. */
 struct task_group {
-    int64_t cluster;
+    int64_t cluster;          ///< 0 of a pool
+    bool spot;                ///< the pool FARGATE_SPOT
     struct task_zone **zones; ///< ascending by name
     size_t zone_count;
     struct task_cluster_counts counts; ///< of a cluster
@@ -154,6 +155,7 @@ struct task_state {
     struct text acs_url; ///< owned
     struct text tcs_url; ///< owned
     int64_t retention_ms;
+    uint32_t spot_permille; ///< see task_set_spot_rate
     char locate_arn[512];
 
     struct task_node **nodes; ///< ascending by key
@@ -161,7 +163,7 @@ struct task_state {
     size_t node_capacity;
     struct map nodes_by_id;       ///< of those that are not removed
     struct map nodes_by_instance; ///< likewise
-    struct map groups;            ///< by cluster's key; the pool has POOL_KEY
+    struct map groups;            ///< by cluster's key; the pools have keys of their own
     struct map definition_uses;   ///< by definition's key: count as a pointer
     struct task_table by_key;
     struct task_table by_id;
@@ -186,13 +188,15 @@ struct task_state {
 
 /** Numbers of the managers in task_module. */
 enum task_manager {
-    TASK_MANAGER_DELIVER, ///< node: send what it is not known to have
-    TASK_MANAGER_FINISH,  ///< task: give its interface back, then STOPPED
-    TASK_MANAGER_LEASES,  ///< 1: look at leases
-    TASK_MANAGER_REAP,    ///< 1: let old stopped tasks go
-    TASK_MANAGER_REMOVE,  ///< node: stop its tasks in steps
-    TASK_MANAGER_EMPTY,   ///< node: the same for those of deregistered instances
-    TASK_MANAGER_CONTACT, ///< node: count and tell a change of agentConnected
+    TASK_MANAGER_DELIVER,   ///< node: send what it is not known to have
+    TASK_MANAGER_FINISH,    ///< task: give its interface back, then STOPPED
+    TASK_MANAGER_LEASES,    ///< 1: look at leases
+    TASK_MANAGER_REAP,      ///< 1: let old stopped tasks go
+    TASK_MANAGER_REMOVE,    ///< node: stop its tasks in steps
+    TASK_MANAGER_EMPTY,     ///< node: the same for those of deregistered instances
+    TASK_MANAGER_CONTACT,   ///< node: count and tell a change of agentConnected
+    TASK_MANAGER_SPOT,      ///< node: interrupt the Spot tasks of a host that was taken back
+    TASK_MANAGER_SPOT_RATE, ///< 1: interrupt Spot tasks by chance
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -238,6 +242,8 @@ struct task_entry *task_entry_by_id(const struct task_state *state, struct text 
 struct task_node *task_node(const struct task_state *state, int64_t key);
 /** @return the group of a cluster, or of the FARGATE pool for 0; NULL when nothing is in it */
 struct task_group *task_group(const struct task_state *state, int64_t cluster);
+/** @return one of the two pools; NULL when nothing is in it */
+struct task_group *task_pool(const struct task_state *state, bool spot);
 /** @return the zone of that name in a group, or NULL */
 struct task_zone *task_group_zone(const struct task_group *group, struct text name);
 /** Tell placement anew what is free on a node and whether it can be used. */
@@ -483,6 +489,23 @@ int task_submit_attachments(struct core_call *call, void *state, const void *req
                             void *response);
 /** Handler of NodeHealth. */
 int task_node_health(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- spot.c -------------------------------------------------------------------------------
+
+/** @return whether a membership makes its node a host of a pool, FARGATE or FARGATE_SPOT, now */
+bool task_membership_pooled(const struct task_record_membership *membership, bool spot);
+/** @return whether a task was placed through FARGATE_SPOT */
+bool task_is_spot(const struct task_record_task *record);
+/** Manager TASK_MANAGER_SPOT. */
+void task_spot_work(struct core_call *call, void *state, int64_t key);
+/** Manager TASK_MANAGER_SPOT_RATE. */
+void task_spot_rate_work(struct core_call *call, void *state, int64_t key);
+/** Go on with what was under way when the server ended. */
+void task_spot_recover(struct core_call *call, struct task_state *state);
+/** Handler of InterruptSpot. */
+int task_interrupt_spot(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of RestoreSpot. */
+int task_restore_spot(struct core_call *call, void *state, const void *request, void *response);
 
 // ---- attribute.c --------------------------------------------------------------------------
 

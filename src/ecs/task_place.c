@@ -1,3 +1,4 @@
+#include "ecs/spread.h"
 #include "ecs/task_roster.h"
 
 #include "vpc/vpc.h"
@@ -157,37 +158,52 @@ static int64_t best_subnet(const struct core *core, const struct task_run *run, 
     return best;
 }
 
+// How soon a zone's turn is: tasks of the service, if there is one, come before all that it has.
+static int64_t zone_rank(const struct task_run *run, size_t zone)
+{
+    int64_t own = run->spread == NULL || MUTANT("spread-all") ? 0 : run->spread->zones[zone];
+    return own * ((int64_t)INT32_MAX + 1) + run->group->zones[zone]->task_count;
+}
+
+static bool place_in_zone(const struct core *core, const struct task_run *run, size_t index,
+                          struct task_spot *out_spot)
+{
+    const struct task_zone *zone = run->group->zones[index];
+    int64_t subnet = run->awsvpc ? best_subnet(core, run, zone->name) : 0;
+    if (run->awsvpc && subnet == 0) {
+        return false;
+    }
+    int64_t node = 0;
+    int rc = run->spread == NULL
+                 ? place_spread(&zone->nodes, &run->need, &node, NULL)
+                 : place_spread_own(&zone->nodes, &run->need, run->spread->nodes[index], &node);
+    if (rc == 0) {
+        *out_spot = (struct task_spot){
+            .node = task_node(task_state(core), node), .zone = zone, .subnet = subnet};
+    }
+    return rc == 0;
+}
+
 // Zones in the order of their tasks, so that tasks spread over them; each is tried until one has
 // room. A zone's name breaks ties, because a group keeps its zones in that order.
 bool task_place_short(const struct core *core, const struct task_run *run,
                       struct task_spot *out_spot)
 {
-    size_t zone_count = run->group == NULL || run->spot ? 0 : run->group->zone_count;
+    size_t zone_count = run->group == NULL ? 0 : run->group->zone_count;
     int64_t below = -1;
     for (size_t tried = 0; tried < zone_count;) {
-        const struct task_zone *next = NULL;
+        int64_t next = INT64_MAX;
         for (size_t i = 0; i < zone_count; i++) {
-            const struct task_zone *zone = run->group->zones[i];
-            if (zone->task_count > below && (next == NULL || zone->task_count < next->task_count)) {
-                next = zone;
-            }
+            int64_t rank = zone_rank(run, i);
+            next = rank > below ? MIN(next, rank) : next;
         }
-        if (next == NULL) {
-            return false;
-        }
-        below = next->task_count;
+        below = next;
         for (size_t i = 0; i < zone_count; i++) {
-            const struct task_zone *zone = run->group->zones[i];
-            if (zone->task_count != below) {
+            if (zone_rank(run, i) != below) {
                 continue;
             }
             tried++;
-            int64_t subnet = run->awsvpc ? best_subnet(core, run, zone->name) : 0;
-            int64_t node = 0;
-            if ((!run->awsvpc || subnet != 0) &&
-                place_spread(&zone->nodes, &run->need, &node, NULL) == 0) {
-                *out_spot = (struct task_spot){
-                    .node = task_node(task_state(core), node), .zone = zone, .subnet = subnet};
+            if (place_in_zone(core, run, i, out_spot)) {
                 return true;
             }
         }
@@ -401,7 +417,7 @@ void task_spots_find(struct core_call *call, const struct task_run *run, bool pl
         found.spots[i].meant_now = true;
         found.spots[i].group_tasks = 0;
     }
-    if (placed && (run->distinct || strategies->count > 0)) {
+    if (placed && (run->distinct || strategies->count > 0 || run->spread != NULL)) {
         count_groups(call, run, roster, &found);
     }
     for (size_t i = 0; placed && i < run->constraint_count; i++) {
@@ -576,8 +592,19 @@ static int compare(const struct task_run *run, const struct task_spots *spots,
             return left < right ? -1 : 1;
         }
     }
-    // What no strategy decides: zones with few tasks, then nodes with few tasks, then the lowest
-    // key, in whose order the spots are.
+    // What no strategy decides: of a service, zones and nodes with few of its tasks.
+    if (run->spread != NULL) {
+        int32_t left = task_spread_zone(run->spread, a->zone);
+        int32_t right = task_spread_zone(run->spread, b->zone);
+        if (left != right) {
+            return left < right ? -1 : 1;
+        }
+        if (a->group_tasks != b->group_tasks) {
+            return a->group_tasks < b->group_tasks ? -1 : 1;
+        }
+    }
+    // Then zones with few tasks, nodes with few tasks, and the lowest key, in whose order the spots
+    // are.
     if (a->zone->task_count != b->zone->task_count) {
         return a->zone->task_count < b->zone->task_count ? -1 : 1;
     }

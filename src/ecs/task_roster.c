@@ -45,6 +45,14 @@ static struct task_spot *find_spot(const struct task_roster *roster, int64_t key
     return found ? &roster->spots[low] : NULL;
 }
 
+static bool in_group(const struct task_record_node *record, const struct task_group *group)
+{
+    size_t index = task_instance_in(record, group->cluster);
+    return index != SIZE_MAX &&
+           (group->cluster != 0 ||
+            task_membership_pooled(&record->memberships.items[index], group->spot));
+}
+
 static void collect(const struct task_state *state, const struct task_group *group,
                     struct task_roster *roster)
 {
@@ -56,7 +64,7 @@ static void collect(const struct task_state *state, const struct task_group *gro
     for (size_t i = 0; i < state->node_count; i++) {
         struct task_node *node = state->nodes[i];
         const struct task_record_node *record = core_get(state->core, &task_node_kind, node->key);
-        if (!node->removed && task_instance_in(record, group->cluster) != SIZE_MAX) {
+        if (!node->removed && in_group(record, group)) {
             struct task_spot *spot = &roster->spots[roster->count];
             *spot = (struct task_spot){.node = node, .key = node->key};
             refresh(state->core, group, spot);
@@ -70,7 +78,8 @@ static void collect(const struct task_state *state, const struct task_group *gro
 struct task_roster *task_roster_look(struct core_call *call, const struct task_group *group)
 {
     struct task_state *state = task_state(call->core);
-    struct task_group *kept = task_group(state, group->cluster);
+    struct task_group *kept =
+        group->spot ? task_pool(state, true) : task_group(state, group->cluster);
     ASSERT(kept == group);
     if (kept->roster == NULL) {
         kept->roster = ALLOC(struct task_roster);

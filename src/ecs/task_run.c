@@ -3,6 +3,7 @@
 #include "ecs/diagnose.h"
 
 #include "ecs/page.h"
+#include "ecs/spread.h"
 #include "shape/cbor.h"
 #include "vpc/vpc.h"
 
@@ -258,9 +259,8 @@ static struct text explain_pool(struct core_call *call, const struct task_state 
     for (size_t i = 0; i < run->subnet_count; i++) {
         const struct vpc_record_subnet *subnet =
             core_get(call->core, &vpc_subnet_kind, run->subnets[i]);
-        const struct task_zone *zone = run->group == NULL || run->spot
-                                           ? NULL
-                                           : task_group_zone(run->group, subnet->availability_zone);
+        const struct task_zone *zone =
+            run->group == NULL ? NULL : task_group_zone(run->group, subnet->availability_zone);
         buf_format(&text, "%s%.*s:", i == 0 ? "" : "; ", TEXT_FMT(subnet->availability_zone));
         if (vpc_subnet_free(call->core, run->subnets[i]) == 0) {
             buf_format(&text, " subnet %.*s has no free address", TEXT_FMT(subnet->subnet_id));
@@ -296,16 +296,16 @@ static struct text explain_pool(struct core_call *call, const struct task_state 
 
 static void fail_pool(struct core_call *call, const struct task_state *state,
                       const struct task_run *run, size_t missing,
-                      struct ecs_run_task_response *response)
+                      struct ecs_failure_list *out_failures)
 {
     struct ecs_failure failure = {
         .reason = TEXT(CAPACITY_UNAVAILABLE),
         .detail = explain_pool(call, state, run),
     };
-    response->failures.items = arena_array(call->arena, missing, sizeof(failure));
-    response->failures.count = missing;
+    out_failures->items = arena_array(call->arena, missing, sizeof(failure));
+    out_failures->count = missing;
     for (size_t i = 0; i < missing; i++) {
-        response->failures.items[i] = failure;
+        out_failures->items[i] = failure;
     }
 }
 
@@ -313,8 +313,16 @@ static void fail_pool(struct core_call *call, const struct task_state *state,
 
 void task_run_group(const struct core_call *call, struct task_run *run)
 {
+    const struct task_state *state = task_state(call->core);
     bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
-    run->group = task_group(task_state(call->core), fargate ? 0 : run->cluster);
+    run->group = fargate ? task_pool(state, run->spot) : task_group(state, run->cluster);
+}
+
+void task_run_provider(const struct core_call *call, struct task_run *run, size_t item)
+{
+    run->provider = run->strategy[item].capacity_provider;
+    run->spot = text_is(run->provider, "FARGATE_SPOT");
+    task_run_group(call, run);
 }
 
 size_t task_run_place(struct core_call *call, const struct task_run *run,
@@ -341,10 +349,71 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
         if (special) {
             task_spots_taken(call, run, &spots, spot);
         }
+        if (run->spread != NULL) {
+            task_spread_add(run->spread, task_entry(task_state(call->core), out_keys[placed]));
+        }
         placed++;
     }
     *out_spots = spots;
     return placed;
+}
+
+static void append_failures(struct core_call *call, const struct ecs_failure_list *more,
+                            struct ecs_failure_list *failures)
+{
+    size_t count = failures->count + more->count;
+    struct ecs_failure *items = arena_array(call->arena, count, sizeof(*items));
+    if (failures->count > 0) {
+        memcpy(items, failures->items, failures->count * sizeof(*items));
+    }
+    memcpy(items + failures->count, more->items, more->count * sizeof(*items));
+    failures->items = items;
+    failures->count = count;
+}
+
+// Run as many tasks as run->count says where its provider has room; the rest become failures.
+static void run_share(struct core_call *call, const struct task_state *state, struct task_run *run,
+                      struct ecs_run_task_response *response)
+{
+    int64_t keys[TASK_RUN_MAX];
+    struct task_spots spots;
+    size_t placed =
+        task_run_place(call, run, &spots, keys, &response->tasks.items[response->tasks.count]);
+    response->tasks.count += placed;
+    task_run_send(call, keys, placed);
+    if (placed == run->count) {
+        return;
+    }
+    struct ecs_failure_list failures = {0};
+    if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
+        fail_pool(call, state, run, run->count - placed, &failures);
+    } else {
+        if (spots.spots == NULL) {
+            task_spots_find(call, run, true, &spots);
+        }
+        task_spots_explain(call, run, &spots, &failures);
+    }
+    append_failures(call, &failures, &response->failures);
+    const struct diagnose_attempt attempt = {TEXT("RunTask"), run->count, placed};
+    diagnose_note(call, run, &attempt, &spots);
+}
+
+// Each provider of the strategy gets its share of the tasks.
+static void run_shares(struct core_call *call, const struct task_state *state, struct task_run *run,
+                       struct ecs_run_task_response *response)
+{
+    struct capacity_item items[CAPACITY_ITEMS_MAX];
+    size_t shares[CAPACITY_ITEMS_MAX];
+    size_t count = run->count;
+    task_run_items(run, items);
+    capacity_divide(items, run->strategy_count, count, shares);
+    for (size_t i = 0; i < run->strategy_count; i++) {
+        if (shares[i] > 0) {
+            task_run_provider(call, run, i);
+            run->count = shares[i];
+            run_share(call, state, run, response);
+        }
+    }
 }
 
 int task_run_task(struct core_call *call, void *pointer, const void *input, void *output)
@@ -383,24 +452,12 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     }
 
     // Nothing is refused from here on.
-    int64_t keys[TASK_RUN_MAX];
     response->tasks.items = arena_array(call->arena, run.count, sizeof(*response->tasks.items));
     response->failures.items = SHAPE_EMPTY;
-    struct task_spots spots;
-    size_t placed = task_run_place(call, &run, &spots, keys, response->tasks.items);
-    response->tasks.count = placed;
-    task_run_send(call, keys, placed);
-    if (placed < run.count && fargate) {
-        fail_pool(call, state, &run, run.count - placed, response);
-    } else if (placed < run.count) {
-        if (spots.spots == NULL) {
-            task_spots_find(call, &run, true, &spots);
-        }
-        task_spots_explain(call, &run, &spots, &response->failures);
-    }
-    if (placed < run.count) {
-        const struct diagnose_attempt attempt = {TEXT("RunTask"), run.count, placed};
-        diagnose_note(call, &run, &attempt, &spots);
+    if (run.strategy_count > 0) {
+        run_shares(call, state, &run, response);
+    } else {
+        run_share(call, state, &run, response);
     }
     return 0;
 }

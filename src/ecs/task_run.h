@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ecs/capacity.h"
 #include "ecs/task_internal.h"
 
 /*
@@ -27,8 +28,10 @@ struct task_run {
     int64_t deployment;     ///< of a service; 0 for none
     size_t count;
     enum ecs_launch_type launch_type;
-    struct text provider; ///< of capacity, absent when a launch type was asked for
-    bool spot;            ///< FARGATE_SPOT only: no pool of it exists
+    const struct ecs_capacity_provider_strategy_item *strategy; ///< in force, or NULL
+    size_t strategy_count;
+    struct text provider; ///< of capacity, absent without a strategy: see task_run_provider
+    bool spot;            ///< through the pool FARGATE_SPOT
     struct text platform_version;
     bool awsvpc;
     int64_t subnets[TASK_SUBNETS_MAX];
@@ -40,6 +43,7 @@ struct task_run {
     size_t tag_count;
     int64_t request_hash;
     const struct task_group *group;
+    struct task_spread *spread; ///< of the tasks of a service, see spread.h; or NULL
 
     struct constraint constraints[TASK_CONSTRAINTS_MAX]; ///< all memberOf
     struct text expressions[TASK_CONSTRAINTS_MAX];       ///< what they were parsed from
@@ -97,8 +101,12 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
  *  @return its key */
 int64_t task_run_make(struct core_call *call, const struct task_run *run,
                       const struct task_spot *spot, struct ecs_task *out_task);
-/** Find the nodes that a request that was read is about. */
+/** Find the nodes that a request that was read is about: those of its provider. */
 void task_run_group(const struct core_call *call, struct task_run *run);
+/** From now on tasks go to one of the providers of the strategy. */
+void task_run_provider(const struct core_call *call, struct task_run *run, size_t item);
+/** The strategy's items for capacity.h, without any tasks; room for CAPACITY_ITEMS_MAX. */
+void task_run_items(const struct task_run *run, struct capacity_item *out_items);
 /** Tell each node of its new tasks, at most TASK_RUN_MAX, in one message. */
 void task_run_send(struct core_call *call, const int64_t *keys, size_t count);
 /** Read constraints, strategies and ports. @return 0 or ERR_FAULT */

@@ -100,7 +100,8 @@ struct text task_instance_arn(struct core_call *call, const struct task_record_n
                         membership->instance_id);
     }
     struct ecs_realm_scope scope = {.region = node->region, .account = node->account};
-    return make_arn(call, scope, TEXT("container-instance"), membership->capacity,
+    // One instance, whichever pools it is of.
+    return make_arn(call, scope, TEXT("container-instance"), TEXT("FARGATE"),
                     membership->instance_id);
 }
 

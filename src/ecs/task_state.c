@@ -5,7 +5,9 @@
 
 #include <string.h>
 
-#define POOL_KEY 1 // in state->groups; no record ever has this key
+// In state->groups; no record ever has these keys.
+#define POOL_KEY 1
+#define SPOT_POOL_KEY 2
 
 // ---- entries -----------------------------------------------------------------------------
 
@@ -45,6 +47,11 @@ struct task_group *task_group(const struct task_state *state, int64_t cluster)
     return map_get_u64(&state->groups, cluster == 0 ? POOL_KEY : (uint64_t)cluster);
 }
 
+struct task_group *task_pool(const struct task_state *state, bool spot)
+{
+    return map_get_u64(&state->groups, spot ? SPOT_POOL_KEY : POOL_KEY);
+}
+
 static struct task_group *need_group(struct task_state *state, int64_t cluster)
 {
     struct task_group *group = task_group(state, cluster);
@@ -52,6 +59,17 @@ static struct task_group *need_group(struct task_state *state, int64_t cluster)
         group = ALLOC(struct task_group);
         group->cluster = cluster;
         map_put_u64(&state->groups, cluster == 0 ? POOL_KEY : (uint64_t)cluster, group);
+    }
+    return group;
+}
+
+static struct task_group *need_pool(struct task_state *state, bool spot)
+{
+    struct task_group *group = task_pool(state, spot);
+    if (group == NULL) {
+        group = ALLOC(struct task_group);
+        group->spot = spot;
+        map_put_u64(&state->groups, spot ? SPOT_POOL_KEY : POOL_KEY, group);
     }
     return group;
 }
@@ -233,14 +251,26 @@ static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool
 static void node_enter_membership(struct task_state *state, struct task_node *node,
                                   const struct task_record_membership *membership)
 {
-    struct task_group *group = need_group(state, membership->cluster);
     uint32_t capabilities =
         capability_had(membership->attributes.items, membership->attributes.count);
-    for (size_t i = 0; i < membership->zones.count; i++) {
-        node_enter_zone(node, need_zone(group, membership->zones.items[i]), membership->draining,
-                        capabilities);
+    struct task_group *groups[2];
+    size_t group_count = 0;
+    if (membership->cluster != 0) {
+        groups[group_count++] = need_group(state, membership->cluster);
+    }
+    for (int spot = 0; spot < 2; spot++) {
+        if (task_membership_pooled(membership, spot != 0)) {
+            groups[group_count++] = need_pool(state, spot != 0);
+        }
+    }
+    for (size_t i = 0; i < group_count; i++) {
+        for (size_t j = 0; j < membership->zones.count; j++) {
+            node_enter_zone(node, need_zone(groups[i], membership->zones.items[j]),
+                            membership->draining, capabilities);
+        }
     }
     if (membership->cluster != 0) {
+        struct task_group *group = groups[0];
         node->clusters =
             alloc_resize(node->clusters, node->cluster_count + 1, sizeof(*node->clusters));
         node->clusters[node->cluster_count] = membership->cluster;
@@ -327,7 +357,9 @@ static bool same_memberships(const struct task_record_node *a, const struct task
         const struct task_record_membership *left = &a->memberships.items[i];
         const struct task_record_membership *right = &b->memberships.items[i];
         if (left->cluster != right->cluster ||
-            (left->deregistered_at != 0) != (right->deregistered_at != 0)) {
+            (left->deregistered_at != 0) != (right->deregistered_at != 0) ||
+            task_membership_pooled(left, false) != task_membership_pooled(right, false) ||
+            task_membership_pooled(left, true) != task_membership_pooled(right, true)) {
             return false;
         }
     }
@@ -496,7 +528,7 @@ static struct task_zone *zone_of(struct task_state *state, const struct task_rec
         const struct vpc_record_subnet *subnet =
             core_get(state->core, &vpc_subnet_kind, record->subnet);
         ASSERT(subnet != NULL);
-        return need_zone(need_group(state, 0), subnet->availability_zone);
+        return need_zone(need_pool(state, task_is_spot(record)), subnet->availability_zone);
     }
     struct task_group *group = need_group(state, record->cluster);
     const struct task_record_node *node = core_get(state->core, &task_node_kind, record->node);

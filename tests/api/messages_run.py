@@ -295,12 +295,13 @@ def _(world):
                     overrides={"cpu": "16384", "memory": "122880"})
 
 
-@rule("2.5", "a task of FARGATE_SPOT alone finds no capacity", [
+@rule("2.5", "a task of FARGATE_SPOT that no host has room for", [
     [None, "Capacity is unavailable at this time. Please try again later or in a different "
            "availability zone"]])
 def _(world):
     return failures(world, cluster="providers", taskDefinition="web",
                     networkConfiguration=world.zone,
+                    overrides={"cpu": "16384", "memory": "122880"},
                     capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT"}])
 
 

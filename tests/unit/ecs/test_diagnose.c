@@ -202,8 +202,8 @@ static void the_pool_is_explained_by_host(void **state)
                      world_text("{'cluster':'c','taskDefinition':'web','capacityProviderStrategy':["
                                 "{'capacityProvider':'FARGATE_SPOT'}]," WORLD_NETWORK "}",
                                 world->subnets[0]),
-                     "'summary':'The task finds no place: there is no pool of FARGATE_SPOT; ask "
-                     "for FARGATE.'");
+                     "'summary':'The task finds no place: the FARGATE_SPOT pool has no "
+                     "host.'");
 }
 
 // A subnet without a free address is no wrong place: placement calls it RESOURCE:ENI.

@@ -63,7 +63,9 @@ static void registering_refuses_what_is_wrong(void **state)
          "InvalidParameterException: Only a node of Berth's own can be a host of the FARGATE "
          "pool."},
         {"{'cluster':'c'," SIZES ",'attributes':[{'name':'berth.capacity','value':'X'}]}",
-         "InvalidParameterException: Attribute berth.capacity must be FARGATE."},
+         "InvalidParameterException: Attribute berth.capacity must be FARGATE, FARGATE_SPOT, or "
+         "both "
+         "separated by a comma."},
         {"{'cluster':'c','containerInstanceArn':'x/y'," SIZES "}",
          "ClientException: The referenced container instance was not found."},
     };
