@@ -1,5 +1,6 @@
 """What tests of services have in common: making them, waiting for them, asking their tasks."""
 import os
+import time
 
 import support
 
@@ -77,7 +78,13 @@ def address(task):
 
 def remove(ecs, name):
     ecs.delete_service(service=name, force=True)
-    support.wait_for(lambda: describe(ecs, name)["status"] == "INACTIVE")
+    deadline = time.monotonic() + 20
+    while describe(ecs, name)["status"] != "INACTIVE":
+        if time.monotonic() > deadline:
+            left = [(t["taskArn"], t["lastStatus"], t["desiredStatus"], t.get("stoppedReason"))
+                    for t in tasks_of(ecs, name) + tasks_of(ecs, name, desiredStatus="STOPPED")]
+            raise AssertionError(f"{name} is not INACTIVE after 20 s: {left}")
+        time.sleep(0.02)
 
 
 # ---- processes of tasks -----------------------------------------------------------------------

@@ -4,54 +4,14 @@ import subprocess
 import pytest
 
 import support
+from hosts import Agent, Host, Lan
 
 
-def sh(*words):
-    subprocess.run(words, check=True, capture_output=True)
-
-
-class Host:
-    """A network namespace with a link to a common bridge."""
-
-    def __init__(self, name, address):
-        self.name, self.address = name, address
-        sh("ip", "netns", "add", name)
-        sh("ip", "link", "add", f"{name}-u", "type", "veth", "peer", "name", "eth0", "netns", name)
-        sh("ip", "link", "set", f"{name}-u", "master", "lan", "up")
-        for words in (("link", "set", "lo", "up"), ("link", "set", "eth0", "up"),
-                      ("addr", "add", f"{address}/24", "dev", "eth0"),
-                      ("route", "add", "default", "via", "198.18.0.1")):
-            sh("ip", "-n", name, *words)
-        # Not `ip netns exec`: that hides the cgroups behind a /sys of its own.
-        self.prefix = ["nsenter", f"--net=/run/netns/{name}"]
-
-    def remove(self):
-        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
-
-
-class Agent:
-    """A `berth agent` on a host."""
-
-    def __init__(self, host, data, token, zone):
-        self.host, self.data = host, str(data)
-        self.process = subprocess.Popen(
-            [*host.prefix, support.BERTH, "agent", "--data", self.data, "--join", token,
-             "--zone", zone, "--name", host.name],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def stop(self):
-        self.process.terminate()
-        out, _ = self.process.communicate(timeout=40)
-        return self.process.returncode, out
-
-
-@pytest.fixture
-def lan():
-    sh("ip", "link", "add", "lan", "type", "bridge")
-    sh("ip", "link", "set", "lan", "up")
-    sh("ip", "addr", "add", "198.18.0.1/24", "dev", "lan")
-    yield
-    sh("ip", "link", "del", "lan")
+@pytest.fixture(name="lan")
+def make_lan():
+    lan = Lan()
+    yield lan
+    lan.remove()
 
 
 def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
@@ -74,7 +34,7 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
         def joined():
             """three ACTIVE nodes"""
             for agent in agents:
-                assert agent.process.poll() is None, agent.process.stdout.read()
+                assert agent.process.poll() is None, agent.output()
             return server.run("node", "ls").count("ACTIVE") == 3
         support.wait_for(joined, 30, 0.2)
         ecs.register_task_definition(
@@ -121,12 +81,11 @@ def test_a_token_works_once_and_a_wrong_one_never(lan, tmp_path):
             return server.run("node", "ls").count("ACTIVE") == 2
         support.wait_for(joined, 20, 0.2)
         second = Agent(host, tmp_path / "two", token, "us-east-1a")
-        out, _ = second.process.communicate(timeout=20)
-        assert second.process.returncode != 0 and "token" in out
+        status, out = second.end()
+        assert status != 0 and "token" in out
         forged = token[:-8] + "AAAAAAAA"
         third = Agent(host, tmp_path / "three", forged, "us-east-1a")
-        out, _ = third.process.communicate(timeout=20)
-        assert third.process.returncode != 0
+        assert third.end()[0] != 0
         first.stop()
     finally:
         server.stop()
