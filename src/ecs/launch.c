@@ -71,7 +71,7 @@ static const char *nearest_reason(struct text reason)
         {"RESOURCE:CPU", "has insufficient CPU units available"},
         {"RESOURCE:MEMORY", "has insufficient memory available"},
         {"RESOURCE:PORTS", "is already using a port required by your task"},
-        {"AGENT", "encountered error \"AGENT\""},
+        {"AGENT", "doesn't have the agent connected"},
         {"ATTRIBUTE", "is missing an attribute required by your task"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -82,13 +82,35 @@ static const char *nearest_reason(struct text reason)
     return NULL;
 }
 
+// The instance that meets most of what the task needs: requirements are looked at in this order, so
+// the one that fails last is the closest; of equals the first.
+static const struct ecs_failure *closest_failure(const struct ecs_failure_list *failures)
+{
+    static const char *const order[] = {"INACTIVE", "AGENT", "ATTRIBUTE"};
+    const struct ecs_failure *closest = NULL;
+    size_t best = 0;
+    for (size_t i = 0; i < failures->count; i++) {
+        const struct ecs_failure *failure = &failures->items[i];
+        size_t rank = text_starts(failure->reason, TEXT("RESOURCE:")) ? ARRAY_LEN(order) + 1
+                                                                      : ARRAY_LEN(order);
+        for (size_t j = 0; j < ARRAY_LEN(order); j++) {
+            rank = text_is(failure->reason, order[j]) ? j : rank;
+        }
+        if (closest == NULL || rank > best) {
+            closest = failure;
+            best = rank;
+        }
+    }
+    return closest;
+}
+
 static void tell_failures(struct core_call *call, struct service_survey *survey,
                           const struct service_standing *standing,
                           const struct ecs_failure_list *failures)
 {
     AUTO(buf_deinit) struct buf closest = {0};
     if (failures->count > 0) {
-        const struct ecs_failure *failure = &failures->items[0];
+        const struct ecs_failure *failure = closest_failure(failures);
         struct text id =
             text_slice(failure->arn, text_find_last(failure->arn, '/') + 1, failure->arn.size);
         const char *words = nearest_reason(failure->reason);
@@ -203,12 +225,14 @@ static bool launch_share(struct core_call *call, struct service_survey *survey,
     for (size_t left = count; left > 0; left -= run->count) {
         run->count = MIN(left, (size_t)LAUNCH_CHUNK);
         int64_t keys[LAUNCH_CHUNK];
-        size_t placed = task_run_place(call, run, &spots, keys, &launched->tasks[launched->count]);
+        struct ecs_task *tasks = &launched->tasks[launched->count];
+        // Without a group there is no host at all.
+        size_t placed = run->group == NULL ? 0 : task_run_place(call, run, &spots, keys, tasks);
         task_run_send(call, keys, placed);
         launched->count += placed;
         if (placed < run->count) {
             const struct diagnose_attempt attempt = {TEXT("Service"), run->count, placed};
-            diagnose_note(call, run, &attempt, &spots);
+            diagnose_note(call, run, &attempt, run->group == NULL ? NULL : &spots);
             tell_unplaced(call, survey, standing, run, &spots);
             return false;
         }

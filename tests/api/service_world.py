@@ -26,7 +26,7 @@ class Host(stock_agent.StockAgent):
         super().__init__(berth, cluster, **more)
         self.does = {}      # by family: run (the default), hold (says nothing), fail, crash
         self.work = queue.Queue()
-        self.running = set()  # ARNs of tasks that run
+        self.held = []      # ARNs of tasks that were told to stop, with "stop": "hold"
         threading.Thread(target=self.answer, daemon=True).start()
 
     def listen(self, session):
@@ -56,7 +56,9 @@ class Host(stock_agent.StockAgent):
     def act(self, task):
         arn = task["taskArn"]
         if task["desiredStatus"] == "STOPPED":
-            if self.does.get("stop") != "hold":
+            if self.does.get("stop") == "hold":
+                self.held.append(arn)
+            else:
                 self.end(arn)
             return
         what = self.does.get(task["definition"]["family"], "run")
@@ -69,12 +71,17 @@ class Host(stock_agent.StockAgent):
             self.run(arn)
 
     def run(self, arn):
-        self.running.add(arn)
         self.task(arn, "RUNNING", containers=[
             {"containerName": "a", "status": "RUNNING", "imageDigest": DIGEST}])
 
+    def release(self):
+        """Tasks that were held when they were told to stop end now."""
+        self.does.pop("stop", None)
+        for arn in self.held:
+            self.end(arn)
+        self.held = []
+
     def end(self, arn, code=1):
-        self.running.discard(arn)
         self.task(arn, "STOPPED", containers=[
             {"containerName": "a", "status": "STOPPED", "exitCode": code}])
 
@@ -126,7 +133,7 @@ class ServiceWorld(World):
         if family is not None:
             given["taskDefinition"] = family
         if more.get("schedulingStrategy") == "DAEMON":
-            del given["desiredCount"]
+            del given["desiredCount"]  # of a DAEMON, ECS refuses it
         made = send(self.ecs, "CreateService", given)["service"]
         self.services.append((cluster, name))
         return made
@@ -200,16 +207,16 @@ class ServiceWorld(World):
         """Services of the case end, and with them their tasks."""
         for host in self.hosts:
             host.does = {}
+            host.release()
         for cluster, name in self.services:
-            self.ecs.delete_service(cluster=cluster, service=name, force=True)
+            shown = self.ecs.describe_services(cluster=cluster, services=[name])["services"][0]
+            if shown["status"] == "ACTIVE":
+                self.ecs.delete_service(cluster=cluster, service=name, force=True)
         for cluster, name in self.services:
             def gone():
                 """the end of the service"""
                 shown = self.ecs.describe_services(cluster=cluster, services=[name])["services"]
                 return shown[0]["status"] == "INACTIVE"
-            for host in self.hosts:  # what was held is over now
-                for task in self.ecs.list_tasks(cluster=cluster, serviceName=name)["taskArns"]:
-                    pass
             support.wait_for(gone)
         self.services = []
         for host in self.hosts[2:]:
