@@ -415,6 +415,9 @@ void service_task_put(struct core_call *call, int64_t key, const struct task_rec
             tell_impaired(call, deployment->service, edit->failure);
         }
     }
+    if (before != NULL) {
+        service_revision_learn(call, deployment->revision, after);
+    }
     service_queue(call, deployment->service);
 }
 

@@ -28,6 +28,7 @@
  * daemon.c          the next step of a DAEMON service
  * stage*.c, hook*.c deployments by stages: see stage.h
  * rollout.c         deployments that begin, are completed, fail
+ * revision_image.c  the digests of a revision's images
  * rollout_back.c    the circuit breaker, and the way back
  */
 
@@ -205,6 +206,12 @@ int service_stop_rollout(struct core_call *call, void *state, const void *reques
 /** Find a service deployment by its ARN. @return its key; 0 when there is none, or when the text is
  *  no such ARN, which out_arn then says */
 int64_t service_rollout_find(const struct core_call *call, struct text arn, bool *out_arn);
+
+// ---- revision_image.c -----------------------------------------------------------------------
+
+/** Keep the digests that a task's images have in its revision, of containers without one. */
+void service_revision_learn(struct core_call *call, int64_t revision,
+                            const struct task_record_task *task);
 
 // ---- service_event.c ------------------------------------------------------------------------
 
