@@ -86,9 +86,10 @@ def test_no_port_needs_privileges(ended):
     assert ended.log().splitlines()[0] == "0"
 
 
-@task(box("while ! echo hello | nc 127.0.0.1 8080; do sleep 0.05; done", name="main"),
-      box("nc -l -p 8080", name="server", essential=False,
-          portMappings=[{"containerPort": 8080}]))
+# The one that prints is the essential one: the task does not end before it has.
+@task(box("while ! echo hello | nc 127.0.0.1 8080; do sleep 0.05; done", name="main",
+          essential=False),
+      box("nc -l -p 8080", name="server", portMappings=[{"containerPort": 8080}]))
 def test_port_mappings_in_awsvpc(ended):
     """The task's ports are its own: the containers meet at localhost."""
     assert ended.output("server") == "hello\n"
