@@ -331,11 +331,11 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
     bool special = task_placement_special(run);
     struct task_spots spots = {0};
     struct task_spot room = {0};
-    if (special) {
+    if (special && run->group != NULL) {
         task_spots_find(call, run, true, &spots);
     }
     size_t placed = 0;
-    while (placed < run->count) {
+    while (placed < run->count && run->group != NULL) { // NULL: nothing ever joined there
         struct task_spot *spot = &room;
         if (special) {
             spot = task_spots_choose(call, run, &spots);
