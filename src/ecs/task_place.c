@@ -265,6 +265,9 @@ static struct text run_group(struct core_call *call, const struct task_run *run)
     if (!text_empty(run->request->group)) {
         return run->request->group;
     }
+    if (run->deployment != 0) {
+        return service_group_name(call, run->deployment);
+    }
     const struct text parts[] = {TEXT("family:"),
                                  ecs_definition_family(call->core, run->definition_key)};
     return task_join(call->arena, parts, ARRAY_LEN(parts));
@@ -274,8 +277,8 @@ static struct text run_group(struct core_call *call, const struct task_run *run)
 static bool in_group(struct core_call *call, const struct task_run *run,
                      const struct task_record_task *task)
 {
-    bool named = task->extra != NULL && task->extra->group.data != NULL;
-    if (named || !text_empty(run->request->group)) {
+    bool named = (task->extra != NULL && task->extra->group.data != NULL) || task->has_deployment;
+    if (named || !text_empty(run->request->group) || run->deployment != 0) {
         return text_equal(task_group_name(call, task), run_group(call, run));
     }
     const struct ecs_record_definition *definition =
