@@ -57,7 +57,9 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
     if (count <= 0 || failed) {
         return 0;
     }
-    if (call->now_ms < primary->record->retry_at) {
+    // A time further off than any wait was noted before the server's clock was set back.
+    int64_t wait_ms = primary->record->retry_at - call->now_ms;
+    if (wait_ms > 0 && wait_ms <= SERVICE_BACKOFF_MAX_MS) {
         service_due(survey, primary->record->retry_at);
         return 0;
     }

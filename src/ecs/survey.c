@@ -2,20 +2,17 @@
 
 // ---- one task -------------------------------------------------------------------------------
 
-static bool node_drains(struct core_call *call, const struct service_survey *survey,
-                        const struct service_task *task)
+// A host may be in the cluster more than once, as when it was deregistered and came anew: what
+// counts is the instance that the task was placed on.
+static bool node_drains(struct core_call *call, const struct service_task *task)
 {
     if (!task->host->parting) {
         return false;
     }
     const struct task_record_node *record = core_get(call->core, &task_node_kind, task->node);
-    for (size_t i = 0; i < record->memberships.count; i++) {
-        const struct task_record_membership *membership = &record->memberships.items[i];
-        if (membership->has_cluster && membership->cluster == survey->record->cluster) {
-            return membership->draining || membership->deregistered_at != 0;
-        }
-    }
-    return false;
+    const struct task_record_membership *membership =
+        task_membership(record, core_get(call->core, &task_kind, task->key));
+    return membership != NULL && (membership->draining || membership->deregistered_at != 0);
 }
 
 static bool node_lost(const struct service_task *task)
@@ -36,7 +33,7 @@ enum service_place service_judge(struct core_call *call, const struct service_su
     if (task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED || node_lost(task)) {
         return SERVICE_PLACE_ENDING;
     }
-    *out_leaving = node_drains(call, survey, task);
+    *out_leaving = node_drains(call, task);
     if (task->last_status < TASK_RECORD_TASK_STATUS_RUNNING) {
         return SERVICE_PLACE_PENDING;
     }
@@ -47,8 +44,10 @@ enum service_place service_judge(struct core_call *call, const struct service_su
                : task->health == ECS_HEALTH_STATUS_UNHEALTHY && !grace ? SERVICE_PLACE_UNHEALTHY
                                                                        : SERVICE_PLACE_SETTLING;
     }
+    // A start that lies ahead was noted before the server's clock was set back: a while ago.
     int64_t settled_ms = task->started_ms + service_state(call->core)->settle_ms;
-    return call->now_ms >= settled_ms ? SERVICE_PLACE_HEALTHY : SERVICE_PLACE_SETTLING;
+    bool settled = call->now_ms >= settled_ms || call->now_ms < task->started_ms;
+    return settled ? SERVICE_PLACE_HEALTHY : SERVICE_PLACE_SETTLING;
 }
 
 // ---- all of them ----------------------------------------------------------------------------
