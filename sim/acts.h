@@ -68,6 +68,24 @@ enum act {
     ACT_DISK_POWER,
     ACT_DISK_CUT,
     ACT_DISK_WRITTEN,
+    ACT_SERVICE_CREATE,
+    ACT_SERVICE_UPDATE,
+    ACT_SERVICE_DELETE,
+    ACT_SERVICE_REFUSED,
+    ACT_SERVICE_PROTECT,
+    ACT_SERVICE_START,
+    ACT_SERVICE_STOP,
+    ACT_SERVICE_SCALE_IN,
+    ACT_SERVICE_HEALTH,
+    ACT_SERVICE_LOST,
+    ACT_SERVICE_COMPLETED,
+    ACT_SERVICE_FAILED,
+    ACT_SERVICE_ROLLED_BACK,
+    ACT_SERVICE_CONVERGED,
+    ACT_SERVICE_RESTLESS,
+    ACT_SERVICE_STAYS_FAILED,
+    ACT_SERVICE_STUCK,
+    ACT_SERVICE_UNPLACED,
     ACT_COUNT,
 };
 
@@ -162,6 +180,7 @@ enum ledger_kind {
     LEDGER_DEFINITION, ///< subject: ARN; value: its status
     LEDGER_SETTING,    ///< subject: account
     LEDGER_CLUSTER,    ///< subject: ARN; value: of its containerInsights
+    LEDGER_SERVICE,    ///< subject: ARN
     LEDGER_END,        ///< subject begins anew
 };
 

@@ -242,6 +242,17 @@ static bool cluster_busy(const struct core *core, struct text name, struct text 
             }
         }
     }
+    for (int64_t key = core_next(core, &service_kind, 0); key != 0;
+         key = core_next(core, &service_kind, key)) {
+        const struct service_record_service *service = core_get(core, &service_kind, key);
+        const struct ecs_record_cluster *cluster =
+            core_get(core, &ecs_cluster_kind, service->cluster);
+        if (service->status != SERVICE_RECORD_SERVICE_STATUS_INACTIVE &&
+            text_equal(cluster->name, name) &&
+            text_equal(ecs_scope(core, cluster->realm).account, account)) {
+            return true;
+        }
+    }
     return false;
 }
 
@@ -253,6 +264,7 @@ static void on_delete_cluster(struct sim *sim, const struct applied *applied)
     if (applied->rc != 0) {
         bool says_busy =
             applied->fault == &ecs_error_cluster_contains_tasks_exception ||
+            applied->fault == &ecs_error_cluster_contains_services_exception ||
             applied->fault == &ecs_error_cluster_contains_container_instances_exception;
         if (says_busy != busy) {
             world_fail(&sim->world, "cluster %.*s is %s, says DeleteCluster, which is not so",
@@ -424,13 +436,17 @@ void check_applied(struct sim *sim, const struct applied *applied)
 {
     struct server *server = &sim->server;
     int64_t after = server->task_key;
+    bool made = false;
     for (int64_t key = core_next(server->core, &task_kind, after); key != 0;
          key = core_next(server->core, &task_kind, key)) {
+        const struct task_record_task *task = core_get(server->core, &task_kind, key);
+        made = made || !task->has_deployment; // services start theirs between requests
         server->task_key = key;
     }
     if (applied->operation->service != ecs_operations[0].service) {
         return;
     }
+    standing_applied(sim, applied);
     if (applied->operation == &ecs_operations[ECS_OP_DEREGISTER_CONTAINER_INSTANCE]) {
         on_deregister(sim, applied);
     } else if (applied->operation == &ecs_operations[ECS_OP_DELETE_CLUSTER]) {
@@ -445,7 +461,7 @@ void check_applied(struct sim *sim, const struct applied *applied)
                applied->operation == &ecs_operations[ECS_OP_START_TASK];
     if (applied->rc == 0 && run) {
         check_placed(sim, applied, after);
-    } else if (server->task_key != after) {
+    } else if (made) {
         world_fail(&sim->world, "%s makes tasks", applied->operation->name);
     }
 }

@@ -407,6 +407,7 @@ void check_step(struct sim *sim)
 {
     if (sim->server.touched && sim->server.core != NULL) {
         check_engine(sim);
+        standing_check(sim);
     }
     if (sim->server.touched || sim->hosts_touched) {
         check_hosts(sim);

@@ -324,7 +324,9 @@ static void take_turn(struct sim *sim, enum turn turn)
 {
     switch (turn) {
     case TURN_PLACED:
-        runs_placed(sim);
+        if (!sim->services.alone) {
+            runs_placed(sim);
+        }
         return;
     case TURN_START:
         start(sim);

@@ -175,6 +175,62 @@ static struct found find_setting(const struct core *core, const struct ledger_en
     return found;
 }
 
+static void write_revision(const struct core *core, int64_t key, char *out, size_t size_bytes)
+{
+    const struct ecs_record_definition *definition = core_get(core, &ecs_definition_kind, key);
+    snprintf(out, size_bytes, "%.*s:%d", TEXT_FMT(ecs_definition_family(core, key)),
+             definition->revision);
+}
+
+// The newest of its name. What it was told to run is its newest revision, whatever it fell back to.
+static struct found find_service(const struct core *core, const struct ledger_entry *entry)
+{
+    static char text[300];
+    struct ecs_arn arn;
+    struct found found = {0};
+    const struct service_record_service *record = NULL;
+    int64_t service = 0;
+    for (int64_t key = core_next(core, &service_kind, 0); key != 0;
+         key = core_next(core, &service_kind, key)) {
+        const struct service_record_service *other = core_get(core, &service_kind, key);
+        const struct ecs_record_cluster *cluster =
+            core_get(core, &ecs_cluster_kind, other->cluster);
+        snprintf(text, sizeof(text), "%.*s/%.*s", TEXT_FMT(cluster->name), TEXT_FMT(other->name));
+        if (ecs_arn_parse(text_of(entry->subject), &arn) && text_is(arn.path, text)) {
+            record = other;
+            service = key;
+        }
+    }
+    if (record == NULL) {
+        return found;
+    }
+    const struct service_record_revision *newest = NULL;
+    for (int64_t key = core_next(core, &service_revision_kind, 0); key != 0;
+         key = core_next(core, &service_revision_kind, key)) {
+        const struct service_record_revision *other = core_get(core, &service_revision_kind, key);
+        newest = other->service == service ? other : newest;
+    }
+    found.there = true;
+    if (strcmp(entry->name, "desiredCount") == 0) {
+        snprintf(text, sizeof(text), "%d", record->desired_count);
+        found.value = text_of(text);
+    } else if (strcmp(entry->name, "status") == 0) {
+        bool active = record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE;
+        found.value = active ? TEXT("ACTIVE") : TEXT("DRAINING");
+    } else {
+        const struct service_record_deployment *primary =
+            core_get(core, &service_deployment_kind, record->primary);
+        const struct service_record_revision *back =
+            primary == NULL ? newest : core_get(core, &service_revision_kind, primary->revision);
+        write_revision(core, back->definition, text, sizeof(text));
+        if (strcmp(text, entry->value) != 0) {
+            write_revision(core, newest->definition, text, sizeof(text));
+        }
+        found.value = text_of(text);
+    }
+    return found;
+}
+
 static struct found find(const struct core *core, const struct ledger_entry *entry)
 {
     switch (entry->kind) {
@@ -202,6 +258,8 @@ static struct found find(const struct core *core, const struct ledger_entry *ent
         }
         return found;
     }
+    case LEDGER_SERVICE:
+        return find_service(core, entry);
     case LEDGER_END:
         break;
     }

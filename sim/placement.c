@@ -96,6 +96,12 @@ static bool group_is(const struct core *core, const struct task_record_task *tas
     if (task->extra != NULL && task->extra->group.data != NULL) {
         return text_equal(task->extra->group, group);
     }
+    if (task->has_deployment) {
+        char name[300];
+        snprintf(name, sizeof(name), "service:%.*s",
+                 TEXT_FMT(service_name(core, task->deployment)));
+        return text_is(group, name);
+    }
     const struct ecs_record_definition *definition =
         core_get(core, &ecs_definition_kind, task->definition);
     const struct ecs_record_family *family = core_get(core, &ecs_family_kind, definition->family);
@@ -503,6 +509,9 @@ static void check_run(struct sim *sim, const struct applied *applied, int64_t af
     for (int64_t key = core_next(core, &task_kind, after); key != 0;
          key = core_next(core, &task_kind, key)) {
         const struct task_record_task *task = core_get(core, &task_kind, key);
+        if (task->has_deployment) {
+            continue;
+        }
         snprintf(group, sizeof(group), "%.*s", TEXT_FMT(request->group));
         if (text_empty(request->group)) {
             struct text family = ecs_definition_family(core, task->definition);
@@ -563,6 +572,9 @@ void check_placed(struct sim *sim, const struct applied *applied, int64_t after)
     for (int64_t key = core_next(core, &task_kind, after); key != 0;
          key = core_next(core, &task_kind, key)) {
         const struct task_record_task *task = core_get(core, &task_kind, key);
+        if (task->has_deployment) {
+            continue;
+        }
         struct question question = {
             .sim = sim,
             .core = core,

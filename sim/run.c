@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SETTLE_MS 400000 // after them, until everything must be as desired
+#define SETTLE_MS 400000           // after them, until everything must be as desired
+#define SETTLE_SERVICES_MS 1500000 // services may wait 15 minutes before they try again
 #define SETTLE_LOOK_MS 500
 #define LATE_MS 15000   // longer than any request is held up
 #define STEP_MAX 200000 // a run that does not end is broken, too
@@ -59,7 +60,8 @@ static void pass(struct sim *sim, int64_t time_ms)
 // Go on until all is settled, twice in a row.
 static void settle(struct sim *sim, const char *what)
 {
-    int64_t deadline_ms = sim->world.now_ms + SETTLE_MS;
+    int64_t time_ms = sim->services.active ? SETTLE_SERVICES_MS : SETTLE_MS;
+    int64_t deadline_ms = sim->world.now_ms + time_ms;
     int64_t look_ms = sim->world.now_ms;
     int in_row = 0;
     char why[512] = "";
@@ -88,6 +90,7 @@ static void run(struct sim *sim, uint64_t step_max)
     settle(sim, "after joining");
     workload_begin(sim);
     churn_begin(sim);
+    services_begin(sim);
     faults_begin(sim);
     int64_t end_ms = sim->world.now_ms + sim->faults.time_ms;
     uint64_t last_step = step_max == 0 ? UINT64_MAX : sim->world.step + step_max;
@@ -95,9 +98,16 @@ static void run(struct sim *sim, uint64_t step_max)
     while (sim->world.now_ms < end_ms && sim->world.step < last_step && step(sim)) {}
     sim->workload.life++;
     sim->churn.life++;
+    sim->services.life++;
     faults_end(sim);
     pass(sim, LATE_MS); // what was held up arrives
+    sim->calm = true;
+    services_calm(sim);
+    pass(sim, 200);
     settle(sim, "without faults");
+    standing_count(sim);
+    services_delete_all(sim);
+    pass(sim, 200);
     workload_stop_all(sim);
     pass(sim, 200);
     settle(sim, "at the end");

@@ -19,8 +19,8 @@
 #define WORK_PER_TURN 128
 #define TIMER_MAX_MS 10000
 
-static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module, &service_module};
+static const struct core_module *const modules[] = {
+    &identity_module, &vpc_module, &ecs_module, &task_module, &service_module, &watch_module};
 
 static void arm(struct server *server);
 
@@ -380,6 +380,7 @@ void server_start(struct sim *sim)
     if (sim->world.failed) {
         return;
     }
+    watch_begin(sim);
     server->core = core_new(modules, ARRAY_LEN(modules));
     core_measure(server->core);
     server->life++;
@@ -407,6 +408,10 @@ void server_start(struct sim *sim)
     if (server->retention_ms != 0) {
         task_set_retention_ms(server->core, server->retention_ms);
     }
+    if (sim->services.settle_ms != 0) {
+        service_set_settle_ms(server->core, sim->services.settle_ms);
+    }
+    watch_loaded(sim);
     struct core_input input;
     make_input(server, &input);
     core_recover(server->core, &input);

@@ -123,11 +123,13 @@ bool check_settled(struct sim *sim, char *why, size_t size_bytes)
     }
     for (int64_t key = core_next(core, &task_kind, 0); key != 0;
          key = core_next(core, &task_kind, key)) {
-        if (!task_settled(core_get(core, &task_kind, key), why, size_bytes)) {
+        const struct task_record_task *task = core_get(core, &task_kind, key);
+        bool restless = task->has_deployment && services_restless(core, task->definition);
+        if (!restless && !task_settled(task, why, size_bytes)) {
             return false;
         }
     }
-    return ended_settled(sim, why, size_bytes);
+    return ended_settled(sim, why, size_bytes) && standing_settled(sim, why, size_bytes);
 }
 
 // Why a task is STOPPED must be true.

@@ -9,6 +9,7 @@
 #include "core/core.h"
 #include "disk.h"
 #include "journal/journal.h"
+#include "services.h"
 #include "store/store.h"
 #include "task/order.h"
 #include "world.h"
@@ -480,12 +481,14 @@ struct sim {
     struct facts facts;
     struct workload workload;
     struct churn churn;
+    struct services services;
     struct faults faults;
     struct call *calls;
     struct session *sessions;
     struct supervisor *supervisors;
     uint32_t crash_counts[4]; ///< of servers, agents, supervisors, hosts
     bool hosts_touched;
+    bool calm;       ///< images do what they should, but for those that never do
     int64_t hold_ms; ///< until then silence may be the server's own
 };
 

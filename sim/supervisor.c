@@ -140,7 +140,7 @@ static void on_started(void *context, void *payload)
     world_trace(world, "%s %.8s container %zu runs", supervisor->node->name, supervisor->id, index);
     if (text_starts(image_of(supervisor, index), TEXT("job"))) {
         post(supervisor, index, world_between(world, 20, 12000), &container->life, on_own_end);
-    } else if (world_chance(world, 40)) {
+    } else if (!supervisor->node->sim->calm && world_chance(world, 40)) {
         post(supervisor, index, world_between(world, 20, 40000), &container->life, on_own_end);
     }
     tell(supervisor, &(struct order_event){.kind = ORDER_STARTED,
@@ -153,10 +153,11 @@ static void on_probed(void *context, void *payload)
     struct supervisor *supervisor = context;
     size_t index = ((struct probe *)payload)->container;
     bool sick = text_starts(image_of(supervisor, index), TEXT("sick"));
+    int permille = supervisor->node->sim->calm ? 0 : sick ? 500 : 20;
     tell(supervisor,
          &(struct order_event){.kind = ORDER_PROBED,
                                .container = index,
-                               .healthy = !world_chance(world_of(supervisor), sick ? 500 : 20)});
+                               .healthy = !world_chance(world_of(supervisor), permille)});
 }
 
 // ---- the supervisor -------------------------------------------------------------------------
@@ -167,7 +168,7 @@ static void start_container(struct supervisor *supervisor, size_t index)
     struct sim_container *container = &supervisor->containers[index];
     container->starting = true;
     bool broken = text_starts(image_of(supervisor, index), TEXT("broken"));
-    bool fails = world_chance(world, broken ? 500 : 10);
+    bool fails = world_chance(world, broken ? 500 : supervisor->node->sim->calm ? 0 : 10);
     post(supervisor, index, world_between(world, 3, 60), &container->start_life,
          fails ? on_start_failed : on_started);
 }

@@ -126,6 +126,7 @@ void workload_setup(struct sim *sim)
                  TEXT_FMT(network->subnets.items[i].subnet_id));
     }
     churn_setup(sim);
+    services_setup(sim);
     if (sim->churn.stranger) {
         define(sim, definitions[1], true);
     }
@@ -345,7 +346,9 @@ static void on_turn(void *context, void *payload)
     const struct fact *fact = choose(sim);
     int64_t what = world_between(world, 0, 99);
     if (what < 45 || fact == NULL) {
-        runs_new(sim);
+        if (!sim->services.alone) {
+            runs_new(sim);
+        }
     } else if (what < 85) {
         stop(sim, fact->id, 1);
     } else {

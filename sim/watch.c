@@ -1,0 +1,333 @@
+#include "services.h"
+#include "sim.h"
+
+#include "base/text.h"
+#include "ecs/ecs_internal.h"
+#include "ecs/service.h"
+#include "ecs/task_internal.h"
+
+#include <string.h>
+
+/*
+ * Looks on while the scheduler works: every start and every stop is judged at the moment when its
+ * record changes.
+ */
+
+#define SCALING "Scaling activity initiated by"
+#define HEALTH "Task failed container health checks"
+#define LOST "The host of the task lost contact"
+
+static struct sim *watched;
+
+// ---- what is known ----------------------------------------------------------------------------
+
+struct service_watch *watch_service(struct sim *sim, int64_t key)
+{
+    struct services *services = &sim->services;
+    for (size_t i = 0; i < services->watch_count; i++) {
+        if (services->watches[i].key == key) {
+            return &services->watches[i];
+        }
+    }
+    ASSERT(services->watch_count < SERVICE_WATCH_MAX);
+    struct service_watch *watch = &services->watches[services->watch_count++];
+    *watch = (struct service_watch){.key = key};
+    return watch;
+}
+
+struct deployment_watch *watch_deployment(struct sim *sim, int64_t key)
+{
+    struct services *services = &sim->services;
+    for (size_t i = services->deployment_count; i > 0; i--) {
+        if (services->deployments[i - 1].key == key) {
+            return &services->deployments[i - 1];
+        }
+    }
+    ASSERT(services->deployment_count < DEPLOYMENT_WATCH_MAX);
+    struct deployment_watch *watch = &services->deployments[services->deployment_count++];
+    *watch = (struct deployment_watch){.key = key};
+    return watch;
+}
+
+static const struct service_record_deployment *deployment_of(const struct core *core, int64_t key)
+{
+    return core_get(core, &service_deployment_kind, key);
+}
+
+// ---- a task is started --------------------------------------------------------------------------
+
+static bool distinct(const struct service_record_service *service)
+{
+    for (size_t i = 0; i < service->placement_constraints.count; i++) {
+        if (service->placement_constraints.items[i].type ==
+            ECS_PLACEMENT_CONSTRAINT_TYPE_DISTINCT_INSTANCE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_distinct(struct sim *sim, const struct core *core, int64_t service, int64_t key,
+                           const struct task_record_task *task)
+{
+    for (int64_t other = core_next(core, &task_kind, 0); other != 0;
+         other = core_next(core, &task_kind, other)) {
+        const struct task_record_task *record = core_get(core, &task_kind, other);
+        if (other != key && record->has_deployment && record->node == task->node &&
+            record->desired_status != TASK_RECORD_TASK_STATUS_STOPPED &&
+            standing_service(core, record->deployment) == service) {
+            world_fail(&sim->world,
+                       "task %.*s of a service with distinctInstance shares its instance",
+                       TEXT_FMT(task->task_id));
+        }
+    }
+}
+
+static void on_started(struct sim *sim, struct core *core, int64_t key,
+                       const struct task_record_task *task)
+{
+    const struct service_record_deployment *deployment = deployment_of(core, task->deployment);
+    const struct service_record_service *service =
+        core_get(core, &service_kind, deployment->service);
+    const struct service_record_revision *revision =
+        core_get(core, &service_revision_kind, deployment->revision);
+    const char *why = NULL;
+    if (service->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
+        why = "of a service that is deleted";
+    } else if (deployment->status != SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY) {
+        why = "of a deployment that is not PRIMARY";
+    } else if (deployment->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
+        why = "of a deployment that failed";
+    } else if (!standing_retries(sim, deployment)) {
+        why = "before its time to try again";
+    } else if (task->definition != revision->definition) {
+        why = "of another definition than its revision's";
+    }
+    if (why != NULL) {
+        world_fail(&sim->world, "task %.*s is started %s", TEXT_FMT(task->task_id), why);
+    }
+    struct standing standing = standing_of(sim, deployment->service, 0);
+    world_trace(&sim->world, "service %.*s starts %.8s: %d of %d to %d tasks",
+                TEXT_FMT(service->name), task->task_id.data, standing.counted, standing.desired,
+                standing.upper);
+    if (standing.counted > standing.upper) {
+        world_fail(&sim->world, "service %.*s is driven to %d tasks, and may have %d",
+                   TEXT_FMT(service->name), standing.counted, standing.upper);
+    }
+    if (distinct(service)) {
+        check_distinct(sim, core, deployment->service, key, task);
+    }
+    sim->churn.counts[ACT_SERVICE_START]++;
+}
+
+// ---- a task is told to stop ---------------------------------------------------------------------
+
+static void on_scaled(struct sim *sim, const struct service_record_service *service,
+                      const struct standing *others, const struct task_record_task *before)
+{
+    struct text reason_of = before->task_id;
+    if (before->extra != NULL && before->extra->protected_until > sim->server.input_ms) {
+        world_fail(&sim->world, "task %.*s of service %.*s is protected and stopped",
+                   TEXT_FMT(reason_of), TEXT_FMT(service->name));
+    }
+    // Scaling in to what is desired needs no other's health.
+    bool surplus = before->deployment == service->primary && others->staying >= others->desired;
+    if (standing_healthy(sim, before) && !surplus && others->healthy < others->lower) {
+        world_fail(&sim->world,
+                   "service %.*s is driven to %d healthy tasks of %d, and needs %d: %.*s was "
+                   "stopped",
+                   TEXT_FMT(service->name), others->healthy, others->desired, others->lower,
+                   TEXT_FMT(before->task_id));
+    }
+    sim->churn.counts[surplus ? ACT_SERVICE_SCALE_IN : ACT_SERVICE_STOP]++;
+}
+
+static void on_stopped(struct sim *sim, struct core *core, int64_t key,
+                       const struct task_record_task *before, const struct task_record_task *after)
+{
+    int64_t service_key = standing_service(core, after->deployment);
+    const struct service_record_service *service = core_get(core, &service_kind, service_key);
+    struct text reason = after->extra == NULL ? (struct text){0} : after->extra->stopped_reason;
+    world_trace(&sim->world, "service %.*s stops %.8s: %.*s", TEXT_FMT(service->name),
+                after->task_id.data, TEXT_FMT(reason));
+    if (service->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
+        return; // all its tasks stop
+    }
+    if (text_starts(reason, TEXT(SCALING))) {
+        struct standing others = standing_of(sim, service_key, key);
+        on_scaled(sim, service, &others, before);
+    } else if (text_starts(reason, TEXT(HEALTH))) {
+        if (before->health != ECS_HEALTH_STATUS_UNHEALTHY) {
+            world_fail(&sim->world, "task %.*s is stopped for its health, and is not unhealthy",
+                       TEXT_FMT(before->task_id));
+        }
+        watch_deployment(sim, after->deployment)->failures++;
+        sim->churn.counts[ACT_SERVICE_HEALTH]++;
+    } else if (text_starts(reason, TEXT(LOST))) {
+        if (!standing_lost(core, before)) {
+            world_fail(&sim->world, "task %.*s is stopped for its host, which is in contact",
+                       TEXT_FMT(before->task_id));
+        }
+        sim->churn.counts[ACT_SERVICE_LOST]++;
+    } else {
+        world_fail(&sim->world, "task %.*s is stopped by its service, for '%.*s'",
+                   TEXT_FMT(before->task_id), TEXT_FMT(reason));
+    }
+}
+
+// ---- a task has ended ---------------------------------------------------------------------------
+
+static void on_ended(struct sim *sim, const struct task_record_task *task)
+{
+    bool start = task->stop_code == ECS_TASK_STOP_CODE_TASK_FAILED_TO_START;
+    bool exited = task->stop_code == ECS_TASK_STOP_CODE_ESSENTIAL_CONTAINER_EXITED;
+    struct deployment_watch *watch = watch_deployment(sim, task->deployment);
+    watch->failures += start || exited;
+    if ((start || exited) && task->started_at == 0) {
+        watch->streak++;
+        watch->failed_ms[watch->failed_count++ % SERVICE_FAILURES_KEPT] = sim->server.input_ms;
+    }
+}
+
+static void on_task(struct sim *sim, struct core *core, int64_t key,
+                    const struct task_record_task *before, const struct task_record_task *after)
+{
+    if (after == NULL || !after->has_deployment) {
+        return;
+    }
+    if (before == NULL) {
+        on_started(sim, core, key, after);
+        return;
+    }
+    if (before->desired_status != after->desired_status &&
+        after->stop_code == ECS_TASK_STOP_CODE_SERVICE_SCHEDULER_INITIATED) {
+        on_stopped(sim, core, key, before, after);
+    }
+    if (before->last_status != after->last_status &&
+        after->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
+        on_ended(sim, after);
+    }
+}
+
+// ---- deployments --------------------------------------------------------------------------------
+
+static void on_completed(struct sim *sim, int64_t key,
+                         const struct service_record_deployment *deployment)
+{
+    struct standing standing = standing_of(sim, deployment->service, 0);
+    if (standing.primary_healthy != standing.desired || standing.occupying != standing.desired) {
+        world_fail(&sim->world,
+                   "deployment %lld is completed with %d healthy tasks of %d, and %d in all",
+                   (long long)deployment->number, standing.primary_healthy, standing.desired,
+                   standing.occupying);
+    }
+    watch_service(sim, deployment->service)->completed = key;
+    sim->churn.counts[ACT_SERVICE_COMPLETED]++;
+}
+
+static int32_t threshold_of(int32_t desired)
+{
+    int32_t half = (desired + 1) / 2;
+    return half < 3 ? 3 : half > 200 ? 200 : half;
+}
+
+static void on_failed(struct sim *sim, const struct core *core, int64_t key,
+                      const struct service_record_deployment *after)
+{
+    const struct service_record_service *service = core_get(core, &service_kind, after->service);
+    const struct ecs_deployment_circuit_breaker *breaker =
+        service->configuration->deployment_circuit_breaker;
+    struct deployment_watch *watch = watch_deployment(sim, key);
+    if (breaker == NULL || !breaker->enable) {
+        world_fail(&sim->world, "a deployment of %.*s failed, and it has no circuit breaker",
+                   TEXT_FMT(service->name));
+        return;
+    }
+    if (watch->failures < threshold_of(service->desired_count)) {
+        world_fail(&sim->world, "a deployment of %.*s failed after %d tasks of %d",
+                   TEXT_FMT(service->name), watch->failures, threshold_of(service->desired_count));
+    }
+    int64_t back = watch_service(sim, after->service)->completed;
+    bool stays = after->status == SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY;
+    if (stays && breaker->rollback && back != 0 && back != key) {
+        world_fail(&sim->world, "a deployment of %.*s failed and is not rolled back",
+                   TEXT_FMT(service->name));
+    }
+    sim->churn.counts[stays ? ACT_SERVICE_FAILED : ACT_SERVICE_ROLLED_BACK]++;
+}
+
+static void on_deployment(struct sim *sim, const struct core *core, int64_t key,
+                          const struct service_record_deployment *before,
+                          const struct service_record_deployment *after)
+{
+    if (before == NULL || after == NULL) {
+        return;
+    }
+    if (before->rollout_state != after->rollout_state) {
+        if (after->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED) {
+            on_completed(sim, key, after);
+        } else if (after->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
+            on_failed(sim, core, key, after);
+        }
+    }
+    if (before->status != after->status &&
+        after->status == SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY) {
+        if (watch_service(sim, after->service)->completed != key) {
+            world_fail(&sim->world,
+                       "deployment %lld is PRIMARY again, and not the one that was "
+                       "completed last",
+                       (long long)after->number);
+        }
+        struct deployment_watch *watch = watch_deployment(sim, key);
+        watch->failures = 0;
+        watch->streak = 0;
+    }
+}
+
+// ---- the module ---------------------------------------------------------------------------------
+
+static void on_changed(void *state, struct core *core, const struct core_kind *kind, int64_t key,
+                       const void *before, const void *after)
+{
+    (void)state;
+    struct sim *sim = watched;
+    if (sim == NULL || sim->services.loading || sim->world.failed) {
+        return;
+    }
+    if (kind == &task_kind) {
+        on_task(sim, core, key, before, after);
+    } else if (kind == &service_deployment_kind) {
+        on_deployment(sim, core, key, before, after);
+    } else if (kind == &service_kind && after != NULL) {
+        const struct service_record_service *record = after;
+        struct service_watch *watch = watch_service(sim, key);
+        watch->desired_most = MAX(watch->desired_most, record->desired_count);
+    }
+}
+
+void watch_begin(struct sim *sim)
+{
+    watched = sim;
+    sim->services.loading = true;
+}
+
+void watch_loaded(struct sim *sim)
+{
+    struct services *services = &sim->services;
+    const struct core *core = sim->server.core;
+    services->loading = false;
+    for (size_t i = 0; i < services->watch_count; i++) {
+        struct service_watch *watch = &services->watches[i];
+        const struct service_record_service *record = core_get(core, &service_kind, watch->key);
+        watch->completed = record == NULL ? 0 : record->completed;
+        watch->short_ms = 0;
+    }
+    for (size_t i = 0; i < services->deployment_count; i++) {
+        struct deployment_watch *watch = &services->deployments[i];
+        watch->streak = 0;
+        watch->over_ms = 0;
+        watch->failed_count = 0;
+    }
+}
+
+const struct core_module watch_module = {.name = "watch", .changed = on_changed};
