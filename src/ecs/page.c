@@ -53,6 +53,7 @@ static const struct batch_rule batch_rules[] = {
     {ECS_OP_DESCRIBE_SERVICES, 10, "Services", "service names"},
     {ECS_OP_DESCRIBE_SERVICE_DEPLOYMENTS, 20, "Service deployments", "service deployment ARNs"},
     {ECS_OP_DESCRIBE_SERVICE_REVISIONS, 20, "Service revisions", "service revision ARNs"},
+    {ECS_OP_DESCRIBE_TASK_SETS, 100, NULL, "taskSets"},
     {ECS_OP_DESCRIBE_TASKS, 100, "Tasks", "taskIds"},
     {ECS_OP_GET_TASK_PROTECTION, 100, NULL, "taskIds"},
     {ECS_OP_PUT_ATTRIBUTES, 10, "Attributes", "attributes"},

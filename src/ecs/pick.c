@@ -169,6 +169,11 @@ static void find(struct core_call *call, const struct service_survey *survey,
         bool leaving = false;
         enum service_place place = service_judge(call, survey, standing, task, &leaving);
         bool lost = place == SERVICE_PLACE_ENDING; // it is to run, so this is its node's doing
+        // Nobody stands in for a task of another task set.
+        if (pick == SERVICE_PICK_LOST && standing->record->task_set &&
+            standing != survey->primary) {
+            continue;
+        }
         int class = class_of(pick, standing == survey->primary, place, leaving, lost);
         bool protected = task->protected_ms > call->now_ms && pick != SERVICE_PICK_ANY &&
                          pick != SERVICE_PICK_UNHEALTHY && pick != SERVICE_PICK_LOST;

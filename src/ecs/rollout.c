@@ -20,8 +20,8 @@ void service_deployment_put(struct core_call *call, int64_t key,
     core_put(call, &service_deployment_kind, key, record);
 }
 
-// A number of 19 digits, as ECS has them.
-static int64_t fresh_number(struct core_call *call)
+// ECS's have 19 digits.
+int64_t service_fresh_number(struct core_call *call)
 {
     return INT64_C(1000000000000000000) +
            (int64_t)(core_random(call) % UINT64_C(8000000000000000000));
@@ -97,7 +97,7 @@ void service_rollout_end(struct core_call *call, int64_t key,
 
 static int64_t put_new_deployment(struct core_call *call, int64_t service, int64_t revision)
 {
-    int64_t number = fresh_number(call);
+    int64_t number = service_fresh_number(call);
     const struct service_record_deployment record = {
         .has_service = true,
         .service = service,
@@ -257,6 +257,20 @@ static void set_steady(struct core_call *call, struct service_survey *survey, bo
     }
 }
 
+bool service_rollout_forgive(struct core_call *call, const struct service_standing *standing)
+{
+    if (standing->record->failed_tasks == 0 ||
+        standing->newest_healthy_ms <= standing->record->failed_at) {
+        return false;
+    }
+    struct service_record_deployment *edit = service_deployment_edit(call, standing->key);
+    edit->failed_tasks = 0;
+    edit->start_failures = 0;
+    edit->retry_at = 0;
+    service_deployment_put(call, standing->key, edit);
+    return true;
+}
+
 bool service_rollout_step(struct core_call *call, struct service_survey *survey)
 {
     const struct service_standing *primary = survey->primary;
@@ -267,12 +281,7 @@ bool service_rollout_step(struct core_call *call, struct service_survey *survey)
         return true;
     }
     const struct service_record_deployment *record = primary->record;
-    if (record->failed_tasks > 0 && primary->newest_healthy_ms > record->failed_at) {
-        struct service_record_deployment *edit = service_deployment_edit(call, primary->key);
-        edit->failed_tasks = 0;
-        edit->start_failures = 0;
-        edit->retry_at = 0;
-        service_deployment_put(call, primary->key, edit);
+    if (service_rollout_forgive(call, primary)) {
         return true;
     }
     bool under_way = record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS;
@@ -309,9 +318,11 @@ bool service_rollout_tidy(struct core_call *call, struct service_survey *survey)
     bool draining = survey->record->status == SERVICE_RECORD_SERVICE_STATUS_DRAINING;
     for (size_t i = 0; i < survey->count; i++) {
         const struct service_standing *standing = &survey->standings[i];
-        bool primary = standing == survey->primary && !draining;
-        bool stays = primary || (!draining && stage_keeps(call->core, survey, standing->key));
-        if (stays || standing->tasks > 0 || standing->record->task_set) {
+        bool primary =
+            standing == survey->primary || stage_keeps(call->core, survey, standing->key);
+        bool deleted = standing->record->status == SERVICE_RECORD_DEPLOYMENT_STATUS_DRAINING;
+        bool stays = (primary || standing->record->task_set) && !draining && !deleted;
+        if (stays || standing->tasks > 0) {
             continue;
         }
         struct service_record_deployment *record = service_deployment_edit(call, standing->key);

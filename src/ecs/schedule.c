@@ -18,9 +18,8 @@ struct bounds {
     int32_t upper;
 };
 
-static struct bounds bounds_of(const struct service_record_service *record)
+static struct bounds bounds_of(const struct service_record_service *record, int64_t desired)
 {
-    int64_t desired = record->desired_count;
     int64_t minimum = record->configuration->minimum_healthy_percent;
     int64_t maximum = record->configuration->maximum_percent;
     return (struct bounds){
@@ -205,21 +204,20 @@ static void tell_stuck(struct core_call *call, struct service_survey *survey,
 
 // One step of the survey's primary deployment beside others that it replaces.
 static size_t move(struct core_call *call, struct service_survey *survey,
-                   const struct others *others)
+                   const struct bounds *bounds, const struct others *others)
 {
-    struct bounds bounds = bounds_of(survey->record);
-    int32_t missing = bounds.desired - survey->primary->staying;
-    int32_t room = bounds.upper - survey->occupying;
+    int32_t missing = bounds->desired - survey->primary->staying;
+    int32_t room = bounds->upper - survey->occupying;
     if (MUTANT("exceed-maximum")) {
         room = missing;
     }
     size_t moved = start_missing(call, survey, missing, room);
     // One kind of step at a time: stopping goes by a survey that knows what was started.
     if (moved == 0) {
-        moved += stop_replaced(call, survey, &bounds, others);
-        moved += stop_unhealthy(call, survey, &bounds, others, room);
-        moved += stop_surplus(call, survey, &bounds);
-        moved += stop_lost(call, survey, &bounds, others);
+        moved += stop_replaced(call, survey, bounds, others);
+        moved += stop_unhealthy(call, survey, bounds, others, room);
+        moved += stop_surplus(call, survey, bounds);
+        moved += stop_lost(call, survey, bounds, others);
         if (moved == 0 && missing > 0) {
             tell_stuck(call, survey, others, room);
         }
@@ -229,19 +227,21 @@ static size_t move(struct core_call *call, struct service_survey *survey,
 
 void service_roll(struct core_call *call, struct service_survey *survey)
 {
+    struct bounds bounds = bounds_of(survey->record, survey->record->desired_count);
     struct others others = others_of(survey);
-    if (move(call, survey, &others) > 0) {
+    if (move(call, survey, &bounds, &others) > 0) {
         service_queue(call, survey->entry->key);
     }
 }
 
 size_t service_keep(struct core_call *call, struct service_survey *survey,
-                    struct service_standing *standing)
+                    struct service_standing *standing, int32_t desired)
 {
+    struct bounds bounds = bounds_of(survey->record, desired);
     struct service_survey alone = *survey;
     alone.primary = standing;
     alone.occupying = standing->occupying;
-    size_t moved = move(call, &alone, &(struct others){0});
+    size_t moved = move(call, &alone, &bounds, &(struct others){0});
     survey->due_ms = alone.due_ms;
     return moved;
 }
@@ -296,6 +296,11 @@ void service_schedule_work(struct core_call *call, void *pointer, int64_t key)
     }
     if (survey.record->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON) {
         service_daemon_work(call, &survey);
+        core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);
+        return;
+    }
+    if (survey.record->controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL) {
+        service_task_sets_work(call, &survey);
         core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);
         return;
     }

@@ -34,6 +34,11 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_LIST_SERVICE_DEPLOYMENTS], service_list_rollouts},
     {&ecs_operations[ECS_OP_DESCRIBE_SERVICE_REVISIONS], service_describe_revisions},
     {&ecs_operations[ECS_OP_STOP_SERVICE_DEPLOYMENT], service_stop_rollout},
+    {&ecs_operations[ECS_OP_CREATE_TASK_SET], service_create_task_set},
+    {&ecs_operations[ECS_OP_UPDATE_TASK_SET], service_update_task_set},
+    {&ecs_operations[ECS_OP_DELETE_TASK_SET], service_delete_task_set},
+    {&ecs_operations[ECS_OP_DESCRIBE_TASK_SETS], service_describe_task_sets},
+    {&ecs_operations[ECS_OP_UPDATE_SERVICE_PRIMARY_TASK_SET], service_update_primary_task_set},
 };
 
 static void recover(struct core_call *call, void *pointer)

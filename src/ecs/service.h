@@ -60,6 +60,9 @@ struct text service_name(const struct core *core, int64_t deployment);
 /** Find a service of a cluster that is not INACTIVE, by its name or ARN. @return its key, or 0 */
 int64_t service_find(const struct core *core, int64_t cluster, struct text reference);
 
+/** Find a task set of a service by its id or ARN. @return its key, or 0 */
+int64_t service_task_set_find(struct core_call *call, int64_t service, struct text reference);
+
 /** @return the key of the service of a deployment */
 int64_t service_of(const struct core *core, int64_t deployment);
 

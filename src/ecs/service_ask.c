@@ -367,6 +367,30 @@ int service_ask_create(struct core_call *call, const struct ecs_create_service_r
     return rc == 0 ? read_zones(call, request->availability_zone_rebalancing, out_ask) : rc;
 }
 
+// ---- CreateTaskSet --------------------------------------------------------------------------
+
+int service_ask_task_set(struct core_call *call, const struct ecs_create_task_set_request *request,
+                         int64_t service, struct service_ask *out_ask)
+{
+    const struct service_record_service *record = core_get(call->core, &service_kind, service);
+    const struct ecs_create_service_request in = {
+        .launch_type = request->launch_type,
+        .platform_version = request->platform_version,
+        .network_configuration = request->network_configuration,
+        .load_balancers = request->load_balancers,
+        .service_registries = request->service_registries,
+        .capacity_provider_strategy = request->capacity_provider_strategy,
+    };
+    *out_ask = (struct service_ask){.service = *record, .deploy = true};
+    fill_revision(call, &in, record->cluster, &out_ask->revision);
+    int rc = read_definition(call, request->task_definition, &out_ask->revision);
+    if (rc != 0) {
+        return rc;
+    }
+    fill_launch_type(call, record->cluster, &out_ask->revision);
+    return service_check(call, out_ask);
+}
+
 // ---- UpdateService --------------------------------------------------------------------------
 
 static void update_service(struct core_call *call, const struct ecs_update_service_request *in,

@@ -80,8 +80,8 @@ static int64_t hash_request(const struct ecs_create_service_request *request)
     return (int64_t)(text_hash(buf_view(&bytes)) >> 1);
 }
 
-static int64_t put_revision(struct core_call *call, int64_t service,
-                            struct service_record_revision *revision)
+int64_t service_revision_put(struct core_call *call, int64_t service,
+                             struct service_record_revision *revision)
 {
     revision->has_service = true;
     revision->service = service;
@@ -147,7 +147,7 @@ int service_create(struct core_call *call, void *state, const void *input, void 
     int64_t key = core_new_key(call);
     core_put(call, &service_kind, key, &ask.service);
     if (ask.deploy) {
-        int64_t revision = put_revision(call, key, &ask.revision);
+        int64_t revision = service_revision_put(call, key, &ask.revision);
         service_rollout_begin(call, key, &ask.service, revision);
     }
     response->service = shown(call, key);
@@ -176,7 +176,7 @@ int service_update(struct core_call *call, void *state, const void *input, void 
         return rc;
     }
     if (ask.deploy) {
-        int64_t revision = put_revision(call, key, &ask.revision);
+        int64_t revision = service_revision_put(call, key, &ask.revision);
         service_rollout_begin(call, key, &ask.service, revision);
     } else {
         core_put(call, &service_kind, key, &ask.service);
@@ -216,7 +216,9 @@ int service_delete(struct core_call *call, void *state, const void *input, void 
                           "The service cannot be stopped while it is scaled above 0.");
     }
     const struct service_entry *entry = service_entry(service_state(call->core), key);
-    if (!request->force && !daemon && entry->deployment_count > 1) {
+    bool external = before->controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL;
+    size_t most = external ? 0 : 1; // task sets are deleted before their service
+    if (!request->force && !daemon && entry->deployment_count > most) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "The service cannot be stopped while deployments are active.");
     }

@@ -12,9 +12,12 @@ static struct text compose(struct core_call *call, int64_t service, const char *
 {
     const struct service_record_service *record = core_get(call->core, &service_kind, service);
     AUTO(buf_deinit) struct buf text = {.limit_bytes = EVENT_CHARS_MAX};
+    const struct service_entry *entry = service_entry(service_state(call->core), service);
     buf_format(&text, "(service %.*s", TEXT_FMT(record->name));
-    // A message that begins with a comma names more of what it is about: `, taskSet ecs-svc/1)
-    // ...`.
+    if (entry != NULL && entry->speaker != 0) {
+        buf_format(&text, ", taskSet %.*s", TEXT_FMT(service_deployment_id(call, entry->speaker)));
+    }
+    // A message that begins with a comma names more of what it is about.
     if (format[0] != ',') {
         buf_string(&text, ") ");
     }
@@ -60,10 +63,44 @@ void service_tell(struct core_call *call, int64_t service, const char *format, .
     put_event(call, service, message);
 }
 
+static void forget(struct service_told *told)
+{
+    alloc_free((void *)(uintptr_t)told->message.data);
+    *told = (struct service_told){0};
+}
+
 void service_tell_cleared(struct service_entry *entry)
 {
-    alloc_free((void *)(uintptr_t)entry->told.data);
-    entry->told = (struct text){0};
+    for (size_t i = 0; i < ARRAY_LEN(entry->told); i++) {
+        if (entry->told[i].speaker == entry->speaker) {
+            forget(&entry->told[i]);
+        }
+    }
+}
+
+void service_told_free(struct service_entry *entry)
+{
+    for (size_t i = 0; i < ARRAY_LEN(entry->told); i++) {
+        forget(&entry->told[i]);
+    }
+}
+
+// Where it is noted what a service, or one of its task sets, told last: its own place, an empty
+// one, or the oldest.
+static struct service_told *told_place(struct service_entry *entry)
+{
+    struct service_told *best = &entry->told[0];
+    for (size_t i = 0; i < ARRAY_LEN(entry->told); i++) {
+        struct service_told *told = &entry->told[i];
+        if (told->message.data != NULL && told->speaker == entry->speaker) {
+            return told;
+        }
+        if (best->message.data != NULL &&
+            (told->message.data == NULL || told->told_ms < best->told_ms)) {
+            best = told;
+        }
+    }
+    return best;
 }
 
 bool service_tell_once(struct core_call *call, struct service_entry *entry, const char *format, ...)
@@ -72,14 +109,15 @@ bool service_tell_once(struct core_call *call, struct service_entry *entry, cons
     va_start(arguments, format);
     struct text message = compose(call, entry->key, format, arguments);
     va_end(arguments);
-    if (text_equal(message, entry->told) && call->now_ms < entry->told_ms + EVENT_AGAIN_MS) {
+    struct service_told *told = told_place(entry);
+    if (text_equal(message, told->message) && call->now_ms < told->told_ms + EVENT_AGAIN_MS) {
         return false;
     }
-    service_tell_cleared(entry);
+    forget(told);
     char *copy = alloc_array(message.size + 1, 1);
     memcpy(copy, message.data, message.size);
-    entry->told = (struct text){copy, message.size};
-    entry->told_ms = call->now_ms;
+    *told = (struct service_told){
+        .message = {copy, message.size}, .told_ms = call->now_ms, .speaker = entry->speaker};
     put_event(call, entry->key, message);
     return true;
 }

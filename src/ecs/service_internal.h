@@ -27,6 +27,7 @@
  * launch.c          starting tasks of a deployment
  * daemon.c          the next step of a DAEMON service
  * stage*.c, hook*.c deployments by stages: see stage.h
+ * task_set*.c       task sets: what is asked of them, how they are shown, their next step
  * rollout.c         deployments that begin, are completed, fail
  * revision_image.c  the digests of a revision's images
  * rollout_back.c    the circuit breaker, and the way back
@@ -36,6 +37,7 @@
 #define SERVICE_LAUNCH_STEP 40   ///< tasks started in one step: each is two records
 #define SERVICE_STOP_STEP 60     ///< tasks stopped in one step
 #define SERVICE_SETTLE_MS 40000  ///< see service_set_settle_ms
+#define SERVICE_TOLD_MAX 6       ///< a service and five task sets
 #define SERVICE_ROLLOUTS_MAX 100 ///< finished rollouts kept of a service
 #define SERVICE_INACTIVE_MS (7 * 24 * 3600 * INT64_C(1000)) ///< how long a deleted one is described
 #define SERVICE_BACKOFF_MAX_MS (900 * INT64_C(1000))        ///< ECS: 15 minutes at most
@@ -59,6 +61,13 @@ struct service_task {
     uint8_t provider; ///< place of its capacity provider in the names of the state; 0 for none
 };
 
+/** The newest message about what does not go. */
+struct service_told {
+    struct text message; ///< owned
+    int64_t told_ms;
+    int64_t speaker; ///< task set it is about; 0 for the service
+};
+
 /** A service in memory, beside its record. */
 struct service_entry {
     int64_t key;
@@ -71,8 +80,8 @@ struct service_entry {
     size_t deployment_capacity;
     bool hooks_asked; ///< since this engine began, those that wait for an answer were called
     bool unplaced;    ///< a task found no place when it was looked for last
-    struct text told; ///< owned: the newest message about what does not go
-    int64_t told_ms;  ///< when it was told
+    int64_t speaker;  ///< the task set whose step is under way: events name it; 0 for none
+    struct service_told told[SERVICE_TOLD_MAX]; ///< one for the service and each task set
 };
 
 /** Derived from records, never stored. */
@@ -140,6 +149,11 @@ MUST_CHECK int service_ask_update(struct core_call *call,
                                   const struct ecs_update_service_request *request, int64_t service,
                                   struct service_ask *out_ask);
 
+/** Read and check the revision of a CreateTaskSet. @return 0 or ERR_FAULT */
+MUST_CHECK int service_ask_task_set(struct core_call *call,
+                                    const struct ecs_create_task_set_request *request,
+                                    int64_t service, struct service_ask *out_ask);
+
 // ---- service_check.c, service_attached.c ----------------------------------------------------
 
 /** Check what a service is to be, but for its name. @return 0 or ERR_FAULT */
@@ -165,6 +179,9 @@ int service_list(struct core_call *call, void *state, const void *request, void 
 /** Handler of ListServicesByNamespace. */
 int service_list_by_namespace(struct core_call *call, void *state, const void *request,
                               void *response);
+/** Put a new revision of a service. @return its key */
+int64_t service_revision_put(struct core_call *call, int64_t service,
+                             struct service_record_revision *revision);
 /** Find a service of a cluster of any status, the newest one meant by a name or ARN. @return its
  *  key, or 0 */
 int64_t service_find_any(const struct core *core, int64_t cluster, struct text reference);
@@ -173,6 +190,8 @@ int64_t service_lookup(const struct core *core, int64_t cluster, struct text nam
 
 // ---- service_show.c -------------------------------------------------------------------------
 
+/** @return the beginning of an ARN up to the service's name, for a type that is named below one */
+struct text service_arn_below(struct core_call *call, const char *type, int64_t service);
 /** @return the ARN of a service */
 struct text service_arn(struct core_call *call, int64_t service);
 /** @return `ecs-svc/` and a deployment's number */
@@ -225,6 +244,8 @@ bool service_tell_once(struct core_call *call, struct service_entry *entry, cons
     PRINTF_LIKE(3, 4);
 /** What did not go goes again: it may be told anew. */
 void service_tell_cleared(struct service_entry *entry);
+/** Free what was noted of that. */
+void service_told_free(struct service_entry *entry);
 
 // ---- event.c --------------------------------------------------------------------------------
 
@@ -308,10 +329,10 @@ void service_queue(struct core_call *call, int64_t service);
 /** One step towards the survey's primary deployment: its tasks come, those of others go. Queues the
  *  service when something moved. */
 void service_roll(struct core_call *call, struct service_survey *survey);
-/** One step towards as many tasks of one deployment as the service desires, whatever others have.
- *  @return how many were started or stopped; when any, the survey is old */
+/** One step towards so many tasks of one deployment or task set, whatever others have. @return how
+ *  many were started or stopped; when any, the survey is old */
 size_t service_keep(struct core_call *call, struct service_survey *survey,
-                    struct service_standing *standing);
+                    struct service_standing *standing, int32_t desired);
 
 /** A step is due at a time at the latest, unless something happens before. */
 void service_due(struct service_survey *survey, int64_t at_ms);
@@ -321,6 +342,41 @@ struct text service_scaling_reason(struct core_call *call, const struct service_
 #define SERVICE_STUCK_MESSAGE                                                                      \
     "was unable to stop or start tasks during a deployment because of the service deployment "     \
     "configuration. Update the minimumHealthyPercent or maximumPercent value and try again."
+
+// ---- task_set.c, task_set_show.c, task_set_work.c -------------------------------------------
+
+/** Handler of CreateTaskSet. */
+int service_create_task_set(struct core_call *call, void *state, const void *request,
+                            void *response);
+/** Handler of UpdateTaskSet. */
+int service_update_task_set(struct core_call *call, void *state, const void *request,
+                            void *response);
+/** Handler of DeleteTaskSet. */
+int service_delete_task_set(struct core_call *call, void *state, const void *request,
+                            void *response);
+/** Handler of UpdateServicePrimaryTaskSet. */
+int service_update_primary_task_set(struct core_call *call, void *state, const void *request,
+                                    void *response);
+/** Handler of DescribeTaskSets. */
+int service_describe_task_sets(struct core_call *call, void *state, const void *request,
+                               void *response);
+/** Find a service that is ACTIVE and has task sets. @return 0 or ERR_FAULT */
+MUST_CHECK int service_task_set_open(struct core_call *call, struct text cluster,
+                                     struct text reference, int64_t *out_service);
+/** @return the ARN of a task set */
+struct text service_task_set_arn(struct core_call *call, int64_t deployment);
+/** @return computedDesiredCount */
+int32_t service_task_set_desired(const struct service_record_service *service,
+                                 const struct service_record_deployment *set);
+/** Fill a task set as the API shows it. */
+void service_task_set_show(struct core_call *call, const struct service_survey *survey,
+                           const struct service_standing *standing, bool tags,
+                           struct ecs_task_set *out);
+/** Fill all task sets of a service, the newest first. */
+void service_task_sets_show(struct core_call *call, const struct service_survey *survey, bool tags,
+                            struct ecs_task_set_list *out);
+/** Do the next step of a service with task sets. */
+void service_task_sets_work(struct core_call *call, struct service_survey *survey);
 
 // ---- daemon.c -------------------------------------------------------------------------------
 
@@ -409,6 +465,11 @@ void service_capacity_items(struct core_call *call, const struct service_survey 
  *  puts the service. @return key of the deployment */
 int64_t service_rollout_begin(struct core_call *call, int64_t service,
                               struct service_record_service *record, int64_t revision);
+/** @return a new number of a deployment or task set */
+int64_t service_fresh_number(struct core_call *call);
+/** A task of a deployment that began after the last failure is healthy: failures count anew.
+ *  @return whether they did not before, and the survey is old */
+bool service_rollout_forgive(struct core_call *call, const struct service_standing *standing);
 /** Look whether the primary deployment failed or is complete. @return whether something changed,
  *  and the survey is old */
 bool service_rollout_step(struct core_call *call, struct service_survey *survey);

@@ -2,8 +2,7 @@
 
 // ---- names ----------------------------------------------------------------------------------
 
-// The beginning of an ARN up to the service's name, for every type that is named below a service.
-static struct text below_service(struct core_call *call, const char *type, int64_t service)
+struct text service_arn_below(struct core_call *call, const char *type, int64_t service)
 {
     const struct service_record_service *record = core_get(call->core, &service_kind, service);
     const struct ecs_record_cluster *cluster =
@@ -16,7 +15,7 @@ static struct text below_service(struct core_call *call, const char *type, int64
 
 struct text service_arn(struct core_call *call, int64_t service)
 {
-    return below_service(call, "service", service);
+    return service_arn_below(call, "service", service);
 }
 
 struct text service_deployment_id(struct core_call *call, int64_t deployment)
@@ -30,7 +29,7 @@ struct text service_rollout_arn(struct core_call *call, int64_t rollout)
 {
     const struct service_record_rollout *record =
         core_get(call->core, &service_rollout_kind, rollout);
-    struct text above = below_service(call, "service-deployment", record->service);
+    struct text above = service_arn_below(call, "service-deployment", record->service);
     return arena_format(call->arena, "%.*s/%.*s", TEXT_FMT(above), TEXT_FMT(record->id));
 }
 
@@ -38,7 +37,7 @@ struct text service_revision_arn(struct core_call *call, int64_t revision)
 {
     const struct service_record_revision *record =
         core_get(call->core, &service_revision_kind, revision);
-    struct text above = below_service(call, "service-revision", record->service);
+    struct text above = service_arn_below(call, "service-revision", record->service);
     return arena_format(call->arena, "%.*s/%lld", TEXT_FMT(above), (long long)record->number);
 }
 
@@ -150,7 +149,7 @@ static void show_deployments(struct core_call *call, const struct service_survey
     }
     for (size_t i = survey->count; i > 0; i--) {
         const struct service_standing *standing = &survey->standings[i - 1];
-        if (standing != survey->primary && !standing->record->task_set) {
+        if (standing != survey->primary) {
             show_deployment(call, survey, standing,
                             &out->deployments.items[out->deployments.count]);
             out->deployments.count++;
@@ -333,6 +332,10 @@ void service_show(struct core_call *call, int64_t key, bool tags, struct ecs_ser
     service_survey(call, entry, &survey);
     out->running_count = survey.running;
     out->pending_count = survey.pending;
+    if (record->controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL) {
+        service_task_sets_show(call, &survey, tags, &out->task_sets);
+        return;
+    }
     show_deployments(call, &survey, out);
     show_current(call, &survey, out);
 }

@@ -18,7 +18,7 @@ static void entry_free(struct service_entry *entry)
 {
     alloc_free(entry->tasks);
     alloc_free(entry->deployments);
-    alloc_free((void *)(uintptr_t)entry->told.data);
+    service_told_free(entry);
     alloc_free(entry);
 }
 

@@ -45,11 +45,12 @@ void stage_keep(struct core_call *call, struct service_survey *survey,
         gather_on_blue(call, survey, view);
         return;
     }
+    int32_t desired = survey->record->desired_count;
     // One at a time: a step of each together would be more than a transaction takes.
-    size_t moved = view->blue == NULL ? 0 : service_keep(call, survey, view->blue);
+    size_t moved = view->blue == NULL ? 0 : service_keep(call, survey, view->blue, desired);
     bool green = green_is_up(view) && !view->back && !view->stalled && view->green != NULL;
     if (moved == 0 && green) {
-        moved = service_keep(call, survey, view->green);
+        moved = service_keep(call, survey, view->green, desired);
     }
     if (moved > 0) {
         service_queue(call, survey->entry->key);

@@ -9,12 +9,18 @@
  * What has ended keeps its tags but cannot change them any more.
  */
 
-enum tagging_kind { TAGGING_CLUSTER, TAGGING_DEFINITION, TAGGING_TASK, TAGGING_SERVICE };
+enum tagging_kind {
+    TAGGING_CLUSTER,
+    TAGGING_DEFINITION,
+    TAGGING_TASK,
+    TAGGING_SERVICE,
+    TAGGING_TASK_SET
+};
 
 /** A resource that was found, and its tags. */
 struct tagging_target {
     enum tagging_kind kind;
-    int64_t key;             ///< of a cluster, definition or service
+    int64_t key;             ///< of a cluster, definition, service or task set
     struct task_tagged task; ///< a task or a container instance
     const struct ecs_tag *tags;
     size_t count;
@@ -130,6 +136,29 @@ static int find_service(struct core_call *call, struct text path, bool change,
     return 0;
 }
 
+static int find_task_set(struct core_call *call, struct text arn, struct text path, bool change,
+                         struct tagging_target *target)
+{
+    struct text rest = path;
+    struct text cluster_name = text_cut(&rest, '/');
+    struct text service_name = text_cut(&rest, '/');
+    int64_t cluster = ecs_cluster_lookup(call->core, ecs_caller_realm(call), cluster_name);
+    if (cluster == 0) {
+        return core_fault(call, &ecs_error_cluster_not_found_exception, "Cluster not found.");
+    }
+    int64_t service = service_find(call->core, cluster, service_name);
+    target->kind = TAGGING_TASK_SET;
+    target->key = service == 0 ? 0 : service_task_set_find(call, service, arn);
+    if (target->key == 0) {
+        return missing(call, "task set", change);
+    }
+    const struct service_record_deployment *record =
+        core_get(call->core, &service_deployment_kind, target->key);
+    target->tags = record->tags.items;
+    target->count = record->tags.count;
+    return 0;
+}
+
 /** Find what an ARN names; change says whether its tags are to be changed. */
 static int find_target(struct core_call *call, struct text resource_arn, bool change,
                        struct tagging_target *target)
@@ -161,7 +190,10 @@ static int find_target(struct core_call *call, struct text resource_arn, bool ch
     if (text_is(arn.type, "service")) {
         return find_service(call, arn.path, change, target);
     }
-    if (text_is(arn.type, "task-set") || text_is(arn.type, "capacity-provider")) {
+    if (text_is(arn.type, "task-set")) {
+        return find_task_set(call, resource_arn, arn.path, change, target);
+    }
+    if (text_is(arn.type, "capacity-provider")) {
         return missing(call, "resource", change); // there are none yet
     }
     return core_fault(call, &ecs_error_invalid_parameter_exception,
@@ -194,6 +226,14 @@ static void put_tags(struct core_call *call, const struct tagging_target *target
         record->tags.items = tags;
         record->tags.count = count;
         core_put(call, &service_kind, target->key, record);
+        return;
+    }
+    case TAGGING_TASK_SET: {
+        struct service_record_deployment *record =
+            core_edit(call, &service_deployment_kind, target->key);
+        record->tags.items = tags;
+        record->tags.count = count;
+        core_put(call, &service_deployment_kind, target->key, record);
         return;
     }
     case TAGGING_TASK:
