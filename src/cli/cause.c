@@ -262,3 +262,35 @@ int cause_find(struct cli_context *context, const struct diagnose_style *style,
     *out_causes = (struct report_cause_list){count > 0 ? causes : SHAPE_EMPTY, count};
     return rc;
 }
+
+int cause_find_slow(struct cli_context *context, const struct diagnose_style *style,
+                    const struct ecs_service *service, struct report_cause_list *out_causes,
+                    struct err *err)
+{
+    const struct cause_question question = {.service = service};
+    struct ecs_task_list live = {0};
+    int rc = list_tasks(context, &question, ECS_DESIRED_STATUS_RUNNING, &live, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct ecs_task *oldest = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < live.count; i++) {
+        const struct ecs_task *task = &live.items[i];
+        if (text_is(task->last_status, "RUNNING")) {
+            continue;
+        }
+        count++;
+        if (oldest == NULL || task->created_at < oldest->created_at) {
+            oldest = task;
+        }
+    }
+    *out_causes = (struct report_cause_list){.items = SHAPE_EMPTY};
+    if (oldest == NULL) {
+        return 0;
+    }
+    const struct cause_group group = {oldest, count};
+    out_causes->items = ARENA_NEW(&context->arena, struct report_cause);
+    out_causes->count = 1;
+    return explain(context, style, &group, &out_causes->items[0], err);
+}

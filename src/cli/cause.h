@@ -46,6 +46,15 @@ MUST_CHECK int cause_find(struct cli_context *context, const struct diagnose_sty
                           const struct cause_question *question,
                           struct report_cause_list *out_causes, struct err *err);
 
+/** When nothing failed: what the oldest task that is to run and does not yet waits for. The list is
+ *  empty when there is none. */
+MUST_CHECK int cause_find_slow(struct cli_context *context, const struct diagnose_style *style,
+                               const struct ecs_service *service,
+                               struct report_cause_list *out_causes, struct err *err);
+
+/** @return whether what the server says of a deployment is more than the cause says already */
+bool cause_adds(const struct report_cause *cause, struct text reason);
+
 /** Print one with its evidence. */
 void cause_print(const struct report_cause *cause);
 

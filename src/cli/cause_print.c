@@ -11,6 +11,20 @@ void cause_print_next(const struct text_list *next)
     }
 }
 
+bool cause_adds(const struct report_cause *cause, struct text reason)
+{
+    if (text_empty(reason)) {
+        return false;
+    }
+    struct text known = cause == NULL ? (struct text){0} : cause->stopped_reason;
+    for (size_t i = 0; !text_empty(known) && i + known.size <= reason.size; i++) {
+        if (text_starts(text_slice(reason, i, reason.size), known)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void print_task(const struct report_cause *cause)
 {
     printf("task       %.*s of %.*s on host %.*s\n", TEXT_FMT(cli_short(cause->task_arn)),
@@ -30,7 +44,7 @@ static void print_task(const struct report_cause *cause)
     if (cause->health == ECS_HEALTH_STATUS_UNHEALTHY) {
         printf(", UNHEALTHY");
     }
-    if (!text_empty(cause->reason)) {
+    if (!text_empty(cause->reason) && !text_equal(cause->reason, cause->stopped_reason)) {
         printf(": %.*s", TEXT_FMT(cause->reason));
     }
     printf("\n");

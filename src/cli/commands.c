@@ -17,6 +17,8 @@ const struct cli_command cli_commands[] = {
     {"diagnose",
      "[--data DIR] [--cluster NAME] [--json]            what found no place lately\n"
      "       berth diagnose [--data DIR] [--cluster NAME] [--json] TASK       what became of it\n"
+     "       berth diagnose [--data DIR] [--cluster NAME] [--json] SERVICE    why it is not "
+     "steady\n"
      "       berth diagnose [--data DIR] [--cluster NAME] [--json] --task-definition F[:R]\n"
      "                      [--count N] [--launch-type EC2|FARGATE] [--capacity-provider NAME]...\n"
      "                      [--subnets ID,...] [--constraint EXPRESSION|distinctInstance]...\n"
@@ -28,6 +30,10 @@ const struct cli_command cli_commands[] = {
      "                    [--image CONTAINER=IMAGE]... [--count N] [--force] [--create]\n"
      "                    [--timeout 10m] [--json]",
      "change a service, watch the deployment, and see why when it fails", cli_deploy},
+    {"plan",
+     "[--data DIR] [--cluster NAME] SERVICE [--task-definition F[:R] | --file FILE]\n"
+     "                  [--image CONTAINER=IMAGE]... [--count N] [--force] [--create] [--json]",
+     "what berth deploy with the same arguments would do", cli_plan},
     {"doctor", "[--data DIR]", "what this host lacks, and how to get it", cli_doctor},
 };
 const size_t cli_command_count = ARRAY_LEN(cli_commands);

@@ -34,5 +34,8 @@ int cli_diagnose(int argc, char **argv);
 /** `berth deploy`: change a service and show the deployment. */
 int cli_deploy(int argc, char **argv);
 
+/** `berth plan`: what `berth deploy` would do. */
+int cli_plan(int argc, char **argv);
+
 /** `berth doctor`: what this host lacks. */
 int cli_doctor(int argc, char **argv);

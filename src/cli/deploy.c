@@ -126,8 +126,12 @@ static void print_outcome(const struct change_options *options,
     if (report->cause != NULL) {
         cause_print(report->cause);
     }
-    if (!text_empty(report->reason)) {
-        printf("then       %.*s\n", TEXT_FMT(report->reason));
+    if (cause_adds(report->cause, report->reason)) {
+        printf("because    %.*s\n", TEXT_FMT(report->reason));
+    }
+    if (report->outcome == REPORT_OUTCOME_ROLLED_BACK && report->standings.count > 0) {
+        printf("then       rolled back to %.*s\n",
+               TEXT_FMT(cli_short(report->standings.items[0].task_definition_arn)));
     }
     for (size_t i = 0; i < report->standings.count; i++) {
         const struct report_standing *standing = &report->standings.items[i];

@@ -2,7 +2,9 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "cli/change.h"
 #include "cli/commands.h"
+#include "cli/diagnose_service.h"
 #include "shape/json.h"
 
 #include <getopt.h>
@@ -190,11 +192,11 @@ static int read_options(int argc, char **argv, struct options *out)
     }
     out->task = optind < argc ? text_of(argv[optind]) : (struct text){0};
     if (optind + 1 < argc) {
-        return wrong("option or second task; one at a time", argv[optind + 1]);
+        return wrong("option nor a second task or service: one at a time", argv[optind + 1]);
     }
     if (wishes && (out->request.task_definition.data == NULL || out->task.data != NULL)) {
         fprintf(stderr, "berth diagnose: these options are about where tasks would go: they need "
-                        "--task-definition, and no TASK\n");
+                        "--task-definition, and no TASK or SERVICE\n");
         return ERR_INVALID;
     }
     return 0;
@@ -207,34 +209,6 @@ static void print_json(const struct shape_type *type, const void *value)
     AUTO(buf_deinit) struct buf json = {0};
     json_encode(type, value, &json);
     printf("%.*s\n", (int)json.size, json.data);
-}
-
-static bool asks_for(const struct ecs_compatibility_list *list, enum ecs_compatibility what)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (list->items[i] == what) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int use_default_network(struct cli_context *context, struct options *options,
-                               struct err *err)
-{
-    const struct berth_describe_network_request request = {0};
-    struct berth_describe_network_response network = {0};
-    int rc =
-        cli_call(context, &berth_operations[BERTH_OP_DESCRIBE_NETWORK], &request, &network, err);
-    if (rc != 0) {
-        return rc;
-    }
-    for (size_t i = 0; i < network.subnets.count && i < WISHES_MAX; i++) {
-        options->subnets[i] = network.subnets.items[i].subnet_id;
-        options->vpc.subnets.count = i + 1;
-    }
-    options->vpc.subnets.items = options->subnets;
-    return 0;
 }
 
 // What a person leaves out: FARGATE for a definition that is for nothing else, and all subnets of
@@ -251,19 +225,17 @@ static int fill_in(struct cli_context *context, struct options *options, struct 
     }
     const struct ecs_task_definition *definition = answer.task_definition;
     if (options->request.launch_type == ECS_LAUNCH_TYPE_ABSENT &&
-        options->request.capacity_provider_strategy.count == 0 &&
-        asks_for(&definition->requires_compatibilities, ECS_COMPATIBILITY_FARGATE) &&
-        !asks_for(&definition->requires_compatibilities, ECS_COMPATIBILITY_EC2)) {
-        options->request.launch_type = ECS_LAUNCH_TYPE_FARGATE;
+        options->request.capacity_provider_strategy.count == 0) {
+        options->request.launch_type = change_launch_type(&definition->requires_compatibilities);
     }
     if (definition->network_mode == ECS_NETWORK_MODE_AWSVPC && options->vpc.subnets.count == 0) {
-        rc = use_default_network(context, options, err);
+        return change_default_network(context, &options->request.network_configuration, err);
     }
     if (options->vpc.subnets.count > 0) {
         options->network.awsvpc_configuration = &options->vpc;
         options->request.network_configuration = &options->network;
     }
-    return rc;
+    return 0;
 }
 
 static int explain_placement(struct cli_context *context, struct options *options, bool *out_fine,
@@ -314,6 +286,23 @@ static int list_unplaced(struct cli_context *context, const struct options *opti
     return 0;
 }
 
+static int explain_service(struct cli_context *context, const struct options *options,
+                           bool *out_fine, struct err *err)
+{
+    const struct diagnose_service asked = {
+        .cluster = options->request.cluster, .service = options->task, .json = options->json};
+    int rc = diagnose_service(context, &options->style, &asked, out_fine, err);
+    if (rc != ERR_NOT_FOUND) {
+        return rc;
+    }
+    return err_set(err, rc,
+                   "there is no service '%.*s' in cluster '%.*s', and no task is called so: a task "
+                   "is named by its ARN or the 32 digits at its end",
+                   TEXT_FMT(text_slice(options->task, 0, 200)),
+                   TEXT_FMT(text_empty(options->request.cluster) ? TEXT("default")
+                                                                 : options->request.cluster));
+}
+
 static int explain_task(struct cli_context *context, const struct options *options, bool *out_fine,
                         struct err *err)
 {
@@ -344,7 +333,9 @@ int cli_diagnose(int argc, char **argv)
     bool fine = false;
     int rc = cli_context_open(&context, options.style.data_dir, &err);
     if (rc == 0) {
-        rc = options.task.data != NULL ? explain_task(&context, &options, &fine, &err)
+        rc = options.task.data != NULL && diagnose_names_task(options.task)
+                 ? explain_task(&context, &options, &fine, &err)
+             : options.task.data != NULL ? explain_service(&context, &options, &fine, &err)
              : options.request.task_definition.data != NULL
                  ? explain_placement(&context, &options, &fine, &err)
                  : list_unplaced(&context, &options, &fine, &err);

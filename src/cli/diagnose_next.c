@@ -181,6 +181,13 @@ struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
                 TEXT_FMT(cli_short(task)), TEXT_FMT(container));
         break;
     case BERTH_TASK_CAUSE_UNHEALTHY:
+        suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
+                TEXT_FMT(cli_short(task)), TEXT_FMT(container));
+        suggest(style, &next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s --query "
+                "'taskDefinition.containerDefinitions[].[name,healthCheck]'",
+                TEXT_FMT(definition));
+        break;
     case BERTH_TASK_CAUSE_CONTAINER_EXITED:
     case BERTH_TASK_CAUSE_FINISHED:
         suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),

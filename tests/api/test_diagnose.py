@@ -246,7 +246,9 @@ def test_wrong_command_lines(fleet, arguments, problem):
 
 def test_unknown_things(fleet):
     for arguments, problem in [(["--task-definition", "none"], "Unable to describe"),
-                               (["nope"], "There is no task nope"),
+                               (["nope", "--cluster", "c"],
+                                "there is no service 'nope' in cluster 'c'"),
+                               (["0" * 32], "There is no task 0000000"),
                                (["--cluster", "none"], "Cluster not found")]:
         done = fleet.berth.run("diagnose", *arguments, check=False)
         assert done.returncode == 1 and problem in done.stderr, done
