@@ -86,9 +86,13 @@ static void session_free(struct session *session)
     alloc_free(session);
 }
 
-// The session is over: tell, and free.
-static void finish(struct session *session, const char *why)
+// The session is over: tell, and free. The connection, when there is one still, is told of no more.
+static void finish(struct session *session, struct lws *wsi, const char *why)
 {
+    if (wsi != NULL) {
+        lws_set_wsi_user(wsi, NULL);
+    }
+    session->wsi = NULL;
     if (session->why[0] == '\0') {
         IGNORE(text_copy(text_slice(text_of(why), 0, WHY_CHARS - 1), session->why, WHY_CHARS),
                "it was cut to fit");
@@ -248,7 +252,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     sessions->resolving--;
     session->resolving = false;
     if (status != 0 || session->ending || sessions->closing) {
-        finish(session, status != 0 ? uv_strerror(status) : "closed");
+        finish(session, NULL, status != 0 ? uv_strerror(status) : "closed");
         return;
     }
     unsigned char ignored[16];
@@ -358,11 +362,10 @@ static int open_failed(struct session *session, struct lws *wsi, const char *why
 {
     unsigned status = wsi == NULL ? 0 : lws_http_client_http_response(wsi);
     session->refused = status >= 400 && status < 500;
-    session->wsi = NULL;
     AUTO(alloc_string)
     char *text = status >= 400 ? alloc_format("refused with HTTP status %u", status)
                                : alloc_format("%.*s", (int)size, why == NULL ? "" : why);
-    finish(session, text);
+    finish(session, wsi, text);
     return 0;
 }
 
@@ -399,8 +402,13 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
         return open_failed(session, wsi, in, size);
     }
     if (reason == LWS_CALLBACK_CLIENT_CLOSED) {
-        session->wsi = NULL;
-        finish(session, "the connection was closed");
+        finish(session, wsi, "the connection was closed");
+        return 0;
+    }
+    // A server that goes between a request's sending and its answer ends a connection with neither
+    // of these two events; only that it is gone is always told.
+    if (reason == LWS_CALLBACK_WSI_DESTROY && session != NULL && session->wsi == wsi) {
+        finish(session, wsi, "the connection was closed");
     }
     return 0;
 }
