@@ -142,10 +142,10 @@ class Websocket:
 
 
 class StockAgent:
-    """One host. `cluster` None makes it one of the FARGATE pool."""
+    """One host. `cluster` None makes it one of the pools that `capacity` names."""
 
     def __init__(self, berth, cluster=None, zone="us-east-1a", resources=None, attributes=(),
-                 lacks=()):
+                 lacks=(), capacity="FARGATE"):
         self.berth = berth
         self.cluster = cluster
         token = post(berth, "Berth.CreateJoinToken", {})["token"]
@@ -162,7 +162,7 @@ class StockAgent:
         given = [{"name": "ecs.availability-zone", "value": zone}, *attributes,
                  *({"name": name} for name in CAPABILITIES if name not in lacks)]
         if cluster is None:
-            given.append({"name": "berth.capacity", "value": "FARGATE"})
+            given.append({"name": "berth.capacity", "value": capacity})
         where = {} if cluster is None else {"cluster": cluster}
         self.instance = self.ecs.register_container_instance(
             totalResources=resources or RESOURCES, attributes=given, **where)["containerInstance"]

@@ -9,17 +9,21 @@
 static const struct cli_command own_commands[] = {
     {"up",
      "[--data DIR] [--listen ADDR:PORT] [--region REGION] [--zone ZONE] [--on-exit stop|keep]\n"
-     "                [--cluster NAME] [--cpu-units N] [--memory-mib N] [--vpc-cidr CIDR]\n"
+     "                [--cluster NAME] [--capacity FARGATE,FARGATE_SPOT] [--vpc-cidr CIDR]\n"
+     "                [--cpu-units N] [--memory-mib N] [--spot-fallback]\n"
+     "                [--spot-interruption-rate 5%]\n"
      "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
      "                [--strict]",
      "server and node in one process: the way to begin", bin_up},
     {"server",
      "[--data DIR] [--listen ADDR:PORT] [--session-listen ADDR:PORT] [--advertise NAME]\n"
      "                    [--region REGION] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
+     "                    [--spot-fallback] [--spot-interruption-rate 5%]\n"
      "                    [--any-credentials] [--strict]",
      "the server alone; nodes join it with a token", bin_server},
     {"agent",
      "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cluster NAME]\n"
+     "                   [--capacity FARGATE,FARGATE_SPOT]\n"
      "                   [--cpu-units N] [--memory-mib N] [--on-exit stop|keep]",
      "the node alone; --join is needed once", bin_agent},
     {"debug", "dump [--data DIR]", "every stored record as a line of JSON, secrets masked",

@@ -171,7 +171,6 @@ UNREACHABLE = [
     Unreachable("2.4", "Task failed ELB health checks in (target-group ⟨arn⟩)",
                 "there are no services yet"),
     Unreachable("2.4", "Task failed container health checks", "there are no services yet"),
-    Unreachable("2.4", "Your Spot Task was interrupted.", "there is no pool of FARGATE_SPOT"),
     Unreachable("2.4", "ECS is performing maintenance on the underlying infrastructure hosting the "
                 "task.", "hosts are the user's own: none is retired by Berth"),
     Unreachable("2.4", "Host EC2 (instance ⟨id⟩) terminated.",
