@@ -369,7 +369,8 @@ void services_begin(struct sim *sim)
     }
 }
 
-static void activate_all(struct sim *sim)
+// Most of them: of those that go on draining, what services have there must leave.
+static void activate_most(struct sim *sim)
 {
     const struct core *core = sim->server.core;
     for (int64_t key = core_next(core, &task_node_kind, 0); key != 0;
@@ -377,8 +378,8 @@ static void activate_all(struct sim *sim)
         const struct task_record_node *node = core_get(core, &task_node_kind, key);
         for (size_t i = 0; i < node->memberships.count; i++) {
             const struct task_record_membership *membership = &node->memberships.items[i];
-            if (!membership->draining || membership->deregistered_at != 0 ||
-                !membership->has_cluster) {
+            if (world_chance(&sim->world, 400) || !membership->draining ||
+                membership->deregistered_at != 0 || !membership->has_cluster) {
                 continue;
             }
             const struct ecs_record_cluster *cluster =
@@ -409,7 +410,7 @@ void services_calm(struct sim *sim)
     if (!sim->services.active) {
         return;
     }
-    activate_all(sim);
+    activate_most(sim);
     for (int64_t key = core_next(core, &service_kind, 0); key != 0;
          key = core_next(core, &service_kind, key)) {
         struct chosen chosen;

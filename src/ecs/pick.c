@@ -177,7 +177,7 @@ static void find(struct core_call *call, const struct service_survey *survey,
         int class = class_of(pick, standing == survey->primary, place, leaving, lost);
         bool protected = task->protected_ms > call->now_ms && pick != SERVICE_PICK_ANY &&
                          pick != SERVICE_PICK_UNHEALTHY && pick != SERVICE_PICK_LOST;
-        if (class >= 0 && !protected) {
+        if (class >= 0 && (!protected || MUTANT("stop-protected"))) {
             out_spread->candidates[out_spread->count] = (struct candidate){
                 .task = task,
                 .class = class,

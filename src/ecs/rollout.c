@@ -170,7 +170,7 @@ int64_t service_rollout_begin(struct core_call *call, int64_t service,
     service_rollout_end(call, record->rollout, ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED,
                         TEXT("A newer service deployment took its place."));
     struct long_list sources = sources_of(call, service);
-    if (record->primary != 0) {
+    if (record->primary != 0 && !MUTANT("two-primaries")) {
         demote(call, record->primary);
     }
     forget_oldest(call, service);
@@ -232,8 +232,10 @@ void service_rollout_complete(struct core_call *call, struct service_survey *sur
                              : ECS_SERVICE_DEPLOYMENT_STATUS_SUCCESSFUL,
                         back ? rollout->status_reason : (struct text){0});
     struct service_record_service *record = core_edit(call, &service_kind, service);
-    record->has_completed = true;
-    record->completed = key;
+    if (!MUTANT("lose-completed")) {
+        record->has_completed = true;
+        record->completed = key;
+    }
     core_put(call, &service_kind, service, record);
     service_tell(call, service, "(deployment %.*s) deployment completed.", TEXT_FMT(id));
     service_event_deployment(
@@ -288,6 +290,7 @@ bool service_rollout_step(struct core_call *call, struct service_survey *survey)
     const struct ecs_deployment_circuit_breaker *breaker =
         survey->record->configuration->deployment_circuit_breaker;
     int32_t threshold = service_breaker_threshold(survey->record->desired_count);
+    threshold = MUTANT("trip-early") ? 1 : MUTANT("never-trip") ? INT32_MAX : threshold;
     struct stage_view stage;
     bool staged = stage_open(call->core, survey, &stage);
     if (staged && (stage.back || stage.record->stage != SERVICE_RECORD_STAGE_SCALE_UP)) {
@@ -340,7 +343,7 @@ bool service_rollout_tidy(struct core_call *call, struct service_survey *survey)
 // started without end, so it waits as well, but never as long.
 static int64_t backoff_ms(int32_t failures, bool was_running)
 {
-    if (failures <= FREE_FAILURES) {
+    if (failures <= FREE_FAILURES || MUTANT("never-back-off")) {
         return 0;
     }
     int64_t most_ms = was_running ? SERVICE_CRASH_BACKOFF_MAX_MS : SERVICE_BACKOFF_MAX_MS;

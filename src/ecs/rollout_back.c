@@ -103,6 +103,9 @@ static void end_deployment(struct core_call *call, const struct service_survey *
 static int64_t way_back(const struct service_survey *survey)
 {
     int64_t completed = survey->record->completed;
+    if (MUTANT("roll-back-to-failed")) {
+        return survey->primary->key;
+    }
     return completed == survey->primary->key ? 0 : completed;
 }
 

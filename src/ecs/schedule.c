@@ -53,7 +53,7 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
     struct service_standing *primary = survey->primary;
     int32_t count = MIN(missing, room);
     bool failed = primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
-    if (count <= 0 || failed) {
+    if (count <= 0 || (failed && !MUTANT("start-failed"))) {
         return 0;
     }
     // A time further off than any wait was noted before the server's clock was set back.
@@ -116,6 +116,10 @@ static size_t stop_replaced(struct core_call *call, struct service_survey *surve
         .serving = at_least_0(going + primary->healthy - bounds->lower),
         .healthy = at_least_0(others->fit + primary->fit - bounds->lower),
     };
+    if (MUTANT("skip-lower-bound")) {
+        limit.serving = SIZE_MAX;
+        limit.healthy = SIZE_MAX;
+    }
     bool failed = primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
     size_t stopped = 0;
     if (others->live > 0 && !failed) {
@@ -261,7 +265,7 @@ static void drain(struct core_call *call, struct service_survey *survey)
         return;
     }
     for (size_t i = 0; i < survey->count; i++) {
-        if (survey->standings[i].tasks > 0) {
+        if (survey->standings[i].tasks > 0 && !MUTANT("leave-behind")) {
             return; // its end is reported, and queues the service again
         }
     }

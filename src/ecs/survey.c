@@ -6,7 +6,7 @@
 // counts is the instance that the task was placed on.
 static bool node_drains(struct core_call *call, const struct service_task *task)
 {
-    if (!task->host->parting) {
+    if (!task->host->parting || MUTANT("stay-on-draining")) {
         return false;
     }
     const struct task_record_node *record = core_get(call->core, &task_node_kind, task->node);
@@ -17,7 +17,7 @@ static bool node_drains(struct core_call *call, const struct service_task *task)
 
 static bool node_lost(const struct service_task *task)
 {
-    return task->host->lost || task->host->removed;
+    return (task->host->lost && !MUTANT("trust-lost-hosts")) || task->host->removed;
 }
 
 static bool ended(const struct service_task *task)
@@ -38,7 +38,7 @@ enum service_place service_judge(struct core_call *call, const struct service_su
         return SERVICE_PLACE_PENDING;
     }
     int64_t grace_ms = (int64_t)survey->record->health_check_grace_period_seconds * 1000;
-    if (standing->checked) {
+    if (standing->checked && !MUTANT("ignore-health")) {
         bool grace = call->now_ms < task->started_ms + grace_ms;
         return task->health == ECS_HEALTH_STATUS_HEALTHY               ? SERVICE_PLACE_HEALTHY
                : task->health == ECS_HEALTH_STATUS_UNHEALTHY && !grace ? SERVICE_PLACE_UNHEALTHY
