@@ -313,7 +313,9 @@ static void check_engine(struct sim *sim)
         world_fail(&sim->world, "the engine: %.*s", TEXT_FMT(text_cut(&rest, '\n')));
     }
     for (size_t i = 0; i < sim->facts.count; i++) {
-        check_fact(sim, sim->facts.items[i]);
+        if (!sim->facts.items[i]->reaped) {
+            check_fact(sim, sim->facts.items[i]);
+        }
     }
     check_definitions(sim);
     check_leases(sim);

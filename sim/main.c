@@ -73,18 +73,20 @@ struct options {
     bool list_mutants;
     bool twice;
     bool stats;
+    bool hours;
 };
 
 static int usage(void)
 {
     fputs("usage: berth-sim --seed N | --seeds A..B [--steps M] [--trace] [--mutant NAME] "
-          "[--twice] [--stats]\n"
+          "[--twice] [--stats] [--hours]\n"
           "       berth-sim --mutants [--check]\n"
           "\n"
           "  --seed N       run one seed\n"
           "  --seeds A..B   run many and print a summary; A-B means the same\n"
           "  --steps M      end the faults after M events\n"
           "  --trace        print what happens\n"
+          "  --hours        each with services, for hours of virtual time\n"
           "  --twice        run each seed twice and compare the traces\n"
           "  --stats        print how often each act happened; over 200 seeds none may be missing\n"
           "  --mutant NAME  with a mistake built in that must be noticed\n"
@@ -125,11 +127,12 @@ static bool parse(int count, char **arguments, struct options *options)
             options->print = options->print || text_is(name, "--trace");
             options->twice = options->twice || text_is(name, "--twice");
             options->stats = options->stats || text_is(name, "--stats");
+            options->hours = options->hours || text_is(name, "--hours");
             options->list_mutants = options->list_mutants || text_is(name, "--mutants");
             options->all_mutants = options->all_mutants || text_is(name, "--check");
             good = text_is(name, "--trace") || text_is(name, "--twice") ||
-                   text_is(name, "--stats") || text_is(name, "--mutants") ||
-                   text_is(name, "--check");
+                   text_is(name, "--stats") || text_is(name, "--hours") ||
+                   text_is(name, "--mutants") || text_is(name, "--check");
         }
         if (!good) {
             return false;
@@ -198,8 +201,10 @@ static void add(struct totals *totals, const struct sim_result *result)
 
 static bool run_seed(const struct options *options, uint64_t seed, struct totals *totals)
 {
-    const struct sim_options run = {
-        .seed = seed, .step_max = options->step_max, .print = options->print};
+    const struct sim_options run = {.seed = seed,
+                                    .step_max = options->step_max,
+                                    .print = options->print,
+                                    .hours = options->hours};
     struct sim_result result;
     sim_run(&run, &result);
     add(totals, &result);

@@ -10,7 +10,8 @@
 #define SETTLE_MS 400000           // after them, until everything must be as desired
 #define SETTLE_SERVICES_MS 1500000 // services may wait 15 minutes before they try again
 #define SETTLE_LOOK_MS 500
-#define LATE_MS 15000   // longer than any request is held up
+#define LATE_MS 15000 // longer than any request is held up
+#define STEP_MAX_HOURS 10000000
 #define STEP_MAX 200000 // a run that does not end is broken, too
 
 static const char *mutant_name;
@@ -38,7 +39,7 @@ static bool step(struct sim *sim)
         return false;
     }
     check_step(sim);
-    if (sim->world.step > STEP_MAX) {
+    if (sim->world.step > (sim->services.hours ? STEP_MAX_HOURS : STEP_MAX)) {
         world_fail(&sim->world, "the run does not end");
     }
     return !sim->world.failed;
@@ -82,18 +83,18 @@ static void settle(struct sim *sim, const char *what)
     }
 }
 
-static void run(struct sim *sim, uint64_t step_max)
+static void run(struct sim *sim, const struct sim_options *options)
 {
     faults_init(sim);
     server_start(sim);
-    workload_setup(sim);
+    workload_setup(sim, options->hours);
     settle(sim, "after joining");
     workload_begin(sim);
     churn_begin(sim);
     services_begin(sim);
     faults_begin(sim);
     int64_t end_ms = sim->world.now_ms + sim->faults.time_ms;
-    uint64_t last_step = step_max == 0 ? UINT64_MAX : sim->world.step + step_max;
+    uint64_t last_step = options->step_max == 0 ? UINT64_MAX : sim->world.step + options->step_max;
     world_post(&sim->world, &(struct world_event){.delay_ms = sim->faults.time_ms, .run = nothing});
     while (sim->world.now_ms < end_ms && sim->world.step < last_step && step(sim)) {}
     sim->workload.life++;
@@ -173,7 +174,7 @@ void sim_run(const struct sim_options *options, struct sim_result *out_result)
     sigaction(SIGABRT, &catch, &before);
     bool aborted = sigsetjmp(assertion, 1) != 0;
     if (!aborted) {
-        run(sim, options->step_max);
+        run(sim, options);
     } else {
         world_fail(&sim->world, "an assertion failed, see above");
     }

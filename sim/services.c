@@ -311,7 +311,9 @@ static void on_turn(void *context, void *payload)
     (void)payload;
     struct sim *sim = context;
     struct chosen chosen;
-    if (sim->server.core != NULL && sim->services.watch_count + 2 < SERVICE_WATCH_MAX) {
+    bool room = sim->services.watch_count + 2 < SERVICE_WATCH_MAX &&
+                sim->services.deployment_count + 20 < DEPLOYMENT_WATCH_MAX;
+    if (sim->server.core != NULL && room) {
         enum change change = next_change(sim);
         bool any = choose(sim, &chosen);
         if (change == CHANGE_CREATE || !any) {
@@ -331,7 +333,21 @@ static void on_turn(void *context, void *payload)
 
 // ---- when ---------------------------------------------------------------------------------------
 
-void services_setup(struct sim *sim)
+// What else there is once in seconds, is there once in minutes.
+static void take_hours(struct sim *sim)
+{
+    struct world *world = &sim->world;
+    sim->services.hours = true;
+    sim->services.pause_ms = world_between(world, 20000, 240000);
+    sim->churn.pause_ms = world_between(world, 60000, 400000);
+    sim->faults.pause_ms = world_between(world, 30000, 400000);
+    sim->faults.crash_permille /= 20;
+    sim->faults.time_ms = world_between(world, 3600000, 2 * 3600000);
+    sim->server.retention_ms = world_between(world, 60, 600) * 1000;
+    task_set_retention_ms(sim->server.core, sim->server.retention_ms);
+}
+
+void services_setup(struct sim *sim, bool hours)
 {
     static const int usual[CHANGE_COUNT_OF] = {
         [CHANGE_CREATE] = 20,        [CHANGE_DEFINITION] = 30, [CHANGE_COUNT] = 20,
@@ -339,7 +355,7 @@ void services_setup(struct sim *sim)
         [CHANGE_DELETE] = 6,
     };
     struct services *services = &sim->services;
-    services->active = world_chance(&sim->world, 400);
+    services->active = world_chance(&sim->world, 400) || hours;
     if (!services->active) {
         return;
     }
@@ -356,6 +372,9 @@ void services_setup(struct sim *sim)
     services->settle_ms = settles_ms[world_between(&sim->world, 0, ARRAY_LEN(settles_ms) - 1)];
     if (services->settle_ms != 0) {
         service_set_settle_ms(sim->server.core, services->settle_ms);
+    }
+    if (hours || world_chance(&sim->world, 20)) {
+        take_hours(sim);
     }
 }
 

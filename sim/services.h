@@ -16,7 +16,7 @@
 struct sim;
 struct applied;
 
-#define SERVICE_WATCH_MAX 64      ///< services of a run, deleted ones included
+#define SERVICE_WATCH_MAX 256     ///< services of a run, deleted ones included
 #define DEPLOYMENT_WATCH_MAX 2048 ///< the same of deployments
 #define SERVICE_FAILURES_KEPT 64  ///< of a deployment, for how often it tries
 
@@ -44,6 +44,7 @@ struct deployment_watch {
 struct services {
     bool active;       ///< this seed has services
     bool alone;        ///< and nothing else is run
+    bool hours;        ///< the run takes hours, and all happens slowly
     bool loading;      ///< records come from the store
     uint64_t life;     ///< of the people who change them
     int64_t pause_ms;  ///< between two changes, at most
@@ -58,8 +59,9 @@ struct services {
 
 // ---- people: services.c -----------------------------------------------------------------------
 
-/** Choose whether the seed has services; make their definitions. */
-void services_setup(struct sim *sim);
+/** Choose whether the seed has services, and whether its run takes hours, as it does when it must;
+ *  make their definitions. */
+void services_setup(struct sim *sim, bool hours);
 /** Begin to change services. */
 void services_begin(struct sim *sim);
 /** The world is well again: what can never run is given up or mended, most of it; instances that

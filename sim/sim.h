@@ -424,8 +424,9 @@ struct workload {
     uint32_t placed_count;
 };
 
-/** Make tokens, nodes, the cluster and the definitions; without faults. */
-void workload_setup(struct sim *sim);
+/** Make tokens, nodes, the cluster and the definitions; without faults. hours: see services_setup
+ */
+void workload_setup(struct sim *sim, bool hours);
 /** Call and wait, while there are no faults. An apostrophe in json stands for a quotation mark.
  *  @return the response, NULL after a failure */
 const void *workload_ask(struct sim *sim, const struct api_operation *operation, const char *json,
@@ -496,6 +497,7 @@ struct sim {
 struct sim_options {
     uint64_t seed;
     uint64_t step_max; ///< events with faults; 0 for the usual
+    bool hours;        ///< it has services, and takes hours of virtual time
     bool print;
 };
 

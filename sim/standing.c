@@ -14,9 +14,10 @@
  * at rest.
  */
 
-#define LOOK_MS 200   // all services are looked at so often
-#define SHORT_MS 8000 // a task that is missing is started within this; looking for room is 5 s
-#define OVER_MS 2000  // a circuit breaker trips within this
+#define LOOK_HOURS_MS 1000 // in runs of hours
+#define LOOK_MS 200        // all services are looked at so often
+#define SHORT_MS 8000      // a task that is missing is started within this; looking for room is 5 s
+#define OVER_MS 2000       // a circuit breaker trips within this
 #define FAILURE_MINUTE_MS 60000
 
 // ---- one task -----------------------------------------------------------------------------------
@@ -279,13 +280,17 @@ void standing_check(struct sim *sim)
 {
     const struct core *core = sim->server.core;
     if (!sim->services.active || core == NULL ||
-        sim->world.now_ms < sim->services.looked_ms + LOOK_MS) {
+        sim->world.now_ms <
+            sim->services.looked_ms + (sim->services.hours ? LOOK_HOURS_MS : LOOK_MS)) {
         return;
     }
     sim->services.looked_ms = sim->world.now_ms;
     for (int64_t key = core_next(core, &service_kind, 0); key != 0 && !sim->world.failed;
          key = core_next(core, &service_kind, key)) {
-        check_service(sim, key, core_get(core, &service_kind, key));
+        const struct service_record_service *record = core_get(core, &service_kind, key);
+        if (record->status != SERVICE_RECORD_SERVICE_STATUS_INACTIVE) {
+            check_service(sim, key, record);
+        }
     }
 }
 
@@ -303,6 +308,89 @@ static int32_t deployments_of(const struct core *core, int64_t service)
                  record->status != SERVICE_RECORD_DEPLOYMENT_STATUS_INACTIVE;
     }
     return count;
+}
+
+// ---- room
+// -----------------------------------------------------------------------------------------
+
+struct need {
+    int64_t cpu_units;
+    int64_t memory_mib;
+};
+
+static struct need need_of(const struct core *core, int64_t definition)
+{
+    const struct ecs_record_definition *record = core_get(core, &ecs_definition_kind, definition);
+    struct need need = {0};
+    if (text_to_i64(record->definition->cpu, &need.cpu_units) == 0 &&
+        text_to_i64(record->definition->memory, &need.memory_mib) == 0) {
+        return need;
+    }
+    need = (struct need){0};
+    for (size_t i = 0; i < record->definition->container_definitions.count; i++) {
+        need.cpu_units += record->definition->container_definitions.items[i].cpu;
+        need.memory_mib += record->definition->container_definitions.items[i].memory;
+    }
+    return need;
+}
+
+static bool offers(const struct task_record_node *node, int64_t cluster)
+{
+    for (size_t i = 0; i < node->memberships.count; i++) {
+        const struct task_record_membership *membership = &node->memberships.items[i];
+        if (membership->cluster == cluster && !membership->draining &&
+            membership->deregistered_at == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Whether a host could take one more task of a service.
+static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
+                    const struct service_record_revision *revision)
+{
+    const struct core *core = sim->server.core;
+    const struct service_record_service *record = core_get(core, &service_kind, service);
+    const struct task_record_node *node = core_get(core, &task_node_kind, node_key);
+    const struct task_node *known = task_node(task_state(core), node_key);
+    bool pool = revision->launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    struct need need = need_of(core, revision->definition);
+    bool taken = false;
+    if (known == NULL || known->lost || known->removed || !known->connected ||
+        !offers(node, pool ? 0 : record->cluster)) {
+        return false;
+    }
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        const struct task_record_task *task = core_get(core, &task_kind, key);
+        if (task->node == node_key && task->last_status != TASK_RECORD_TASK_STATUS_STOPPED) {
+            need.cpu_units += task->cpu_units;
+            need.memory_mib += task->memory_mib;
+            taken = taken ||
+                    (task->has_deployment && standing_service(core, task->deployment) == service);
+        }
+    }
+    for (size_t i = 0; i < record->placement_constraints.count && taken; i++) {
+        if (record->placement_constraints.items[i].type ==
+            ECS_PLACEMENT_CONSTRAINT_TYPE_DISTINCT_INSTANCE) {
+            return false;
+        }
+    }
+    return need.cpu_units <= node->cpu_units && need.memory_mib <= node->memory_mib;
+}
+
+static bool room_for(struct sim *sim, int64_t service,
+                     const struct service_record_revision *revision)
+{
+    const struct core *core = sim->server.core;
+    for (int64_t key = core_next(core, &task_node_kind, 0); key != 0;
+         key = core_next(core, &task_node_kind, key)) {
+        if (room_on(sim, key, service, revision)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 enum rest {
@@ -344,7 +432,9 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
         return REST_STUCK;
     }
     bool unplaced = service_entry(service_state(core), key)->unplaced;
-    return unplaced && standing.staying < standing.desired ? REST_UNPLACED : REST_MOVING;
+    return unplaced && standing.staying < standing.desired && !room_for(sim, key, revision)
+               ? REST_UNPLACED
+               : REST_MOVING;
 }
 
 // For whoever reads the trace of a run that does not come to rest.

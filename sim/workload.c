@@ -111,7 +111,7 @@ static void define(struct sim *sim, const char *json, bool stranger)
     workload_ask(sim, operation, full.data, stranger);
 }
 
-void workload_setup(struct sim *sim)
+void workload_setup(struct sim *sim, bool hours)
 {
     const struct api_operation *create = &ecs_operations[ECS_OP_CREATE_CLUSTER];
     workload_ask(sim, create, "{'clusterName':'default'}", false);
@@ -126,7 +126,7 @@ void workload_setup(struct sim *sim)
                  TEXT_FMT(network->subnets.items[i].subnet_id));
     }
     churn_setup(sim);
-    services_setup(sim);
+    services_setup(sim, hours);
     if (sim->churn.stranger) {
         define(sim, definitions[1], true);
     }
@@ -354,9 +354,10 @@ static void on_turn(void *context, void *payload)
     } else {
         describe(sim, fact->id);
     }
-    bool quick = world_chance(world, 400);
+    int64_t most_ms = world_chance(world, 400) ? 60 : 3000;
     world_post(world, &(struct world_event){
-                          .delay_ms = world_between(world, 0, quick ? 60 : 3000),
+                          .delay_ms = world_between(world, 0,
+                                                    sim->services.hours ? 100 * most_ms : most_ms),
                           .life = &sim->workload.life,
                           .run = on_turn,
                           .context = sim,

@@ -4,6 +4,7 @@
 The last line is `N passed, N failed` (and `, N skipped`).
 """
 import argparse
+import concurrent.futures
 import glob
 import json
 import os
@@ -303,7 +304,7 @@ def stage_fuzz_long(result):
 
 
 def stage_sim_long(result):
-    """10,000 simulator seeds"""
+    """10,000 simulator seeds, and 10,000 with services over hours of virtual time each"""
     log = os.path.join(ROOT, "build-logs", "sim-long.log")
     command = ["build/sim/berth-sim", "--seeds", "1..10000"]
     if run(command, log, timeout=7200) == 0:
@@ -311,6 +312,22 @@ def stage_sim_long(result):
     else:
         tail(log)
         result.fail("10,000 seeds", " ".join(command))
+    # About 2 s of a core each: every core takes a part.
+    part = -(-10000 // (os.cpu_count() or 1))
+    parts = [(first, min(first + part - 1, 10000)) for first in range(1, 10001, part)]
+
+    def run_part(bounds):
+        command = ["build/sim/berth-sim", "--hours", "--seeds", f"{bounds[0]}..{bounds[1]}"]
+        log = os.path.join(ROOT, "build-logs", f"sim-hours-{bounds[0]}.log")
+        return command, log, run(command, log, timeout=36000)
+
+    with concurrent.futures.ThreadPoolExecutor(len(parts)) as pool:
+        for command, log, status in pool.map(run_part, parts):
+            if status == 0:
+                result.passed += 1
+            else:
+                tail(log)
+                result.fail("seeds over hours", " ".join(command))
 
 
 def stage_bench(result):
