@@ -46,6 +46,8 @@ static void beat(struct core_call *call, struct task_state *state, struct task_n
     }
     if (was_lost) {
         core_work(call, &task_managers[TASK_MANAGER_CONTACT], node->key);
+    } else if (!was_live) {
+        service_node_changed(call, node->key); // it is new: services may have waited for it
     }
     if (state->tick_due_ms == 0) {
         tick_at(call, state, call->now_ms + NODE_TICK_MS);

@@ -68,9 +68,6 @@ static int read_scale(struct core_call *call, const struct ecs_scale *scale, dou
     if (scale == NULL) {
         return 0;
     }
-    if (scale->unit == ECS_SCALE_UNIT_UNRECOGNIZED) {
-        return refuse(call, "The unit of a scale should be one of [PERCENT].");
-    }
     // A comparison that is false for what is no number, too.
     bool fine = scale->value >= 0 && scale->value <= 100;
     if (!fine) {

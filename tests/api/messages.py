@@ -57,6 +57,7 @@ SECTIONS = {
     "service.delete": "Services: DeleteService",
     "service.list": "Services: Describe and List",
     "service.deployments": "Services: deployments and revisions",
+    "service.task_sets": "Services: task sets, DAEMON services",
     "service.events": "Services: events",
     "settings": "Account settings",
     "tags": "Tags",

@@ -198,6 +198,31 @@ def services(call, mine, berth):
     call.wait("services-inactive", cluster=HOME, services=[mine])
 
 
+def task_sets(call, mine, berth):
+    call("RegisterTaskDefinition", family=mine, **DEFINITION)
+    call("CreateService", cluster=HOME, serviceName=mine, desiredCount=1,
+         deploymentController={"type": "EXTERNAL"})
+    where = {"cluster": HOME, "service": mine}
+    made = call("CreateTaskSet", **where, taskDefinition=mine, launchType="FARGATE",
+                networkConfiguration=berth.network())["taskSet"]
+    assert made["status"] == "ACTIVE" and made["computedDesiredCount"] == 0
+    named = {**where, "taskSet": made["id"]}
+    assert call("UpdateTaskSet", **named, scale={"value": 100, "unit": "PERCENT"})[
+        "taskSet"]["computedDesiredCount"] == 1
+    assert call("UpdateServicePrimaryTaskSet", **where, primaryTaskSet=made["id"])[
+        "taskSet"]["status"] == "PRIMARY"
+
+    def running():
+        """the task of the task set"""
+        found = call("DescribeTaskSets", **where, taskSets=[made["taskSetArn"]])["taskSets"]
+        return found[0]["runningCount"] == 1
+    support.wait_for(running, 60)
+    assert refusal(call, "DeleteTaskSet", **named) == "InvalidParameterException"
+    assert call("DeleteTaskSet", **named, force=True)["taskSet"]["status"] == "DRAINING"
+    call("DeleteService", cluster=HOME, service=mine, force=True)
+    call.wait("services-inactive", cluster=HOME, services=[mine])
+
+
 def instances(call, mine, _):
     made = call("RegisterContainerInstance", cluster=HOME, totalResources=RESOURCES)[
         "containerInstance"]
@@ -261,7 +286,8 @@ def identity(call, *_):
     assert who["Arn"] == f"arn:aws:iam::{who['Account']}:root"
 
 
-STORIES = [clusters, definitions, tasks, services, instances, settings, tagging, agent, identity]
+STORIES = [clusters, definitions, tasks, services, task_sets, instances, settings, tagging, agent,
+           identity]
 EVERY = pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 TOLD = {"cli": set(), "boto3": set()}
 

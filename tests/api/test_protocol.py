@@ -47,9 +47,9 @@ def test_caller_identity_over_query_and_xml(berth):
 
 def test_known_but_unbuilt_operation_answers_501_by_name(berth, ecs):
     with pytest.raises(botocore.exceptions.ClientError) as refused:
-        ecs.create_task_set(cluster="default", service="web", taskDefinition="x")
+        ecs.execute_command(cluster="default", task="x", command="sh", interactive=True)
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert "CreateTaskSet" in refused.value.response["Error"]["Message"]
+    assert "ExecuteCommand" in refused.value.response["Error"]["Message"]
 
 
 def test_every_unbuilt_operation_is_a_501_and_never_a_500(berth, ecs):
