@@ -221,6 +221,24 @@ void text_hex(const void *bytes, size_t size, char *out_string)
     out_string[2 * size] = '\0';
 }
 
+void text_uuid(const unsigned char bytes[16], char out_string[TEXT_UUID_CHARS + 1])
+{
+    static const size_t groups[] = {4, 2, 2, 2, 6};
+    unsigned char id[16];
+    memcpy(id, bytes, sizeof(id));
+    id[6] = (unsigned char)((id[6] & 0x0f) | 0x40); // RFC 4122, section 4.4
+    id[8] = (unsigned char)((id[8] & 0x3f) | 0x80);
+    const unsigned char *from = id;
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+        if (i > 0) {
+            *out_string++ = '-';
+        }
+        text_hex(from, groups[i], out_string);
+        out_string += 2 * groups[i];
+        from += groups[i];
+    }
+}
+
 // One more than the value of a digit, 0 for what is none: ids are read so often that a choice for
 // each digit showed.
 static const unsigned char hex_values[256] = {

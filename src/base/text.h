@@ -71,6 +71,11 @@ MUST_CHECK int text_copy(struct text text, char *out_string, size_t size_bytes);
 /** Write 2 * size hex digits and a terminator. */
 void text_hex(const void *bytes, size_t size, char *out_string);
 
+#define TEXT_UUID_CHARS 36
+
+/** Write 16 random bytes as a UUID of version 4 and a terminator. */
+void text_uuid(const unsigned char bytes[16], char out_string[TEXT_UUID_CHARS + 1]);
+
 /** Parse hex digits of exactly 2 * size. @return 0 or ERR_INVALID */
 MUST_CHECK int text_unhex(struct text text, void *out_bytes, size_t size);
 

@@ -21,6 +21,7 @@
 
 // Standard exit status of an input/output error, see sysexits.h.
 #define EXIT_IO 74
+#define EVENTS_MIB_MAX 1024u // all of it is read at the start
 
 struct serve {
     struct serve_options options;
@@ -28,6 +29,7 @@ struct serve {
     struct store *store;
     struct host *host;
     struct pki *pki;
+    struct event_log *events;
     struct server *server;
 };
 
@@ -57,8 +59,11 @@ static const struct server_service services[] = {
 static void on_effect(void *context, const struct core_effect *effect)
 {
     struct serve *serve = context;
-    // Effects of recovery may come before the front is there; nodes resync when they connect.
-    if (serve->server != NULL) {
+    // Effects of recovery may come before the front is there, and those of the end after it is
+    // gone; nodes resync when they connect.
+    if (effect->kind == CORE_EFFECT_EVENT) {
+        event_log_effect(serve->events, effect);
+    } else if (serve->server != NULL) {
         server_effect(serve->server, effect);
     }
 }
@@ -112,6 +117,12 @@ static int open_engine(struct serve *serve, struct err *err)
     if (options->settle_ms > 0) {
         service_set_settle_ms(serve->core, options->settle_ms);
     }
+    const struct event_log_options events = {
+        .loop = options->loop,
+        .dir = data_path(options->data, "server/events"),
+        .segment_bytes = (uint64_t)MIN(options->events_mib, EVENTS_MIB_MAX) << 19,
+    };
+    serve->events = event_log_open(&events);
     const struct host_options host = {
         .loop = options->loop,
         .core = serve->core,
@@ -169,6 +180,7 @@ static int open_front(struct serve *serve, struct err *err)
         .any_credentials = serve->options.any_credentials,
         .region = serve->options.region,
         .locate = task_locate,
+        .events = serve->events,
         .context = serve,
     };
     int rc = split_listen(&arena, serve->options.listen, &options.api[0], err);
@@ -227,6 +239,7 @@ void serve_stop(struct serve *serve)
     host_stop(serve->host);
     core_free(serve->core);
     store_close(serve->store);
+    event_log_close(serve->events);
     pki_free(serve->pki);
     alloc_free(serve);
 }

@@ -23,6 +23,7 @@ struct serve_options {
     bool spot_fallback;     ///< see service_set_spot_fallback
     uint32_t spot_permille; ///< see task_set_spot_rate
     int64_t settle_ms;      ///< see service_set_settle_ms; 0: as long as ECS waits
+    uint32_t events_mib;    ///< how much of events is kept, on disk and in memory; 0: 16
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
 };

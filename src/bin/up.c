@@ -51,6 +51,7 @@ struct settings {
     uint32_t memory_mib; ///< likewise
     enum agent_stop_mode on_exit;
     int64_t retention_ms; ///< of stopped tasks; 0: the default
+    uint32_t events_mib;  ///< of the event log; 0: the default
     int64_t settle_ms;    ///< until a task without a health check is healthy; 0: the default
     bool any_credentials;
     bool strict;
@@ -195,6 +196,8 @@ static int set_option(struct settings *settings, int option, const char *value)
         return set_duration("keep-stopped-tasks", value, &settings->retention_ms);
     case 'h':
         return set_duration("healthy-after", value, &settings->settle_ms);
+    case 'e':
+        return set_size("events-mib", value, &settings->events_mib);
     case 'c':
         settings->any_credentials = true;
         return 0;
@@ -227,6 +230,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"memory-mib", required_argument, NULL, 'm'},
                                           {"keep-stopped-tasks", required_argument, NULL, 'k'},
                                           {"healthy-after", required_argument, NULL, 'h'},
+                                          {"events-mib", required_argument, NULL, 'e'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
                                           {0}};
@@ -409,6 +413,7 @@ static int start_server(struct program *program, struct err *err)
         .settle_ms = settings->settle_ms,
         .spot_fallback = settings->spot_fallback,
         .spot_permille = settings->spot_permille,
+        .events_mib = settings->events_mib,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
     };

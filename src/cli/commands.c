@@ -8,6 +8,10 @@ const struct cli_command cli_commands[] = {
      cli_ps},
     {"logs", "[--data DIR] [--cluster NAME] [-f] TASK [CONTAINER]", "what a container wrote",
      cli_logs},
+    {"events",
+     "[--data DIR] [-f] [--since 10m] [--cluster C] [--service S] [--task T]\n"
+     "                    [--type task|deployment|service|instance] [--json]",
+     "what happened, an event a line", cli_events},
     {"image", "load|ls|rm [--data DIR] [--name NAME] [FILE|NAME]", "the images of this node",
      cli_image},
     {"node", "ls|token|remove [--data DIR] [--uses N] [--expires SECONDS] [--force] [NODE]",

@@ -19,6 +19,9 @@ int cli_ps(int argc, char **argv);
 /** `berth logs`: what a container wrote. */
 int cli_logs(int argc, char **argv);
 
+/** `berth events`: what happened to tasks, deployments, services and instances. */
+int cli_events(int argc, char **argv);
+
 /** `berth image`: load, ls, rm. */
 int cli_image(int argc, char **argv);
 

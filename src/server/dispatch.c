@@ -80,9 +80,22 @@ void dispatch_cancel(struct exchange *exchange)
         exchange->waiting = false;
     }
     logs_cancel(exchange);
+    events_cancel(exchange);
 }
 
 // ---- pages ------------------------------------------------------------------------------------
+
+static void write_event_metrics(const struct event_log *log, struct buf *out)
+{
+    struct event_log_stats stats = {0};
+    event_log_stats(log, &stats);
+    metrics_write_number(out, "berth_events_total", "counter", "Events since the start.",
+                         (double)stats.told);
+    metrics_write_number(out, "berth_events_unwritten_total", "counter",
+                         "Events that were not written to disk.", (double)stats.unwritten);
+    metrics_write_number(out, "berth_events_kept", "gauge", "Events that can be read.",
+                         (double)stats.kept);
+}
 
 static void write_metrics(struct server *server, struct buf *out)
 {
@@ -108,7 +121,18 @@ static void write_metrics(struct server *server, struct buf *out)
     metrics_write_number(out, "berth_telemetry_sessions", "gauge",
                          "Nodes with an open telemetry session (TCS).",
                          (double)server_sessions_count(server->sessions, true));
+    if (server->options.events != NULL) {
+        write_event_metrics(server->options.events, out);
+    }
     metrics_write_process(out, server->start_ms);
+}
+
+void dispatch_page(struct exchange *exchange, const char *content_type)
+{
+    exchange->status = 200;
+    exchange->code = "OK";
+    exchange->content_type = content_type;
+    ready(exchange);
 }
 
 static bool reading(struct text method)
@@ -132,10 +156,7 @@ static bool serve_page(struct exchange *exchange)
     } else {
         write_metrics(exchange->server, &exchange->reply);
     }
-    exchange->status = 200;
-    exchange->code = "OK";
-    exchange->content_type = health ? "application/json" : "text/plain; version=0.0.4";
-    ready(exchange);
+    dispatch_page(exchange, health ? "application/json" : "text/plain; version=0.0.4");
     return true;
 }
 
@@ -329,9 +350,15 @@ static bool is_logs(const struct exchange *exchange)
            exchange->server->options.locate != NULL;
 }
 
+static bool is_events(const struct exchange *exchange)
+{
+    return exchange->operation == &berth_operations[BERTH_OP_LIST_EVENTS] &&
+           exchange->server->options.events != NULL;
+}
+
 void dispatch(struct exchange *exchange)
 {
-    if (serve_page(exchange)) {
+    if (serve_page(exchange) || events_serve_stream(exchange)) {
         return;
     }
     // The API has one address; a GET of it may carry an operation of the query protocol.
@@ -339,8 +366,8 @@ void dispatch(struct exchange *exchange)
     bool get = text_is(exchange->request.method, "GET") && !text_empty(exchange->request.query);
     if (!text_is(exchange->request.path, "/") || (!post && !get)) {
         refuse(exchange, FRONT_NOT_FOUND,
-               TEXT("Nothing is here. The API takes POST requests to /, and there are /healthz and "
-                    "/metrics."));
+               TEXT("Nothing is here. The API takes POST requests to /, and there are /events, "
+                    "/healthz and /metrics."));
         return;
     }
 
@@ -356,7 +383,8 @@ void dispatch(struct exchange *exchange)
     if (!authenticate(exchange) || !join_possible(exchange)) {
         return;
     }
-    if (!is_logs(exchange) && !core_handles(exchange->server->core, exchange->operation)) {
+    if (!is_logs(exchange) && !is_events(exchange) &&
+        !core_handles(exchange->server->core, exchange->operation)) {
         refuse_unbuilt(exchange);
         return;
     }
@@ -366,6 +394,8 @@ void dispatch(struct exchange *exchange)
     }
     if (is_logs(exchange)) {
         logs_request(exchange, request);
+    } else if (is_events(exchange)) {
+        events_list(exchange, request);
     } else {
         apply(exchange, request);
     }

@@ -32,6 +32,7 @@
 #define SPARE_EXCHANGES_MAX 256
 #define SPARE_REPLY_BYTES 65536
 #define BODY_BYTES_START 4096
+#define STREAM_BYTES 16384 // handed to the library at once
 
 struct listener {
     struct http *http;
@@ -423,6 +424,33 @@ static bool take_body(struct exchange *exchange, const char *bytes, size_t size)
     return true;
 }
 
+// The library has room for more of a stream. A stream that has nothing to say waits on our account;
+// one whose client does not read is cut off as any reply is.
+static ssize_t on_stream(void *context, uint64_t position, char *out, size_t most)
+{
+    (void)position;
+    struct exchange *exchange = context;
+    struct connection *connection = connection_of(exchange->connection);
+    ssize_t size = events_stream_read(exchange, out, most);
+    if (connection != NULL) {
+        begin_phase(connection, size == 0);
+    }
+    if (size == 0) {
+        exchange->stream_idle = true;
+        MHD_suspend_connection(exchange->connection);
+    }
+    return size < 0 ? MHD_CONTENT_READER_END_OF_STREAM : size;
+}
+
+void http_stream_ready(struct exchange *exchange)
+{
+    if (exchange->stream_idle) {
+        exchange->stream_idle = false;
+        MHD_resume_connection(exchange->connection);
+        kick(exchange->server->http);
+    }
+}
+
 static enum MHD_Result send_reply(struct exchange *exchange)
 {
     struct MHD_Connection *handle = exchange->connection;
@@ -431,10 +459,14 @@ static enum MHD_Result send_reply(struct exchange *exchange)
         begin_phase(connection, false);
     }
     // The bytes stay the exchange's, which lives until the library says it is done with them.
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        exchange->reply.size,
-        exchange->reply.data == NULL ? (void *)(uintptr_t) "" : exchange->reply.data,
-        MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        exchange->event_stream != NULL
+            ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BYTES, on_stream, exchange,
+                                                NULL)
+            : MHD_create_response_from_buffer(exchange->reply.size,
+                                              exchange->reply.data == NULL ? (void *)(uintptr_t) ""
+                                                                           : exchange->reply.data,
+                                              MHD_RESPMEM_PERSISTENT);
     if (response == NULL) {
         return MHD_NO;
     }

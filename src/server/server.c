@@ -23,24 +23,8 @@ void server_request_id(struct server *server, char out_id[REQUEST_ID_CHARS + 1])
         clock_entropy(server->id_entropy, sizeof(server->id_entropy));
         server->id_used = 0;
     }
-    unsigned char *bytes = server->id_entropy + server->id_used;
+    text_uuid(server->id_entropy + server->id_used, out_id);
     server->id_used += 16;
-    bytes[6] = (unsigned char)((bytes[6] & 0x0f) | 0x40);
-    bytes[8] = (unsigned char)((bytes[8] & 0x3f) | 0x80);
-    char hex[33];
-    text_hex(bytes, 16, hex);
-    static const size_t groups[] = {8, 4, 4, 4, 12};
-    char *out = out_id;
-    const char *from = hex;
-    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
-        if (i > 0) {
-            *out++ = '-';
-        }
-        memcpy(out, from, groups[i]);
-        out += groups[i];
-        from += groups[i];
-    }
-    *out = '\0';
 }
 
 // ---- start ------------------------------------------------------------------------------------
@@ -162,6 +146,7 @@ int server_start(const struct server_options *options, struct server **out_serve
         return rc;
     }
     set_token_endpoint(server);
+    events_start(server);
     *out_server = server;
     return 0;
 }
@@ -191,10 +176,7 @@ void server_effect(struct server *server, const struct core_effect *effect)
         server_hook(server, effect->message);
         break;
     case CORE_EFFECT_EVENT:
-        if (server->options.on_event != NULL) {
-            server->options.on_event(server->options.context, effect);
-        }
-        break;
+        break; // the wiring gives them to the event log, which outlives the front
     }
 }
 
@@ -242,6 +224,7 @@ void server_stop(struct server *server)
     if (server->http != NULL) {
         http_quiesce(server->http);
         logs_stop(server);
+        events_stop(server);
         finish_replies(server);
         http_close(server->http);
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "server/event_log.h"
 #include "server/host.h"
 #include "server/pki.h"
 #include "shape/api.h"
@@ -66,8 +67,7 @@ struct server_options {
     int (*locate)(const struct core *core, struct text account, struct text region,
                   struct text cluster, struct text task, struct text *out_node_id,
                   struct text *out_task_arn, bool *out_stopped);
-    /** Sees CORE_EFFECT_EVENT, in order. May be NULL. */
-    void (*on_event)(void *context, const struct core_effect *effect);
+    struct event_log *events; ///< borrowed; NULL: there are no events
     void *context;
 };
 
@@ -96,8 +96,9 @@ const char *server_url(const struct server *server, size_t index);
 /** @return URL of a session listener: clients append `/acs/ws` or `/tcs/ws` */
 const char *server_session_url(const struct server *server, size_t index);
 
-/** Carry a durable effect out: frames to nodes, events to the sink. Called by on_effect of the
- *  host. A node without a session is no error: it gets what it missed when it connects. */
+/** Carry a durable effect out: frames to nodes. Called by on_effect of the host, which gives events
+ *  to the event log. A node without a session is no error: it gets what it missed when it connects.
+ */
 void server_effect(struct server *server, const struct core_effect *effect);
 
 /** Fill in numbers. */

@@ -18,6 +18,8 @@ struct http;
 struct sessions;
 struct hook_under_way;
 struct log_question;
+struct event_wait;
+struct event_stream;
 
 /** The names of errors that the front itself answers with; see error.c. */
 enum front_error {
@@ -92,12 +94,15 @@ struct exchange {
     bool replied; // the reply is complete and may go out
     bool closing; // close the connection behind it
     struct host_wait wait;
-    bool waiting;                  // in the host's list
-    struct log_question *question; // to a node, whose answer this waits for
+    bool waiting;                      // in the host's list
+    struct log_question *question;     // to a node, whose answer this waits for
+    struct event_wait *event_wait;     // for events
+    struct event_stream *event_stream; // the reply is this, and never complete
 
     // how to get it out; http.c's
     void *connection;
     bool suspended;
+    bool stream_idle; // suspended, for want of something to send
     bool dispatched;
     bool tls; // came in over TLS
 };
@@ -117,6 +122,10 @@ struct server {
     struct client *hook_client;   // NULL until a hook is called
     struct hook_under_way *hooks; // called, and not answered
     size_t hook_count;
+    struct event_wait *event_waits;
+    struct event_stream *event_streams;
+    uv_idle_t event_fresh; // active while events came in this turn of the loop
+    bool events_open;
     bool stopping;
     unsigned char id_entropy[16 * 256];
     size_t id_used;
@@ -137,6 +146,10 @@ void dispatch_refuse(struct exchange *exchange, const struct refusal *refusal);
 
 /** Encode an operation's response as the reply, and hold it until the state is durable. */
 void dispatch_respond(struct exchange *exchange, const void *response);
+
+/** Reply with a page that needs no engine; exchange->reply holds it, or the exchange has a stream.
+ */
+void dispatch_page(struct exchange *exchange, const char *content_type);
 
 /** Release what the engine or a node still holds of an exchange whose owner goes away. */
 void dispatch_cancel(struct exchange *exchange);
@@ -164,6 +177,9 @@ const char *http_url(const struct http *http, size_t index);
 
 /** A reply that was not ready when dispatch returned is ready now. */
 void http_reply_ready(struct exchange *exchange);
+
+/** A stream has something to send, or ends. */
+void http_stream_ready(struct exchange *exchange);
 
 /** @return open connections */
 size_t http_connection_count(const struct http *http);
@@ -230,3 +246,42 @@ void server_hook(struct server *server, const struct hook_call *call);
 
 /** Give up all calls under way. */
 void server_hooks_stop(struct server *server);
+
+// ---- events.c ---------------------------------------------------------------------------------
+
+struct event_query;
+
+/** Begin to watch the event log, when there is one. */
+void events_start(struct server *server);
+
+/** Handle ListEvents; request is in the exchange's arena. */
+void events_list(struct exchange *exchange, const void *request);
+
+/** The events that a caller may see. */
+void events_query(const struct core_caller *caller, struct event_query *out_query);
+
+/** Time passed. Called some times a second. */
+void events_tick(struct server *server);
+
+/** The exchange goes away. */
+void events_cancel(struct exchange *exchange);
+
+/** The server stops: those that wait are refused, streams end. */
+void events_stop(struct server *server);
+
+// ---- events_stream.c --------------------------------------------------------------------------
+
+/** Serve GET /events. @return whether the request was for that */
+bool events_serve_stream(struct exchange *exchange);
+
+/** Take bytes of a stream. @return how many, 0 when there are none now, -1 at its end */
+ssize_t events_stream_read(struct exchange *exchange, char *out, size_t most);
+
+/** Have all streams look for events. */
+void events_streams_wake(struct server *server);
+
+/** Have streams that were quiet for long show that they are there. */
+void events_streams_tick(struct server *server);
+
+/** Forget the stream of an exchange that goes away, if it has one. */
+void events_stream_end(struct exchange *exchange);

@@ -526,6 +526,7 @@ static void on_tick(uv_timer_t *timer)
         }
     }
     logs_tick(sessions->server);
+    events_tick(sessions->server);
 }
 
 // ---- the library ------------------------------------------------------------------------------
