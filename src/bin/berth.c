@@ -24,6 +24,7 @@ static const struct cli_command own_commands[] = {
     {"agent",
      "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cluster NAME]\n"
      "                   [--capacity FARGATE,FARGATE_SPOT]\n"
+     "                   [--auto-scaling-group NAME]\n"
      "                   [--cpu-units N] [--memory-mib N] [--on-exit stop|keep]",
      "the node alone; --join is needed once", bin_agent},
     {"debug", "dump [--data DIR]", "every stored record as a line of JSON, secrets masked",

@@ -154,7 +154,7 @@ static bool text_list_has(const struct text_list *list, struct text text)
     return false;
 }
 
-/** Providers that a cluster can name: the two that always exist. */
+/** Providers that a cluster can name: the two that always exist, and those of groups. */
 static int check_providers(struct core_call *call, const struct text_list *providers)
 {
     if (providers->count > PROVIDERS_MAX) {
@@ -164,7 +164,9 @@ static int check_providers(struct core_call *call, const struct text_list *provi
     for (size_t i = 0; i < providers->count; i++) {
         struct text name = providers->items[i];
         const struct text_list before = {.items = providers->items, .count = i};
-        if (!text_is(name, "FARGATE") && !text_is(name, "FARGATE_SPOT")) {
+        int64_t realm = ecs_caller_realm(call);
+        if (!ecs_provider_predefined(name) &&
+            (realm == 0 || ecs_provider_find(call->core, realm, name) == 0)) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "The specified capacity provider '%.*s' was not found. Specify a "
                               "valid capacity provider and try again.",
@@ -188,6 +190,7 @@ int ecs_strategy_check(struct core_call *call, const struct text_list *providers
     }
     size_t base_count = 0;
     size_t weight_count = 0;
+    size_t fargate_count = 0;
     for (size_t i = 0; i < count; i++) {
         const struct ecs_capacity_provider_strategy_item *item = &items[i];
         if (!text_list_has(providers, item->capacity_provider)) {
@@ -196,8 +199,15 @@ int ecs_strategy_check(struct core_call *call, const struct text_list *providers
                               "provider that is not associated with the cluster. Associate the "
                               "capacity provider with the cluster and try again.");
         }
+        fargate_count += ecs_provider_predefined(item->capacity_provider) ? 1 : 0;
         base_count += item->base > 0 ? 1 : 0;
         weight_count += item->weight > 0 ? 1 : 0;
+    }
+    if (fargate_count > 0 && fargate_count < count) {
+        return core_fault(call, &ecs_error_invalid_parameter_exception,
+                          "A capacity provider strategy cannot contain a mix of capacity providers "
+                          "using Auto Scaling groups and Fargate providers. Specify one or the "
+                          "other and try again.");
     }
     if (base_count > 1) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,

@@ -473,6 +473,10 @@ const struct core_kind ecs_kinds[] = {
     {.number = 31, .name = "family", .type = &ecs_record_family_shape, .version = 1},
     {.number = 32, .name = "definition", .type = &ecs_record_definition_shape, .version = 1},
     {.number = 33, .name = "setting", .type = &ecs_record_setting_shape, .version = 1},
+    {.number = 34,
+     .name = "capacity_provider",
+     .type = &ecs_record_capacity_provider_shape,
+     .version = 1},
 };
 
 static const struct core_handler handlers[] = {
@@ -483,6 +487,10 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_UPDATE_CLUSTER], ecs_update_cluster},
     {&ecs_operations[ECS_OP_UPDATE_CLUSTER_SETTINGS], ecs_update_cluster_settings},
     {&ecs_operations[ECS_OP_PUT_CLUSTER_CAPACITY_PROVIDERS], ecs_put_cluster_capacity_providers},
+    {&ecs_operations[ECS_OP_CREATE_CAPACITY_PROVIDER], ecs_create_capacity_provider},
+    {&ecs_operations[ECS_OP_UPDATE_CAPACITY_PROVIDER], ecs_update_capacity_provider},
+    {&ecs_operations[ECS_OP_DELETE_CAPACITY_PROVIDER], ecs_delete_capacity_provider},
+    {&ecs_operations[ECS_OP_DESCRIBE_CAPACITY_PROVIDERS], ecs_describe_capacity_providers},
     {&ecs_operations[ECS_OP_PUT_ACCOUNT_SETTING], ecs_put_account_setting},
     {&ecs_operations[ECS_OP_PUT_ACCOUNT_SETTING_DEFAULT], ecs_put_account_setting_default},
     {&ecs_operations[ECS_OP_DELETE_ACCOUNT_SETTING], ecs_delete_account_setting},

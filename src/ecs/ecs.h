@@ -19,6 +19,7 @@ extern const struct core_kind ecs_kinds[];
 #define ecs_family_kind (ecs_kinds[1])
 #define ecs_definition_kind (ecs_kinds[2])
 #define ecs_setting_kind (ecs_kinds[3])
+#define ecs_provider_kind (ecs_kinds[4])
 
 /** The region and account a record belongs to. Texts borrow from the realm's record. */
 struct ecs_realm_scope {

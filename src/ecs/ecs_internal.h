@@ -102,6 +102,29 @@ MUST_CHECK int ecs_strategy_check(struct core_call *call, const struct text_list
                                   const struct ecs_capacity_provider_strategy_item *items,
                                   size_t count);
 
+// ---- capacity_provider.c ------------------------------------------------------------------
+
+/** @return whether it is FARGATE or FARGATE_SPOT, which always exist */
+bool ecs_provider_predefined(struct text name);
+/** Find a provider of an Auto Scaling group by its name. @return its key, or 0 */
+int64_t ecs_provider_find(const struct core *core, int64_t realm, struct text name);
+/** @return the name of a provider's Auto Scaling group; borrows from its record */
+struct text ecs_provider_group(const struct core *core, int64_t realm, struct text name);
+/** @return the provider of a cluster that is of a group, absent when there is none */
+struct text ecs_provider_of_group(const struct core *core, int64_t cluster, struct text group);
+/** Handler of CreateCapacityProvider. */
+int ecs_create_capacity_provider(struct core_call *call, void *state, const void *request,
+                                 void *response);
+/** Handler of UpdateCapacityProvider. */
+int ecs_update_capacity_provider(struct core_call *call, void *state, const void *request,
+                                 void *response);
+/** Handler of DeleteCapacityProvider. */
+int ecs_delete_capacity_provider(struct core_call *call, void *state, const void *request,
+                                 void *response);
+/** Handler of DescribeCapacityProviders. */
+int ecs_describe_capacity_providers(struct core_call *call, void *state, const void *request,
+                                    void *response);
+
 #define ECS_TAGS_MAX 50 ///< ECS: of a resource, without those that AWS adds
 
 /** @return whether a key or value begins with what only AWS may use */

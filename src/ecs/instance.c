@@ -175,6 +175,9 @@ void task_show_instance(struct core_call *call, const struct task_node *node,
         .pending_tasks_count = counts.pending,
         .attributes = {membership->attributes.items, membership->attributes.count},
         .registered_at = membership->registered_at,
+        .capacity_provider_name = gone ? (struct text){0}
+                                       : ecs_provider_of_group(call->core, membership->cluster,
+                                                               membership->scaling_group),
         .attachments = {.items = SHAPE_EMPTY},
         .tags = {.items = SHAPE_EMPTY},
     };

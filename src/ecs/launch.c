@@ -151,6 +151,14 @@ static void tell_unplaced(struct core_call *call, struct service_survey *survey,
         }
         task_spots_explain(call, run, spots, &failures);
     }
+    if (failures.count == 0 && !text_empty(run->scaling_group)) {
+        if (service_tell_once(call, survey->entry,
+                              "was unable to reach steady state. Reason: No Container Instances "
+                              "were found in your capacity provider.")) {
+            service_event_unplaced(call, survey, standing, NULL);
+        }
+        return;
+    }
     tell_failures(call, survey, standing, &failures);
 }
 

@@ -368,6 +368,8 @@ static void fill_membership(struct core_call *call, const struct registration *r
     membership->has_cluster = registration->cluster != 0;
     membership->cluster = registration->cluster;
     membership->capacity = registration->capacity;
+    struct text group = attribute_value(registration->request, "berth.auto-scaling-group");
+    membership->scaling_group = text_empty(group) ? (struct text){0} : group;
     membership->zones.items = copy_zones(call, registration);
     membership->zones.count = registration->zone_count;
     // An agent that registers again without tags leaves those that TagResource gave.

@@ -48,6 +48,7 @@ struct batch_rule {
 // ECS says "taskIds can have at most 100 items." and "Tasks cannot be empty.": two layers of it.
 static const struct batch_rule batch_rules[] = {
     {ECS_OP_DELETE_ATTRIBUTES, 10, "Attributes", "attributes"},
+    {ECS_OP_DESCRIBE_CAPACITY_PROVIDERS, 100, NULL, "capacityProviders"},
     {ECS_OP_DESCRIBE_CLUSTERS, 100, NULL, "clusters"},
     {ECS_OP_DESCRIBE_CONTAINER_INSTANCES, 100, "Container instances", "instanceIds"},
     {ECS_OP_DESCRIBE_SERVICES, 10, "Services", "service names"},

@@ -50,7 +50,8 @@ static int read_strategy(struct core_call *call, struct task_run *run,
     if (rc != 0) {
         return rc;
     }
-    run->launch_type = ECS_LAUNCH_TYPE_FARGATE;
+    run->launch_type = ecs_provider_predefined(items[0].capacity_provider) ? ECS_LAUNCH_TYPE_FARGATE
+                                                                           : ECS_LAUNCH_TYPE_EC2;
     run->strategy = items;
     run->strategy_count = count;
     struct capacity_item shares[CAPACITY_ITEMS_MAX];

@@ -135,8 +135,8 @@ int task_placement_read(struct core_call *call, struct task_run *run)
 bool task_placement_special(const struct task_run *run)
 {
     return run->launch_type != ECS_LAUNCH_TYPE_FARGATE &&
-           (run->constraint_count > 0 || run->distinct || run->port_count > 0 || run->gpus > 0 ||
-            run->request->placement_strategy.count > 0 ||
+           (run->constraint_count > 0 || !text_empty(run->scaling_group) || run->distinct ||
+            run->port_count > 0 || run->gpus > 0 || run->request->placement_strategy.count > 0 ||
             (run->need.capabilities & CAPABILITY_OTHER) != 0);
 }
 
@@ -409,6 +409,14 @@ static void number_values(struct core_call *call, const struct task_run *run, si
     spots->totals[strategy] = totals;
 }
 
+// Whether an instance is of another Auto Scaling group than the one that is asked for.
+static bool outside(const struct task_run *run, const struct task_spot *spot)
+{
+    return !text_empty(run->scaling_group) &&
+           !text_equal(spot->record->memberships.items[spot->index].scaling_group,
+                       run->scaling_group);
+}
+
 void task_spots_find(struct core_call *call, const struct task_run *run, bool placed,
                      struct task_spots *out_spots)
 {
@@ -416,6 +424,7 @@ void task_spots_find(struct core_call *call, const struct task_run *run, bool pl
     const struct ecs_placement_strategy_list *strategies = &run->request->placement_strategy;
     struct task_spots found = {.spots = roster->spots, .count = roster->count};
     for (size_t i = 0; i < found.count; i++) {
+        found.spots[i].outside = outside(run, &found.spots[i]);
         found.spots[i].meant = true;
         found.spots[i].meant_now = true;
         found.spots[i].group_tasks = 0;
@@ -530,7 +539,7 @@ const char *task_spot_refusal(const struct core *core, const struct task_run *ru
     if (!has_attributes(run, spot)) {
         return ATTRIBUTE;
     }
-    if (!spot->meant) {
+    if (!spot->meant || spot->outside) {
         return MEMBER_OF;
     }
     const char *reason = place_reason_name(place_explain(&place, &run->need));
@@ -623,8 +632,9 @@ static bool may_take(const struct task_run *run, const struct task_spot *spot)
     uint32_t needed = run->need.capabilities & ~CAPABILITY_OTHER;
     struct place_node place = spot->room;
     place.capabilities = run->need.capabilities;
-    return spot->meant && spot->meant_now && !drains(spot) && !taken_by_group(run, spot) &&
-           (needed & ~spot->capabilities) == 0 && place_explain(&place, &run->need) == PLACE_FITS;
+    return !spot->outside && spot->meant && spot->meant_now && !drains(spot) &&
+           !taken_by_group(run, spot) && (needed & ~spot->capabilities) == 0 &&
+           place_explain(&place, &run->need) == PLACE_FITS;
 }
 
 struct task_spot *task_spots_choose(struct core_call *call, const struct task_run *run,
@@ -701,7 +711,7 @@ void task_spots_explain(struct core_call *call, const struct task_run *run,
     out_failures->count = 0;
     for (size_t i = 0; i < count; i++) {
         const char *reason = task_spot_placed_refusal(call->core, run, &spots->spots[i]);
-        if (reason != NULL) {
+        if (reason != NULL && !spots->spots[i].outside) {
             out_failures->items[out_failures->count] =
                 task_spot_failure(call, run, &spots->spots[i], reason);
             out_failures->count++;

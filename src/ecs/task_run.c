@@ -322,6 +322,7 @@ void task_run_provider(const struct core_call *call, struct task_run *run, size_
 {
     run->provider = run->strategy[item].capacity_provider;
     run->spot = text_is(run->provider, "FARGATE_SPOT");
+    run->scaling_group = ecs_provider_group(call->core, run->cluster_record->realm, run->provider);
     task_run_group(call, run);
 }
 
@@ -371,6 +372,39 @@ static void append_failures(struct core_call *call, const struct ecs_failure_lis
     failures->count = count;
 }
 
+// A group that has no instances, or none that is ACTIVE, is a reason of its own.
+static bool fail_group(struct core_call *call, const struct task_run *run, size_t missing,
+                       struct ecs_failure_list *out_failures)
+{
+    if (text_empty(run->scaling_group)) {
+        return false;
+    }
+    size_t registered = 0;
+    size_t active = 0;
+    struct task_spots spots = {0};
+    if (run->group != NULL) {
+        task_spots_find(call, run, true, &spots);
+    }
+    for (size_t i = 0; i < spots.count; i++) {
+        registered += spots.spots[i].outside ? 0 : 1;
+        active += spots.spots[i].outside || spots.spots[i].draining ? 0 : 1;
+    }
+    if (active > 0) {
+        return false;
+    }
+    struct ecs_failure failure = {
+        .reason = registered == 0 ? TEXT("EMPTY CAPACITY PROVIDER") : TEXT("NO ACTIVE INSTANCES"),
+        .detail = arena_format(call->arena, "Capacity provider %.*s, Auto Scaling group %.*s.",
+                               TEXT_FMT(run->provider), TEXT_FMT(run->scaling_group)),
+    };
+    out_failures->items = arena_array(call->arena, missing, sizeof(failure));
+    out_failures->count = missing;
+    for (size_t i = 0; i < missing; i++) {
+        out_failures->items[i] = failure;
+    }
+    return true;
+}
+
 // Run as many tasks as run->count says where its provider has room; the rest become failures.
 static void run_share(struct core_call *call, const struct task_state *state, struct task_run *run,
                       struct ecs_run_task_response *response)
@@ -385,6 +419,10 @@ static void run_share(struct core_call *call, const struct task_state *state, st
         return;
     }
     struct ecs_failure_list failures = {0};
+    if (fail_group(call, run, run->count - placed, &failures)) {
+        append_failures(call, &failures, &response->failures);
+        return;
+    }
     if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
         fail_pool(call, state, run, run->count - placed, &failures);
     } else {
@@ -446,7 +484,8 @@ int task_run_task(struct core_call *call, void *pointer, const void *input, void
     }
     bool fargate = run.launch_type == ECS_LAUNCH_TYPE_FARGATE;
     task_run_group(call, &run);
-    if (!fargate && (run.group == NULL || run.group->counts.registered_instances == 0)) {
+    if (!fargate && run.strategy_count == 0 &&
+        (run.group == NULL || run.group->counts.registered_instances == 0)) {
         diagnose_note(call, &run, &(struct diagnose_attempt){TEXT("RunTask"), run.count, 0}, NULL);
         return refuse(call, "No Container Instances were found in your cluster.");
     }

@@ -30,8 +30,9 @@ struct task_run {
     enum ecs_launch_type launch_type;
     const struct ecs_capacity_provider_strategy_item *strategy; ///< in force, or NULL
     size_t strategy_count;
-    struct text provider; ///< of capacity, absent without a strategy: see task_run_provider
-    bool spot;            ///< through the pool FARGATE_SPOT
+    struct text provider;      ///< of capacity, absent without a strategy: see task_run_provider
+    bool spot;                 ///< through the pool FARGATE_SPOT
+    struct text scaling_group; ///< of the provider: only instances of it; or absent
     struct text platform_version;
     bool awsvpc;
     int64_t subnets[TASK_SUBNETS_MAX];
@@ -67,6 +68,7 @@ struct task_spot {
     uint32_t capabilities;  ///< of the membership
     bool draining;
 
+    bool outside;                         ///< of the Auto Scaling group that is asked for
     bool meant;                           ///< by the constraints that last
     bool meant_now;                       ///< by those that change with every task
     int64_t subnet;                       ///< 0 for none; chosen anew for each task

@@ -367,6 +367,4 @@ start_refused("of awsvpc without networkConfiguration", INVALID,
 UNREACHABLE = [
     Unreachable("2.5", "Task definition does not support launch_type EC2.",
                 "what can be registered can run on instances"),
-    Unreachable("2.5", "EMPTY CAPACITY PROVIDER", "there are no capacity providers of instances"),
-    Unreachable("2.5", "NO ACTIVE INSTANCES", "there are no capacity providers of instances"),
 ]
