@@ -66,11 +66,12 @@ int look_rollout(struct cli_context *context, struct text arn,
 
 // ---- tasks --------------------------------------------------------------------------------
 
-int look_tasks(struct cli_context *context, const struct look_filter *filter,
-               struct ecs_task_list *out_tasks, struct err *err)
+// The newest of those that are listed, which is in the order in which they were made.
+static int list_newest(struct cli_context *context, const struct look_filter *filter,
+                       struct text_list *out_arns, struct err *err)
 {
-    struct ecs_task_list tasks = {
-        .items = arena_array(&context->arena, LOOK_TASKS_MAX, sizeof(*tasks.items))};
+    struct text *ring = arena_array(&context->arena, LOOK_TASKS_MAX, sizeof(*ring));
+    size_t count = 0;
     struct text next = {0};
     do {
         const struct ecs_list_tasks_request request = {
@@ -84,21 +85,43 @@ int look_tasks(struct cli_context *context, const struct look_filter *filter,
         };
         struct ecs_list_tasks_response page = {0};
         int rc = cli_call(context, &ecs_operations[ECS_OP_LIST_TASKS], &request, &page, err);
-        const struct ecs_describe_tasks_request those = {.cluster = filter->cluster,
-                                                         .tasks = page.task_arns};
-        struct ecs_describe_tasks_response described = {0};
-        if (rc == 0 && page.task_arns.count > 0) {
-            rc = cli_call(context, &ecs_operations[ECS_OP_DESCRIBE_TASKS], &those, &described, err);
-        }
         if (rc != 0) {
             return rc;
         }
-        for (size_t i = 0; i < described.tasks.count && tasks.count < LOOK_TASKS_MAX; i++) {
+        for (size_t i = 0; i < page.task_arns.count; i++) {
+            ring[count % LOOK_TASKS_MAX] = page.task_arns.items[i];
+            count++;
+        }
+        next = page.next_token;
+    } while (!text_empty(next));
+    *out_arns = (struct text_list){ring, MIN(count, (size_t)LOOK_TASKS_MAX)};
+    return 0;
+}
+
+int look_tasks(struct cli_context *context, const struct look_filter *filter,
+               struct ecs_task_list *out_tasks, struct err *err)
+{
+    struct text_list arns = {0};
+    int rc = list_newest(context, filter, &arns, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct ecs_task_list tasks = {
+        .items = arena_array(&context->arena, arns.count, sizeof(*tasks.items))};
+    for (size_t from = 0; from < arns.count; from += PAGE) {
+        const struct ecs_describe_tasks_request those = {
+            .cluster = filter->cluster,
+            .tasks = {&arns.items[from], MIN(arns.count - from, (size_t)PAGE)}};
+        struct ecs_describe_tasks_response described = {0};
+        rc = cli_call(context, &ecs_operations[ECS_OP_DESCRIBE_TASKS], &those, &described, err);
+        if (rc != 0) {
+            return rc;
+        }
+        for (size_t i = 0; i < described.tasks.count; i++) {
             tasks.items[tasks.count] = described.tasks.items[i];
             tasks.count++;
         }
-        next = page.next_token;
-    } while (!text_empty(next) && tasks.count < LOOK_TASKS_MAX);
+    }
     *out_tasks = tasks;
     return 0;
 }

@@ -48,7 +48,7 @@ struct look_filter {
     enum ecs_desired_status desired;
 };
 
-/** Find tasks, at most LOOK_TASKS_MAX. */
+/** Find tasks: the newest, at most LOOK_TASKS_MAX, in no order. */
 MUST_CHECK int look_tasks(struct cli_context *context, const struct look_filter *filter,
                           struct ecs_task_list *out_tasks, struct err *err);
 

@@ -158,3 +158,22 @@ def test_what_is_not_there(house, ecs, service, tmp_path):
     assert "is no task definition" in berth(
         house, "deploy", service, "--file", str(tmp_path / "bad.json"), status=1)
     assert len(current(ecs)["deployments"]) == 1
+
+
+def test_a_server_that_restarts_is_asked_again(house, ecs, service, tmp_path):
+    """Whoever watches goes on watching: deployments are in the store, not in the command."""
+    process = subprocess.Popen(
+        [support.BERTH, "deploy", "--data", house.data, service, "--file", write(tmp_path, LARGE),
+         "--timeout", "60s"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    line = ""
+    while "IN_PROGRESS" not in line:
+        line = process.stdout.readline()
+        assert line
+    house.kill()
+    house.start()
+    ecs.update_service(service=service, taskDefinition="web:2")
+    out = process.stdout.read()
+    assert process.wait(60) == 1, out
+    assert re.search(r"^SUPERSEDED after [0-9.]+ s: .*: a newer deployment took its place$", out,
+                     re.M), out
+    berth(house, "deploy", service, "--count", "2")
