@@ -63,6 +63,7 @@ static const char *const names[ACT_COUNT] = {
     [ACT_SERVICE_SCALE_IN] = "service stops a task that is one too many",
     [ACT_SERVICE_HEALTH] = "service stops an unhealthy task",
     [ACT_SERVICE_LOST] = "service gives up a task of a lost host",
+    [ACT_SERVICE_RETURN] = "copy on a host that came back is told to stop",
     [ACT_SERVICE_COMPLETED] = "deployment is completed",
     [ACT_SERVICE_FAILED] = "deployment fails and stays",
     [ACT_SERVICE_ROLLED_BACK] = "deployment fails and is rolled back",

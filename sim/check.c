@@ -15,6 +15,8 @@
 
 #define LOST_MS 5000   // a lease and some ticks
 #define SILENT_MS 1000 // below half a lease, after which a node counts as silent
+#define RETURN_MS 1000
+#define LOST_REASON "The host of the task lost contact"
 #define FORCED_REASON "Container instance deregistration forced by user"
 #define HOLD_MS 61000 // mass silence is held against the server that long
 
@@ -363,6 +365,34 @@ static void check_stopped(struct sim *sim, const struct node *node, const struct
     }
 }
 
+// A copy of a service's task that another stands in for, on a host that is back: it is soon told to
+// stop, unless something may hold up what is sent or written.
+static void check_superseded(struct sim *sim, const struct node *node, struct host_task *task)
+{
+    const struct fact *fact = fact_find(sim, text_of(task->id));
+    const struct task_record_task *record =
+        fact == NULL || sim->server.core == NULL ? NULL : record_of(sim, fact);
+    bool back = node->logic != NULL && node->acs != NULL && node->acs->client_open &&
+                node->acs->attached && !node->acs->cut && !node->partitioned &&
+                sim->world.now_ms > node->full_ms;
+    bool superseded = record != NULL && record->has_deployment && record->extra != NULL &&
+                      text_starts(record->extra->stopped_reason, TEXT(LOST_REASON)) &&
+                      record->desired_status == TASK_RECORD_TASK_STATUS_STOPPED;
+    bool runs = task->supervisor != NULL && task->supervisor->order != NULL;
+    if (!back || !superseded || !runs || sim->faults.network_permille > 0 ||
+        sim->faults.host_permille > 0) {
+        task->superseded_ms = MIN(task->superseded_ms, INT64_C(0));
+    } else if (task->supervisor->stop_told) {
+        sim->churn.counts[ACT_SERVICE_RETURN] += task->superseded_ms >= 0;
+        task->superseded_ms = -1; // counted
+    } else if (task->superseded_ms <= 0) {
+        task->superseded_ms = sim->world.now_ms;
+    } else if (sim->world.now_ms - task->superseded_ms > RETURN_MS) {
+        world_fail(&sim->world, "%s is back for %lld ms, and its superseded task %s goes on",
+                   node->name, (long long)(sim->world.now_ms - task->superseded_ms), task->id);
+    }
+}
+
 static void check_ports(struct sim *sim, const struct node *node, const struct host_task *task)
 {
     for (const struct host_task *other = task->next; other != NULL; other = other->next) {
@@ -385,7 +415,8 @@ static void check_hosts(struct sim *sim)
         const struct node *node = &sim->nodes[i];
         int64_t cpu_units = 0;
         int64_t memory_mib = 0;
-        for (const struct host_task *task = node->tasks; task != NULL; task = task->next) {
+        for (struct host_task *task = node->tasks; task != NULL; task = task->next) {
+            check_superseded(sim, node, task);
             if (task->supervisor != NULL && supervisor_runs(task->supervisor) &&
                 !fact_of(sim, text_of(task->id))->written_off) {
                 cpu_units += task->cpu_units;

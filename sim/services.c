@@ -373,7 +373,7 @@ void services_setup(struct sim *sim, bool hours)
     if (services->settle_ms != 0) {
         service_set_settle_ms(sim->server.core, services->settle_ms);
     }
-    if (hours || world_chance(&sim->world, 20)) {
+    if (hours || world_chance(&sim->world, 10)) {
         take_hours(sim);
     }
 }

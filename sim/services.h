@@ -102,7 +102,8 @@ struct standing {
     int32_t staying; ///< of live: neither unhealthy nor on an instance that drains
     int32_t primary_healthy;
     int32_t primary_left;
-    bool drains; ///< a task to run is on an instance that drains
+    bool guarded; ///< a task to run is protected
+    bool drains;  ///< a task to run is on an instance that drains
 };
 
 /** Count the tasks of a service; one of them, besides, may be left out (0 for none). */

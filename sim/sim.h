@@ -255,6 +255,7 @@ struct host_task {
     int32_t cpu_units;
     int32_t memory_mib;
     struct supervisor *supervisor; ///< NULL: never started in this boot
+    int64_t superseded_ms;         ///< since when it should be told to stop, 0, or -1 when it was
     struct supervisor_state *left; ///< owned; the state file, or NULL
 };
 
@@ -389,6 +390,7 @@ struct supervisor {
     int64_t published;  ///< version
     int64_t deliver_ms; ///< when the newest state on its way arrives
     uint64_t link_life; ///< of the agent that is connected; 0 for none
+    bool stop_told;
     struct sim_container containers[SIM_CONTAINER_MAX];
 };
 

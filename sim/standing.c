@@ -107,6 +107,8 @@ static void count_task(struct sim *sim, const struct service_record_service *ser
     bool sick = unhealthy(sim, service, task);
     bool leaves = drains(core, task);
     standing->drains = standing->drains || leaves;
+    standing->guarded = standing->guarded || (task->extra != NULL &&
+                                              task->extra->protected_until > sim->server.input_ms);
     standing->healthy += healthy;
     standing->unsettled +=
         !healthy && !sick && task->last_status == TASK_RECORD_TASK_STATUS_RUNNING;
@@ -357,8 +359,11 @@ static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
     bool pool = revision->launch_type == ECS_LAUNCH_TYPE_FARGATE;
     struct need need = need_of(core, revision->definition);
     bool taken = false;
+    if (pool) {
+        return false; // why a pool has no place is not told here
+    }
     if (known == NULL || known->lost || known->removed || !known->connected ||
-        !offers(node, pool ? 0 : record->cluster)) {
+        !offers(node, record->cluster)) {
         return false;
     }
     for (int64_t key = core_next(core, &task_kind, 0); key != 0;
@@ -428,7 +433,8 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
     if (services_restless(core, revision->definition)) {
         return REST_RESTLESS;
     }
-    if (stuck(record, &standing)) {
+    // Protection ends soon, unless the server's clock was set back since it was given.
+    if (stuck(record, &standing) || standing.guarded) {
         return REST_STUCK;
     }
     bool unplaced = service_entry(service_state(core), key)->unplaced;
@@ -469,14 +475,18 @@ bool standing_settled(struct sim *sim, char *why, size_t size_bytes)
             tell_tasks(sim, key);
             const struct service_record_deployment *primary = primary_of(sim, record);
             snprintf(why, size_bytes,
-                     "service %.*s is %s, desires %d, has %d healthy of its newest deployment and "
-                     "%d in all, %d deployments, rollout %d",
+                     "service %.*s is %s, desires %d (%d to %d), has %d healthy of its newest "
+                     "deployment and %d in all, %d deployments, rollout %d%s%s",
                      TEXT_FMT(record->name),
                      ended    ? "INACTIVE"
                      : ending ? "DRAINING"
                               : "ACTIVE",
-                     standing.desired, standing.primary_healthy, standing.left,
-                     deployments_of(core, key), primary == NULL ? 0 : (int)primary->rollout_state);
+                     standing.desired, standing.lower, standing.upper, standing.primary_healthy,
+                     standing.left, deployments_of(core, key),
+                     primary == NULL ? 0 : (int)primary->rollout_state,
+                     primary != NULL && !standing_retries(sim, primary) ? ", waits to retry" : "",
+                     !ended && service_entry(service_state(core), key)->unplaced ? ", unplaced"
+                                                                                 : "");
             return false;
         }
     }

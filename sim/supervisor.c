@@ -388,6 +388,7 @@ void supervisor_stop(struct supervisor *supervisor)
 {
     struct world *world = world_of(supervisor);
     if (supervisor->order != NULL && supervisor->link_life == supervisor->node->life) {
+        supervisor->stop_told = true;
         world_post(world, &(struct world_event){.delay_ms = world_between(world, 0, 2),
                                                 .life = &supervisor->life,
                                                 .run = on_stop,
