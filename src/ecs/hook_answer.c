@@ -18,7 +18,7 @@ int hook_continue(struct core_call *call, void *state, const void *input, void *
     bool is_arn = false;
     int64_t key = service_rollout_find(call, request->service_deployment_arn, &is_arn);
     if (!is_arn) {
-        return refuse(call, "Invalid service deployment ARN.");
+        return service_refuse_arn(call, "service deployment", request->service_deployment_arn);
     }
     if (key == 0) {
         return core_fault(call, &ecs_error_service_deployment_not_found_exception,

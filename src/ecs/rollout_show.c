@@ -70,7 +70,7 @@ int64_t service_rollout_find(const struct core_call *call, struct text arn, bool
     return *out_arn ? find(call, &path, service_state(call->core)->rollout_ids, false) : 0;
 }
 
-static int refuse_arn(struct core_call *call, const char *what, struct text arn)
+int service_refuse_arn(struct core_call *call, const char *what, struct text arn)
 {
     return core_fault(call, &ecs_error_invalid_parameter_exception, "Invalid %s ARN: %.*s", what,
                       TEXT_FMT(text_slice(arn, 0, MIN(arn.size, (size_t)500))));
@@ -224,7 +224,7 @@ int service_describe_rollouts(struct core_call *call, void *state, const void *i
         bool is_arn = false;
         int64_t key = service_rollout_find(call, arn, &is_arn);
         if (!is_arn) {
-            return refuse_arn(call, "service deployment", arn);
+            return service_refuse_arn(call, "service deployment", arn);
         }
         if (key == 0) {
             add_missing(&response->failures, arn);
@@ -433,7 +433,7 @@ int service_describe_revisions(struct core_call *call, void *pointer, const void
         struct text arn = request->service_revision_arns.items[i];
         struct path path = {0};
         if (!parse(call, arn, "service-revision", &path)) {
-            return refuse_arn(call, "service revision", arn);
+            return service_refuse_arn(call, "service revision", arn);
         }
         int64_t key = find(call, &path, state->revisions, true);
         if (key == 0) {
@@ -462,7 +462,7 @@ int service_stop_rollout(struct core_call *call, void *state, const void *input,
     bool is_arn = false;
     int64_t key = service_rollout_find(call, request->service_deployment_arn, &is_arn);
     if (!is_arn) {
-        return refuse_arn(call, "service deployment", request->service_deployment_arn);
+        return service_refuse_arn(call, "service deployment", request->service_deployment_arn);
     }
     if (key == 0) {
         return core_fault(call, &ecs_error_service_deployment_not_found_exception,

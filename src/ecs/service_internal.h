@@ -225,6 +225,9 @@ int service_stop_rollout(struct core_call *call, void *state, const void *reques
 /** Find a service deployment by its ARN. @return its key; 0 when there is none, or when the text is
  *  no such ARN, which out_arn then says */
 int64_t service_rollout_find(const struct core_call *call, struct text arn, bool *out_arn);
+/** Refuse a text that is no ARN of what it should be, such as `service deployment`. @return
+ *  ERR_FAULT */
+int service_refuse_arn(struct core_call *call, const char *what, struct text arn);
 
 // ---- revision_image.c -----------------------------------------------------------------------
 

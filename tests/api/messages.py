@@ -58,6 +58,7 @@ SECTIONS = {
     "service.list": "Services: Describe and List",
     "service.deployments": "Services: deployments and revisions",
     "service.task_sets": "Services: task sets, DAEMON services",
+    "service.stages": "Services: deployments by stages",
     "service.events": "Services: events",
     "settings": "Account settings",
     "tags": "Tags",

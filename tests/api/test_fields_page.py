@@ -17,6 +17,9 @@ SECTIONS = {
     "A container": (["RegisterTaskDefinition"], "containerDefinitions."),
     "RunTask and StartTask": (["RunTask", "StartTask"], ""),
     "Overrides": (["RunTask", "StartTask"], "overrides."),
+    "Lifecycle hooks": (["CreateService", "UpdateService"],
+                        "deploymentConfiguration.lifecycleHooks."),
+    "ContinueServiceDeployment": (["ContinueServiceDeployment"], ""),
 }
 
 
