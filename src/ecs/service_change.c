@@ -222,6 +222,8 @@ int service_delete(struct core_call *call, void *state, const void *input, void 
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "The service cannot be stopped while deployments are active.");
     }
+    service_rollout_end(call, before->rollout, ECS_SERVICE_DEPLOYMENT_STATUS_STOPPED,
+                        TEXT("The service was deleted."));
     struct service_record_service *record = core_edit(call, &service_kind, key);
     record->status = SERVICE_RECORD_SERVICE_STATUS_DRAINING;
     record->desired_count = 0;

@@ -34,6 +34,11 @@ class Refused(Exception):
     """An operation was refused; args[0] is the error's code."""
 
 
+# Operations that Debian's CLI does not know.
+YOUNG = {"DeleteTaskDefinitions", "DescribeServiceDeployments", "ListServiceDeployments",
+         "DescribeServiceRevisions", "StopServiceDeployment", "ContinueServiceDeployment"}
+
+
 class CliClient:
     """Calls through Debian's AWS CLI: as the account's root by `berth aws`, or with a key."""
 
@@ -55,7 +60,7 @@ class CliClient:
                               text=True, timeout=120, env=self.environment, check=False)
 
     def knows(self, operation):
-        return operation != "DeleteTaskDefinitions"  # is younger than Debian's CLI
+        return operation not in YOUNG
 
     def __call__(self, operation, api="ecs", **members):
         words = [api, kebab(operation)]
@@ -223,6 +228,38 @@ def task_sets(call, mine, berth):
     call.wait("services-inactive", cluster=HOME, services=[mine])
 
 
+def deployments(call, mine, berth):
+    if not call.knows("ContinueServiceDeployment"):
+        return
+    call("RegisterTaskDefinition", family=mine, **DEFINITION)
+    hooks = [{"targetType": "PAUSE", "lifecycleStages": ["PRE_SCALE_UP"]}]
+    made = call("CreateService", cluster=HOME, serviceName=mine, taskDefinition=mine,
+                desiredCount=0, launchType="FARGATE", networkConfiguration=berth.network(),
+                deploymentConfiguration={"strategy": "BLUE_GREEN", "lifecycleHooks": hooks})[
+                    "service"]
+    arn = made["currentServiceDeployment"]
+    assert call("ListServiceDeployments", cluster=HOME, service=mine)["serviceDeployments"][0][
+        "serviceDeploymentArn"] == arn
+    found = call("DescribeServiceDeployments", serviceDeploymentArns=[arn])[
+        "serviceDeployments"][0]
+    assert found["lifecycleStage"] == "PRE_SCALE_UP"
+    revision = found["targetServiceRevision"]["arn"]
+    assert call("DescribeServiceRevisions", serviceRevisionArns=[revision])["serviceRevisions"][0][
+        "serviceRevisionArn"] == revision
+    hook = found["lifecycleHookDetails"][0]
+    assert hook["status"] == "AWAITING_ACTION"
+    assert call("ContinueServiceDeployment", serviceDeploymentArn=arn, hookId=hook["hookId"])[
+        "serviceDeploymentArn"] == arn
+
+    def successful():
+        """the deployment that was continued is SUCCESSFUL"""
+        return call("DescribeServiceDeployments", serviceDeploymentArns=[arn])[
+            "serviceDeployments"][0]["status"] == "SUCCESSFUL"
+    support.wait_for(successful)
+    assert refusal(call, "StopServiceDeployment", serviceDeploymentArn=arn) == "ConflictException"
+    call("DeleteService", cluster=HOME, service=mine, force=True)
+
+
 def instances(call, mine, _):
     made = call("RegisterContainerInstance", cluster=HOME, totalResources=RESOURCES)[
         "containerInstance"]
@@ -286,8 +323,8 @@ def identity(call, *_):
     assert who["Arn"] == f"arn:aws:iam::{who['Account']}:root"
 
 
-STORIES = [clusters, definitions, tasks, services, task_sets, instances, settings, tagging, agent,
-           identity]
+STORIES = [clusters, definitions, tasks, services, task_sets, deployments, instances, settings,
+           tagging, agent, identity]
 EVERY = pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 TOLD = {"cli": set(), "boto3": set()}
 

@@ -21,14 +21,15 @@ def house(tmp_path_factory):
     berth.start()
     berth.load("hello.tar.gz", "processor.tar.gz")
     berth.client().create_cluster(clusterName="default")
-    support.needs(berth.client(), "ContinueServiceDeployment")
     yield berth
     assert berth.stop() == 0, berth.tail()
 
 
 @pytest.fixture(scope="module")
 def ecs(house):
-    return house.client()
+    client = house.client()
+    support.needs(client, "ContinueServiceDeployment")
+    return client
 
 
 class Endpoint:
@@ -250,9 +251,8 @@ def test_task_hook(ecs, service, code):
     assert task["containers"][0]["exitCode"] == code
 
 
-def test_killed_in_the_middle(house, service):
+def test_killed_in_the_middle(house, ecs, service):
     """kill -9 in three stages: the deployment goes on where it was, with the same hooks."""
-    ecs = house.client()
     stages = [("PRE_SCALE_UP", (100.0, 0.0), 2), ("POST_SCALE_UP", (100.0, 0.0), 4),
               ("POST_PRODUCTION_TRAFFIC_SHIFT", (0.0, 100.0), 4)]
     configure(ecs, service, lifecycleHooks=[pause(*[stage for stage, _, _ in stages])])
@@ -273,9 +273,8 @@ def test_killed_in_the_middle(house, service):
     assert blue.isdisjoint(running(ecs, service))
 
 
-def test_killed_while_an_endpoint_thinks(house, service):
+def test_killed_while_an_endpoint_thinks(house, ecs, service):
     """The server that asked is killed: the next one asks again, with the same executionId."""
-    ecs = house.client()
     never = threading.Event()
     with Endpoint(never, {"hookStatus": "SUCCEEDED"}) as endpoint:
         configure(ecs, service, lifecycleHooks=[hook(endpoint.url, "POST_SCALE_UP")])

@@ -161,6 +161,57 @@ static void calls_run_on_a_loop(void **state)
     assert_int_equal(uv_loop_close(&calls.loop), 0);
 }
 
+// ---- any URL ----------------------------------------------------------------------------------
+
+struct posts {
+    uv_loop_t loop;
+    struct client *client;
+    int left;
+};
+
+static void posts_done(struct posts *posts)
+{
+    posts->left--;
+    if (posts->left == 0) {
+        client_free(posts->client);
+    }
+}
+
+static void on_refused(void *context, const struct client_result *result)
+{
+    assert_int_equal(result->rc, ERR_FAULT);
+    assert_int_equal(result->http_status, 404);
+    assert_true(text_ends(result->message, TEXT("/nothing/here: HTTP status 404")));
+    posts_done(context);
+}
+
+static void on_unreached(void *context, const struct client_result *result)
+{
+    assert_int_equal(result->rc, ERR_CLOSED);
+    assert_int_equal(result->http_status, 0);
+    assert_true(text_starts(result->message, TEXT("http://127.0.0.1:1/x: ")));
+    posts_done(context);
+}
+
+// client_post needs no endpoint, and tells what came of each POST.
+static void posts_go_to_any_url(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    struct posts posts = {.left = 2};
+    uv_loop_init(&posts.loop);
+    const struct client_options options = {.loop = &posts.loop};
+    posts.client = client_for(&options);
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text url = arena_format(&arena, "%s/nothing/here", fixture_url(fixture));
+    client_post(posts.client, url, TEXT("{}"), TIMEOUT_MS, on_refused, &posts);
+    client_post(posts.client, TEXT("http://127.0.0.1:1/x"), TEXT("{}"), TIMEOUT_MS, on_unreached,
+                &posts);
+    assert_int_equal(uv_run(&posts.loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(posts.left, 0);
+    assert_int_equal(uv_loop_close(&posts.loop), 0);
+}
+
 // Freed in a callback, with calls under way: their callbacks never come, and nothing is left.
 static void clients_may_be_freed_at_any_time(void **state)
 {
@@ -279,6 +330,7 @@ int main(void)
         cmocka_unit_test(calls_wait_for_answers),
         cmocka_unit_test(refusals_and_absence_differ),
         cmocka_unit_test(calls_run_on_a_loop),
+        cmocka_unit_test(posts_go_to_any_url),
         cmocka_unit_test(clients_may_be_freed_at_any_time),
         cmocka_unit_test(hosts_join_by_the_hash_of_the_ca),
         cmocka_unit_test(other_authorities_are_not_trusted),

@@ -678,6 +678,51 @@ static void a_stop_ends_the_hooks_task(void **state)
     in_stage(world, service, "ROLLBACK_SUCCESSFUL CLEAN_UP test 0 production 0");
 }
 
+// What is deleted awaits nothing any more.
+static void a_deleted_service_ends_its_rollout(void **state)
+{
+    struct world *world = *state;
+    int64_t service =
+        begun(world, "'deploymentConfiguration':{'strategy':'BLUE_GREEN','lifecycleHooks':[{"
+                     "'hookTargetArn':'arn:aws:ecs:eu-west-1:123456789012:task-definition/bare:1',"
+                     "'lifecycleStages':['PRE_SCALE_UP']}]}");
+    deploy(world);
+    int64_t task = rollout_of(world, service)->hooks.items[0].task;
+    harness_contains(&world->harness, "DeleteService", "{'cluster':'c','service':'s','force':true}",
+                     "'status':'DRAINING'");
+    pass(world, 0);
+    svc_task_has(world, task, "'desiredStatus':'STOPPED'");
+    rollout_has(world, service, "'status':'STOPPED','statusReason':'The service was deleted.'");
+    svc_stop(world, service);
+    svc_settle(world, service);
+    svc_has(world, "s", "'status':'INACTIVE'");
+}
+
+// A hook's task that finds no place is tried again until it does.
+static void a_hooks_task_waits_for_a_place(void **state)
+{
+    struct world *world = *state;
+    harness_contains(
+        &world->harness, "RegisterTaskDefinition",
+        "{'family':'huge','networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],"
+        "'cpu':'16384','memory':'122880','containerDefinitions':[{'name':'app',"
+        "'image':'app:1','essential':true}]}",
+        "huge:1");
+    int64_t service =
+        begun(world, "'deploymentConfiguration':{'strategy':'BLUE_GREEN','lifecycleHooks':[{"
+                     "'hookTargetArn':'arn:aws:ecs:eu-west-1:123456789012:task-definition/huge:1',"
+                     "'lifecycleStages':['PRE_SCALE_UP']}]}");
+    // A task of the first subnet's zone fills its node but for a little.
+    world_run(world, 0, "'overrides':{'cpu':'16384','memory':'122880'},");
+    deploy(world);
+    assert_true(rollout_of(world, service)->hooks.items[0].task == 0);
+    svc_told(world, "s", "was unable to place the task of lifecycle hook ecs-hook-");
+    world_pool_node(world, "eu-west-1a", 65536, 131072);
+    pass(world, 5000);
+    assert_true(rollout_of(world, service)->hooks.items[0].task != 0);
+    in_stage(world, service, "IN_PROGRESS PRE_SCALE_UP test 0 production 0");
+}
+
 // ---- restart and refusals -------------------------------------------------------------------
 
 static void a_restart_goes_on(void **state)
@@ -789,6 +834,8 @@ int main(void)
         TEST(a_hook_has_a_day),
         TEST(a_task_is_a_hook),
         TEST(a_stop_ends_the_hooks_task),
+        TEST(a_deleted_service_ends_its_rollout),
+        TEST(a_hooks_task_waits_for_a_place),
         TEST(a_restart_goes_on),
         TEST(refusals),
     };
