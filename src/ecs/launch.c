@@ -49,8 +49,9 @@ static void fill_request(struct core_call *call, const struct service_survey *su
 
 // ---- telling --------------------------------------------------------------------------------
 
+// unhealthy counts the tasks that stay until what was started now takes their place.
 static void tell_started(struct core_call *call, const struct service_survey *survey,
-                         const struct ecs_task *tasks, size_t count)
+                         const struct ecs_task *tasks, size_t count, int32_t unhealthy)
 {
     AUTO(buf_deinit) struct buf names = {0};
     for (size_t i = 0; i < count; i++) {
@@ -58,8 +59,13 @@ static void tell_started(struct core_call *call, const struct service_survey *su
         struct text id = text_slice(arn, text_find_last(arn, '/') + 1, arn.size);
         buf_format(&names, "%s(task %.*s)", i == 0 ? "" : " ", TEXT_FMT(id));
     }
-    service_tell(call, survey->entry->key, "has started %zu tasks: %.*s.", count,
-                 TEXT_FMT(buf_view(&names)));
+    AUTO(buf_deinit) struct buf replaced = {0};
+    if (unhealthy > 0) {
+        buf_format(&replaced, " Amazon ECS replaced %zu tasks due to an unhealthy status.",
+                   MIN(count, (size_t)unhealthy));
+    }
+    service_tell(call, survey->entry->key, "has started %zu tasks: %.*s.%.*s", count,
+                 TEXT_FMT(buf_view(&names)), TEXT_FMT(buf_view(&replaced)));
 }
 
 static const char *nearest_reason(struct text reason)
@@ -333,7 +339,7 @@ size_t service_launch(struct core_call *call, struct service_survey *survey,
                   : launch_share(call, survey, standing, &run, wanted, &launched);
     }
     if (launched.count > 0) {
-        tell_started(call, survey, launched.tasks, launched.count);
+        tell_started(call, survey, launched.tasks, launched.count, standing->unhealthy);
     }
     survey->entry->unplaced = !all;
     if (all) {
@@ -357,7 +363,7 @@ void service_launch_on(struct core_call *call, struct service_survey *survey,
         task_run_send(call, keys, chunk);
     }
     if (count > 0) {
-        tell_started(call, survey, tasks, count);
+        tell_started(call, survey, tasks, count, 0);
     }
 }
 

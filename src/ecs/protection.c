@@ -1,5 +1,5 @@
 #include "ecs/page.h"
-#include "ecs/task_internal.h"
+#include "ecs/service_internal.h"
 
 /*
  * Task protection keeps a service from stopping a task when it scales in, deploys or evens out its
@@ -58,6 +58,36 @@ static void show(struct core_call *call, int64_t key, struct ecs_protected_task 
     };
 }
 
+// A service with more protected tasks than it is to have could never end a deployment. A daemon has
+// as many as there are instances.
+static bool blocks(struct core_call *call, int64_t key, const struct task_record_task *task)
+{
+    const struct service_entry *entry =
+        service_entry(service_state(call->core), service_of(call->core, task->deployment));
+    const struct service_record_service *service =
+        entry == NULL ? NULL : core_get(call->core, &service_kind, entry->key);
+    if (service == NULL || service->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON) {
+        return false;
+    }
+    int32_t others = 0;
+    for (size_t i = 0; i < entry->task_count; i++) {
+        others += entry->tasks[i].key != 0 && entry->tasks[i].key != key &&
+                  entry->tasks[i].protected_ms > call->now_ms;
+    }
+    return others + 1 > service->desired_count;
+}
+
+static void add_blocked(struct core_call *call, int64_t key, struct ecs_failure_list *failures)
+{
+    failures->items[failures->count] = (struct ecs_failure){
+        .arn = task_arn(call, core_get(call->core, &task_kind, key)),
+        .reason = TEXT("DEPLOYMENT_BLOCKED"),
+        .detail = TEXT("The service would have more protected tasks than its desired count, which "
+                       "keeps deployments from ending."),
+    };
+    failures->count++;
+}
+
 int task_get_protection(struct core_call *call, void *state, const void *input, void *output)
 {
     (void)state;
@@ -107,6 +137,11 @@ int task_update_protection(struct core_call *call, void *state, const void *inpu
         const struct task_entry *entry =
             find_task(call, cluster, request->tasks.items[i], &response->failures);
         if (entry == NULL) {
+            continue;
+        }
+        if (request->protection_enabled &&
+            blocks(call, entry->key, core_get(call->core, &task_kind, entry->key))) {
+            add_blocked(call, entry->key, &response->failures);
             continue;
         }
         struct task_record_task *record = task_edit(call, entry->key);

@@ -404,6 +404,23 @@ static void tell_impaired(struct core_call *call, int64_t service, struct text f
     service_event_action(call, service, &action);
 }
 
+// What a failure of a task tells by itself. Of one that never was RUNNING only what is new: the
+// same image that cannot be pulled again and again is told once.
+static void tell_failure(struct core_call *call, int64_t service, bool again,
+                         const struct task_record_task *task)
+{
+    if (task->health == ECS_HEALTH_STATUS_UNHEALTHY) {
+        service_tell(call, service, "(task %.*s) failed container health checks.",
+                     TEXT_FMT(task->task_id));
+    } else if (task->stop_code == ECS_TASK_STOP_CODE_TASK_FAILED_TO_START && !again &&
+               task->extra != NULL && !text_empty(task->extra->stopped_reason)) {
+        struct text reason = task->extra->stopped_reason;
+        bool ends = reason.data[reason.size - 1] == '.';
+        service_tell(call, service, "was unable to place a task. Reason: %.*s%s", TEXT_FMT(reason),
+                     ends ? "" : ".");
+    }
+}
+
 void service_task_put(struct core_call *call, int64_t key, const struct task_record_task *before,
                       const struct task_record_task *after)
 {
@@ -421,10 +438,13 @@ void service_task_put(struct core_call *call, int64_t key, const struct task_rec
         edit->has_start_failures = true;
         edit->start_failures++;
         edit->failed_at = call->now_ms;
-        edit->failure = failure_text(call, after);
+        struct text failure = failure_text(call, after);
+        bool again = edit->failed_tasks > 1 && text_equal(edit->failure, failure);
+        edit->failure = failure;
         int64_t wait_ms = backoff_ms(edit->start_failures, after->started_at != 0);
         edit->retry_at = wait_ms == 0 ? 0 : call->now_ms + wait_ms;
         service_deployment_put(call, after->deployment, edit);
+        tell_failure(call, deployment->service, again, after);
         if (edit->start_failures == FREE_FAILURES + 1) {
             tell_impaired(call, deployment->service, edit->failure);
         }

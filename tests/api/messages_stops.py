@@ -166,11 +166,8 @@ UNREACHABLE = [
                 "InsufficientFreeAddressesInSubnet",
                 "a subnet without a free address is a failure of RunTask: RESOURCE:ENI, or of "
                 "Fargate's capacity with the subnet's name in detail"),
-    Unreachable("2.4", "Scaling activity initiated by (deployment ecs-svc/⟨id⟩)",
-                "there are no services yet"),
     Unreachable("2.4", "Task failed ELB health checks in (target-group ⟨arn⟩)",
-                "there are no services yet"),
-    Unreachable("2.4", "Task failed container health checks", "there are no services yet"),
+                "there are no load balancers yet"),
     Unreachable("2.4", "ECS is performing maintenance on the underlying infrastructure hosting the "
                 "task.", "hosts are the user's own: none is retired by Berth"),
     Unreachable("2.4", "Host EC2 (instance ⟨id⟩) terminated.",

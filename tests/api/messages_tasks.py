@@ -364,6 +364,5 @@ UNREACHABLE = [
     Unreachable("2.8", "FAILED", "a host that cannot make the interface tells the end of the task, "
                 "with the reason"),
     Unreachable("2.8", "AmazonElasticBlockStorage", "there are no EBS volumes"),
-    Unreachable("2.8", "Service Connect", "there are no services yet"),
-    Unreachable("2.7", "DEPLOYMENT_BLOCKED", "there are no services yet"),
+    Unreachable("2.8", "Service Connect", "a service's Service Connect is stored, and not acted upon yet"),
 ]

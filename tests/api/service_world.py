@@ -208,17 +208,17 @@ class ServiceWorld(World):
         for host in self.hosts:
             host.does = {}
             host.release()
-        for cluster, name in self.services:
+        services, self.services = self.services, []
+        for cluster, name in services:
             shown = self.ecs.describe_services(cluster=cluster, services=[name])["services"][0]
             if shown["status"] == "ACTIVE":
                 self.ecs.delete_service(cluster=cluster, service=name, force=True)
-        for cluster, name in self.services:
+        for cluster, name in services:
             def gone():
                 """the end of the service"""
                 shown = self.ecs.describe_services(cluster=cluster, services=[name])["services"]
                 return shown[0]["status"] == "INACTIVE"
             support.wait_for(gone)
-        self.services = []
         for host in self.hosts[2:]:
             host.disconnect()
         self.hosts = self.hosts[:2]
