@@ -392,7 +392,8 @@ struct event_log *event_log_open(const struct event_log_options *options)
     if (options->dir != NULL) {
         open_file(log, options, segment_bytes);
     }
-    log->sequence = MAX(log->sequence, (uint64_t)clock_wall_ms() * 1000);
+    int64_t start_ms = options->start_ms > 0 ? options->start_ms : clock_wall_ms();
+    log->sequence = MAX(log->sequence, (uint64_t)start_ms * 1000);
     return log;
 }
 

@@ -49,6 +49,7 @@ struct event_log_options {
     uv_loop_t *loop;
     const char *dir;        ///< NULL: in memory only
     uint64_t segment_bytes; ///< 0 for EVENT_SEGMENT_BYTES; memory holds twice that
+    int64_t start_ms;       ///< wall clock, for the first number; 0: now
 };
 
 /** Two of them hold some 10,000 events. */

@@ -29,13 +29,17 @@ struct world {
     char dir[64];
     struct event_log *log;
     uint64_t segment_bytes;
+    int64_t start_ms; // of the log that is opened next
 };
 
 static void open_log(struct world *world)
 {
-    const struct event_log_options options = {
-        .loop = &world->loop, .dir = world->dir, .segment_bytes = world->segment_bytes};
+    const struct event_log_options options = {.loop = &world->loop,
+                                              .dir = world->dir,
+                                              .segment_bytes = world->segment_bytes,
+                                              .start_ms = world->start_ms};
     world->log = event_log_open(&options);
+    world->start_ms++;
 }
 
 static void settle(struct world *world)
@@ -55,6 +59,7 @@ static int set_up(void **state)
     assert_int_equal(uv_loop_init(&world->loop), 0);
     snprintf(world->dir, sizeof(world->dir), "/tmp/test-event-log-XXXXXX");
     assert_non_null(mkdtemp(world->dir));
+    world->start_ms = 1700000000000;
     open_log(world);
     *state = world;
     return 0;
