@@ -1,3 +1,4 @@
+#include "ecs/capability.h"
 #include "ecs/service_internal.h"
 #include "ecs/task_run.h"
 
@@ -58,6 +59,15 @@ static bool fits(const struct daemon_host *host)
                            : task_node_place(spot->node).usable && spot->meant_now;
 }
 
+// The usual ones are bits; only others are looked for by name.
+static bool has_attributes(const struct task_run *run, const struct task_spot *spot)
+{
+    uint32_t needed = run->need.capabilities & ~CAPABILITY_OTHER;
+    bool other = (run->need.capabilities & CAPABILITY_OTHER) != 0;
+    return (needed & ~spot->capabilities) == 0 &&
+           (!other || text_empty(task_spot_lacks(run, spot, 0)));
+}
+
 // NULL when what the service names is gone: then it was told.
 static struct daemon *look(struct core_call *call, struct service_survey *survey)
 {
@@ -73,8 +83,7 @@ static struct daemon *look(struct core_call *call, struct service_survey *survey
     for (size_t i = 0; i < daemon->spots.count; i++) {
         struct task_spot *spot = &daemon->spots.spots[i];
         daemon->hosts[i].spot = spot;
-        daemon->hosts[i].satisfies =
-            spot->meant && text_empty(task_spot_lacks(&daemon->run, spot, 0));
+        daemon->hosts[i].satisfies = spot->meant && has_attributes(&daemon->run, spot);
     }
     for (size_t i = 0; i < survey->entry->task_count; i++) {
         const struct service_task *task = &survey->entry->tasks[i];

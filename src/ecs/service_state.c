@@ -388,6 +388,27 @@ static void check_record(void *context, const struct core_kind *kind, int64_t ke
     check->task_count++;
 }
 
+// No instance ever has two tasks of a DAEMON service.
+static void check_daemon(const struct core *core, const struct service_entry *entry,
+                         struct buf *violations)
+{
+    const struct service_record_service *record = core_get(core, &service_kind, entry->key);
+    if (record->scheduling_strategy != ECS_SCHEDULING_STRATEGY_DAEMON) {
+        return;
+    }
+    AUTO(map_deinit) struct map nodes = {0};
+    for (size_t i = 0; i < entry->task_count; i++) {
+        const struct service_task *task = &entry->tasks[i];
+        if (task->key != 0 && map_get_u64(&nodes, (uint64_t)task->node) != NULL) {
+            buf_format(violations, "node %lld has two tasks of the daemon %.*s\n",
+                       (long long)task->node, TEXT_FMT(record->name));
+        }
+        if (task->key != 0) {
+            map_put_u64(&nodes, (uint64_t)task->node, entry->tasks);
+        }
+    }
+}
+
 void service_state_check(void *pointer, struct core *core, struct buf *violations)
 {
     struct check check = {.state = pointer, .core = core, .violations = violations};
@@ -397,6 +418,7 @@ void service_state_check(void *pointer, struct core *core, struct buf *violation
     for (struct service_entry *entry = map_next(&check.state->entries, &cursor, NULL);
          entry != NULL; entry = map_next(&check.state->entries, &cursor, NULL)) {
         count += entry->task_count - entry->gap_count;
+        check_daemon(core, entry, violations);
     }
     if (count != check.task_count) {
         buf_format(violations, "services count %zu tasks, there are %zu\n", count,

@@ -20,6 +20,8 @@ SECTIONS = {
     "Lifecycle hooks": (["CreateService", "UpdateService"],
                         "deploymentConfiguration.lifecycleHooks."),
     "ContinueServiceDeployment": (["ContinueServiceDeployment"], ""),
+    "Task sets": (["CreateTaskSet", "UpdateTaskSet", "DeleteTaskSet", "DescribeTaskSets",
+                   "UpdateServicePrimaryTaskSet"], ""),
 }
 
 
