@@ -6,9 +6,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void fd_close(int fd)
@@ -16,6 +18,26 @@ void fd_close(int fd)
     if (fd >= 0) {
         close(fd);
     }
+}
+
+#define OPEN_TRIES 1000
+
+int file_open_inside(int dir_fd, const char *path, int flags, uint64_t resolve)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .resolve = resolve | RESOLVE_NO_MAGICLINKS,
+    };
+    // The kernel gives up with EAGAIN when anything on the host was renamed while it followed a
+    // `..` out of a link; trying again is what it asks for.
+    int fd = -1;
+    for (int i = 0; i < OPEN_TRIES; i++) {
+        fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+        if (fd >= 0 || errno != EAGAIN) {
+            break;
+        }
+    }
+    return fd;
 }
 
 int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out, struct err *err)

@@ -34,6 +34,15 @@ MUST_CHECK int file_write(int dir_fd, const char *path, struct text content, str
 /** Write all bytes to a descriptor, retrying after signals and short writes. */
 MUST_CHECK int fd_write_all(int fd, const void *bytes, size_t size, struct err *err);
 
+/**
+ * Open a path that somebody else wrote, seen from a directory, with openat2's ways of resolving.
+ *
+ * @param flags    of open; close-on-exec is added
+ * @param resolve  RESOLVE_* of linux/openat2.h; RESOLVE_NO_MAGICLINKS is added
+ * @return the descriptor, or -1 with errno set
+ */
+int file_open_inside(int dir_fd, const char *path, int flags, uint64_t resolve);
+
 /** Make a directory and its parents; those that exist are left as they are. */
 MUST_CHECK int file_make_dirs(const char *path, mode_t mode, struct err *err);
 

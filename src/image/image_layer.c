@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/file.h"
 #include "image/image_internal.h"
 
 #include <archive.h>
@@ -8,7 +9,6 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -85,20 +85,8 @@ int image_path_clean(const char *path, struct buf *out, struct err *err)
 
 static int open_inside(int root_fd, const char *path, uint64_t extra_resolve)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | extra_resolve,
-    };
-    // The kernel gives up with EAGAIN when anything on the host was renamed while it followed a
-    // `..` out of a link; trying again is what it asks for.
-    int fd = -1;
-    for (int i = 0; i < 1000; i++) {
-        fd = (int)syscall(SYS_openat2, root_fd, *path == '\0' ? "." : path, &how, sizeof(how));
-        if (fd >= 0 || errno != EAGAIN) {
-            break;
-        }
-    }
-    return fd;
+    return file_open_inside(root_fd, *path == '\0' ? "." : path, O_RDONLY | O_DIRECTORY,
+                            RESOLVE_IN_ROOT | extra_resolve);
 }
 
 static void forget_parent(struct unpacker *unpacker)

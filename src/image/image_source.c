@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/map.h"
 #include "image/image_internal.h"
 
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /*
@@ -228,12 +228,9 @@ int image_source_new(const struct image_source_options *options, struct image_so
 static int open_in_directory(struct image_source *source, const char *path, int *out_fd,
                              struct err *err)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, // a pipe in its place must not hang us
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
+    // Not blocking: a pipe in its place must not hang us.
     AUTO(fd_close)
-    int fd = (int)syscall(SYS_openat2, source->directory_fd, path, &how, sizeof(how));
+    int fd = file_open_inside(source->directory_fd, path, O_RDONLY | O_NONBLOCK, RESOLVE_BENEATH);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) != 0) {
         return err_sys(err, errno, "opening '%s' of the layout", path);

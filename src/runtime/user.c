@@ -8,7 +8,6 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define TABLE_BYTES_MAX (1u << 20)
@@ -16,11 +15,7 @@
 
 static int open_in_root(int root_fd, const char *path, int flags)
 {
-    struct open_how how = {
-        .flags = (uint64_t)(flags | O_CLOEXEC),
-        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-    };
-    return (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+    return file_open_inside(root_fd, path, flags, RESOLVE_IN_ROOT);
 }
 
 // A table that is missing reads as an empty one: an image may have neither.
