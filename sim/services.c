@@ -450,6 +450,9 @@ void services_calm(struct sim *sim)
 void services_delete_all(struct sim *sim)
 {
     const struct core *core = sim->server.core;
+    if (core == NULL) {
+        return; // it ended for good: the seed failed
+    }
     for (int64_t key = core_next(core, &service_kind, 0); key != 0;
          key = core_next(core, &service_kind, key)) {
         struct chosen chosen;

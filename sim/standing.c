@@ -5,6 +5,7 @@
 #include "ecs/ecs_internal.h"
 #include "ecs/service_internal.h"
 #include "ecs/task_internal.h"
+#include "vpc/vpc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -348,6 +349,29 @@ static bool offers(const struct task_record_node *node, int64_t cluster)
     return false;
 }
 
+// Whether a subnet of a service that lies where a host is has an address left.
+static bool has_address(const struct core *core, const struct task_record_node *node,
+                        int64_t cluster, const struct service_record_revision *revision)
+{
+    const struct text_list *subnets =
+        &revision->network_configuration->awsvpc_configuration->subnets;
+    const struct ecs_record_cluster *record = core_get(core, &ecs_cluster_kind, cluster);
+    for (size_t i = 0; i < subnets->count; i++) {
+        int64_t key = vpc_subnet_find(core, record->realm, subnets->items[i]);
+        const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, key);
+        for (size_t j = 0; j < node->memberships.count && vpc_subnet_free(core, key) > 0; j++) {
+            const struct task_record_membership *membership = &node->memberships.items[j];
+            for (size_t k = 0; k < membership->zones.count; k++) {
+                if (membership->cluster == cluster &&
+                    text_equal(membership->zones.items[k], subnet->availability_zone)) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
 // Whether a host could take one more task of a service.
 static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
                     const struct service_record_revision *revision)
@@ -359,6 +383,7 @@ static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
     bool pool = revision->launch_type == ECS_LAUNCH_TYPE_FARGATE;
     struct need need = need_of(core, revision->definition);
     bool taken = false;
+    int32_t interfaces = 0;
     if (pool) {
         return false; // why a pool has no place is not told here
     }
@@ -372,6 +397,7 @@ static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
         if (task->node == node_key && task->last_status != TASK_RECORD_TASK_STATUS_STOPPED) {
             need.cpu_units += task->cpu_units;
             need.memory_mib += task->memory_mib;
+            interfaces += task->has_eni;
             taken = taken ||
                     (task->has_deployment && standing_service(core, task->deployment) == service);
         }
@@ -382,7 +408,12 @@ static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
             return false;
         }
     }
-    return need.cpu_units <= node->cpu_units && need.memory_mib <= node->memory_mib;
+    const struct ecs_record_definition *definition =
+        core_get(core, &ecs_definition_kind, revision->definition);
+    bool slot =
+        definition->definition->network_mode != ECS_NETWORK_MODE_AWSVPC ||
+        (interfaces < node->eni_slots && has_address(core, node, record->cluster, revision));
+    return slot && need.cpu_units <= node->cpu_units && need.memory_mib <= node->memory_mib;
 }
 
 static bool room_for(struct sim *sim, int64_t service,

@@ -355,7 +355,7 @@ class Signatures:
             "no hexadecimal": replaced("Signature=", "Signature=" + "z" * 64 + ", X="),
             "a date that is none": header("x-amz-date", "yesterday"),
             "a date of another second": header("x-amz-date", date + "T000000Z"),
-            "another target": header("x-amz-target", TARGET + "DescribeCapacityProviders"),
+            "another target": header("x-amz-target", TARGET + "ExecuteCommand"),
             "another type": header("content-type", "application/json"),
             "another host": header("host", "ecs.us-east-1.amazonaws.com"),
             "one more x-amz": header("x-amz-more", "1"),

@@ -196,6 +196,9 @@ def services(call, mine, berth):
     found = call("DescribeServices", cluster=HOME, services=[mine, "nowhere"])
     assert found["services"][0]["runningCount"] == 1
     assert found["failures"][0]["reason"] == "MISSING"
+    if call.knows("ListServicesByNamespace"):
+        assert refusal(call, "ListServicesByNamespace", namespace="nowhere") == \
+            "NamespaceNotFoundException"
     assert call("UpdateService", cluster=HOME, service=mine, desiredCount=0)[
         "service"]["desiredCount"] == 0
     assert call("DeleteService", cluster=HOME, service=mine, force=True)[
@@ -226,6 +229,20 @@ def task_sets(call, mine, berth):
     assert call("DeleteTaskSet", **named, force=True)["taskSet"]["status"] == "DRAINING"
     call("DeleteService", cluster=HOME, service=mine, force=True)
     call.wait("services-inactive", cluster=HOME, services=[mine])
+
+
+def capacity(call, mine, berth):
+    group = "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:" \
+        f"00000000-0000-0000-0000-000000000000:autoScalingGroupName/{mine}"
+    made = call("CreateCapacityProvider", name=mine,
+                autoScalingGroupProvider={"autoScalingGroupArn": group})["capacityProvider"]
+    assert made["status"] == "ACTIVE"
+    found = call("DescribeCapacityProviders", capacityProviders=[mine])["capacityProviders"]
+    assert [provider["capacityProviderArn"] for provider in found] == [made["capacityProviderArn"]]
+    scaling = {"managedScaling": {"status": "DISABLED"}}
+    assert call("UpdateCapacityProvider", name=mine, autoScalingGroupProvider=scaling)[
+        "capacityProvider"]["name"] == mine
+    assert call("DeleteCapacityProvider", capacityProvider=mine)["capacityProvider"]["name"] == mine
 
 
 def deployments(call, mine, berth):
@@ -323,8 +340,8 @@ def identity(call, *_):
     assert who["Arn"] == f"arn:aws:iam::{who['Account']}:root"
 
 
-STORIES = [clusters, definitions, tasks, services, task_sets, deployments, instances, settings,
-           tagging, agent, identity]
+STORIES = [clusters, definitions, tasks, services, task_sets, capacity, deployments, instances,
+           settings, tagging, agent, identity]
 EVERY = pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 TOLD = {"cli": set(), "boto3": set()}
 
