@@ -216,7 +216,7 @@ def test_an_instance_drains(fleet):
 def test_what_has_not_started_leaves_a_draining_instance_at_once(fleet):
     ecs = fleet.ecs
     # The first container is never healthy, so the second never starts: PENDING.
-    gate = {"name": "gate", "image": "hello", "memory": 64, "essential": False,
+    gate = {"name": "gate", "image": "hello", "memory": 64, "essential": False, "stopTimeout": 1,
             "entryPoint": ["/bin/sh", "-c"], "command": [LOOP],
             "healthCheck": {"command": ["CMD-SHELL", "exit 1"], "interval": 60, "retries": 10}}
     name = definition(fleet, "waits", others=[gate],
