@@ -215,7 +215,7 @@ def _(world):
     "run": Refusal("ClientException", "TaskDefinition is inactive"),
     "task": "RUNNING"})
 def _(world):
-    definition = register(world, {"image": "hello"}, **FARGATE)
+    definition = register(world, {"image": "hello", "stopTimeout": 2}, **FARGATE)
     name, arn = f"{definition['family']}:1", definition["taskDefinitionArn"]
     run = {"cluster": "default", "taskDefinition": arn, "launchType": "FARGATE",
            "networkConfiguration": world.berth.network()}

@@ -20,7 +20,7 @@ def hello(**changes):
     definition = {
         "family": "hello", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
         "cpu": "256", "memory": "512",
-        "containerDefinitions": [{"name": "hello", "image": "hello"}]}
+        "containerDefinitions": [{"name": "hello", "image": "hello", "stopTimeout": 2}]}
     definition.update(changes)
     return definition
 

@@ -42,7 +42,8 @@ def test_cluster(ecs):
 def hello(ecs, **changes):
     return ecs.register_task_definition(
         family="tagged", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
-        memory="512", containerDefinitions=[{"name": "hello", "image": "hello"}],
+        memory="512", containerDefinitions=[{"name": "hello", "image": "hello",
+                                             "stopTimeout": 2}],
         **changes)["taskDefinition"]["taskDefinitionArn"]
 
 
