@@ -20,9 +20,6 @@
 #define CONTROL_BYTES_MAX 4096
 #define SUPERVISOR_NAME "supervisor"
 
-// Each loss of the race against a clean needs another task to end at that very moment.
-#define CREATE_TRIES 16
-
 // A task has a group for each container and its supervisor; more only if a privileged container
 // makes its own.
 #define TREE_MAX 4096
@@ -238,10 +235,12 @@ static uint64_t quota_us(uint64_t cpu_units)
 static int enable_controllers(struct text directory, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(enabled_controllers); i++) {
+        struct err why = {0};
         int rc = write_control(directory, "cgroup.subtree_control", text_of(enabled_controllers[i]),
-                               err);
+                               &why);
         bool needed = i < 2;
         if (rc != 0 && needed) {
+            *err = why;
             return err_wrap(err, "turning on controllers below '%.*s'", TEXT_FMT(directory));
         }
     }
@@ -267,39 +266,20 @@ static int limit_v2(struct text directory, const struct cgroup_limits *limits, s
     return rc;
 }
 
-static int make_v2(const struct text *steps, size_t step_count, struct err *err)
-{
-    for (size_t i = 0; i < step_count; i++) {
-        int rc = i == 0 ? 0 : make_directory(steps[i], err);
-        if (rc == 0) {
-            rc = enable_controllers(steps[i], err);
-        }
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
-
-// Another task's end removes the instance's group when it was the last in it, even between making
-// the group and using it. It is there to stay once this task's own group is in it.
-#define MAKE_TRIES 20
-
 static int create_v2(const struct cgroup_task *task, const struct cgroup_limits *limits,
                      struct arena *arena, struct err *err)
 {
     const char *mount = task->host->unified;
-    struct text instance = instance_directory(task, mount, arena);
     struct text directory = cgroup_directory(task, mount, arena);
-    const struct text steps[] = {text_of(mount), instance, directory};
-    int rc = make_v2(steps, ARRAY_LEN(steps), err);
-    for (int i = 1; rc != 0 && i < MAKE_TRIES; i++) {
-        rc = make_v2(steps, ARRAY_LEN(steps), err);
+    const struct text steps[] = {text_of(mount), instance_directory(task, mount, arena), directory};
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        int rc = i == 0 ? 0 : make_directory(steps[i], err);
+        rc = rc != 0 ? rc : enable_controllers(steps[i], err);
+        if (rc != 0) {
+            return rc;
+        }
     }
-    if (rc != 0) {
-        return rc;
-    }
-    rc = limit_v2(directory, limits, err);
+    int rc = limit_v2(directory, limits, err);
     if (rc != 0) {
         return rc;
     }
@@ -340,13 +320,8 @@ static int create_v1(const struct cgroup_task *task, const struct cgroup_limits 
         struct text steps[] = {
             instance_directory(task, mount->path, arena), directory,
             arena_format(arena, "%.*s/%s", TEXT_FMT(directory), SUPERVISOR_NAME)};
-        int tries = 0;
         for (size_t k = 0; k < ARRAY_LEN(steps); k++) {
             int rc = make_directory(steps[k], err);
-            if (rc == ERR_NOT_FOUND && k > 0 && tries++ < MAKE_TRIES) {
-                k = SIZE_MAX; // the group above was removed meanwhile: from the top again
-                continue;
-            }
             if (rc != 0) {
                 return rc;
             }
@@ -368,17 +343,9 @@ int cgroup_create(const struct cgroup_task *task, const struct cgroup_limits *li
     if (limits->memory_mib > UINT64_MAX >> 21 || limits->cpu_units > UINT32_MAX) {
         return err_set(err, ERR_INVALID, "a limit of the task is out of range");
     }
-    int rc = 0;
-    for (size_t i = 0; i < CREATE_TRIES; i++) {
-        AUTO(arena_deinit) struct arena arena = {0};
-        rc = task->host->layout == CGROUP_V2 ? create_v2(task, limits, &arena, err)
-                                             : create_v1(task, limits, &arena, err);
-        // The clean of what was the last task may just have removed the instance's group.
-        if (rc != ERR_NOT_FOUND) {
-            break;
-        }
-    }
-    return rc;
+    AUTO(arena_deinit) struct arena arena = {0};
+    return task->host->layout == CGROUP_V2 ? create_v2(task, limits, &arena, err)
+                                           : create_v1(task, limits, &arena, err);
 }
 
 struct text_list cgroup_supervisor_directories(const struct cgroup_task *task, struct arena *arena)

@@ -64,7 +64,12 @@ MUST_CHECK int cgroup_detect(struct text mountinfo, struct cgroup_host *out_host
  */
 MUST_CHECK int cgroup_host_read(struct cgroup_host *out_host, struct err *err);
 
-/** Make a task's group with its limits, and the supervisor's group in it. */
+/**
+ * Make a task's group with its limits, and the supervisor's group in it.
+ *
+ * The caller keeps cgroup_remove_instance of the same instance from running meanwhile: it would
+ * take the instance's group away before the task's is in it.
+ */
 MUST_CHECK int cgroup_create(const struct cgroup_task *task, const struct cgroup_limits *limits,
                              struct err *err);
 

@@ -283,7 +283,7 @@ static void unmount_roots(struct text directory, struct arena *arena)
 
 static int oci_clean(struct runtime *runtime, struct text task_id, struct err *err)
 {
-    const struct oci *oci = oci_of(runtime);
+    struct oci *oci = oci_of(runtime);
     AUTO(arena_deinit) struct arena arena = {0};
     int rc = oci_check_id(task_id, err);
     if (rc != 0) {
@@ -297,7 +297,9 @@ static int oci_clean(struct runtime *runtime, struct text task_id, struct err *e
     if (rc != 0) {
         return rc;
     }
+    pthread_mutex_lock(&oci->group_lock);
     cgroup_remove_instance(&oci->cgroups, oci->instance);
+    pthread_mutex_unlock(&oci->group_lock);
     struct text run = oci_run_directory(oci, task_id, &arena);
     struct text data = oci_data_directory(oci, task_id, &arena);
     unmount_roots(run, &arena);
@@ -380,6 +382,7 @@ static int oci_list(struct runtime *runtime, struct arena *arena, struct runtime
 static void oci_close(struct runtime *runtime)
 {
     struct oci *oci = oci_of(runtime);
+    pthread_mutex_destroy(&oci->group_lock);
     alloc_free(oci->instance);
     alloc_free(oci->run_dir);
     alloc_free(oci->data_dir);
@@ -452,6 +455,7 @@ int runtime_oci_open(const struct runtime_options *options, struct runtime **out
     }
     AUTO(oci_free) struct oci *oci = ALLOC(struct oci);
     oci->runtime.ops = &oci_ops;
+    pthread_mutex_init(&oci->group_lock, NULL); // never fails on Linux
     oci->instance = alloc_string(options->instance);
     oci->run_dir = alloc_string(options->run_dir);
     oci->data_dir = alloc_string(options->data_dir);

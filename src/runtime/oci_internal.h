@@ -1,5 +1,7 @@
 #pragma once
 
+#include <pthread.h>
+
 #include "runtime/cgroup.h"
 #include "runtime/config.h"
 #include "runtime/runtime.h"
@@ -24,11 +26,12 @@ struct oci {
     char *binary; ///< crun or runc
     uint64_t output_max_bytes;
     struct cgroup_host cgroups;
+    pthread_mutex_t group_lock; ///< held while the instance's group comes or goes
 };
 
 /** A task being prepared. */
 struct oci_task {
-    const struct oci *oci;
+    struct oci *oci;
     const struct runtime_task *task;
     struct cgroup_task cgroup;
     struct arena *arena; ///< holds all that the plan borrows

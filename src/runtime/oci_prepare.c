@@ -95,7 +95,9 @@ static int prepare(const struct oci_task *task, struct err *err)
         .cpu_units = spec->cpu_units > 0 ? (uint64_t)spec->cpu_units : 0,
         .memory_mib = spec->memory_mib > 0 ? (uint64_t)spec->memory_mib : 0,
     };
+    pthread_mutex_lock(&task->oci->group_lock);
     rc = cgroup_create(&task->cgroup, &limits, err);
+    pthread_mutex_unlock(&task->oci->group_lock);
     if (rc != 0) {
         return rc;
     }
@@ -112,7 +114,7 @@ static int prepare(const struct oci_task *task, struct err *err)
 
 int oci_prepare(struct runtime *runtime, const struct runtime_task *task, struct err *err)
 {
-    const struct oci *oci = CONTAINER_OF(runtime, struct oci, runtime);
+    struct oci *oci = oci_of(runtime);
     int rc = check_task(oci, task, err);
     if (rc != 0) {
         return rc;

@@ -180,8 +180,10 @@ def test_crashing_revision_is_rolled_back(house, ecs, how):
     [shown] = ecs.describe_service_deployments(
         serviceDeploymentArns=[listed["serviceDeploymentArn"]])["serviceDeployments"]
     assert want in shown["rollback"]["reason"], shown
-    assert shown["deploymentCircuitBreaker"] == {"status": "TRIGGERED", "failureCount": 3,
-                                                 "threshold": 3}
+    breaker = shown["deploymentCircuitBreaker"]
+    assert breaker["status"] == "TRIGGERED" and breaker["threshold"] == 3
+    # Four start at the same time: the fourth may have failed, too, before the count is looked at.
+    assert breaker["failureCount"] in (3, 4)
     remove(ecs, name)
 
 
