@@ -14,7 +14,8 @@
  * What the parts of service_module share.
  *
  * service_state.c   what follows from records: the tasks of each service, in a flat array
- * service_ask.c     what a CreateService or UpdateService asks for, with its defaults
+ * service_ask.c, service_ask_update.c  what a CreateService, UpdateService, CreateTaskSet asks for
+ * service_fill.c    its defaults
  * service_check.c, service_attached.c  what must hold of it
  * service_change.c  CreateService, UpdateService, DeleteService
  * service_show.c, service_list.c  Describe and List
@@ -131,7 +132,7 @@ uint8_t service_provider_number(const struct service_state *state, struct text n
 /** Close the gaps in an entry's tasks. */
 void service_entry_compact(struct service_entry *entry);
 
-// ---- service_ask.c --------------------------------------------------------------------------
+// ---- service_ask.c, service_ask_update.c ----------------------------------------------------
 
 /** What a service is to be, read from a request, over what it was. */
 struct service_ask {
@@ -153,6 +154,33 @@ MUST_CHECK int service_ask_update(struct core_call *call,
 MUST_CHECK int service_ask_task_set(struct core_call *call,
                                     const struct ecs_create_task_set_request *request,
                                     int64_t service, struct service_ask *out_ask);
+
+// ---- service_fill.c -------------------------------------------------------------------------
+
+/** @return a deployment configuration as asked for over what was before, either may be NULL, with
+ *  its defaults: 200/100 for REPLICA, 100/0 for DAEMON */
+struct ecs_deployment_configuration *
+service_fill_configuration(struct core_call *call, const struct ecs_deployment_configuration *asked,
+                           const struct ecs_deployment_configuration *before, bool daemon);
+/** @return strategy items as ECS echoes them, with weight and base; NULL for none */
+struct ecs_capacity_provider_strategy_item *
+service_fill_strategy(struct core_call *call,
+                      const struct ecs_capacity_provider_strategy_item *items, size_t count);
+/** Without a launch type, the cluster's default strategy decides, and without one EC2. */
+void service_fill_launch_type(struct core_call *call, int64_t cluster,
+                              struct service_record_revision *revision);
+/** Service Connect without a namespace is in the cluster's default one. @return asked, or a copy */
+struct ecs_service_connect_configuration *
+service_fill_connect(struct core_call *call, int64_t cluster,
+                     struct ecs_service_connect_configuration *asked);
+/** Find the task definition of a revision. @return 0 or ERR_FAULT */
+MUST_CHECK int service_fill_definition(struct core_call *call, struct text reference,
+                                       struct service_record_revision *revision);
+/** A new service evens out its zones where it can; one that is asked to and cannot is refused.
+ *  @return 0 or ERR_FAULT */
+MUST_CHECK int service_fill_zones(struct core_call *call,
+                                  enum ecs_availability_zone_rebalancing asked,
+                                  struct service_ask *ask);
 
 // ---- service_check.c, service_attached.c ----------------------------------------------------
 

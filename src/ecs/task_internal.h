@@ -16,7 +16,7 @@
 #include "base/text.h"
 
 /*
- * What the parts of task_module share: volatile state derived from records (task_state.c), how
+ * What the parts of task_module share: volatile state derived from records (task_state.h), how
  * tasks are shown and sent (task_show.c, task_spec.c), the life cycle (task_life.c), sessions and
  * leases (node_session.c), and the handlers that task.c registers.
  */
@@ -223,7 +223,7 @@ bool task_node_has_port(const struct task_node *node, uint32_t port);
 void task_node_hold_ports(const struct core *core, struct task_node *node,
                           const struct task_record_task *record, bool holds);
 
-// ---- task_state.c -------------------------------------------------------------------------
+// ---- task_state.c, task_node.c, task_group.c ------------------------------------------------
 
 /** Make the volatile state. */
 void *task_state_new(struct core *core);
@@ -360,7 +360,7 @@ void task_gpus_assign(struct core_call *call, const struct task_node *node,
                       const struct ecs_task_definition *definition,
                       const struct ecs_task_override *overrides, struct task_record_task *record);
 
-// ---- instance.c ---------------------------------------------------------------------------
+// ---- instance*.c --------------------------------------------------------------------------
 
 /** Tasks of one container instance. */
 struct task_instance_counts {
@@ -423,6 +423,14 @@ void task_instances_prune(struct core_call *call, const struct task_node *node,
  *  or NULL */
 struct task_node *task_instance_find(const struct core *core, int64_t cluster,
                                      struct text reference, size_t *out_index);
+/** Find one that is not deregistered, or refuse. @return 0 or ERR_FAULT */
+MUST_CHECK int task_instance_resolve(struct core_call *call, struct text cluster_name,
+                                     struct text reference, struct task_node **out_node,
+                                     size_t *out_index);
+/** @return what an instance's agent said of its version, now or when it registered */
+struct ecs_version_info *task_instance_version_info(struct core_call *call,
+                                                    const struct task_node *node,
+                                                    const struct task_record_node *record);
 /** Handler of DescribeContainerInstances. */
 int task_describe_instances(struct core_call *call, void *state, const void *request,
                             void *response);

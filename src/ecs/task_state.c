@@ -1,13 +1,8 @@
-#include "ecs/task_internal.h"
+#include "ecs/task_state.h"
 
-#include "base/limits.h"
 #include "vpc/vpc.h"
 
 #include <string.h>
-
-// In state->groups; no record ever has these keys.
-#define POOL_KEY 1
-#define SPOT_POOL_KEY 2
 
 // ---- entries -----------------------------------------------------------------------------
 
@@ -38,376 +33,6 @@ struct task_entry *task_entry_by_id(const struct task_state *state, struct text 
     }
     const struct task_record_task *record = core_get(state->core, &task_kind, entry->key);
     return record != NULL && text_equal(record->task_id, task_id) ? entry : NULL;
-}
-
-// ---- groups and zones ---------------------------------------------------------------------
-
-struct task_group *task_group(const struct task_state *state, int64_t cluster)
-{
-    return map_get_u64(&state->groups, cluster == 0 ? POOL_KEY : (uint64_t)cluster);
-}
-
-struct task_group *task_pool(const struct task_state *state, bool spot)
-{
-    return map_get_u64(&state->groups, spot ? SPOT_POOL_KEY : POOL_KEY);
-}
-
-static struct task_group *need_group(struct task_state *state, int64_t cluster)
-{
-    struct task_group *group = task_group(state, cluster);
-    if (group == NULL) {
-        group = ALLOC(struct task_group);
-        group->cluster = cluster;
-        map_put_u64(&state->groups, cluster == 0 ? POOL_KEY : (uint64_t)cluster, group);
-    }
-    return group;
-}
-
-static struct task_group *need_pool(struct task_state *state, bool spot)
-{
-    struct task_group *group = task_pool(state, spot);
-    if (group == NULL) {
-        group = ALLOC(struct task_group);
-        group->spot = spot;
-        map_put_u64(&state->groups, spot ? SPOT_POOL_KEY : POOL_KEY, group);
-    }
-    return group;
-}
-
-struct task_zone *task_group_zone(const struct task_group *group, struct text name)
-{
-    for (size_t i = 0; i < group->zone_count; i++) {
-        if (text_equal(group->zones[i]->name, name)) {
-            return group->zones[i];
-        }
-    }
-    return NULL;
-}
-
-static struct text own_text(struct text text)
-{
-    char *copy = alloc_zero(text.size + 1);
-    if (text.size > 0) {
-        memcpy(copy, text.data, text.size);
-    }
-    return (struct text){copy, text.size};
-}
-
-static void free_text(struct text text)
-{
-    alloc_free((void *)(uintptr_t)text.data);
-}
-
-static struct task_zone *need_zone(struct task_group *group, struct text name)
-{
-    struct task_zone *zone = task_group_zone(group, name);
-    if (zone != NULL) {
-        return zone;
-    }
-    zone = ALLOC(struct task_zone);
-    zone->name = own_text(name);
-    zone->group = group;
-    group->zones = alloc_resize(group->zones, group->zone_count + 1, sizeof(struct task_zone *));
-    size_t place = group->zone_count;
-    while (place > 0 && text_compare(group->zones[place - 1]->name, name) > 0) {
-        group->zones[place] = group->zones[place - 1];
-        place--;
-    }
-    group->zones[place] = zone;
-    group->zone_count++;
-    return zone;
-}
-
-static void free_group(struct task_group *group)
-{
-    task_roster_free(group->roster);
-    for (size_t i = 0; i < group->zone_count; i++) {
-        place_set_deinit(&group->zones[i]->nodes);
-        free_text(group->zones[i]->name);
-        alloc_free(group->zones[i]);
-    }
-    alloc_free(group->zones);
-    alloc_free(group);
-}
-
-// ---- nodes --------------------------------------------------------------------------------
-
-static size_t node_place(const struct task_state *state, int64_t key)
-{
-    size_t low = 0;
-    size_t high = state->node_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (state->nodes[middle]->key < key) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-struct task_node *task_node(const struct task_state *state, int64_t key)
-{
-    size_t place = node_place(state, key);
-    bool found = place < state->node_count && state->nodes[place]->key == key;
-    return found ? state->nodes[place] : NULL;
-}
-
-static int32_t clamp_i32(int64_t value)
-{
-    return (int32_t)MAX((int64_t)INT32_MIN + 1, MIN((int64_t)INT32_MAX, value));
-}
-
-struct place_node task_node_place(const struct task_node *node)
-{
-    int64_t used = MUTANT("overcommit") ? 0 : 1;
-    return (struct place_node){
-        .usable = !node->removed && task_node_live(node),
-        .architecture = node->architecture,
-        .cpu_units_free = clamp_i32(node->cpu_units - used * node->cpu_used),
-        .memory_mib_free = clamp_i32(node->memory_mib - used * node->memory_used),
-        .eni_free = node->eni_slots - node->eni_used,
-        .task_count = node->task_count,
-    };
-}
-
-struct place_node task_zone_place(const struct task_node *node, const struct task_zone *zone)
-{
-    struct place_node place = task_node_place(node);
-    for (size_t i = 0; i < node->zone_count; i++) {
-        if (node->zones[i] == zone) {
-            place.usable = place.usable && !node->draining[i];
-            place.capabilities = node->capabilities[i];
-        }
-    }
-    return place;
-}
-
-void task_node_told(struct task_state *state, struct task_node *node)
-{
-    task_node_tasks_told(state, node);
-    node->told = state->stamp;
-}
-
-void task_node_tasks_told(struct task_state *state, struct task_node *node)
-{
-    state->stamp++;
-    node->tasks_told = state->stamp;
-    state->changes[state->change_count % TASK_CHANGES_KEPT] = node->key;
-    state->change_count++;
-}
-
-void task_node_refresh(struct task_node *node)
-{
-    const struct place_node whole = task_node_place(node);
-    for (size_t i = 0; i < node->zone_count; i++) {
-        struct place_node place = whole;
-        place.usable = whole.usable && !node->draining[i];
-        place.capabilities = node->capabilities[i];
-        place_set_put(&node->zones[i]->nodes, node->key, &place);
-    }
-}
-
-static void node_leave(struct task_state *state, struct task_node *node)
-{
-    for (size_t i = 0; i < node->zone_count; i++) {
-        place_set_remove(&node->zones[i]->nodes, node->key);
-    }
-    for (size_t i = 0; i < node->cluster_count; i++) {
-        struct task_group *group = need_group(state, node->clusters[i]);
-        group->counts.registered_instances--;
-    }
-    for (size_t i = 0; i < node->instance_count; i++) {
-        map_remove(&state->nodes_by_instance, node->instances[i]);
-        free_text(node->instances[i]);
-    }
-    node->zone_count = 0;
-    node->cluster_count = 0;
-    node->instance_count = 0;
-    if (!text_empty(node->node_id) && map_get(&state->nodes_by_id, node->node_id) == node) {
-        map_remove(&state->nodes_by_id, node->node_id);
-    }
-}
-
-static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool draining,
-                            uint32_t capabilities)
-{
-    for (size_t i = 0; i < node->zone_count; i++) {
-        if (node->zones[i] == zone) {
-            return;
-        }
-    }
-    node->zones = alloc_resize(node->zones, node->zone_count + 1, sizeof(struct task_zone *));
-    node->draining = alloc_resize(node->draining, node->zone_count + 1, sizeof(bool));
-    node->capabilities =
-        alloc_resize(node->capabilities, node->zone_count + 1, sizeof(*node->capabilities));
-    node->zones[node->zone_count] = zone;
-    node->draining[node->zone_count] = draining;
-    node->capabilities[node->zone_count] = capabilities;
-    node->zone_count++;
-}
-
-static void node_enter_membership(struct task_state *state, struct task_node *node,
-                                  const struct task_record_membership *membership)
-{
-    uint32_t capabilities =
-        capability_had(membership->attributes.items, membership->attributes.count);
-    struct task_group *groups[2];
-    size_t group_count = 0;
-    if (membership->cluster != 0) {
-        groups[group_count++] = need_group(state, membership->cluster);
-    }
-    for (int spot = 0; spot < 2; spot++) {
-        if (task_membership_pooled(membership, spot != 0)) {
-            groups[group_count++] = need_pool(state, spot != 0);
-        }
-    }
-    for (size_t i = 0; i < group_count; i++) {
-        for (size_t j = 0; j < membership->zones.count; j++) {
-            node_enter_zone(node, need_zone(groups[i], membership->zones.items[j]),
-                            membership->draining, capabilities);
-        }
-    }
-    if (membership->cluster != 0) {
-        struct task_group *group = groups[0];
-        node->clusters =
-            alloc_resize(node->clusters, node->cluster_count + 1, sizeof(*node->clusters));
-        node->clusters[node->cluster_count] = membership->cluster;
-        node->cluster_count++;
-        group->counts.registered_instances++;
-    }
-}
-
-static void node_enter(struct task_state *state, struct task_node *node,
-                       const struct task_record_node *record)
-{
-    for (size_t i = 0; i < record->memberships.count; i++) {
-        const struct task_record_membership *membership = &record->memberships.items[i];
-        if (membership->deregistered_at == 0) {
-            node_enter_membership(state, node, membership);
-        }
-        node->instances =
-            alloc_resize(node->instances, node->instance_count + 1, sizeof(struct text));
-        node->instances[node->instance_count] = own_text(membership->instance_id);
-        map_put(&state->nodes_by_instance, node->instances[node->instance_count], node);
-        node->instance_count++;
-    }
-    map_put(&state->nodes_by_id, node->node_id, node);
-}
-
-static struct task_node *node_add(struct task_state *state, int64_t key,
-                                  const struct task_record_node *record)
-{
-    if (state->node_count == state->node_capacity) {
-        state->node_capacity = MAX((size_t)16, state->node_capacity * 2);
-        state->nodes = alloc_resize(state->nodes, state->node_capacity, sizeof(struct task_node *));
-    }
-    struct task_node *node = ALLOC(struct task_node);
-    node->key = key;
-    node->node_id = own_text(record->node_id);
-    node->lease_ms = record->berth_agent ? NODE_LEASE_MS : NODE_LEASE_STOCK_MS;
-    size_t place = node_place(state, key);
-    memmove(state->nodes + place + 1, state->nodes + place,
-            (state->node_count - place) * sizeof(struct task_node *));
-    state->nodes[place] = node;
-    state->node_count++;
-    return node;
-}
-
-static void node_free(struct task_node *node)
-{
-    for (size_t i = 0; i < node->instance_count; i++) {
-        free_text(node->instances[i]);
-    }
-    free_text(node->node_id);
-    free_text(node->agent_version);
-    alloc_free(node->zones);
-    alloc_free(node->draining);
-    alloc_free(node->capabilities);
-    alloc_free(node->ports);
-    alloc_free(node->clusters);
-    alloc_free(node->instances);
-    alloc_free(node);
-}
-
-static uint8_t architecture_bits(struct text architecture)
-{
-    if (text_is(architecture, "arm64")) {
-        return PLACE_ARM64;
-    }
-    return text_is(architecture, "x86_64") ? PLACE_X86_64 : PLACE_ANY;
-}
-
-// A stock agent is one container instance; once that is deregistered, nothing is left of it.
-static bool stock_retired(const struct task_record_node *record)
-{
-    return record->memberships.count > 0 && record->memberships.items[0].deregistered_at != 0 &&
-           text_equal(record->memberships.items[0].instance_id, record->node_id);
-}
-
-// Whether a node is an instance of the same clusters and hosts of the same pools as before.
-static bool same_memberships(const struct task_record_node *a, const struct task_record_node *b)
-{
-    if (a == NULL || b == NULL || (a->removed_at != 0) != (b->removed_at != 0) ||
-        a->memberships.count != b->memberships.count) {
-        return false;
-    }
-    for (size_t i = 0; i < a->memberships.count; i++) {
-        const struct task_record_membership *left = &a->memberships.items[i];
-        const struct task_record_membership *right = &b->memberships.items[i];
-        if (left->cluster != right->cluster ||
-            (left->deregistered_at != 0) != (right->deregistered_at != 0) ||
-            task_membership_pooled(left, false) != task_membership_pooled(right, false) ||
-            task_membership_pooled(left, true) != task_membership_pooled(right, true)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void node_changed(struct task_state *state, int64_t key,
-                         const struct task_record_node *before,
-                         const struct task_record_node *after)
-{
-    struct task_node *node = task_node(state, key);
-    if (!same_memberships(before, after)) {
-        state->stamp++;
-        state->membership_stamp = state->stamp;
-    }
-    if (after == NULL) {
-        ASSERT(node != NULL);
-        ASSERT(node->entry_count == 0);
-        node_leave(state, node);
-        size_t place = node_place(state, key);
-        memmove(state->nodes + place, state->nodes + place + 1,
-                (state->node_count - place - 1) * sizeof(struct task_node *));
-        state->node_count--;
-        node_free(node);
-        return;
-    }
-    if (node == NULL) {
-        node = node_add(state, key, after);
-    } else {
-        node_leave(state, node);
-    }
-    node->parting = false;
-    for (size_t i = 0; i < after->memberships.count; i++) {
-        const struct task_record_membership *membership = &after->memberships.items[i];
-        node->parting = node->parting || membership->draining || membership->deregistered_at != 0;
-    }
-    node->removed = after->removed_at != 0;
-    node->retired = stock_retired(after);
-    node->architecture = architecture_bits(after->architecture);
-    node->cpu_units = after->cpu_units;
-    node->memory_mib = after->memory_mib;
-    node->eni_slots = after->eni_slots;
-    node->connection = after->connections;
-    if (!node->removed) {
-        node_enter(state, node, after);
-    }
-    task_node_told(state, node);
-    task_node_refresh(node);
 }
 
 // ---- tasks --------------------------------------------------------------------------------
@@ -475,7 +100,7 @@ static void stop_task(struct task_state *state, int64_t key, const struct task_r
 static void count_task(struct task_state *state, const struct task_record_task *record,
                        int32_t sign)
 {
-    struct task_cluster_counts *counts = &need_group(state, record->cluster)->counts;
+    struct task_cluster_counts *counts = &task_group_need(state, record->cluster)->counts;
     bool pending = record->last_status < TASK_RECORD_TASK_STATUS_RUNNING;
     bool running = !pending && record->last_status < TASK_RECORD_TASK_STATUS_STOPPED;
     bool ec2 = record->launch_type == ECS_LAUNCH_TYPE_EC2;
@@ -528,14 +153,15 @@ static struct task_zone *zone_of(struct task_state *state, const struct task_rec
         const struct vpc_record_subnet *subnet =
             core_get(state->core, &vpc_subnet_kind, record->subnet);
         ASSERT(subnet != NULL);
-        return need_zone(need_pool(state, task_is_spot(record)), subnet->availability_zone);
+        return task_zone_need(task_pool_need(state, task_is_spot(record)),
+                              subnet->availability_zone);
     }
-    struct task_group *group = need_group(state, record->cluster);
+    struct task_group *group = task_group_need(state, record->cluster);
     const struct task_record_node *node = core_get(state->core, &task_node_kind, record->node);
     ASSERT(node != NULL);
     const struct task_record_membership *membership = task_membership(node, record);
     ASSERT(membership != NULL);
-    return need_zone(group, membership->zones.items[0]);
+    return task_zone_need(group, membership->zones.items[0]);
 }
 
 static struct task_entry *entry_add(struct task_state *state, int64_t key,
@@ -663,11 +289,25 @@ void task_state_changed(void *pointer, struct core *core, const struct core_kind
     if (kind == &task_kind) {
         task_changed(pointer, key, before, after);
     } else if (kind == &task_node_kind) {
-        node_changed(pointer, key, before, after);
+        task_node_changed(pointer, key, before, after);
     }
 }
 
 // ---- the whole ----------------------------------------------------------------------------
+
+struct text task_text_own(struct text text)
+{
+    char *copy = alloc_zero(text.size + 1);
+    if (text.size > 0) {
+        memcpy(copy, text.data, text.size);
+    }
+    return (struct text){copy, text.size};
+}
+
+void task_text_free(struct text text)
+{
+    alloc_free((void *)(uintptr_t)text.data);
+}
 
 struct task_state *task_state(const struct core *core)
 {
@@ -701,13 +341,13 @@ void task_state_free(void *pointer)
     alloc_free(state->by_key.slots);
     alloc_free(state->by_id.slots);
     for (size_t i = 0; i < state->node_count; i++) {
-        node_free(state->nodes[i]);
+        task_node_free(state->nodes[i]);
     }
     alloc_free(state->nodes);
     size_t cursor = 0;
     for (struct task_group *group = map_next(&state->groups, &cursor, NULL); group != NULL;
          group = map_next(&state->groups, &cursor, NULL)) {
-        free_group(group);
+        task_group_free(group);
     }
     map_deinit(&state->groups);
     map_deinit(&state->nodes_by_id);
@@ -718,8 +358,8 @@ void task_state_free(void *pointer)
     index_free(state->by_starter);
     index_free(state->by_token);
     index_free(state->stopped);
-    free_text(state->acs_url);
-    free_text(state->tcs_url);
+    task_text_free(state->acs_url);
+    task_text_free(state->tcs_url);
     diagnose_ring_free(state->unplaced);
     alloc_free(state);
 }
@@ -727,10 +367,10 @@ void task_state_free(void *pointer)
 void task_set_endpoints(struct core *core, struct text acs_url, struct text tcs_url)
 {
     struct task_state *state = task_state(core);
-    free_text(state->acs_url);
-    free_text(state->tcs_url);
-    state->acs_url = own_text(acs_url);
-    state->tcs_url = own_text(tcs_url);
+    task_text_free(state->acs_url);
+    task_text_free(state->tcs_url);
+    state->acs_url = task_text_own(acs_url);
+    state->tcs_url = task_text_own(tcs_url);
 }
 
 void task_set_retention_ms(struct core *core, int64_t retention_ms)
