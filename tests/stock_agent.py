@@ -5,13 +5,9 @@ It joins as a node, so that its key may speak for it, registers a container inst
 ACS session; what it reports of tasks is the test's to say. Nodes join over TLS, so the server must
 listen off loopback: see `server`.
 """
-import base64
 import json
-import os
 import queue
-import socket
 import ssl
-import struct
 import subprocess
 import threading
 import time
@@ -24,6 +20,7 @@ import botocore.awsrequest
 import botocore.credentials
 
 import support
+import websocket
 
 RESOURCES = [
     {"name": "CPU", "type": "INTEGER", "integerValue": 4096},
@@ -72,75 +69,6 @@ def post(berth, target, body, signed=True):
         raise AssertionError(f"{target}: {error.read().decode()}") from error
 
 
-class Websocket:
-    """The client's end of RFC 6455, text frames only."""
-
-    def __init__(self, url, headers, ca_file):
-        parts = urllib.parse.urlsplit(url)
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=30)
-        context = ssl.create_default_context(cafile=ca_file)
-        self.socket = context.wrap_socket(self.socket, server_hostname=parts.hostname)
-        key = base64.b64encode(os.urandom(16)).decode()
-        lines = [f"GET {parts.path}?{parts.query} HTTP/1.1", "Upgrade: websocket",
-                 "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        self.received = b""
-        while b"\r\n\r\n" not in self.received:
-            self.receive()
-        head, self.received = self.received.split(b"\r\n\r\n", 1)
-        assert head.startswith(b"HTTP/1.1 101"), head.decode()
-        self.lock = threading.Lock()
-
-    def receive(self):
-        more = self.socket.recv(65536)
-        if not more:
-            raise ConnectionError("the other end closed")
-        self.received += more
-
-    def take(self, size):
-        while len(self.received) < size:
-            self.receive()
-        taken, self.received = self.received[:size], self.received[size:]
-        return taken
-
-    def send(self, payload, opcode=1):
-        mask = os.urandom(4)
-        size = len(payload)
-        head = bytes([0x80 | opcode]) + (
-            bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack(">H", size))
-        masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-        with self.lock:
-            self.socket.sendall(head + mask + masked)
-
-    def read(self):
-        """The next text; None when the other end says that it closes."""
-        text = b""
-        while True:
-            first, second = self.take(2)
-            size = second & 127
-            if size > 125:
-                size = struct.unpack(">H" if size == 126 else ">Q",
-                                     self.take(2 if size == 126 else 8))[0]
-            payload = self.take(size)
-            opcode = first & 15
-            if opcode == 8:
-                return None
-            if opcode == 9:
-                self.send(payload, 10)
-            elif opcode in (0, 1):
-                text += payload
-                if first & 0x80:
-                    return text.decode()
-
-    def close(self):
-        try:
-            self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.socket.close()
-
-
 class StockAgent:
     """One host. `cluster` None makes it one of the pools that `capacity` names."""
 
@@ -174,12 +102,8 @@ class StockAgent:
         base = self.ecs.discover_poll_endpoint(containerInstance=self.arn)[which]
         words = urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote)
         url = f"{base}ws?{words}"
-        request = botocore.awsrequest.AWSRequest("GET", url)
-        botocore.auth.SigV4Auth(botocore.credentials.Credentials(*self.keys), "ecs",
-                                self.berth.keys["region"]).add_auth(request)
-        parts = urllib.parse.urlsplit(url)
-        headers = {"Host": parts.netloc, **dict(request.headers)}
-        return Websocket(url, headers, self.berth.keys["caFile"])
+        return websocket.WebSocket(url, self.keys, self.berth.keys["region"],
+                                   self.berth.keys["caFile"])
 
     def connect(self, **more):
         """Open the ACS session; heartbeats and payloads are acknowledged as they come."""
@@ -195,16 +119,20 @@ class StockAgent:
 
     def listen(self, session):
         try:
-            for text in iter(session.read, None):
-                frame = json.loads(text)
-                self.frames.put(frame)
+            while True:
+                frame = json.loads(session.read())
+                self.heard(frame)
                 reply = {"HeartbeatMessage": "HeartbeatAckRequest",
                          "PayloadMessage": "AckRequest"}.get(frame["type"])
                 if reply is not None and not self.silent:
                     body = {"messageId": frame["message"]["messageId"]}
-                    session.send(json.dumps({"type": reply, "message": body}).encode())
+                    session.send(json.dumps({"type": reply, "message": body}))
         except OSError:
             pass
+
+    def heard(self, frame):
+        """A frame came; its acknowledgement follows."""
+        self.frames.put(frame)
 
     def wait(self, kind, meant, seconds=20):
         """The next frame of a type that is meant; those before it are dropped."""
@@ -239,10 +167,9 @@ class StockAgent:
                                            "statusSince": now}
                                           for name, status in containers.items()]}]}
         frame = json.dumps({"type": "PublishHealthRequest", "message": body})
-        session.send(f"GET /tcs/ws HTTP/1.1\r\nHost: x\r\n\r\n{frame}".encode())
-        for text in iter(session.read, None):
-            if json.loads(text)["type"] == "AckPublishHealth":
-                break
+        session.send(f"GET /tcs/ws HTTP/1.1\r\nHost: x\r\n\r\n{frame}")
+        while json.loads(session.read())["type"] != "AckPublishHealth":
+            pass
         session.close()
 
     # ---- reports --------------------------------------------------------------------------

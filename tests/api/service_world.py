@@ -3,7 +3,6 @@
 A `Host` answers for its tasks by itself: what a family does is in `Host.does`, RUNNING unless a case
 says otherwise. A task counts as healthy after a second, where ECS waits forty.
 """
-import json
 import queue
 import threading
 
@@ -29,21 +28,11 @@ class Host(stock_agent.StockAgent):
         self.held = []      # ARNs of tasks that were told to stop, with "stop": "hold"
         threading.Thread(target=self.answer, daemon=True).start()
 
-    def listen(self, session):
-        try:
-            for text in iter(session.read, None):
-                frame = json.loads(text)
-                reply = {"HeartbeatMessage": "HeartbeatAckRequest",
-                         "PayloadMessage": "AckRequest"}.get(frame["type"])
-                if reply is not None and not self.silent:
-                    body = {"messageId": frame["message"]["messageId"]}
-                    session.send(json.dumps({"type": reply, "message": body}).encode())
-                if frame["type"] == "PayloadMessage":
-                    for task in frame["message"]["tasks"]:
-                        self.work.put(task)
-                self.frames.put(frame)
-        except OSError:
-            pass
+    def heard(self, frame):
+        if frame["type"] == "PayloadMessage":
+            for task in frame["message"]["tasks"]:
+                self.work.put(task)
+        super().heard(frame)
 
     def answer(self):
         while True:

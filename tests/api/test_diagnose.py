@@ -30,7 +30,7 @@ class Host(fake_node.FakeNode):
         self.berth, self.cluster = berth, "c"
         self.key = (joined["accessKeyId"], joined["secretAccessKey"])
         self.caller = raw.Caller(berth, *self.key)
-        self.connection, self.thread, self.ending = None, None, False
+        self.session, self.thread, self.ending = None, None, False
         self.arns = {"c": self.register("c", units)}
         if connected:
             self.connect(berthAgent="true")

@@ -3,8 +3,9 @@ import json
 
 import botocore.exceptions
 import pytest
-import websocket_agent
 import support
+import websocket
+import websocket_agent
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +90,13 @@ def test_sessions_are_for_ones_own_instance(server, agent, ecs):
     one = agent().connect()
     strange = one.arn[:-32] + "0" * 32
     for telemetry in (False, True):
-        with pytest.raises(websocket_agent.Refused) as refused:
-            websocket_agent.WebSocket(server, one.url(telemetry, arn=strange))
+        with pytest.raises(websocket.Refused) as refused:
+            websocket_agent.Session(server, one.url(telemetry, arn=strange))
         assert "ResourceNotFoundException" in refused.value.body
     assert one.describe()["agentConnected"] is True  # it was not replaced by them
     ecs.deregister_container_instance(cluster=ecs.cluster, containerInstance=one.arn)
-    with pytest.raises(websocket_agent.Refused) as refused:
-        websocket_agent.WebSocket(server, one.url(False))
+    with pytest.raises(websocket.Refused) as refused:
+        websocket_agent.Session(server, one.url(False))
     assert "InactiveInstanceException" in refused.value.body
 
 

@@ -1,14 +1,8 @@
 """As much of Amazon's agent as a test needs: registers, opens ACS and TCS, says and hears frames."""
-import base64
 import json
-import os
-import socket
-import struct
 import urllib.parse
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
+import websocket
 
 BASE = [{"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"}]
 RESOURCES = [
@@ -19,83 +13,23 @@ RESOURCES = [
 ]
 
 
-class Refused(Exception):
-    """The upgrade was answered with another status than 101."""
+class Session(websocket.WebSocket):
+    """A session in the name of a user's key."""
 
-    def __init__(self, status, body):
-        super().__init__(f"{status}: {body}")
-        self.status, self.body = status, body
-
-
-class WebSocket:
-    """A client's end, text frames only."""
-
-    def __init__(self, server, url, timeout=10):
+    def __init__(self, server, url):
         keys = server.keys
-        request = botocore.awsrequest.AWSRequest("GET", url)
-        botocore.auth.SigV4Auth(
-            botocore.credentials.Credentials(keys["accessKeyId"], keys["secretAccessKey"]),
-            "ecs", keys["region"]).add_auth(request)
-        parts = urllib.parse.urlsplit(url)
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout)
-        self.bytes = b""
-        headers = {"Host": parts.netloc, "Upgrade": "websocket", "Connection": "Upgrade",
-                   "Sec-WebSocket-Version": "13",
-                   "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-                   **dict(request.headers.items())}
-        lines = [f"GET {parts.path}?{parts.query} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        while b"\r\n\r\n" not in self.bytes:
-            self._more()
-        head, self.bytes = self.bytes.split(b"\r\n\r\n", 1)
-        status = int(head.split(b" ", 2)[1])
-        if status != 101:
-            try:
-                while True:
-                    self._more()
-            except ConnectionError:
-                pass
-            self.socket.close()
-            raise Refused(status, self.bytes.decode(errors="replace"))
-
-    def _more(self):
-        got = self.socket.recv(65536)
-        if not got:
-            raise ConnectionError("the server closed the connection")
-        self.bytes += got
-
-    def _take(self, size):
-        while len(self.bytes) < size:
-            self._more()
-        taken, self.bytes = self.bytes[:size], self.bytes[size:]
-        return taken
+        super().__init__(url, (keys["accessKeyId"], keys["secretAccessKey"]), keys["region"],
+                         timeout=10)
 
     def hear(self, kind):
         """The message of the next frame of that type."""
         while True:
-            first, size = self._take(2)
-            if size == 126:
-                size = struct.unpack(">H", self._take(2))[0]
-            elif size == 127:
-                size = struct.unpack(">Q", self._take(8))[0]
-            payload = self._take(size)
-            if first & 15 == 8:
-                raise ConnectionError(f"closed: {payload[2:].decode(errors='replace')}")
-            if first & 15 == 1:
-                frame = json.loads(payload)
-                if frame["type"] == kind:
-                    return frame["message"]
+            frame = json.loads(self.read())
+            if frame["type"] == kind:
+                return frame["message"]
 
     def say(self, kind, message, head=""):
-        data = (head + json.dumps({"type": kind, "message": message})).encode()
-        size = struct.pack(">BBH", 0x81, 0x80 | 126, len(data))
-        mask = os.urandom(4)
-        masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
-        self.socket.sendall(size + mask + masked)
-
-    def close(self):
-        self.socket.close()
+        self.send(head + json.dumps({"type": kind, "message": message}))
 
 
 class StockAgent:
@@ -121,9 +55,9 @@ class StockAgent:
         return base + "ws?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
 
     def connect(self):
-        self.acs = WebSocket(self.server, self.url(False))
+        self.acs = Session(self.server, self.url(False))
         self.acs.hear("TaskManifestMessage")
-        self.tcs = WebSocket(self.server, self.url(True))
+        self.tcs = Session(self.server, self.url(True))
         return self
 
     def say_status(self, status, at):
