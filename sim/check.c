@@ -18,6 +18,9 @@
 #define RETURN_MS 1000
 #define LOST_REASON "The host of the task lost contact"
 #define FORCED_REASON "Container instance deregistration forced by user"
+#define CHECK_ALL_MS 200
+#define CHECK_ALL_HOURS_MS 10000
+#define HOSTS_MS 200  // hosts are looked at so often, when nothing changed
 #define HOLD_MS 61000 // mass silence is held against the server that long
 
 // ---- what became durable ------------------------------------------------------------------
@@ -55,6 +58,7 @@ static void check_row(struct sim *sim, const struct core_row *row)
     fact->durable_version = record.version;
     fact->durable_status = (int)record.last_status;
     fact->durable_desired = (int)record.desired_status;
+    fact_changed(sim, fact);
 }
 
 static int64_t retention_ms(const struct sim *sim)
@@ -94,6 +98,9 @@ void check_durable(struct sim *sim, const struct core_batch *batch)
 static const struct task_record_task *record_of(struct sim *sim, const struct fact *fact)
 {
     const struct core *core = sim->server.core;
+    if (fact->key != 0) {
+        return core_get(core, &task_kind, fact->key); // a key that was durable never means another
+    }
     const struct task_entry *entry = task_entry_by_id(task_state(core), text_of(fact->id));
     return entry == NULL ? NULL : core_get(core, &task_kind, entry->key);
 }
@@ -119,6 +126,7 @@ static void show(struct sim *sim, struct text id, int32_t version, int status, b
     fact->shown_version = MAX(fact->shown_version, version);
     fact->shown_status = MAX(fact->shown_status, status);
     fact->shown_stop = fact->shown_stop || stop;
+    fact_changed(sim, fact);
 }
 
 static void show_task(struct sim *sim, const struct ecs_task *task)
@@ -280,10 +288,13 @@ static void check_leases(struct sim *sim)
     int64_t since_ms = MAX(sim->server.steady_ms, sim->hold_ms);
     for (size_t i = 0; i < sim->node_count; i++) {
         const struct node *node = &sim->nodes[i];
+        int64_t silent_ms = now_ms - MAX(node->heard_ms, since_ms);
+        if (silent_ms <= LOST_MS) {
+            continue;
+        }
         const struct task_node *known =
             task_node_of(task_state(sim->server.core), text_of(node->node_id));
-        int64_t silent_ms = now_ms - MAX(node->heard_ms, since_ms);
-        if (known != NULL && known->seen && !known->lost && silent_ms > LOST_MS) {
+        if (known != NULL && known->seen && !known->lost) {
             world_fail(&sim->world, "%s is silent for %lld ms and not lost", node->name,
                        (long long)silent_ms);
         }
@@ -306,7 +317,8 @@ static void check_definitions(struct sim *sim)
     }
 }
 
-static void check_engine(struct sim *sim)
+// All of it.
+static void check_all(struct sim *sim)
 {
     AUTO(buf_deinit) struct buf violations = {0};
     core_check(sim->server.core, &violations);
@@ -320,6 +332,30 @@ static void check_engine(struct sim *sim)
         }
     }
     check_definitions(sim);
+    watch_check(sim);
+}
+
+// What changed is looked at after each step; everything, as soon as a record changed, but in runs
+// of hours only now and then: what is wrong there stays wrong.
+static void check_engine(struct sim *sim)
+{
+    struct facts *facts = &sim->facts;
+    uint64_t version = core_version(sim->server.core);
+    bool due = sim->world.now_ms >= sim->look_ms;
+    if (due || (version != sim->looked_version && !sim->services.hours)) {
+        check_all(sim);
+        sim->looked_version = version;
+        sim->look_ms =
+            sim->world.now_ms + (sim->services.hours ? CHECK_ALL_HOURS_MS : CHECK_ALL_MS);
+    }
+    for (size_t i = 0; i < facts->changed_count; i++) {
+        struct fact *fact = facts->changed[i];
+        fact->listed = false;
+        if (!fact->reaped) {
+            check_fact(sim, fact);
+        }
+    }
+    facts->changed_count = 0;
     check_leases(sim);
 }
 
@@ -328,7 +364,7 @@ static void check_engine(struct sim *sim)
 // What is left of such a task may be there although the engine gave its address to another.
 static bool exempt(struct sim *sim, const struct host_task *task)
 {
-    const struct fact *fact = fact_of(sim, text_of(task->id));
+    const struct fact *fact = task->fact != NULL ? task->fact : fact_of(sim, text_of(task->id));
     return fact->end_exempt || fact->written_off;
 }
 
@@ -350,7 +386,7 @@ static void check_address(struct sim *sim, const struct node *node, const struct
 // its room are given to others.
 static void check_stopped(struct sim *sim, const struct node *node, const struct host_task *task)
 {
-    const struct fact *fact = fact_find(sim, text_of(task->id));
+    const struct fact *fact = task->fact;
     if (fact == NULL || sim->server.core == NULL || fact->written_off) {
         return;
     }
@@ -369,7 +405,7 @@ static void check_stopped(struct sim *sim, const struct node *node, const struct
 // stop, unless something may hold up what is sent or written.
 static void check_superseded(struct sim *sim, const struct node *node, struct host_task *task)
 {
-    const struct fact *fact = fact_find(sim, text_of(task->id));
+    const struct fact *fact = task->fact;
     const struct task_record_task *record =
         fact == NULL || sim->server.core == NULL ? NULL : record_of(sim, fact);
     bool back = node->logic != NULL && node->acs != NULL && node->acs->client_open &&
@@ -416,9 +452,10 @@ static void check_hosts(struct sim *sim)
         int64_t cpu_units = 0;
         int64_t memory_mib = 0;
         for (struct host_task *task = node->tasks; task != NULL; task = task->next) {
+            task->fact = task->fact != NULL ? task->fact : fact_find(sim, text_of(task->id));
             check_superseded(sim, node, task);
             if (task->supervisor != NULL && supervisor_runs(task->supervisor) &&
-                !fact_of(sim, text_of(task->id))->written_off) {
+                (task->fact == NULL || !task->fact->written_off)) {
                 cpu_units += task->cpu_units;
                 memory_mib += task->memory_mib;
                 check_ports(sim, node, task);
@@ -442,8 +479,11 @@ void check_step(struct sim *sim)
         check_engine(sim);
         standing_check(sim);
     }
-    if (sim->server.touched || sim->hosts_touched) {
+    uint64_t version = sim->server.core == NULL ? 0 : core_version(sim->server.core);
+    if (sim->hosts_touched || version != sim->hosts_version || sim->world.now_ms >= sim->hosts_ms) {
         check_hosts(sim);
+        sim->hosts_version = version;
+        sim->hosts_ms = sim->world.now_ms + HOSTS_MS;
     }
     sim->server.touched = false;
     sim->hosts_touched = false;

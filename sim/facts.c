@@ -33,12 +33,28 @@ struct fact *fact_of(struct sim *sim, struct text id)
     return fact;
 }
 
+void fact_changed(struct sim *sim, struct fact *fact)
+{
+    struct facts *facts = &sim->facts;
+    if (fact->listed) {
+        return;
+    }
+    fact->listed = true;
+    if (facts->changed_count == facts->changed_capacity) {
+        facts->changed_capacity = MAX(facts->changed_capacity * 2, (size_t)64);
+        facts->changed =
+            alloc_resize(facts->changed, facts->changed_capacity, sizeof(*facts->changed));
+    }
+    facts->changed[facts->changed_count++] = fact;
+}
+
 void facts_deinit(struct facts *facts)
 {
     for (size_t i = 0; i < facts->count; i++) {
         alloc_free(facts->items[i]);
     }
     alloc_free(facts->items);
+    alloc_free(facts->changed);
     alloc_free(facts->tokens);
     map_deinit(&facts->by_id);
 }

@@ -72,15 +72,13 @@ bool services_restless(const struct core *core, int64_t definition)
 static void on_answer(struct call *call)
 {
     static const char *const texts[] = {
-        "Creation of service was not idempotent.",
-        "Service not found.",
-        "Service was not ACTIVE.",
-        "Cluster not found.",
-        "The service cannot be stopped while it is scaled above 0.",
+        "Creation of service was not idempotent.", "Service not found.", "Service was not ACTIVE.",
+        "Cluster not found.", "The service cannot be stopped while it is scaled above 0.",
         "The service cannot be stopped while deployments are active.",
         // It was deleted and made anew, with another network:
         "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
         "Network Configuration is not valid for the given networkMode of this task definition.",
+        "Task definition does not support launch_type FARGATE.", // or another launch type
     };
     for (size_t i = 0; call->rc == ERR_FAULT && i < ARRAY_LEN(texts); i++) {
         if (strcmp(call->fault_text, texts[i]) == 0) {

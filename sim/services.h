@@ -54,7 +54,12 @@ struct services {
     size_t watch_count;
     struct deployment_watch deployments[DEPLOYMENT_WATCH_MAX];
     size_t deployment_count;
-    int64_t looked_ms; ///< when all services were looked at last
+    int64_t looked_ms;  ///< when all services were looked at last
+    bool parts_touched; ///< a deployment changed since all were looked at
+    int64_t parts_ms;   ///< when that was
+    int64_t *live;      ///< keys of the tasks of services that are not STOPPED; owned
+    size_t live_count;
+    size_t live_capacity;
 };
 
 // ---- people: services.c -----------------------------------------------------------------------
@@ -78,6 +83,8 @@ bool services_restless(const struct core *core, int64_t definition);
 extern const struct core_module watch_module;
 /** An engine is made: records that come now are loaded. */
 void watch_begin(struct sim *sim);
+/** What is known of the tasks that live must be so. */
+void watch_check(struct sim *sim);
 /** All is loaded: what was not durable never happened. */
 void watch_loaded(struct sim *sim);
 /** @return what is known of a service, made when it is new */

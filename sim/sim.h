@@ -65,6 +65,7 @@ struct fact {
     bool run_acknowledged;
     bool stop_acknowledged;
     bool written_off; ///< its node was removed by force
+    bool listed;      ///< it is among those to look at
     int launch_count;
     bool end_exempt; ///< its host could not clean or remember: its remains may outlive it
     struct container_fact containers[SIM_CONTAINER_MAX];
@@ -83,6 +84,9 @@ struct facts {
     size_t count;
     size_t capacity;
     struct map by_id;
+    struct fact **changed; ///< since they were looked at
+    size_t changed_count;
+    size_t changed_capacity;
     struct token_fact *tokens;
     size_t token_count;
 };
@@ -257,6 +261,7 @@ struct host_task {
     struct supervisor *supervisor; ///< NULL: never started in this boot
     int64_t superseded_ms;         ///< since when it should be told to stop, 0, or -1 when it was
     struct supervisor_state *left; ///< owned; the state file, or NULL
+    struct fact *fact;             ///< NULL until it is looked for
 };
 
 /** A host, and the agent on it. */
@@ -491,8 +496,12 @@ struct sim {
     struct supervisor *supervisors;
     uint32_t crash_counts[4]; ///< of servers, agents, supervisors, hosts
     bool hosts_touched;
-    bool calm;       ///< images do what they should, but for those that never do
-    int64_t hold_ms; ///< until then silence may be the server's own
+    bool calm;               ///< images do what they should, but for those that never do
+    int64_t hold_ms;         ///< until then silence may be the server's own
+    uint64_t looked_version; ///< of the engine, when all of it was looked at
+    uint64_t hosts_version;  ///< of the engine, when hosts were looked at
+    int64_t hosts_ms;        ///< when they are looked at again at the latest
+    int64_t look_ms;         ///< when all is looked at again at the latest
 };
 
 /** What to run. */
@@ -530,6 +539,8 @@ bool mutant_is(const char *name);
 struct fact *fact_of(struct sim *sim, struct text id);
 /** @return the fact, or NULL */
 struct fact *fact_find(struct sim *sim, struct text id);
+/** It, or the record of its task, changed: it is looked at after this step. */
+void fact_changed(struct sim *sim, struct fact *fact);
 /** @return what follows the last slash */
 struct text sim_task_id(struct text arn);
 /** Free. */

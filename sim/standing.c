@@ -15,10 +15,11 @@
  * at rest.
  */
 
-#define LOOK_HOURS_MS 1000 // in runs of hours
-#define LOOK_MS 200        // all services are looked at so often
-#define SHORT_MS 8000      // a task that is missing is started within this; looking for room is 5 s
-#define OVER_MS 2000       // a circuit breaker trips within this
+#define LOOK_HOURS_MS 1000   // in runs of hours
+#define PARTS_HOURS_MS 30000 // deployments and events, when no deployment changed
+#define LOOK_MS 200          // all services are looked at so often
+#define SHORT_MS 8000 // a task that is missing is started within this; looking for room is 5 s
+#define OVER_MS 2000  // a circuit breaker trips within this
 #define FAILURE_MINUTE_MS 60000
 
 // ---- one task -----------------------------------------------------------------------------------
@@ -131,11 +132,10 @@ struct standing standing_of(struct sim *sim, int64_t service, int64_t without)
         .lower = (int32_t)(desired * minimum / 100 + (desired * minimum % 100 != 0)),
         .upper = (int32_t)(desired * record->configuration->maximum_percent / 100),
     };
-    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
-         key = core_next(core, &task_kind, key)) {
+    for (size_t i = 0; i < sim->services.live_count; i++) {
+        int64_t key = sim->services.live[i];
         const struct task_record_task *task = core_get(core, &task_kind, key);
-        if (key != without && task->has_deployment &&
-            standing_service(core, task->deployment) == service) {
+        if (key != without && standing_service(core, task->deployment) == service) {
             count_task(sim, record, task, &standing);
         }
     }
@@ -181,9 +181,8 @@ static void check_short(struct sim *sim, int64_t key, const struct service_recor
 static bool any_healthy(struct sim *sim, int64_t deployment)
 {
     const struct core *core = sim->server.core;
-    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
-         key = core_next(core, &task_kind, key)) {
-        const struct task_record_task *task = core_get(core, &task_kind, key);
+    for (size_t i = 0; i < sim->services.live_count; i++) {
+        const struct task_record_task *task = core_get(core, &task_kind, sim->services.live[i]);
         if (task->deployment == deployment && standing_healthy(sim, task)) {
             return true;
         }
@@ -242,7 +241,8 @@ static void note_hopeless(struct sim *sim, int64_t key,
         text_is(ecs_definition_family(core, revision->definition), "s-missing");
 }
 
-static void check_service(struct sim *sim, int64_t key, const struct service_record_service *record)
+// Whether what belongs to a service is as it should: one deployment PRIMARY, and few events.
+static void check_parts(struct sim *sim, int64_t key, const struct service_record_service *record)
 {
     const struct core *core = sim->server.core;
     int primaries = 0;
@@ -264,13 +264,21 @@ static void check_service(struct sim *sim, int64_t key, const struct service_rec
     if (events > SERVICE_EVENTS_MAX) {
         world_fail(&sim->world, "service %.*s has %zu events", TEXT_FMT(record->name), events);
     }
-    if (record->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
-        return;
-    }
-    if (primaries != 1 || primary_of(sim, record) == NULL ||
-        primary_of(sim, record)->status != SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY) {
+    if (record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE &&
+        (primaries != 1 || primary_of(sim, record) == NULL ||
+         primary_of(sim, record)->status != SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY)) {
         world_fail(&sim->world, "service %.*s has %d deployments that are PRIMARY",
                    TEXT_FMT(record->name), primaries);
+    }
+}
+
+static void check_service(struct sim *sim, int64_t key, const struct service_record_service *record,
+                          bool parts)
+{
+    if (parts) {
+        check_parts(sim, key, record);
+    }
+    if (sim->world.failed || record->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
         return;
     }
     struct standing standing = standing_of(sim, key, 0);
@@ -288,11 +296,17 @@ void standing_check(struct sim *sim)
         return;
     }
     sim->services.looked_ms = sim->world.now_ms;
+    bool parts = !sim->services.hours || sim->services.parts_touched ||
+                 sim->world.now_ms >= sim->services.parts_ms + PARTS_HOURS_MS;
+    if (parts) {
+        sim->services.parts_touched = false;
+        sim->services.parts_ms = sim->world.now_ms;
+    }
     for (int64_t key = core_next(core, &service_kind, 0); key != 0 && !sim->world.failed;
          key = core_next(core, &service_kind, key)) {
         const struct service_record_service *record = core_get(core, &service_kind, key);
         if (record->status != SERVICE_RECORD_SERVICE_STATUS_INACTIVE) {
-            check_service(sim, key, record);
+            check_service(sim, key, record, parts);
         }
     }
 }

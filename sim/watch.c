@@ -70,10 +70,10 @@ static bool distinct(const struct service_record_service *service)
 static void check_distinct(struct sim *sim, const struct core *core, int64_t service, int64_t key,
                            const struct task_record_task *task)
 {
-    for (int64_t other = core_next(core, &task_kind, 0); other != 0;
-         other = core_next(core, &task_kind, other)) {
+    for (size_t i = 0; i < sim->services.live_count; i++) {
+        int64_t other = sim->services.live[i];
         const struct task_record_task *record = core_get(core, &task_kind, other);
-        if (other != key && record->has_deployment && record->node == task->node &&
+        if (other != key && record->node == task->node &&
             record->desired_status != TASK_RECORD_TASK_STATUS_STOPPED &&
             standing_service(core, record->deployment) == service) {
             world_fail(&sim->world,
@@ -284,6 +284,53 @@ static void on_deployment(struct sim *sim, const struct core *core, int64_t key,
     }
 }
 
+// ---- tasks that live ----------------------------------------------------------------------------
+
+static bool lives(const struct task_record_task *task)
+{
+    return task != NULL && task->has_deployment &&
+           task->last_status != TASK_RECORD_TASK_STATUS_STOPPED;
+}
+
+// Most tasks have ended, and are let go of only after a while: a list of the others spares a look
+// at all of them each time a service is counted.
+static void note_live(struct services *services, int64_t key, bool before, bool after)
+{
+    if (after && !before) {
+        if (services->live_count == services->live_capacity) {
+            services->live_capacity = MAX(services->live_capacity * 2, (size_t)64);
+            services->live =
+                alloc_resize(services->live, services->live_capacity, sizeof(*services->live));
+        }
+        services->live[services->live_count++] = key;
+    }
+    for (size_t i = 0; before && !after && i < services->live_count; i++) {
+        if (services->live[i] == key) {
+            services->live[i] = services->live[--services->live_count];
+            return;
+        }
+    }
+}
+
+void watch_check(struct sim *sim)
+{
+    const struct core *core = sim->server.core;
+    const struct services *services = &sim->services;
+    size_t count = 0;
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        count += lives(core_get(core, &task_kind, key));
+    }
+    bool wrong = count != services->live_count;
+    for (size_t i = 0; i < services->live_count && !wrong; i++) {
+        wrong = !lives(core_get(core, &task_kind, services->live[i]));
+    }
+    if (wrong) {
+        world_fail(&sim->world, "%zu tasks of services live, and %zu were seen", count,
+                   services->live_count);
+    }
+}
+
 // ---- the module ---------------------------------------------------------------------------------
 
 static void on_changed(void *state, struct core *core, const struct core_kind *kind, int64_t key,
@@ -291,12 +338,21 @@ static void on_changed(void *state, struct core *core, const struct core_kind *k
 {
     (void)state;
     struct sim *sim = watched;
+    if (sim != NULL && kind == &task_kind) {
+        const struct task_record_task *task = after == NULL ? before : after;
+        struct fact *fact = fact_find(sim, task->task_id);
+        note_live(&sim->services, key, lives(before), lives(after));
+        if (fact != NULL) {
+            fact_changed(sim, fact);
+        }
+    }
     if (sim == NULL || sim->services.loading || sim->world.failed) {
         return;
     }
     if (kind == &task_kind) {
         on_task(sim, core, key, before, after);
     } else if (kind == &service_deployment_kind) {
+        sim->services.parts_touched = true;
         on_deployment(sim, core, key, before, after);
     } else if (kind == &service_kind && after != NULL) {
         const struct service_record_service *record = after;
@@ -309,6 +365,7 @@ void watch_begin(struct sim *sim)
 {
     watched = sim;
     sim->services.loading = true;
+    sim->services.live_count = 0;
 }
 
 void watch_loaded(struct sim *sim)

@@ -364,14 +364,8 @@ struct check {
     size_t task_count;
 };
 
-static void check_record(void *context, const struct core_kind *kind, int64_t key,
-                         const void *record)
+static void check_record(struct check *check, int64_t key, const struct task_record_task *task)
 {
-    struct check *check = context;
-    if (kind != &task_kind) {
-        return;
-    }
-    const struct task_record_task *task = record;
     if (!task->has_deployment || task->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
         return;
     }
@@ -412,7 +406,10 @@ static void check_daemon(const struct core *core, const struct service_entry *en
 void service_state_check(void *pointer, struct core *core, struct buf *violations)
 {
     struct check check = {.state = pointer, .core = core, .violations = violations};
-    core_dump(core, check_record, &check);
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        check_record(&check, key, core_get(core, &task_kind, key));
+    }
     size_t count = 0;
     size_t cursor = 0;
     for (struct service_entry *entry = map_next(&check.state->entries, &cursor, NULL);
