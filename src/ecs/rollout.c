@@ -460,6 +460,7 @@ void service_node_changed(struct core_call *call, int64_t key)
     // Daemons first: on a new instance their tasks are there before others.
     service_daemon_node_changed(call, key);
     const struct task_node *node = task_node(task_state(call->core), key);
+    task_waiting_look(call, node);
     for (const struct task_entry *entry = node == NULL ? NULL : node->first; entry != NULL;
          entry = entry->next) {
         const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);

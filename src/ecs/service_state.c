@@ -311,15 +311,18 @@ static void task_changed(struct service_state *state, const struct core *core, i
         }
         return;
     }
-    if (task == NULL) {
+    bool made = task == NULL;
+    if (made) {
         task = entry_add(entry, key);
         task->deployment = after->deployment;
-        task->node = after->node;
-        task->host = task_node(task_state(core), after->node);
-        task->subnet = after->subnet;
         task->created_ms = after->created_at;
         task->provider =
             after->extra == NULL ? 0 : provider_number(state, after->extra->capacity_provider);
+    }
+    if (made || task->node != after->node) { // it waited for its place
+        task->node = after->node;
+        task->host = task_node(task_state(core), after->node);
+        task->subnet = after->subnet;
     }
     task->started_ms = after->started_at;
     task->protected_ms = after->extra == NULL ? 0 : after->extra->protected_until;

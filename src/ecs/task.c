@@ -18,6 +18,7 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_CONTACT] = {"contact", task_contact_work},
     [TASK_MANAGER_SPOT] = {"spot", task_spot_work},
     [TASK_MANAGER_SPOT_RATE] = {"spot_rate", task_spot_rate_work},
+    [TASK_MANAGER_WAITING] = {"waiting", task_waiting_work},
 };
 _Static_assert(ARRAY_LEN(task_managers) == TASK_MANAGER_COUNT, "every manager has its work");
 
@@ -64,6 +65,7 @@ static void recover(struct core_call *call, void *pointer)
     struct task_state *state = pointer;
     task_leases_recover(call, state);
     task_spot_recover(call, state);
+    task_waiting_recover(call, state);
     core_work(call, &task_managers[TASK_MANAGER_REAP], 1);
     for (size_t i = 0; i < state->node_count; i++) {
         const struct task_node *node = state->nodes[i];
@@ -115,6 +117,9 @@ int task_locate(const struct core *core, struct text account, struct text region
     ASSERT(size > 0);
     ASSERT((size_t)size < sizeof(state->locate_arn));
     const struct task_record_node *node = core_get(core, &task_node_kind, record->node);
+    if (node == NULL) {
+        return ERR_NOT_FOUND; // it never had a place
+    }
     *out_node_id = node->node_id;
     *out_task_arn = (struct text){state->locate_arn, (size_t)size};
     *out_stopped = record->last_status == TASK_RECORD_TASK_STATUS_STOPPED;

@@ -58,6 +58,7 @@ struct task_group {
     struct task_zone **zones; ///< ascending by name
     size_t zone_count;
     struct task_cluster_counts counts; ///< of a cluster
+    size_t waiting_count;              ///< tasks of a cluster that wait for a place
     struct task_roster *roster;        ///< owned: see task_roster.h; NULL until it is asked for
 };
 
@@ -158,6 +159,9 @@ struct task_state {
     uint32_t spot_permille; ///< see task_set_spot_rate
     char locate_arn[512];
 
+    struct task_node *nowhere; ///< has the tasks that have no place: its key is 0, nothing joins it
+    struct task_group nowhere_group;
+    struct task_zone nowhere_zone;
     struct task_node **nodes; ///< ascending by key
     size_t node_count;
     size_t node_capacity;
@@ -172,6 +176,7 @@ struct task_state {
     struct index *by_starter; ///< cluster, desired status, startedBy; of those that have one
     struct index *by_token;   ///< realm, clientToken; of those that have one
     struct index *stopped;    ///< stoppedAt
+    struct index *unplaced_by_cluster; ///< cluster; of those that wait for a place
 
     struct diagnose_ring *unplaced; ///< see diagnose.h; NULL until there is something
 
@@ -197,6 +202,7 @@ enum task_manager {
     TASK_MANAGER_CONTACT,   ///< node: count and tell a change of agentConnected
     TASK_MANAGER_SPOT,      ///< node: interrupt the Spot tasks of a host that was taken back
     TASK_MANAGER_SPOT_RATE, ///< 1: interrupt Spot tasks by chance
+    TASK_MANAGER_WAITING,   ///< cluster: place what waits, and let what waited too long go
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -238,7 +244,7 @@ struct task_state *task_state(const struct core *core);
 struct task_entry *task_entry(const struct task_state *state, int64_t key);
 /** @return the entry of a task's id, or NULL */
 struct task_entry *task_entry_by_id(const struct task_state *state, struct text task_id);
-/** @return the node of a key, or NULL */
+/** @return the node of a key, or NULL; 0 is that of tasks without a place */
 struct task_node *task_node(const struct task_state *state, int64_t key);
 /** @return the group of a cluster, or of the FARGATE pool for 0; NULL when nothing is in it */
 struct task_group *task_group(const struct task_state *state, int64_t cluster);
@@ -497,6 +503,17 @@ int task_submit_attachments(struct core_call *call, void *state, const void *req
                             void *response);
 /** Handler of NodeHealth. */
 int task_node_health(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- task_waiting.c -----------------------------------------------------------------------
+
+/** @return whether a task waits in PROVISIONING for an instance that has room for it */
+bool task_waits(const struct task_record_task *record);
+/** Manager TASK_MANAGER_WAITING. */
+void task_waiting_work(struct core_call *call, void *state, int64_t key);
+/** A node came, went or has room: what waits in its clusters looks again. */
+void task_waiting_look(struct core_call *call, const struct task_node *node);
+/** Go on with what waits after a start. */
+void task_waiting_recover(struct core_call *call, struct task_state *state);
 
 // ---- spot.c -------------------------------------------------------------------------------
 

@@ -91,8 +91,19 @@ void task_put(struct core_call *call, int64_t key, const struct task_record_task
     }
     if (record->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
         service_node_task_ended(call, record->node);
+        task_waiting_look(call, task_node(task_state(call->core), record->node));
         core_work(call, &task_managers[TASK_MANAGER_REAP], 1);
     }
+}
+
+// Nothing of a task runs any more, and it holds no interface.
+static void end(const struct core_call *call, struct task_record_task *record)
+{
+    for (size_t i = 0; i < record->containers.count; i++) {
+        record->containers.items[i].status = TASK_RECORD_TASK_STATUS_STOPPED;
+    }
+    record->stopped_at = now_of(call, record);
+    task_move(record, TASK_RECORD_TASK_STATUS_STOPPED);
 }
 
 void task_want_stopped(struct core_call *call, struct task_record_task *record,
@@ -106,6 +117,10 @@ void task_want_stopped(struct core_call *call, struct task_record_task *record,
     record->extra->stopped_reason = text_slice(reason, 0, TASK_REASON_MAX);
     record->stopping_at = now_of(call, record);
     record->version++;
+    if (record->node == 0) {
+        // No host has it, so none will report its end.
+        end(call, record);
+    }
 }
 
 void task_finish(struct core_call *call, int64_t key, struct task_record_task *record)

@@ -23,6 +23,9 @@ static size_t node_place(const struct task_state *state, int64_t key)
 
 struct task_node *task_node(const struct task_state *state, int64_t key)
 {
+    if (key == 0) {
+        return state->nowhere;
+    }
     size_t place = node_place(state, key);
     bool found = place < state->node_count && state->nodes[place]->key == key;
     return found ? state->nodes[place] : NULL;

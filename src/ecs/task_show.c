@@ -111,11 +111,13 @@ const struct task_record_membership *task_membership(const struct task_record_no
     int64_t cluster = task->launch_type == ECS_LAUNCH_TYPE_FARGATE ? 0 : task->cluster;
     const struct task_record_membership *found = NULL;
     // A host that was deregistered and registered anew has two of them for the same cluster: the
-    // task belongs to the newer one that was there when it was made.
+    // task belongs to the newer one that was there when it was made, or got its place.
+    int64_t placed_ms = task->extra != NULL && task->extra->placed_at != 0 ? task->extra->placed_at
+                                                                           : task->created_at;
     for (size_t i = 0; i < node->memberships.count; i++) {
         const struct task_record_membership *membership = &node->memberships.items[i];
         if (membership->cluster == cluster &&
-            (found == NULL || membership->registered_at <= task->created_at)) {
+            (found == NULL || membership->registered_at <= placed_ms)) {
             found = membership;
         }
     }
@@ -462,12 +464,22 @@ static void show_connectivity(const struct task_entry *entry, const struct task_
         lost ? MAX(entry->node->contact_ms, record->connectivity_at) : record->connectivity_at;
 }
 
+static void show_architecture(struct core_call *call, struct text architecture,
+                              struct ecs_task *task)
+{
+    struct ecs_attribute *attribute = ARENA_NEW(call->arena, struct ecs_attribute);
+    attribute->name = TEXT("ecs.cpu-architecture");
+    attribute->value = architecture;
+    task->attributes.items = attribute;
+    task->attributes.count = 1;
+}
+
 static void show_where(struct core_call *call, const struct task_record_task *record,
                        const struct ecs_task_definition *definition, struct ecs_task *task)
 {
     const struct task_record_node *node = core_get(call->core, &task_node_kind, record->node);
-    ASSERT(node != NULL);
-    const struct task_record_membership *membership = task_membership(node, record);
+    const struct task_record_membership *membership =
+        node == NULL ? NULL : task_membership(node, record);
     if (record->launch_type != ECS_LAUNCH_TYPE_FARGATE && membership != NULL) {
         task->container_instance_arn = task_instance_arn(call, node, membership);
         task->availability_zone = membership->zones.items[0];
@@ -477,14 +489,14 @@ static void show_where(struct core_call *call, const struct task_record_task *re
             core_get(call->core, &vpc_subnet_kind, record->subnet);
         task->availability_zone = subnet->availability_zone;
     }
+    if (definition->runtime_platform == NULL && node == NULL) {
+        task->attributes.items = SHAPE_EMPTY; // the architecture will be that of its host
+        return;
+    }
     bool arm = definition->runtime_platform != NULL
                    ? definition->runtime_platform->cpu_architecture == ECS_CPU_ARCHITECTURE_ARM64
                    : text_is(node->architecture, "arm64");
-    struct ecs_attribute *attribute = ARENA_NEW(call->arena, struct ecs_attribute);
-    attribute->name = TEXT("ecs.cpu-architecture");
-    attribute->value = arm ? TEXT("arm64") : TEXT("x86_64");
-    task->attributes.items = attribute;
-    task->attributes.count = 1;
+    show_architecture(call, arm ? TEXT("arm64") : TEXT("x86_64"), task);
 }
 
 static void show_extra(const struct task_record_task *record, unsigned flags, struct ecs_task *task)

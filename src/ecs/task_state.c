@@ -140,7 +140,7 @@ static void hold(struct task_state *state, struct task_entry *entry,
     node->eni_used += entry->eni ? sign : 0;
     node->task_count += sign;
     entry->zone->task_count += sign;
-    if (!record->has_subnet) {
+    if (!record->has_subnet && node != state->nowhere) {
         task_node_hold_ports(state->core, node, record, holds);
     }
     use_definition(state, record->definition, sign);
@@ -149,6 +149,9 @@ static void hold(struct task_state *state, struct task_entry *entry,
 
 static struct task_zone *zone_of(struct task_state *state, const struct task_record_task *record)
 {
+    if (record->node == 0) {
+        return &state->nowhere_zone;
+    }
     if (record->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
         const struct vpc_record_subnet *subnet =
             core_get(state->core, &vpc_subnet_kind, record->subnet);
@@ -164,36 +167,31 @@ static struct task_zone *zone_of(struct task_state *state, const struct task_rec
     return task_zone_need(group, membership->zones.items[0]);
 }
 
-static struct task_entry *entry_add(struct task_state *state, int64_t key,
-                                    const struct task_record_task *record)
+// Put an entry into its node's list, which is ascending by key: nearly always at its end, because
+// only a task that waited for its place can be older than what is there.
+static void link_entry(struct task_entry *entry)
 {
-    struct task_entry *entry = ALLOC(struct task_entry);
-    entry->key = key;
-    bool is_id = id_hash(record->task_id, &entry->id_hash);
-    ASSERT(is_id);
-    entry->node = task_node(state, record->node);
-    ASSERT(entry->node != NULL);
-    entry->zone = zone_of(state, record);
-    entry->cpu_units = record->cpu_units;
-    entry->memory_mib = record->memory_mib;
-    entry->eni = record->has_subnet;
-    entry->previous = entry->node->last;
-    if (entry->previous == NULL) {
-        entry->node->first = entry;
-    } else {
-        ASSERT(entry->previous->key < key);
-        entry->previous->next = entry;
+    struct task_node *node = entry->node;
+    struct task_entry *before = node->last;
+    while (before != NULL && before->key > entry->key) {
+        before = before->previous;
     }
-    entry->node->last = entry;
-    entry->node->entry_count++;
-    task_table_add(&state->by_key, entry);
-    task_table_add(&state->by_id, entry);
-    token_task(state, key, record, true);
-    return entry;
+    entry->previous = before;
+    entry->next = before == NULL ? node->first : before->next;
+    if (before == NULL) {
+        node->first = entry;
+    } else {
+        before->next = entry;
+    }
+    if (entry->next == NULL) {
+        node->last = entry;
+    } else {
+        entry->next->previous = entry;
+    }
+    node->entry_count++;
 }
 
-static void entry_remove(struct task_state *state, struct task_entry *entry,
-                         const struct task_record_task *record)
+static void unlink_entry(struct task_entry *entry)
 {
     struct task_node *node = entry->node;
     if (entry->previous == NULL) {
@@ -207,6 +205,32 @@ static void entry_remove(struct task_state *state, struct task_entry *entry,
         entry->next->previous = entry->previous;
     }
     node->entry_count--;
+}
+
+static struct task_entry *entry_add(struct task_state *state, int64_t key,
+                                    const struct task_record_task *record)
+{
+    struct task_entry *entry = ALLOC(struct task_entry);
+    entry->key = key;
+    bool is_id = id_hash(record->task_id, &entry->id_hash);
+    ASSERT(is_id);
+    entry->node = task_node(state, record->node);
+    ASSERT(entry->node != NULL);
+    entry->zone = zone_of(state, record);
+    entry->cpu_units = record->cpu_units;
+    entry->memory_mib = record->memory_mib;
+    entry->eni = record->has_subnet;
+    link_entry(entry);
+    task_table_add(&state->by_key, entry);
+    task_table_add(&state->by_id, entry);
+    token_task(state, key, record, true);
+    return entry;
+}
+
+static void entry_remove(struct task_state *state, struct task_entry *entry,
+                         const struct task_record_task *record)
+{
+    unlink_entry(entry);
     token_task(state, entry->key, record, false);
     task_table_remove(&state->by_key, entry);
     task_table_remove(&state->by_id, entry);
@@ -243,6 +267,35 @@ void task_entry_wait(struct task_entry *entry, bool waiting)
     }
 }
 
+// A task that waited got its place: it holds room there, and its node is yet to be told of it.
+static void entry_move(struct task_state *state, struct task_entry *entry,
+                       const struct task_record_task *before, const struct task_record_task *after)
+{
+    ASSERT(entry->node == state->nowhere);
+    task_entry_wait(entry, false);
+    hold(state, entry, before, false);
+    unlink_entry(entry);
+    entry->node = task_node(state, after->node);
+    ASSERT(entry->node != NULL);
+    entry->zone = zone_of(state, after);
+    entry->eni = after->has_subnet;
+    link_entry(entry);
+    task_node_tasks_told(state, entry->node);
+}
+
+static void list_waiting(struct task_state *state, int64_t key,
+                         const struct task_record_task *record, bool add)
+{
+    if (record == NULL || !task_waits(record)) {
+        return;
+    }
+    struct index_key at = {.size = 0};
+    index_key_u64(&at, (uint64_t)record->cluster);
+    change_index(state->unplaced_by_cluster, &at, key, add);
+    struct task_group *group = task_group_need(state, record->cluster);
+    group->waiting_count = add ? group->waiting_count + 1 : group->waiting_count - 1;
+}
+
 static void task_changed(struct task_state *state, int64_t key,
                          const struct task_record_task *before,
                          const struct task_record_task *after)
@@ -250,9 +303,15 @@ static void task_changed(struct task_state *state, int64_t key,
     struct task_entry *entry =
         before == NULL ? entry_add(state, key, after) : task_entry(state, key);
     ASSERT(entry != NULL);
+    list_waiting(state, key, before, false);
+    list_waiting(state, key, after, true);
+    if (before != NULL && after != NULL && before->node != after->node) {
+        entry_move(state, entry, before, after);
+    }
     bool relist =
         before == NULL || after == NULL || before->desired_status != after->desired_status;
-    if (relist || before->last_status != after->last_status) {
+    if (entry->node != state->nowhere &&
+        (relist || before->last_status != after->last_status)) {
         task_node_tasks_told(state, entry->node);
     }
     if (before != NULL) {
@@ -325,6 +384,9 @@ void *task_state_new(struct core *core)
     state->by_starter = index_new();
     state->by_token = index_new();
     state->stopped = index_new();
+    state->unplaced_by_cluster = index_new();
+    state->nowhere = ALLOC(struct task_node);
+    state->nowhere_zone.group = &state->nowhere_group;
     identity_on_join(core, task_node_joined);
     return state;
 }

@@ -288,13 +288,16 @@ static int take_report(struct core_call *call, struct text cluster_reference,
     if (text_empty(node_id) && record_cluster->realm != ecs_caller_realm(call)) {
         return 0; // to this caller there is no such task
     }
+    const struct task_record_task *stored = core_get(call->core, &task_kind, entry->key);
+    if (stored->node == 0) {
+        return 0; // no host has it
+    }
     if (!text_empty(node_id) && !text_equal(node_id, entry->node->node_id)) {
         return core_fault(call, &ecs_error_access_denied_exception,
                           "The task was not given to this node.");
     }
     // Whoever reports on a task has got it.
     entry->acked_status = MAX(entry->acked_status, (uint8_t)TASK_RECORD_TASK_STATUS_RUNNING);
-    const struct task_record_task *stored = core_get(call->core, &task_kind, entry->key);
     bool ended = stored->last_status >= TASK_RECORD_TASK_STATUS_DEPROVISIONING;
     if (!ended) {
         task_entry_wait(entry, entry->acked_status < (uint8_t)stored->desired_status);
