@@ -28,7 +28,8 @@ bool cause_adds(const struct report_cause *cause, struct text reason)
 static void print_task(const struct report_cause *cause)
 {
     printf("task       %.*s of %.*s on host %.*s\n", TEXT_FMT(cli_short(cause->task_arn)),
-           TEXT_FMT(cli_short(cause->task_definition_arn)), TEXT_FMT(cause->node_name));
+           TEXT_FMT(cli_short(cause->task_definition_arn)),
+           TEXT_FMT(text_empty(cause->node_name) ? TEXT("none") : cause->node_name));
     if (cause->stop_code != ECS_TASK_STOP_CODE_ABSENT) {
         printf("stopped    %s: %.*s\n",
                shape_enum_name(&ecs_task_stop_code_shape, (int32_t)cause->stop_code),

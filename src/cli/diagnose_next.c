@@ -157,6 +157,9 @@ struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
     case BERTH_TASK_CAUSE_AGENT_LOST:
         suggest(style, &next, arena, "node ls", "%s", "");
         break;
+    case BERTH_TASK_CAUSE_WAITING_FOR_CAPACITY:
+        suggest(style, &next, arena, "capacity", "--cluster %.*s", TEXT_FMT(cluster));
+        break;
     case BERTH_TASK_CAUSE_IMAGE_MISSING:
         suggest(style, &next, arena, "image load", "--name %.*s FILE",
                 TEXT_FMT(plain(answer->image) ? answer->image : TEXT("NAME")));

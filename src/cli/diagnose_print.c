@@ -184,6 +184,24 @@ static void print_containers(const struct ecs_task *task)
     cli_table_print(&table);
 }
 
+static void print_host(const struct diagnose_style *style,
+                       const struct berth_explain_task_response *answer, struct arena *arena)
+{
+    if (answer->node_id.data == NULL) {
+        printf("host     none, capacity provider %.*s\n",
+               TEXT_FMT(answer->task->capacity_provider_name));
+        return;
+    }
+    printf("host     %.*s (%.*s), %.*s, ", TEXT_FMT(answer->node_name), TEXT_FMT(answer->node_id),
+           TEXT_FMT(answer->task->availability_zone));
+    if (answer->node_seen_at == 0) {
+        printf("has not connected yet\n");
+    } else {
+        printf("%s, heard of %.*s ago\n", answer->node_in_contact ? "in contact" : "LOST",
+               TEXT_FMT(cli_age(answer->node_seen_at, style->now_ms, arena)));
+    }
+}
+
 void diagnose_print_task(const struct diagnose_style *style,
                          const struct berth_explain_task_response *answer)
 {
@@ -192,14 +210,7 @@ void diagnose_print_task(const struct diagnose_style *style,
     printf("task     %.*s of %.*s in cluster %.*s, %s\n", TEXT_FMT(cli_short(task->task_arn)),
            TEXT_FMT(cli_short(task->task_definition_arn)), TEXT_FMT(cli_short(task->cluster_arn)),
            shape_enum_name(&ecs_launch_type_shape, (int32_t)task->launch_type));
-    printf("host     %.*s (%.*s), %.*s, ", TEXT_FMT(answer->node_name), TEXT_FMT(answer->node_id),
-           TEXT_FMT(task->availability_zone));
-    if (answer->node_seen_at == 0) {
-        printf("has not connected yet\n");
-    } else {
-        printf("%s, heard of %.*s ago\n", answer->node_in_contact ? "in contact" : "LOST",
-               TEXT_FMT(cli_age(answer->node_seen_at, style->now_ms, &arena)));
-    }
+    print_host(style, answer, &arena);
     printf("status   %.*s for %.*s", TEXT_FMT(task->last_status),
            TEXT_FMT(cli_age(answer->since, style->now_ms, &arena)));
     if (!text_equal(task->last_status, task->desired_status)) {

@@ -56,6 +56,15 @@ struct text ecs_provider_group(const struct core *core, int64_t realm, struct te
     return slash == SIZE_MAX ? arn : text_slice(arn, slash + 1, arn.size);
 }
 
+bool ecs_provider_scales(const struct core *core, int64_t realm, struct text name)
+{
+    int64_t key = ecs_provider_find(core, realm, name);
+    const struct ecs_record_capacity_provider *record =
+        key == 0 ? NULL : core_get(core, &ecs_provider_kind, key);
+    return record != NULL &&
+           record->provider->managed_scaling->status == ECS_MANAGED_SCALING_STATUS_ENABLED;
+}
+
 struct text ecs_provider_of_group(const struct core *core, int64_t cluster, struct text group)
 {
     const struct ecs_record_cluster *record = core_get(core, &ecs_cluster_kind, cluster);

@@ -68,12 +68,24 @@ static size_t unhealthy(const struct task_record_task *record)
     return i;
 }
 
+static struct text waiting(struct core_call *call, const struct task_record_task *record)
+{
+    struct text provider = record->extra->capacity_provider;
+    int64_t left_ms = MAX(INT64_C(0), record->created_at + TASK_WAITING_MS - call->now_ms);
+    return arena_format(call->arena,
+                        "No instance of capacity provider %.*s has room for it. It waits for one, "
+                        "%lld seconds more; `berth capacity` shows how the group is scaled.",
+                        TEXT_FMT(provider), (long long)left_ms / 1000);
+}
+
 static void explain_live(struct core_call *call, const struct subject *subject)
 {
     const struct task_record_task *record = subject->record;
     bool running = record->last_status == TASK_RECORD_TASK_STATUS_RUNNING;
     size_t sick = unhealthy(record);
-    if (!task_node_live(subject->node)) {
+    if (task_waits(record)) {
+        conclude(subject, BERTH_TASK_CAUSE_WAITING_FOR_CAPACITY, false, waiting(call, record));
+    } else if (!task_node_live(subject->node)) {
         conclude(subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
                  arena_format(call->arena,
                               running ? "It ran when its host fell silent, and may run still: %.*s."
@@ -350,18 +362,20 @@ int task_explain_task(struct core_call *call, void *pointer, const void *input, 
         .entry = entry,
         .definition = task_definition(call->core, record->definition),
         .node = entry->node,
-        .host = host->name,
+        .host = host == NULL ? TEXT("none") : host->name,
         .response = response,
     };
     response->task = ARENA_NEW(call->arena, struct ecs_task);
     task_show(call, entry->key, record, TASK_SHOW_TAGS, response->task);
     response->has_failed = true;
     response->since = since(record);
-    response->node_id = host->node_id;
-    response->node_name = host->name;
-    response->has_node_in_contact = true;
-    response->node_in_contact = !entry->node->removed && task_node_live(entry->node);
-    response->node_seen_at = entry->node->seen ? entry->node->beat_ms : 0;
+    if (host != NULL) {
+        response->node_id = host->node_id;
+        response->node_name = host->name;
+        response->has_node_in_contact = true;
+        response->node_in_contact = !entry->node->removed && task_node_live(entry->node);
+        response->node_seen_at = entry->node->seen ? entry->node->beat_ms : 0;
+    }
     response->has_acknowledged = true;
     response->acknowledged = !entry->waiting;
     explain(call, &subject);

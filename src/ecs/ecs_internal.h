@@ -110,6 +110,8 @@ bool ecs_provider_predefined(struct text name);
 int64_t ecs_provider_find(const struct core *core, int64_t realm, struct text name);
 /** @return the name of a provider's Auto Scaling group; borrows from its record */
 struct text ecs_provider_group(const struct core *core, int64_t realm, struct text name);
+/** @return whether a capacity provider has managed scaling: what finds no room waits for it */
+bool ecs_provider_scales(const struct core *core, int64_t realm, struct text name);
 /** @return the provider of a cluster that is of a group, absent when there is none */
 struct text ecs_provider_of_group(const struct core *core, int64_t cluster, struct text group);
 /** Handler of CreateCapacityProvider. */

@@ -209,18 +209,26 @@ int service_launch_read(struct core_call *call, struct service_survey *survey,
 }
 
 // Tasks of the service that are to run: what new ones spread over.
-static struct task_spread *spread_of(struct core_call *call, const struct service_survey *survey,
+static struct task_spread *spread_of(struct core_call *call, const struct service_entry *entry,
                                      const struct task_group *group)
 {
     const struct task_state *state = task_state(call->core);
     struct task_spread *spread = task_spread_new(call->arena, group);
-    for (size_t i = 0; i < survey->entry->task_count; i++) {
-        const struct service_task *task = &survey->entry->tasks[i];
+    for (size_t i = 0; i < entry->task_count; i++) {
+        const struct service_task *task = &entry->tasks[i];
         if (task->key != 0 && task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING) {
             task_spread_add(spread, task_entry(state, task->key));
         }
     }
     return spread;
+}
+
+struct task_spread *service_spread(struct core_call *call, int64_t deployment,
+                                   const struct task_group *group)
+{
+    const struct service_entry *entry =
+        service_entry(service_state(call->core), service_of(call->core, deployment));
+    return entry == NULL ? NULL : spread_of(call, entry, group);
 }
 
 // What was started in one step.
@@ -235,13 +243,12 @@ static bool launch_share(struct core_call *call, struct service_survey *survey,
                          size_t count, struct launched *launched)
 {
     struct task_spots spots = {0};
-    run->spread = spread_of(call, survey, run->group);
+    run->spread = spread_of(call, survey->entry, run->group);
     for (size_t left = count; left > 0; left -= run->count) {
         run->count = MIN(left, (size_t)LAUNCH_CHUNK);
         int64_t keys[LAUNCH_CHUNK];
         struct ecs_task *tasks = &launched->tasks[launched->count];
-        // Without a group there is no host at all.
-        size_t placed = run->group == NULL ? 0 : task_run_place(call, run, &spots, keys, tasks);
+        size_t placed = task_run_place(call, run, &spots, keys, tasks);
         task_run_send(call, keys, placed);
         launched->count += placed;
         if (placed < run->count) {

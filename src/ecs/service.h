@@ -3,7 +3,9 @@
 #include "api/service_record.h"
 #include "core/core.h"
 
+struct task_group;
 struct task_record_task;
+struct task_spread;
 
 /*
  * Services: so many tasks of a task definition are to run, and go on running; and deployments, the
@@ -62,6 +64,11 @@ int64_t service_find(const struct core *core, int64_t cluster, struct text refer
 
 /** Find a task set of a service by its id or ARN. @return its key, or 0 */
 int64_t service_task_set_find(struct core_call *call, int64_t service, struct text reference);
+
+/** @return where the tasks of a deployment's service are, for one more of them; see ecs/spread.h.
+ * NULL when the service is INACTIVE */
+struct task_spread *service_spread(struct core_call *call, int64_t deployment,
+                                   const struct task_group *group);
 
 /** @return the key of the service of a deployment */
 int64_t service_of(const struct core *core, int64_t deployment);

@@ -100,6 +100,7 @@ struct service_state {
     struct index *rollout_ids;  ///< service, id
     struct index *events;       ///< service, createdAt
     struct index *deployments;  ///< service, number; of every status
+    size_t unresolved_count;    ///< tasks without a host: while rows are loaded, it comes later
     struct text *providers;     ///< owned: names, by service_task.provider
     size_t provider_count;
 };

@@ -322,6 +322,7 @@ static void task_changed(struct service_state *state, const struct core *core, i
     if (made || task->node != after->node) { // it waited for its place
         task->node = after->node;
         task->host = task_node(task_state(core), after->node);
+        state->unresolved_count += task->host == NULL;
         task->subnet = after->subnet;
     }
     task->started_ms = after->started_at;
@@ -331,12 +332,31 @@ static void task_changed(struct service_state *state, const struct core *core, i
     task->health = (uint8_t)after->health;
 }
 
+// A task that waited for its place is older than its node, whose row comes later.
+static void node_loaded(struct service_state *state, struct core *core, int64_t node)
+{
+    size_t cursor = 0;
+    for (struct service_entry *entry = map_next(&state->entries, &cursor, NULL);
+         entry != NULL && state->unresolved_count > 0;
+         entry = map_next(&state->entries, &cursor, NULL)) {
+        for (size_t i = 0; i < entry->task_count; i++) {
+            struct service_task *task = &entry->tasks[i];
+            if (task->key != 0 && task->host == NULL && task->node == node) {
+                task->host = task_node(task_state(core), node);
+                state->unresolved_count--;
+            }
+        }
+    }
+}
+
 void service_state_changed(void *pointer, struct core *core, const struct core_kind *kind,
                            int64_t key, const void *before, const void *after)
 {
     struct service_state *state = pointer;
     if (kind == &task_kind) {
         task_changed(state, core, key, before, after);
+    } else if (kind == &task_node_kind && before == NULL) {
+        node_loaded(state, core, key);
     } else if (kind == &service_kind) {
         service_changed(state, key, before, after);
     } else if (kind == &service_deployment_kind) {

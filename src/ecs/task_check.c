@@ -218,7 +218,7 @@ void task_check(void *pointer, struct core *core, struct buf *violations)
         with_eni += record->has_eni;
     }
     const struct sums nowhere = sum_node(core, state->nowhere, violations);
-    if (nowhere.tasks != index_count(state->unplaced_by_cluster)) {
+    if ((size_t)nowhere.tasks != index_count(state->unplaced_by_cluster)) {
         buf_string(violations, "task: what waits for a place is listed wrongly\n");
     }
     for (size_t i = 0; i < state->node_count; i++) {

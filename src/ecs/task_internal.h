@@ -29,6 +29,8 @@
 #define TASK_ENI_SLOTS 250  ///< of a Berth host that does not say
 #define TASK_PORTS_MAX 100  ///< ECS: ports of the host that one task can fix
 #define TASK_INSTANCE_KEPT_MS (3600 * INT64_C(1000)) ///< a deregistered instance is shown that long
+#define TASK_WAITING_MAX 500 ///< ECS: tasks of a cluster in PROVISIONING for want of a place
+#define TASK_WAITING_MS (15 * 60 * INT64_C(1000)) ///< how long one waits; ECS publishes no figure
 #define TASK_CHANGES_KEPT 1024 ///< of nodes; behind by more, looking at each of 10,000 is no worse
 #define TASK_REASON_MAX 1024   ///< ECS's agent cuts reasons there as well
 
@@ -160,6 +162,7 @@ struct task_state {
     char locate_arn[512];
 
     struct task_node *nowhere; ///< has the tasks that have no place: its key is 0, nothing joins it
+    size_t unresolved_count; ///< of its tasks: while rows are loaded, those whose node comes later
     struct task_group nowhere_group;
     struct task_zone nowhere_zone;
     struct task_node **nodes; ///< ascending by key

@@ -282,6 +282,9 @@ void task_node_changed(struct task_state *state, int64_t key, const struct task_
     if (!node->removed) {
         node_enter(state, node, after);
     }
+    if (before == NULL) {
+        task_entries_join(state, node);
+    }
     task_node_told(state, node);
     task_node_refresh(node);
 }

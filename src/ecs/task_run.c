@@ -152,10 +152,8 @@ static void tell_made(struct core_call *call, int64_t key, struct ecs_task *out_
     core_effect_end(call, own);
 }
 
-// When a task is made: now, but never before its instance was registered, even if the wall clock
-// was set back since. task_membership tells the instances of a host apart by that.
-static int64_t made_at(const struct core_call *call, const struct task_run *run,
-                       const struct task_spot *spot)
+int64_t task_run_placed_at(const struct core_call *call, const struct task_run *run,
+                           const struct task_spot *spot)
 {
     if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
         return call->now_ms;
@@ -166,19 +164,34 @@ static int64_t made_at(const struct core_call *call, const struct task_run *run,
     return MAX(call->now_ms, node->memberships.items[index].registered_at);
 }
 
-int64_t task_run_make(struct core_call *call, const struct task_run *run,
-                      const struct task_spot *spot, struct ecs_task *out_task)
+void task_run_settle(struct core_call *call, const struct task_run *run,
+                     const struct task_spot *spot, int64_t key, struct task_record_task *record)
 {
-    const struct task_state *state = task_state(call->core);
-    int64_t key = core_new_key(call);
+    record->has_node = true;
+    record->node = spot->node->key;
+    if (run->gpus > 0) {
+        task_gpus_assign(call, spot->node, &spot->record->memberships.items[spot->index],
+                         run->definition, run->request->overrides, record);
+    }
+    if (run->awsvpc) {
+        record->has_subnet = true;
+        record->subnet = spot->subnet;
+        record->has_eni = true;
+        record->eni = vpc_eni_create(call, spot->subnet, &run->groups, key);
+        record->eni_status = TASK_RECORD_ENI_STATUS_PRECREATED;
+        ASSERT(record->eni != 0); // best_subnet saw a free address
+    }
+}
+
+// A task without a place.
+static struct task_record_task new_record(struct core_call *call, const struct task_run *run)
+{
     struct task_record_task record = {
-        .task_id = fresh_id(call, state),
+        .task_id = fresh_id(call, task_state(call->core)),
         .has_cluster = true,
         .cluster = run->cluster,
         .has_definition = true,
         .definition = run->definition_key,
-        .has_node = true,
-        .node = spot->node->key,
         .launch_type = run->launch_type,
         .last_status =
             run->awsvpc ? TASK_RECORD_TASK_STATUS_PROVISIONING : TASK_RECORD_TASK_STATUS_PENDING,
@@ -189,30 +202,61 @@ int64_t task_run_make(struct core_call *call, const struct task_run *run,
         .cpu_units = run->sizes.cpu_units,
         .has_memory_mib = true,
         .memory_mib = run->sizes.memory_mib,
-        .created_at = made_at(call, run, spot),
+        .created_at = call->now_ms,
         .started_by =
             text_empty(run->request->started_by) ? (struct text){0} : run->request->started_by,
         .has_deployment = run->deployment != 0,
         .deployment = run->deployment,
     };
     fill_containers(call, run, &record);
+    return record;
+}
+
+int64_t task_run_make(struct core_call *call, const struct task_run *run,
+                      const struct task_spot *spot, struct ecs_task *out_task)
+{
+    int64_t key = core_new_key(call);
+    struct task_record_task record = new_record(call, run);
+    record.created_at = task_run_placed_at(call, run, spot);
     struct task_record_task_extra extra = {0};
     fill_extra(run, &extra);
     record.extra = extra_needed(&extra) ? &extra : NULL;
-    if (run->gpus > 0) {
-        task_gpus_assign(call, spot->node, &spot->record->memberships.items[spot->index],
-                         run->definition, run->request->overrides, &record);
-    }
-    if (run->awsvpc) {
-        record.has_subnet = true;
-        record.subnet = spot->subnet;
-        record.has_eni = true;
-        record.eni = vpc_eni_create(call, spot->subnet, &run->groups, key);
-        record.eni_status = TASK_RECORD_ENI_STATUS_PRECREATED;
-        ASSERT(record.eni != 0); // best_subnet saw a free address
-    }
+    task_run_settle(call, run, spot, key, &record);
     core_put(call, &task_kind, key, &record);
     tell_made(call, key, out_task);
+    return key;
+}
+
+// ---- waiting for a place ------------------------------------------------------------------
+
+bool task_run_may_wait(const struct core_call *call, const struct task_run *run)
+{
+    const struct task_group *group = task_group(task_state(call->core), run->cluster);
+    return !text_empty(run->scaling_group) && !core_rehearsing(call->core) &&
+           ecs_provider_scales(call->core, run->cluster_record->realm, run->provider) &&
+           (group == NULL || group->waiting_count < TASK_WAITING_MAX);
+}
+
+// A task that found no place, and waits for one with what it was asked for.
+static int64_t make_waiting(struct core_call *call, const struct task_run *run,
+                            struct ecs_task *out_task)
+{
+    const struct ecs_run_task_request *request = run->request;
+    struct task_record_placement placement = {
+        .constraints = {request->placement_constraints.items, request->placement_constraints.count},
+        .strategy = {request->placement_strategy.items, request->placement_strategy.count},
+        .network = request->network_configuration,
+    };
+    int64_t key = core_new_key(call);
+    struct task_record_task record = new_record(call, run);
+    record.last_status = TASK_RECORD_TASK_STATUS_PROVISIONING;
+    struct task_record_task_extra extra = {0};
+    fill_extra(run, &extra);
+    extra.placement = &placement;
+    record.extra = &extra;
+    core_put(call, &task_kind, key, &record);
+    tell_made(call, key, out_task);
+    core_work(call, &task_managers[TASK_MANAGER_WAITING], run->cluster);
     return key;
 }
 
@@ -355,6 +399,9 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
         }
         placed++;
     }
+    for (; placed < run->count && task_run_may_wait(call, run); placed++) {
+        out_keys[placed] = make_waiting(call, run, &out_tasks[placed]);
+    }
     *out_spots = spots;
     return placed;
 }
@@ -372,12 +419,10 @@ static void append_failures(struct core_call *call, const struct ecs_failure_lis
     failures->count = count;
 }
 
-// A group that has no instances, or none that is ACTIVE, is a reason of its own.
-static bool fail_group(struct core_call *call, const struct task_run *run, size_t missing,
-                       struct ecs_failure_list *out_failures)
+const char *task_run_group_refusal(struct core_call *call, const struct task_run *run)
 {
     if (text_empty(run->scaling_group)) {
-        return false;
+        return NULL;
     }
     size_t registered = 0;
     size_t active = 0;
@@ -389,11 +434,19 @@ static bool fail_group(struct core_call *call, const struct task_run *run, size_
         registered += spots.spots[i].outside ? 0 : 1;
         active += spots.spots[i].outside || spots.spots[i].draining ? 0 : 1;
     }
-    if (active > 0) {
+    return active > 0 ? NULL : registered == 0 ? "EMPTY CAPACITY PROVIDER" : "NO ACTIVE INSTANCES";
+}
+
+// A group that has no instances, or none that is ACTIVE, is a reason of its own.
+static bool fail_group(struct core_call *call, const struct task_run *run, size_t missing,
+                       struct ecs_failure_list *out_failures)
+{
+    const char *reason = task_run_group_refusal(call, run);
+    if (reason == NULL) {
         return false;
     }
     struct ecs_failure failure = {
-        .reason = registered == 0 ? TEXT("EMPTY CAPACITY PROVIDER") : TEXT("NO ACTIVE INSTANCES"),
+        .reason = text_of(reason),
         .detail = arena_format(call->arena, "Capacity provider %.*s, Auto Scaling group %.*s.",
                                TEXT_FMT(run->provider), TEXT_FMT(run->scaling_group)),
     };

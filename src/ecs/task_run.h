@@ -91,7 +91,7 @@ MUST_CHECK int task_run_check_names(struct core_call *call,
 /** Read and check all of a request, whose cluster was found already. @return 0 or ERR_FAULT */
 MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
 /**
- * Make as many of the tasks as find a place.
+ * Make as many of the tasks as find a place, or may wait for one.
  *
  * @param out_spots  the instances that were looked at, none when the short way did
  * @param out_keys   of the tasks made, room for run->count; out_tasks the same, as the API shows
@@ -99,6 +99,19 @@ MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
  */
 size_t task_run_place(struct core_call *call, const struct task_run *run,
                       struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks);
+/** @return whether a task of the request that finds no place waits for one: its capacity provider
+ * has managed scaling, and not too many wait already */
+bool task_run_may_wait(const struct core_call *call, const struct task_run *run);
+/** @return why the provider's Auto Scaling group takes no task whatever it needs; NULL when it has
+ *  instances that are ACTIVE, and without a group */
+const char *task_run_group_refusal(struct core_call *call, const struct task_run *run);
+/** @return when a task gets its place: now, but never before its instance was registered, even if
+ * the wall clock was set back since. task_membership tells the instances of a host apart by that */
+int64_t task_run_placed_at(const struct core_call *call, const struct task_run *run,
+                           const struct task_spot *spot);
+/** Give a task that is being changed its place: host, network interface, GPUs. */
+void task_run_settle(struct core_call *call, const struct task_run *run,
+                     const struct task_spot *spot, int64_t key, struct task_record_task *record);
 /** Make a task on a spot that nothing was said against. out_task is the task as the API shows it.
  *  @return its key */
 int64_t task_run_make(struct core_call *call, const struct task_run *run,

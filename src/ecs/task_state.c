@@ -147,9 +147,10 @@ static void hold(struct task_state *state, struct task_entry *entry,
     task_node_refresh(node);
 }
 
-static struct task_zone *zone_of(struct task_state *state, const struct task_record_task *record)
+static struct task_zone *zone_of(struct task_state *state, const struct task_entry *entry,
+                                 const struct task_record_task *record)
 {
-    if (record->node == 0) {
+    if (entry->node == state->nowhere) {
         return &state->nowhere_zone;
     }
     if (record->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
@@ -215,8 +216,12 @@ static struct task_entry *entry_add(struct task_state *state, int64_t key,
     bool is_id = id_hash(record->task_id, &entry->id_hash);
     ASSERT(is_id);
     entry->node = task_node(state, record->node);
-    ASSERT(entry->node != NULL);
-    entry->zone = zone_of(state, record);
+    if (entry->node == NULL) {
+        // A task that waited is older than its node, whose row comes later: see task_entries_join.
+        entry->node = state->nowhere;
+        state->unresolved_count++;
+    }
+    entry->zone = zone_of(state, entry, record);
     entry->cpu_units = record->cpu_units;
     entry->memory_mib = record->memory_mib;
     entry->eni = record->has_subnet;
@@ -267,20 +272,42 @@ void task_entry_wait(struct task_entry *entry, bool waiting)
     }
 }
 
-// A task that waited got its place: it holds room there, and its node is yet to be told of it.
-static void entry_move(struct task_state *state, struct task_entry *entry,
+// A task that waited got its place: it holds room there.
+static void entry_move(struct task_state *state, struct task_entry *entry, struct task_node *node,
                        const struct task_record_task *before, const struct task_record_task *after)
 {
     ASSERT(entry->node == state->nowhere);
+    bool holds = entry->holds;
     task_entry_wait(entry, false);
     hold(state, entry, before, false);
     unlink_entry(entry);
-    entry->node = task_node(state, after->node);
-    ASSERT(entry->node != NULL);
-    entry->zone = zone_of(state, after);
+    entry->node = node;
+    entry->zone = zone_of(state, entry, after);
     entry->eni = after->has_subnet;
     link_entry(entry);
-    task_node_tasks_told(state, entry->node);
+    hold(state, entry, after, holds);
+    task_node_tasks_told(state, node);
+}
+
+static void wait_as_stored(struct task_entry *entry, const struct task_record_task *record)
+{
+    task_entry_wait(entry, record->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING &&
+                               entry->acked_status < (uint8_t)record->desired_status);
+}
+
+void task_entries_join(struct task_state *state, struct task_node *node)
+{
+    struct task_entry *next = NULL;
+    for (struct task_entry *entry = state->unresolved_count == 0 ? NULL : state->nowhere->first;
+         entry != NULL; entry = next) {
+        next = entry->next;
+        const struct task_record_task *record = core_get(state->core, &task_kind, entry->key);
+        if (record->node == node->key) {
+            entry_move(state, entry, node, record, record);
+            wait_as_stored(entry, record);
+            state->unresolved_count--;
+        }
+    }
 }
 
 static void list_waiting(struct task_state *state, int64_t key,
@@ -306,12 +333,13 @@ static void task_changed(struct task_state *state, int64_t key,
     list_waiting(state, key, before, false);
     list_waiting(state, key, after, true);
     if (before != NULL && after != NULL && before->node != after->node) {
-        entry_move(state, entry, before, after);
+        struct task_node *node = task_node(state, after->node);
+        ASSERT(node != NULL); // placement found it
+        entry_move(state, entry, node, before, after);
     }
     bool relist =
         before == NULL || after == NULL || before->desired_status != after->desired_status;
-    if (entry->node != state->nowhere &&
-        (relist || before->last_status != after->last_status)) {
+    if (entry->node != state->nowhere && (relist || before->last_status != after->last_status)) {
         task_node_tasks_told(state, entry->node);
     }
     if (before != NULL) {
@@ -337,8 +365,7 @@ static void task_changed(struct task_state *state, int64_t key,
         stop_task(state, key, after, true);
     }
     hold(state, entry, after, after->last_status != TASK_RECORD_TASK_STATUS_STOPPED);
-    task_entry_wait(entry, after->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING &&
-                               entry->acked_status < (uint8_t)after->desired_status);
+    wait_as_stored(entry, after);
 }
 
 void task_state_changed(void *pointer, struct core *core, const struct core_kind *kind, int64_t key,

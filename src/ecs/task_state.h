@@ -23,6 +23,9 @@ void task_node_changed(struct task_state *state, int64_t key, const struct task_
 /** Free a node. */
 void task_node_free(struct task_node *node);
 
+/** A node's row was loaded: tasks whose rows came before it go there. */
+void task_entries_join(struct task_state *state, struct task_node *node);
+
 /** @return a copy, which task_text_free frees */
 struct text task_text_own(struct text text);
 /** Free a text of task_text_own; an absent one is fine. */

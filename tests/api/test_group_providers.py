@@ -167,3 +167,38 @@ def test_tasks_go_to_the_instances_of_their_group(server, ecs):
         "The specified capacity provider is in use and cannot be removed.")
     for host in hosts.values():
         host.disconnect()
+
+
+def test_tasks_of_a_provider_with_managed_scaling_wait_for_an_instance(server, ecs):
+    """PROVISIONING without an instance until one of the group registers; the rest goes on
+    waiting, and can be stopped."""
+    provider(ecs, "grow", managedScaling={"status": "ENABLED"})
+    ecs.create_cluster(clusterName="w", capacityProviders=["grow"], defaultCapacityProviderStrategy=[
+        {"capacityProvider": "grow", "weight": 1}])
+    ecs.register_task_definition(family="half", containerDefinitions=[
+        {"name": "a", "image": "i", "memory": 64, "cpu": 2500}])
+    made = ecs.run_task(cluster="w", taskDefinition="half", count=2)
+    assert made["failures"] == []
+    arns = [task["taskArn"] for task in made["tasks"]]
+    for task in made["tasks"]:
+        assert (task["lastStatus"], task["desiredStatus"]) == ("PROVISIONING", "RUNNING")
+        assert task["capacityProviderName"] == "grow"
+        assert "containerInstanceArn" not in task
+    assert ecs.describe_clusters(clusters=["w"])["clusters"][0]["pendingTasksCount"] == 2
+    cause = server.run("diagnose", "--cluster", "w", arns[0])
+    assert "No instance of capacity provider grow has room for it." in cause
+
+    host = stock_agent.StockAgent(
+        server, "w", attributes=[{"name": "berth.auto-scaling-group", "value": "grow"}]).connect()
+
+    def placed():
+        """the first task has its instance"""
+        task = ecs.describe_tasks(cluster="w", tasks=arns[:1])["tasks"][0]
+        return task.get("containerInstanceArn") == host.arn and task["lastStatus"] != "PROVISIONING"
+    support.wait_for(placed)
+    second = ecs.describe_tasks(cluster="w", tasks=arns[1:])["tasks"][0]
+    assert second["lastStatus"] == "PROVISIONING"
+    assert ecs.stop_task(cluster="w", task=arns[1])["task"]["lastStatus"] == "STOPPED"
+    second = ecs.describe_tasks(cluster="w", tasks=arns[1:])["tasks"][0]
+    assert (second["stopCode"], second["stoppedReason"]) == ("UserInitiated", "Task stopped by user")
+    host.disconnect()
