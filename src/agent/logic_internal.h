@@ -16,9 +16,10 @@
  * facts alone and asks for whatever can be done now. So no order of events can leave a task stuck.
  */
 
-#define TOMBSTONE_MAX 4096  ///< ended tasks remembered, see agent_logic_bury
-#define CHANGE_DELAY_MS 100 ///< see agent_task_report
-#define RETRY_FIRST_MS 100  ///< of reports; doubles
+#define TOMBSTONE_MAX 4096    ///< ended tasks remembered, see agent_logic_bury
+#define CHANGE_DELAY_MS 100   ///< see agent_task_report
+#define PENDING_DELAY_MS 1000 ///< likewise, before all containers were started
+#define RETRY_FIRST_MS 100    ///< of reports; doubles
 #define RETRY_LAST_MS 30000
 #define HOST_RETRY_FIRST_MS 500 ///< of kill, clean and journal; doubles
 #define HOST_RETRY_LAST_MS 60000

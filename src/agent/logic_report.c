@@ -13,7 +13,8 @@ void agent_task_facts(struct turn *turn, struct agent_task *task)
 {
     task->facts++;
     if (task->change_at_ms == 0) {
-        task->change_at_ms = turn->now.monotonic_ms + CHANGE_DELAY_MS;
+        task->change_at_ms =
+            turn->now.monotonic_ms + (task->ran ? CHANGE_DELAY_MS : PENDING_DELAY_MS);
     }
 }
 
@@ -153,7 +154,9 @@ static void send_report(struct turn *turn, struct agent_task *task, enum stage s
 /*
  * A new status is told at once. A change within a status, such as one container of several that
  * started, waits a little: in a quick start the next status comes first and tells it as well, and
- * does not have to wait for the answer to a report that says little.
+ * does not have to wait for the answer to a report that says little. Before RUNNING it waits
+ * longer: while many tasks start at once each takes its time, and to tell of every step of all of
+ * them would be most of the work.
  */
 void agent_task_report(struct turn *turn, struct agent_task *task)
 {

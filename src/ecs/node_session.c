@@ -473,6 +473,9 @@ void task_leases_recover(struct core_call *call, struct task_state *state)
         const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
         node->seen = record->memberships.count > 0;
         node->beat_ms = call->now_ms;
+        // An agent looks for a server that is gone every 7.5 s at the latest, and thousands that
+        // come back together have to wait for each other. Its session sets the usual lease.
+        node->lease_ms = MAX(node->lease_ms, (int64_t)NODE_RETURN_MS);
         node->contact_ms = call->now_ms;
         task_node_told(state, node);
         task_node_refresh(node);

@@ -35,6 +35,7 @@
 #define TASK_REASON_MAX 1024   ///< ECS's agent cuts reasons there as well
 
 #define NODE_LEASE_MS 3000         ///< DESIGN §2: a Berth agent renews every second
+#define NODE_RETURN_MS 15000       ///< the first lease after a start: all nodes come back at once
 #define NODE_LEASE_STOCK_MS 120000 ///< a stock agent is heard from every 15 to 60 seconds
 #define NODE_TICK_MS 500           ///< how often leases are looked at while there are any
 #define NODE_HOLD_MS 60000         ///< mass silence: none is declared lost that long

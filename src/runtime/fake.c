@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define LINK_MAX 8
 #define READ_BYTES 4096
+#define EVENTS_MAX 64 // read at once
 #define EXIT_KILLED 137
 #define EXIT_TERMINATED 143
 #define PID_FIRST 100000
@@ -39,6 +41,8 @@ struct fake_task {
     struct buf in[LINK_MAX];
     struct buf state; ///< the last frame, empty before launch
     int64_t version;
+    int64_t wake_ms; ///< when it moves on by itself
+    bool moved;      ///< it was launched, or sent a command: move it on at once
     bool launched;
 };
 
@@ -50,6 +54,7 @@ struct fake {
     int failures[RUNTIME_FAKE_STEP_COUNT];
     size_t failure_counts[RUNTIME_FAKE_STEP_COUNT];
     int epoll_fd;
+    int launch_fd; ///< readable once a task was launched
     int32_t next_pid;
     int64_t now_ms;
 };
@@ -177,6 +182,10 @@ static int launch(struct fake *fake, struct text task_id, struct err *err)
     }
     int rc = order_new(&task->plan, &task->order, err);
     task->launched = rc == 0;
+    task->moved = rc == 0;
+    if (rc == 0) {
+        eventfd_write(fake->launch_fd, 1);
+    }
     return rc;
 }
 
@@ -235,7 +244,7 @@ static int attach(struct fake *fake, struct text task_id, int *out_fd, struct er
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
         return err_sys(err, errno, "making a socket pair");
     }
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = task};
     if (epoll_ctl(fake->epoll_fd, EPOLL_CTL_ADD, ends[0], &event) != 0) {
         int number = errno;
         close(ends[0]);
@@ -351,6 +360,7 @@ static void fake_close(struct runtime *runtime)
     }
     map_deinit(&fake->tasks);
     map_deinit(&fake->scripts);
+    fd_close(fake->launch_fd);
     fd_close(fake->epoll_fd);
     pthread_mutex_destroy(&fake->mutex);
     alloc_free(fake);
@@ -376,7 +386,12 @@ struct runtime *runtime_fake_new(void)
     fake->next_pid = PID_FIRST;
     fake->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     ASSERT(fake->epoll_fd >= 0);
-    int rc = pthread_mutex_init(&fake->mutex, NULL);
+    fake->launch_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ASSERT(fake->launch_fd >= 0);
+    struct epoll_event event = {.events = EPOLLIN};
+    int rc = epoll_ctl(fake->epoll_fd, EPOLL_CTL_ADD, fake->launch_fd, &event);
+    ASSERT(rc == 0);
+    rc = pthread_mutex_init(&fake->mutex, NULL);
     ASSERT(rc == 0);
     return &fake->runtime;
 }
@@ -431,6 +446,24 @@ static void obey(struct fake *fake, struct fake_task *task, struct buf *in)
             order_event(task->order, &(struct order_event){.kind = ORDER_STOP}, now);
         } else if (frame.command != NULL && frame.command->kind == SUPERVISOR_COMMAND_KIND_KILL) {
             order_event(task->order, &(struct order_event){.kind = ORDER_KILL_ALL}, now);
+        }
+    }
+}
+
+// Note which tasks were launched or were sent something, so that the others need no look.
+static void note_moved(struct fake *fake)
+{
+    struct epoll_event events[EVENTS_MAX];
+    eventfd_t count = 0;
+    // Level-triggered: what does not fit into one read is there in the next, by when the tasks of
+    // these have been read.
+    int ready = epoll_wait(fake->epoll_fd, events, EVENTS_MAX, 0);
+    for (int i = 0; i < ready; i++) {
+        struct fake_task *task = events[i].data.ptr;
+        if (task != NULL) {
+            task->moved = true;
+        } else {
+            IGNORE(eventfd_read(fake->launch_fd, &count), "tasks know themselves");
         }
     }
 }
@@ -530,10 +563,25 @@ static bool live(struct fake *fake, struct fake_task *task, size_t index)
     return true;
 }
 
+static int64_t task_wake_ms(const struct fake_task *task)
+{
+    int64_t wake_ms = order_wake_ms(task->order);
+    for (size_t i = 0; i < task->plan.containers.count; i++) {
+        const struct fake_container *container = &task->containers[i];
+        if (container->start_at_ms > 0) {
+            wake_ms = MIN(wake_ms, container->start_at_ms);
+        } else if (container->started_ms > 0) {
+            wake_ms = MIN(wake_ms, container->exit_at_ms);
+        }
+    }
+    return wake_ms;
+}
+
 static void advance_task(struct fake *fake, struct fake_task *task)
 {
     struct order_time now = {fake->now_ms, fake->now_ms};
     bool progress = true;
+    task->moved = false;
     receive(fake, task);
     while (progress) {
         struct order_action action;
@@ -549,21 +597,9 @@ static void advance_task(struct fake *fake, struct fake_task *task)
     publish(task);
     if (order_finished(task->order)) {
         end_supervisor(task);
+    } else {
+        task->wake_ms = task_wake_ms(task);
     }
-}
-
-static int64_t task_wake_ms(const struct fake_task *task)
-{
-    int64_t wake_ms = order_wake_ms(task->order);
-    for (size_t i = 0; i < task->plan.containers.count; i++) {
-        const struct fake_container *container = &task->containers[i];
-        if (container->start_at_ms > 0) {
-            wake_ms = MIN(wake_ms, container->start_at_ms);
-        } else if (container->started_ms > 0) {
-            wake_ms = MIN(wake_ms, container->exit_at_ms);
-        }
-    }
-    return wake_ms;
 }
 
 int64_t runtime_fake_advance(struct runtime *runtime, int64_t now_ms)
@@ -573,14 +609,15 @@ int64_t runtime_fake_advance(struct runtime *runtime, int64_t now_ms)
     ASSERT(now_ms > 0);
     fake_lock(fake);
     fake->now_ms = MAX(fake->now_ms, now_ms);
+    note_moved(fake);
     size_t cursor = 0;
     struct fake_task *task = NULL;
     while ((task = map_next(&fake->tasks, &cursor, NULL)) != NULL) {
-        if (task->order != NULL) {
+        if (task->order != NULL && (task->moved || task->wake_ms <= fake->now_ms)) {
             advance_task(fake, task);
         }
         if (task->order != NULL) {
-            wake_ms = MIN(wake_ms, task_wake_ms(task));
+            wake_ms = MIN(wake_ms, task->wake_ms);
         }
     }
     fake_unlock(fake);

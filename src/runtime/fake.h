@@ -52,5 +52,6 @@ void runtime_fake_crash(struct runtime *runtime, struct text task_id);
  */
 int64_t runtime_fake_advance(struct runtime *runtime, int64_t now_ms);
 
-/** @return a descriptor, owned by the fake, that polls readable while commands wait */
+/** @return a descriptor, owned by the fake, that polls readable while commands wait, or tasks that
+ *  were launched */
 int runtime_fake_fd(const struct runtime *runtime);

@@ -676,13 +676,15 @@ static const struct scenario scenarios[] = {
       {"connected", ""},
       {"run", "put ACCEPTED; prepare"},
       {"journaled", "ack m1"},
-      {"+100", "report PENDING web=PENDING log=PENDING"},
+      {"+999", ""},
+      {"+1", "report PENDING web=PENDING log=PENDING"},
       {"prepared", "put LAUNCHED"},
       {"accepted", ""},
       {"journaled", "launch"},
       {"launched", ""},
       {"web-started", ""},
-      {"+100", "report PENDING web=RUNNING@sha256:1 log=PENDING"},
+      {"+999", ""},
+      {"+1", "report PENDING web=RUNNING@sha256:1 log=PENDING"},
       {"running", ""},
       {"accepted", "report RUNNING web=RUNNING@sha256:1 log=RUNNING"}}},
     {"reports are repeated with growing delays, and at once when the session is back",
@@ -747,7 +749,7 @@ static const struct scenario scenarios[] = {
       {"prepared", "put LAUNCHED"},
       {"journaled", "launch"},
       {"launched", ""},
-      {"+100", "report PENDING web=PENDING@sha256:1 log=PENDING"},
+      {"+1000", "report PENDING web=PENDING@sha256:1 log=PENDING"},
       {"accepted", ""},
       {"+60000", "put STOPPED; kill"}}},
     {"health is told on change and every 20 seconds",
@@ -938,7 +940,7 @@ static void all_tasks_stop(void **state)
     static const struct {
         const char *event;
         const char *want;
-    } start[] = {PLAIN_START, {"accepted", ""}, {"+100", ""}};
+    } start[] = {PLAIN_START, {"accepted", ""}, {"+1000", ""}};
     for (size_t i = 0; i < ARRAY_LEN(start); i++) {
         step(&world, start[i].event, start[i].want);
     }

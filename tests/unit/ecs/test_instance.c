@@ -477,7 +477,7 @@ static void a_host_that_falls_silent_later_ends_its_tasks(void **state)
     harness_advance(&world->harness, 0);
     world_task_has(world, "'lastStatus':'RUNNING'");
     harness_restart(&world->harness); // nothing of the wait is lost with the server
-    for (size_t i = 0; i < 10; i++) {
+    for (size_t i = 0; i < 31; i++) {
         harness_advance(&world->harness, 500);
     }
     world_task_has(world, "'lastStatus':'STOPPED'");

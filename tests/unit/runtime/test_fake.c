@@ -115,7 +115,10 @@ static void fake_lives_as_scripted(void **state)
     assert_int_equal(launch(bench), 0);
     assert_int_equal(launch(bench), 0);
     assert_int_equal(attach(bench), 0);
+    struct pollfd waiting = {.fd = runtime_fake_fd(bench->runtime), .events = POLLIN};
+    assert_int_equal(poll(&waiting, 1, 0), 1);
     assert_int_equal(runtime_fake_advance(bench->runtime, 1000), 1010);
+    assert_int_equal(poll(&waiting, 1, 0), 0);
     receive(bench);
     assert_int_equal(bench->state.containers.items[0].status, SUPERVISOR_STATUS_STARTING);
     assert_int_equal(bench->state.containers.items[1].status, SUPERVISOR_STATUS_RUNNING);
@@ -126,7 +129,6 @@ static void fake_lives_as_scripted(void **state)
     receive(bench);
     assert_int_equal(bench->state.containers.items[1].exit_code, 3);
     command(bench, SUPERVISOR_COMMAND_KIND_STOP);
-    struct pollfd waiting = {.fd = runtime_fake_fd(bench->runtime), .events = POLLIN};
     assert_int_equal(poll(&waiting, 1, 0), 1);
     assert_int_equal(bench->runtime->ops->clean(bench->runtime, TEXT(ID), &err), ERR_BUSY);
     assert_int_equal(runtime_fake_advance(bench->runtime, 1200), 1205);
