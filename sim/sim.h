@@ -374,7 +374,7 @@ void host_deinit(struct node *node);
 
 struct sim_container {
     uint64_t life; ///< of its process
-    uint64_t probe_life;
+    uint64_t command_lives[ORDER_COMMAND_COUNT];
     uint64_t start_life;
     bool starting;
     bool running;

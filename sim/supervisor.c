@@ -16,6 +16,7 @@
  *   stubborn  does not hear the stop signal
  *   broken    often cannot be started
  *   sick      its health comes and goes
+ *   again     ends by itself after a minute, more or less: the least period of a restart policy
  */
 
 #define SIGKILL_CODE 137
@@ -23,6 +24,7 @@
 struct probe {
     struct supervisor *supervisor;
     size_t container;
+    enum order_command command;
 };
 
 static void turn(struct supervisor *supervisor);
@@ -51,16 +53,22 @@ static void tell(struct supervisor *supervisor, const struct order_event *event)
     }
 }
 
-static void post(struct supervisor *supervisor, size_t container, int64_t delay_ms,
-                 const uint64_t *life, world_fn run)
+static void post_command(struct supervisor *supervisor, const struct order_action *action,
+                         int64_t delay_ms, const uint64_t *life, world_fn run)
 {
     struct probe *payload = ALLOC(struct probe);
-    *payload = (struct probe){supervisor, container};
+    *payload = (struct probe){supervisor, action->container, action->command};
     world_post(world_of(supervisor), &(struct world_event){.delay_ms = delay_ms,
                                                            .life = life,
                                                            .run = run,
                                                            .context = supervisor,
                                                            .payload = payload});
+}
+
+static void post(struct supervisor *supervisor, size_t container, int64_t delay_ms,
+                 const uint64_t *life, world_fn run)
+{
+    post_command(supervisor, &(struct order_action){.container = container}, delay_ms, life, run);
 }
 
 // ---- containers ---------------------------------------------------------------------------
@@ -131,15 +139,20 @@ static void on_started(void *context, void *payload)
     size_t index = ((struct probe *)payload)->container;
     struct sim_container *container = &supervisor->containers[index];
     struct container_fact *fact = &supervisor->fact->containers[index];
-    if (fact->started) {
+    const struct ecs_container_restart_policy *policy =
+        supervisor->spec->definition->container_definitions.items[index].restart_policy;
+    if (fact->started && (policy == NULL || !policy->enabled || !fact->exited)) {
         world_fail(world, "container %zu of %s starts twice", index, supervisor->id);
     }
+    fact->exited = false;
     container->starting = false;
     container->running = true;
     fact->started = true;
     world_trace(world, "%s %.8s container %zu runs", supervisor->node->name, supervisor->id, index);
     if (text_starts(image_of(supervisor, index), TEXT("job"))) {
         post(supervisor, index, world_between(world, 20, 12000), &container->life, on_own_end);
+    } else if (text_starts(image_of(supervisor, index), TEXT("again"))) {
+        post(supervisor, index, world_between(world, 55000, 75000), &container->life, on_own_end);
     } else if (!supervisor->node->sim->calm && world_chance(world, 40)) {
         post(supervisor, index, world_between(world, 20, 40000), &container->life, on_own_end);
     }
@@ -148,15 +161,16 @@ static void on_started(void *context, void *payload)
                                            .pid = (int32_t)(1000 + index)});
 }
 
-static void on_probed(void *context, void *payload)
+static void on_commanded(void *context, void *payload)
 {
     struct supervisor *supervisor = context;
     size_t index = ((struct probe *)payload)->container;
     bool sick = text_starts(image_of(supervisor, index), TEXT("sick"));
     int permille = supervisor->node->sim->calm ? 0 : sick ? 500 : 20;
     tell(supervisor,
-         &(struct order_event){.kind = ORDER_PROBED,
+         &(struct order_event){.kind = ORDER_COMMANDED,
                                .container = index,
+                               .command = ((struct probe *)payload)->command,
                                .healthy = !world_chance(world_of(supervisor), permille)});
 }
 
@@ -197,11 +211,12 @@ static void act(struct supervisor *supervisor, const struct order_action *action
                  on_start_failed);
         }
         return;
-    case ORDER_PROBE:
-        post(supervisor, index, world_between(world, 5, 200), &container->probe_life, on_probed);
+    case ORDER_COMMAND:
+        post_command(supervisor, action, world_between(world, 5, 200),
+                     &container->command_lives[action->command], on_commanded);
         return;
-    case ORDER_CANCEL_PROBE:
-        container->probe_life++;
+    case ORDER_CANCEL_COMMAND:
+        container->command_lives[action->command]++;
         return;
     }
 }
@@ -287,7 +302,9 @@ static void end(struct supervisor *supervisor)
     supervisor->life++;
     supervisor->wake_life++;
     for (size_t i = 0; i < SIM_CONTAINER_MAX; i++) {
-        supervisor->containers[i].probe_life++;
+        for (size_t k = 0; k < ORDER_COMMAND_COUNT; k++) {
+            supervisor->containers[i].command_lives[k]++;
+        }
         if (supervisor->containers[i].starting) {
             // What the runtime began, it may finish or not; without its parent it does not.
             supervisor->containers[i].starting = false;

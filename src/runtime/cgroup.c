@@ -258,9 +258,9 @@ static int limit_v2(struct text directory, const struct cgroup_limits *limits, s
     }
     if (rc == 0 && limits->memory_mib > 0) {
         rc = write_number(directory, "memory.max", limits->memory_mib << 20, err);
-        // With swap the limit would bind in name only.
+        // With swap that nobody asked for the limit would bind in name only.
         if (rc == 0 && has_control(directory, "memory.swap.max")) {
-            rc = write_number(directory, "memory.swap.max", 0, err);
+            rc = write_number(directory, "memory.swap.max", limits->swap_mib << 20, err);
         }
     }
     return rc;
@@ -302,7 +302,8 @@ static int limit_v1(const struct cgroup_task *task, const struct cgroup_limits *
         uint64_t bytes = limits->memory_mib << 20;
         rc = write_number(memory, "memory.limit_in_bytes", bytes, err);
         if (rc == 0 && has_control(memory, "memory.memsw.limit_in_bytes")) {
-            rc = write_number(memory, "memory.memsw.limit_in_bytes", bytes, err);
+            rc = write_number(memory, "memory.memsw.limit_in_bytes",
+                              bytes + (limits->swap_mib << 20), err);
         }
     }
     return rc;
@@ -340,7 +341,8 @@ int cgroup_create(const struct cgroup_task *task, const struct cgroup_limits *li
                   struct err *err)
 {
     ASSERT(task->host->layout != CGROUP_NONE);
-    if (limits->memory_mib > UINT64_MAX >> 21 || limits->cpu_units > UINT32_MAX) {
+    if (limits->memory_mib > UINT64_MAX >> 22 || limits->swap_mib > UINT64_MAX >> 22 ||
+        limits->cpu_units > UINT32_MAX) {
         return err_set(err, ERR_INVALID, "a limit of the task is out of range");
     }
     AUTO(arena_deinit) struct arena arena = {0};
@@ -367,6 +369,14 @@ struct text_list cgroup_supervisor_directories(const struct cgroup_task *task, s
         }
     }
     return list;
+}
+
+bool cgroup_has_swappiness(const struct cgroup_task *task)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    const struct cgroup_mount *mount = cgroup_find_mount(task->host, "memory");
+    return task->host->layout != CGROUP_V2 &&
+           has_control(cgroup_directory(task, mount->path, &arena), "memory.swappiness");
 }
 
 bool cgroup_limits_swap(const struct cgroup_task *task)

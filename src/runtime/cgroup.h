@@ -48,6 +48,7 @@ struct cgroup_task {
 struct cgroup_limits {
     uint64_t cpu_units; ///< 1024 are one core
     uint64_t memory_mib;
+    uint64_t swap_mib; ///< beyond memory_mib, with it; 0: none
 };
 
 /**
@@ -83,6 +84,9 @@ struct text cgroup_container_path(const struct cgroup_task *task, size_t index,
 /** @return the directory with a container's memory figures */
 struct text cgroup_memory_directory(const struct cgroup_task *task, size_t index,
                                     struct text container, struct arena *arena);
+
+/** @return whether each group can have a swappiness of its own */
+bool cgroup_has_swappiness(const struct cgroup_task *task);
 
 /** @return whether the task's group can limit swap; ask after cgroup_create */
 bool cgroup_limits_swap(const struct cgroup_task *task);

@@ -148,7 +148,7 @@ static void write_limits(const struct config_process *process, struct buf *out)
 void config_write_process(const struct config_process *process, struct buf *out)
 {
     buf_byte(out, '{');
-    member_bool(out, "terminal", false);
+    member_bool(out, "terminal", process->terminal);
     write_user(process, out);
     member_texts(out, "args", process->arguments);
     member_texts(out, "env", process->environment);
@@ -170,6 +170,9 @@ void config_write_process(const struct config_process *process, struct buf *out)
 
 static void write_shm(const struct config *config, struct buf *out)
 {
+    if (config->shm_bytes == 0) {
+        return;
+    }
     comma(out);
     buf_byte(out, '{');
     member(out, "destination", TEXT("/dev/shm"));
@@ -221,16 +224,31 @@ static void write_mounts(const struct config *config, struct buf *out)
     buf_byte(out, ']');
 }
 
+static void write_namespace(const char *type, const struct config_namespace *namespace,
+                            struct buf *out)
+{
+    if (namespace->host) {
+        return;
+    }
+    comma(out);
+    buf_byte(out, '{');
+    member(out, "type", text_of(type));
+    if (namespace->path.data != NULL) {
+        member(out, "path", namespace->path);
+    }
+    buf_byte(out, '}');
+}
+
 static void write_namespaces(const struct config *config, struct buf *out)
 {
-    static const char *const names[] = {"pid", "ipc", "uts", "mount", "cgroup"};
+    static const struct config_namespace own = {0};
+    static const char *const names[] = {"uts", "mount", "cgroup"};
     key(out, "namespaces");
     buf_byte(out, '[');
+    write_namespace("pid", &config->pid, out);
+    write_namespace("ipc", &config->ipc, out);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        comma(out);
-        buf_byte(out, '{');
-        member(out, "type", text_of(names[i]));
-        buf_byte(out, '}');
+        write_namespace(names[i], &own, out);
     }
     if (config->network_off || config->network_namespace.data != NULL) {
         comma(out);
@@ -316,7 +334,10 @@ static void write_resources(const struct config *config, struct buf *out)
             member_number(out, "limit", config->memory_bytes);
         }
         if (config->memory_bytes > 0 && config->limit_swap) {
-            member_number(out, "swap", config->memory_bytes);
+            member_number(out, "swap", config->memory_bytes + config->swap_bytes);
+        }
+        if (config->has_swappiness) {
+            member_number(out, "swappiness", config->swappiness);
         }
         if (config->memory_reservation_bytes > 0) {
             member_number(out, "reservation", config->memory_reservation_bytes);
@@ -329,6 +350,19 @@ static void write_resources(const struct config *config, struct buf *out)
     buf_string(out, "}}");
 }
 
+static void member_map(struct buf *out, const char *name, const struct text_map *map)
+{
+    key(out, name);
+    buf_byte(out, '{');
+    for (size_t i = 0; i < map->count; i++) {
+        comma(out);
+        json_quote(map->items[i].key, out);
+        buf_byte(out, ':');
+        json_quote(map->items[i].value, out);
+    }
+    buf_byte(out, '}');
+}
+
 static void write_linux(const struct config *config, struct buf *out)
 {
     key(out, "linux");
@@ -337,15 +371,7 @@ static void write_linux(const struct config *config, struct buf *out)
     member(out, "cgroupsPath", config->cgroup_path);
     write_resources(config, out);
     write_device_nodes(config, out);
-    key(out, "sysctl");
-    buf_byte(out, '{');
-    for (size_t i = 0; i < config->sysctls.count; i++) {
-        comma(out);
-        json_quote(config->sysctls.items[i].key, out);
-        buf_byte(out, ':');
-        json_quote(config->sysctls.items[i].value, out);
-    }
-    buf_byte(out, '}');
+    member_map(out, "sysctl", &config->sysctls);
     if (!config->privileged) {
         member_strings(out, "maskedPaths", masked_paths, ARRAY_LEN(masked_paths));
         member_strings(out, "readonlyPaths", readonly_paths, ARRAY_LEN(readonly_paths));
@@ -369,5 +395,6 @@ void config_write(const struct config *config, struct buf *out)
     member(out, "hostname", config->hostname);
     write_mounts(config, out);
     write_linux(config, out);
+    member_map(out, "annotations", &config->annotations);
     buf_byte(out, '}');
 }

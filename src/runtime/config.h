@@ -37,8 +37,15 @@ struct config_limit {
     uint64_t hard;
 };
 
+/** A kernel namespace of a container. */
+struct config_namespace {
+    bool host;        ///< the host's
+    struct text path; ///< otherwise, one that is there; absent: a new one
+};
+
 /** Who and how a process in the container is. */
 struct config_process {
+    bool terminal; ///< its streams are a pseudo terminal
     struct text_list arguments;
     struct text_list environment;
     struct text directory;
@@ -57,18 +64,24 @@ struct config {
     struct text hostname;
     bool readonly_root;
     struct text network_namespace; ///< path; absent: the host's
-    bool network_off;              ///< a namespace of its own, with loopback alone, instead
-    bool privileged;               ///< all devices, nothing masked; capabilities are listed as ever
+    struct config_namespace pid;
+    struct config_namespace ipc;
+    bool network_off; ///< a namespace of its own, with loopback alone, instead
+    bool privileged;  ///< all devices, nothing masked; capabilities are listed as ever
     const struct config_device *devices; ///< besides the default ones
     size_t device_count;
     struct text cgroup_path;
-    uint64_t shm_bytes; ///< of /dev/shm
+    uint64_t shm_bytes; ///< of /dev/shm; 0: another mount is there, or none
     const struct config_mount *mounts;
     size_t mount_count;
     struct text_map sysctls;
     uint64_t memory_bytes; ///< 0 for no limit
     uint64_t memory_reservation_bytes;
     bool limit_swap;     ///< the memory limit is to include swap
+    uint64_t swap_bytes; ///< beyond the memory limit, with limit_swap
+    bool has_swappiness;
+    uint32_t swappiness;
+    struct text_map annotations;
     uint64_t cpu_shares; ///< at least 2
 };
 

@@ -28,7 +28,7 @@ struct fake_container {
     int64_t start_at_ms;
     int64_t exit_at_ms;
     int32_t exit_code;
-    bool probing;
+    bool commands[ORDER_COMMAND_COUNT]; ///< under way
 };
 
 struct fake_task {
@@ -521,13 +521,26 @@ static void act(struct fake *fake, struct fake_task *task, const struct order_ac
     case ORDER_KILL:
         exit_at(container, fake->now_ms, EXIT_KILLED);
         return;
-    case ORDER_PROBE:
-        container->probing = true;
+    case ORDER_COMMAND:
+        container->commands[action->command] = true;
         return;
-    case ORDER_CANCEL_PROBE:
-        container->probing = false;
+    case ORDER_CANCEL_COMMAND:
+        container->commands[action->command] = false;
         return;
     }
+}
+
+// Commands take no time. @return whether there was one
+static bool end_command(struct fake_container *container, struct order_event *event)
+{
+    for (size_t i = 0; i < ORDER_COMMAND_COUNT; i++) {
+        if (container->commands[i]) {
+            container->commands[i] = false;
+            event->command = (enum order_command)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 // What the container does by now. @return whether it did anything
@@ -551,13 +564,12 @@ static bool live(struct fake *fake, struct fake_task *task, size_t index)
         event.kind = ORDER_EXITED;
         event.exit_code = container->exit_code;
         event.oom_killed = container->script.oom_killed;
-    } else if (container->probing) {
-        container->probing = false;
-        event.kind = ORDER_PROBED;
-        event.healthy =
-            fake->now_ms - container->started_ms >= container->script.unhealthy_until_ms;
-    } else {
+    } else if (!end_command(container, &event)) {
         return false;
+    } else {
+        event.kind = ORDER_COMMANDED;
+        event.healthy = event.command > ORDER_READINESS || fake->now_ms - container->started_ms >=
+                                                               container->script.unhealthy_until_ms;
     }
     order_event(task->order, &event, now);
     return true;

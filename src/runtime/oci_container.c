@@ -14,10 +14,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
-#define SHM_BYTES_DEFAULT (UINT64_C(64) << 20) // Docker's
-#define CPU_SHARES_MIN 2                       // the kernel's
+#define CPU_SHARES_MIN 2 // the kernel's
 #define MIB (UINT64_C(1) << 20)
 #define INIT_PATH "/dev/init" // on the tmpfs of /dev, so that no image needs room for it
 
@@ -252,6 +252,16 @@ static int compare_depth(const void *a, const void *b)
     return text_compare(left->destination, right->destination);
 }
 
+static void add_shared_memory(struct bundle *bundle)
+{
+    enum spec_sharing sharing = spec_ipc(bundle->task->task->spec->definition);
+    if (sharing == SPEC_TASK) {
+        add_bind(bundle, joined(bundle->arena, bundle->task->run, "shm"), TEXT("/dev/shm"), false);
+    } else if (sharing == SPEC_HOST) {
+        add_bind(bundle, TEXT("/dev/shm"), TEXT("/dev/shm"), false);
+    }
+}
+
 static int fill_mounts(struct bundle *bundle, struct err *err)
 {
     static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
@@ -263,7 +273,7 @@ static int fill_mounts(struct bundle *bundle, struct err *err)
         return rc;
     }
     size_t most =
-        ARRAY_LEN(files) + 1 + points.count + (parameters == NULL ? 0 : parameters->tmpfs.count);
+        ARRAY_LEN(files) + 2 + points.count + (parameters == NULL ? 0 : parameters->tmpfs.count);
     bundle->mounts = arena_array(bundle->arena, most, sizeof(struct config_mount));
     bundle->config.mounts = bundle->mounts;
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -273,6 +283,7 @@ static int fill_mounts(struct bundle *bundle, struct err *err)
     if (parameters != NULL && parameters->init_process_enabled) {
         add_bind(bundle, text_of(bundle->task->oci->supervisor), TEXT(INIT_PATH), true);
     }
+    add_shared_memory(bundle);
     rc = add_tmpfs(bundle, err);
     if (rc == 0) {
         rc = add_volumes(bundle, &points, err);
@@ -362,32 +373,75 @@ static int fill_process(struct bundle *bundle, struct err *err)
     return 0;
 }
 
+// Processes and shared memory: the container's own, the task's (in its directory, see
+// supervisor_namespaces.c), or the host's. Its mounts are in fill_mounts.
+static void fill_namespaces(struct bundle *bundle)
+{
+    const struct ecs_task_definition *task = bundle->task->task->spec->definition;
+    struct config *config = &bundle->config;
+    config->pid.host = spec_pids(task) == SPEC_HOST;
+    config->ipc.host = spec_ipc(task) == SPEC_HOST;
+    if (spec_pids(task) == SPEC_TASK) {
+        config->pid.path = joined(bundle->arena, bundle->task->run, "ns/pid");
+    }
+    if (spec_ipc(task) == SPEC_TASK) {
+        config->ipc.path = joined(bundle->arena, bundle->task->run, "ns/ipc");
+    }
+    // With ipcMode none there is no /dev/shm at all, as in Docker.
+    config->shm_bytes = spec_ipc(task) == SPEC_OWN && task->ipc_mode != ECS_IPC_MODE_NONE
+                            ? spec_shm_mib(task, bundle->definition) * MIB
+                            : 0;
+}
+
+static int fill_swap(struct bundle *bundle, struct err *err)
+{
+    struct config *config = &bundle->config;
+    struct sysinfo info = {0};
+    const struct spec_swap_host host = {
+        .accounted = cgroup_limits_swap(&bundle->task->cgroup),
+        .has_swap = sysinfo(&info) == 0 && info.totalswap > 0,
+        .per_group = cgroup_has_swappiness(&bundle->task->cgroup),
+    };
+    struct spec_swap swap = {0};
+    int rc = spec_swap(bundle->definition, &host, &swap, err);
+    if (rc != 0) {
+        return rc;
+    }
+    config->limit_swap = host.accounted;
+    config->swap_bytes = swap.limited ? swap.mib * MIB : 0;
+    config->has_swappiness = swap.has_swappiness;
+    config->swappiness = swap.swappiness;
+    return 0;
+}
+
 static int write_config(struct bundle *bundle, struct err *err)
 {
     const struct ecs_container_definition *definition = bundle->definition;
     const struct runtime_task *task = bundle->task->task;
-    const struct ecs_linux_parameters *parameters = definition->linux_parameters;
     struct config *config = &bundle->config;
     config->readonly_root = definition->readonly_root_filesystem;
     config->network_namespace = task->network_namespace;
     config->network_off = definition->disable_networking ||
                           task->spec->definition->network_mode == ECS_NETWORK_MODE_NONE;
     config->privileged = definition->privileged;
+    config->process.terminal = definition->pseudo_terminal;
+    fill_namespaces(bundle);
     int rc = oci_devices(definition, bundle->arena, &config->devices, &config->device_count, err);
     if (rc != 0) {
         return rc;
     }
     config->cgroup_path = cgroup_container_path(&bundle->task->cgroup, bundle->index,
                                                 definition->name, bundle->arena);
-    config->shm_bytes = parameters != NULL && parameters->shared_memory_size > 0
-                            ? (uint64_t)parameters->shared_memory_size * MIB
-                            : SHM_BYTES_DEFAULT;
     bool own_network = config->network_off || task->network_namespace.data != NULL;
     config->sysctls = spec_sysctls(definition, own_network, bundle->arena);
     config->memory_bytes = definition->memory > 0 ? (uint64_t)definition->memory * MIB : 0;
     config->memory_reservation_bytes =
         definition->memory_reservation > 0 ? (uint64_t)definition->memory_reservation * MIB : 0;
-    config->limit_swap = cgroup_limits_swap(&bundle->task->cgroup);
+    rc = fill_swap(bundle, err);
+    if (rc != 0) {
+        return rc;
+    }
+    config->annotations = spec_annotations(definition, bundle->arena);
     config->cpu_shares = (uint64_t)MAX(definition->cpu, CPU_SHARES_MIN);
     AUTO(buf_deinit) struct buf document = {0};
     config_write(config, &document);
@@ -398,6 +452,7 @@ static int write_health(struct bundle *bundle, struct supervisor_health_check *c
                         struct err *err)
 {
     struct config_process process = bundle->config.process;
+    process.terminal = false;
     process.arguments = check->command;
     AUTO(buf_deinit) struct buf document = {0};
     config_write_process(&process, &document);
@@ -421,6 +476,8 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
         runtime_output_path(bundle->task->oci->data_dir, task->id, definition->name, bundle->arena);
     plan.cgroup = cgroup_memory_directory(&bundle->task->cgroup, bundle->index, definition->name,
                                           bundle->arena);
+    plan.has_shares_pids = spec_pids(task->spec->definition) != SPEC_OWN;
+    plan.shares_pids = plan.has_shares_pids;
     plan.layers = bundle->overlay.layers;
     plan.upper = bundle->overlay.upper;
     plan.work = bundle->overlay.work;

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "runtime/spec.h"
 #include "shape/cbor.h"
 
 #include <errno.h>
@@ -36,6 +37,28 @@ static struct text_list runtime_arguments(const struct oci_task *task)
     return list;
 }
 
+// Where the supervisor keeps what containers share: see oci_container.c for those that name it.
+static void share_namespaces(const struct oci_task *task, struct supervisor_plan *plan)
+{
+    const struct ecs_task_definition *definition = task->task->spec->definition;
+    plan->has_shares_pids = spec_pids(definition) == SPEC_TASK;
+    plan->shares_pids = plan->has_shares_pids;
+    plan->has_shares_ipc = spec_ipc(definition) == SPEC_TASK;
+    plan->shares_ipc = plan->has_shares_ipc;
+    if (!plan->shares_ipc) {
+        return;
+    }
+    uint64_t mib = spec_shm_mib(definition, task->task->containers[0].definition);
+    struct supervisor_mount *shm = ARENA_NEW(task->arena, struct supervisor_mount);
+    *shm = (struct supervisor_mount){
+        .target = arena_format(task->arena, "%.*s/shm", TEXT_FMT(task->run)),
+        .type = TEXT("tmpfs"),
+        .options = arena_format(task->arena, "mode=1777,size=%llum", (unsigned long long)mib),
+    };
+    plan->mounts.items = shm;
+    plan->mounts.count = 1;
+}
+
 static int write_plan(const struct oci_task *task, struct supervisor_plan_container *containers,
                       struct err *err)
 {
@@ -49,6 +72,7 @@ static int write_plan(const struct oci_task *task, struct supervisor_plan_contai
         .cgroups = cgroup_supervisor_directories(&task->cgroup, task->arena),
         .network_namespace = task->task->network_namespace,
     };
+    share_namespaces(task, &plan);
     if (task->oci->cgroups.layout == CGROUP_HYBRID) {
         // crun wants to see one hierarchy or the others, never both.
         plan.unmount = (struct text_list){&hidden, 1};
@@ -94,6 +118,7 @@ static int prepare(const struct oci_task *task, struct err *err)
     const struct cgroup_limits limits = {
         .cpu_units = spec->cpu_units > 0 ? (uint64_t)spec->cpu_units : 0,
         .memory_mib = spec->memory_mib > 0 ? (uint64_t)spec->memory_mib : 0,
+        .swap_mib = spec_task_swap_mib(spec->definition),
     };
     pthread_mutex_lock(&task->oci->group_lock);
     rc = cgroup_create(&task->cgroup, &limits, err);

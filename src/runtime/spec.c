@@ -165,10 +165,13 @@ struct text_list spec_environment(const struct ecs_container_definition *definit
                                   struct text hostname, struct text home, struct arena *arena)
 {
     size_t most =
-        3 + image->environment.count + task_environment.count + definition->environment.count;
+        4 + image->environment.count + task_environment.count + definition->environment.count;
     struct text_list list = {.items = arena_array(arena, most, sizeof(struct text))};
     put_variable(&list, arena_format(arena, "PATH=%s", default_path));
     put_variable(&list, arena_format(arena, "HOSTNAME=%.*s", TEXT_FMT(hostname)));
+    if (definition->pseudo_terminal) {
+        put_variable(&list, TEXT("TERM=xterm")); // Docker's
+    }
     for (size_t i = 0; i < image->environment.count; i++) {
         put_variable(&list, image->environment.items[i]);
     }

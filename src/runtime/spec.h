@@ -92,6 +92,56 @@ void spec_limits(const struct ecs_container_definition *definition, spec_hard_li
 struct text_map spec_sysctls(const struct ecs_container_definition *definition, bool own_network,
                              struct arena *arena);
 
+/** Which namespace of its kind a container is in. */
+enum spec_sharing {
+    SPEC_OWN,  ///< its own
+    SPEC_TASK, ///< one for all containers of the task
+    SPEC_HOST,
+};
+
+/** @return whose processes a container sees: pidMode */
+enum spec_sharing spec_pids(const struct ecs_task_definition *task);
+
+/** @return whose shared memory and queues a container has: ipcMode */
+enum spec_sharing spec_ipc(const struct ecs_task_definition *task);
+
+/** @return MiB of the containers' /dev/shm: what the greediest of those that share it asks for */
+uint64_t spec_shm_mib(const struct ecs_task_definition *task,
+                      const struct ecs_container_definition *definition);
+
+/** What is known of swap on this host. */
+struct spec_swap_host {
+    bool accounted; ///< the kernel can limit a group's swap
+    bool has_swap;  ///< there is any
+    bool per_group; ///< a group can have a swappiness of its own: cgroup v1
+};
+
+/** How a container may use swap. */
+struct spec_swap {
+    bool limited;
+    uint64_t mib; ///< beyond its memory
+    bool has_swappiness;
+    uint32_t swappiness;
+};
+
+/**
+ * maxSwap and swappiness. swappiness means nothing without maxSwap, as in ECS.
+ *
+ * @return 0, or ERR_UNSUPPORTED with what the host lacks or the definition forgot
+ */
+MUST_CHECK int spec_swap(const struct ecs_container_definition *definition,
+                         const struct spec_swap_host *host, struct spec_swap *out_swap,
+                         struct err *err);
+
+/** @return MiB of swap that all containers of a task may use together */
+uint64_t spec_task_swap_mib(const struct ecs_task_definition *task);
+
+/**
+ * The annotations of a container: its dockerLabels, but those that OCI runtimes take as orders.
+ */
+struct text_map spec_annotations(const struct ecs_container_definition *definition,
+                                 struct arena *arena);
+
 /**
  * The mount points of a container: its own, then those of the containers that volumesFrom names,
  * and of those that these name. The first at a path counts. In the arena, or the definition's own.

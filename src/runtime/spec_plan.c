@@ -5,6 +5,7 @@
 #define HEALTH_INTERVAL_DEFAULT_S 30
 #define HEALTH_TIMEOUT_DEFAULT_S 5
 #define HEALTH_RETRIES_DEFAULT 3
+#define RESTART_PERIOD_DEFAULT_S 300
 
 static int64_t seconds_ms(bool has, int32_t seconds, int32_t otherwise)
 {
@@ -32,6 +33,22 @@ static struct supervisor_health_check *plan_health(const struct ecs_health_check
         .retries = check->has_retries ? check->retries : HEALTH_RETRIES_DEFAULT,
         .has_start_period_ms = true,
         .start_period_ms = seconds_ms(check->has_start_period, check->start_period, 0),
+    };
+    return plan;
+}
+
+static struct supervisor_restart_policy *
+plan_restarts(const struct ecs_container_restart_policy *policy, struct arena *arena)
+{
+    if (policy == NULL || !policy->enabled) {
+        return NULL;
+    }
+    struct supervisor_restart_policy *plan = ARENA_NEW(arena, struct supervisor_restart_policy);
+    *plan = (struct supervisor_restart_policy){
+        .ignored_exit_codes = {policy->ignored_exit_codes.items, policy->ignored_exit_codes.count},
+        .has_attempt_period_ms = true,
+        .attempt_period_ms = seconds_ms(policy->has_restart_attempt_period,
+                                        policy->restart_attempt_period, RESTART_PERIOD_DEFAULT_S),
     };
     return plan;
 }
@@ -85,6 +102,7 @@ int spec_plan(const struct ecs_container_definition *definition, const struct im
         .essential = !definition->has_essential || definition->essential,
         .depends_on = plan_dependencies(&definition->depends_on, arena),
         .health_check = plan_health(definition->health_check, arena),
+        .restart_policy = plan_restarts(definition->restart_policy, arena),
         .has_start_timeout_ms = definition->has_start_timeout,
         .start_timeout_ms = seconds_ms(definition->has_start_timeout, definition->start_timeout, 0),
         .has_stop_timeout_ms = true,
@@ -92,6 +110,8 @@ int spec_plan(const struct ecs_container_definition *definition, const struct im
                                       STOP_TIMEOUT_DEFAULT_S),
         .has_interactive = definition->interactive,
         .interactive = definition->interactive,
+        .has_terminal = definition->pseudo_terminal,
+        .terminal = definition->pseudo_terminal,
         .has_stop_signal = true,
         .stop_signal = stop_signal,
     };

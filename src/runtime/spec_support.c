@@ -6,22 +6,16 @@
 // The first parameter that is set and not built, or NULL.
 static const char *unsupported_parameter(const struct ecs_container_definition *definition)
 {
-    const struct ecs_linux_parameters *parameters = definition->linux_parameters;
     const struct {
         bool set;
         const char *name;
     } checks[] = {
-        {definition->pseudo_terminal, "pseudoTerminal"},
         {definition->secrets.count > 0, "secrets"},
         {definition->environment_files.count > 0, "environmentFiles"},
         {definition->links.count > 0, "links"},
         {definition->resource_requirements.count > 0, "resourceRequirements"},
         {definition->credential_specs.count > 0, "credentialSpecs"},
         {definition->firelens_configuration != NULL, "firelensConfiguration"},
-        {definition->restart_policy != NULL && definition->restart_policy->enabled,
-         "restartPolicy"},
-        {parameters != NULL && parameters->has_max_swap, "linuxParameters.maxSwap"},
-        {parameters != NULL && parameters->has_swappiness, "linuxParameters.swappiness"},
     };
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
         if (checks[i].set) {
@@ -108,12 +102,6 @@ int spec_supported(const struct ecs_task_definition *task,
     int rc = check_security_options(definition, err);
     if (rc != 0) {
         return rc;
-    }
-    if (task->pid_mode != ECS_PID_MODE_ABSENT || task->ipc_mode > ECS_IPC_MODE_ABSENT) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the task asks for %s, which this version of Berth does not have; remove it "
-                       "from the task definition",
-                       task->pid_mode != ECS_PID_MODE_ABSENT ? "pidMode" : "ipcMode");
     }
     const struct ecs_runtime_platform *platform = task->runtime_platform;
     if (platform != NULL && platform->operating_system_family != ECS_OS_FAMILY_ABSENT &&

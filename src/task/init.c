@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,6 +48,8 @@ int init_run(char **arguments)
         sigdelset(&all, own_faults[i]);
     }
     sigprocmask(SIG_BLOCK, &all, &before);
+    // Where it is not the first of its pid namespace, orphans would go to one that is.
+    IGNORE(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0, "then they go there");
     pid_t program = fork();
     if (program < 0) {
         LOG(ERROR, "the container's program cannot be started", LOG_STR("error", strerror(errno)));

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "task/init.h"
+#include "task/pause.h"
 #include "task/supervisor.h"
 
 #include <errno.h>
@@ -20,11 +21,13 @@
  *
  *   berth-task [--detach] [--cgroup PATH] DIRECTORY
  *   berth-task --init PROGRAM ARGUMENTS...
+ *   berth-task --pause
  *
  * With --detach it returns once agents can connect, and goes on in a session of its own that writes
  * its log to DIRECTORY/log; what keeps it from starting is told on standard error, status 1.
  * --cgroup names the v2 group, out of the plan, in which that process is to be made.
  * --init is the first process of a container that asks for one: see init.h.
+ * --pause is the first process of namespaces that containers share: see pause.h.
  */
 
 #define READY_BYTE 'R'
@@ -175,6 +178,9 @@ int main(int argument_count, char **argument_strings)
 {
     if (argument_count > 2 && strcmp(argument_strings[1], "--init") == 0) {
         return init_run(argument_strings + 2);
+    }
+    if (argument_count == 2 && strcmp(argument_strings[1], "--pause") == 0) {
+        return pause_run();
     }
     struct arguments arguments = {.detach = false};
     if (!parse(argument_count, argument_strings, &arguments)) {

@@ -1,158 +1,28 @@
-#include "task/order.h"
+#include "task/order_internal.h"
 
 #include "base/alloc.h"
 #include "base/text.h"
 
 #include <stdio.h>
-#include <string.h>
 
-// Bounds what a plan may ask for, so that sums of times cannot overflow: thirty days.
-#define ORDER_MS_MAX (INT64_C(30) * 24 * 3600 * 1000)
-#define ORDER_SIGNAL_MAX 64
-
-// How long a runtime may take to start a container, as ECS's agent gives it. Starts take
-// milliseconds; what takes longer is stuck on a disk or a lock.
-#define ORDER_START_LIMIT_MS (INT64_C(3) * 60 * 1000)
-
-struct order_container {
-    const struct supervisor_plan_container *plan;
-    const size_t *depends_on; ///< indexes, one for each of plan->depends_on
-    enum supervisor_status status;
-    bool started; ///< it has run, or runs
-    bool exited;  ///< it has run, and its end was seen
-    bool signalled;
-    bool killed;
-    bool probing;
-    int32_t failures; ///< counted probe failures in a row
-    int64_t start_begun_ms;
-    int64_t started_ms;
-    int64_t stop_deadline_ms;
-    int64_t probe_begun_ms;
-    int64_t probe_next_ms;
-    char reason[ORDER_REASON_MAX];
-};
-
-struct order {
-    const struct supervisor_plan *plan;
-    struct order_container *containers;
-    struct supervisor_container_state *states; ///< beside containers
-    size_t *depends_on;                        ///< storage of the indexes
-    size_t count;
-    struct supervisor_state state;
-    int64_t version;
-    bool ending;
-    bool killing;
-};
-
-// What the dependencies of a waiting container say.
-enum order_verdict { ORDER_READY, ORDER_WAIT, ORDER_IMPOSSIBLE };
-
-static size_t find_container(const struct supervisor_plan *plan, struct text name)
+static void init_container(struct order *order, size_t i)
 {
-    for (size_t i = 0; i < plan->containers.count; i++) {
-        if (text_equal(plan->containers.items[i].name, name)) {
-            return i;
-        }
-    }
-    return SIZE_MAX;
-}
-
-static bool in_range(int64_t value, int64_t min, int64_t max)
-{
-    return value >= min && value <= max;
-}
-
-static int check_container(const struct supervisor_plan_container *container, struct err *err)
-{
-    const struct supervisor_health_check *check = container->health_check;
-    if (text_empty(container->name)) {
-        return err_set(err, ERR_INVALID, "a container has no name");
-    }
-    if (!in_range(container->stop_timeout_ms, 0, ORDER_MS_MAX) ||
-        !in_range(container->start_timeout_ms, 0, ORDER_MS_MAX)) {
-        return err_set(err, ERR_INVALID, "container '%.*s': a timeout is out of range",
-                       TEXT_FMT(container->name));
-    }
-    if (!in_range(container->stop_signal, 1, ORDER_SIGNAL_MAX)) {
-        return err_set(err, ERR_INVALID, "container '%.*s': %d is no signal",
-                       TEXT_FMT(container->name), container->stop_signal);
-    }
-    if (check != NULL && (!in_range(check->interval_ms, 1, ORDER_MS_MAX) ||
-                          !in_range(check->timeout_ms, 1, ORDER_MS_MAX) ||
-                          !in_range(check->start_period_ms, 0, ORDER_MS_MAX) ||
-                          !in_range(check->retries, 1, INT32_MAX))) {
-        return err_set(err, ERR_INVALID, "container '%.*s': its health check is out of range",
-                       TEXT_FMT(container->name));
-    }
-    return 0;
-}
-
-static int resolve_dependencies(struct order *order, struct err *err)
-{
-    size_t *next = order->depends_on;
-    for (size_t i = 0; i < order->count; i++) {
-        const struct supervisor_plan_container *plan = order->containers[i].plan;
-        order->containers[i].depends_on = next;
-        for (size_t k = 0; k < plan->depends_on.count; k++) {
-            const struct supervisor_dependency *dependency = &plan->depends_on.items[k];
-            *next = find_container(order->plan, dependency->container);
-            if (*next == SIZE_MAX) {
-                return err_set(err, ERR_INVALID,
-                               "container '%.*s' depends on '%.*s', which does not exist",
-                               TEXT_FMT(plan->name), TEXT_FMT(dependency->container));
-            }
-            if (dependency->condition < SUPERVISOR_CONDITION_START) {
-                return err_set(err, ERR_INVALID,
-                               "container '%.*s' depends on '%.*s' by an unknown condition",
-                               TEXT_FMT(plan->name), TEXT_FMT(dependency->container));
-            }
-            if (dependency->condition == SUPERVISOR_CONDITION_HEALTHY &&
-                order->containers[*next].plan->health_check == NULL) {
-                return err_set(
-                    err, ERR_INVALID,
-                    "container '%.*s' waits for '%.*s' to be HEALTHY, which has no health "
-                    "check",
-                    TEXT_FMT(plan->name), TEXT_FMT(dependency->container));
-            }
-            next++;
-        }
-    }
-    return 0;
-}
-
-static bool settled(const struct order *order, const bool *done, size_t i)
-{
-    const struct order_container *container = &order->containers[i];
-    for (size_t k = 0; k < container->plan->depends_on.count; k++) {
-        if (!done[container->depends_on[k]]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// Peels off containers whose dependencies are all peeled off; what is left is a circle.
-static int check_circles(const struct order *order, struct err *err)
-{
-    AUTO(alloc_free) void *memory = alloc_array(order->count, sizeof(bool));
-    bool *done = memory;
-    bool progress = true;
-    while (progress) {
-        progress = false;
-        for (size_t i = 0; i < order->count; i++) {
-            if (!done[i] && settled(order, done, i)) {
-                done[i] = true;
-                progress = true;
-            }
-        }
-    }
-    for (size_t i = 0; i < order->count; i++) {
-        if (!done[i]) {
-            return err_set(err, ERR_INVALID, "container '%.*s' depends on itself through others",
-                           TEXT_FMT(order->containers[i].plan->name));
-        }
-    }
-    return 0;
+    struct order_container *container = &order->containers[i];
+    const struct supervisor_plan_container *plan = &order->plan->containers.items[i];
+    bool checked = plan->health_check != NULL || plan->readiness != NULL;
+    *container = (struct order_container){
+        .plan = plan,
+        .status = SUPERVISOR_STATUS_WAITING,
+        .alive = plan->health_check == NULL ? SUPERVISOR_HEALTH_ABSENT : SUPERVISOR_HEALTH_UNKNOWN,
+        .checks[ORDER_HEALTH].plan = plan->health_check,
+        .checks[ORDER_READINESS].plan = plan->readiness,
+    };
+    order->states[i] = (struct supervisor_container_state){
+        .name = plan->name,
+        .health = checked ? SUPERVISOR_HEALTH_UNKNOWN : SUPERVISOR_HEALTH_ABSENT,
+        .has_ready = plan->readiness != NULL,
+        .has_restart_count = plan->restart_policy != NULL,
+    };
 }
 
 int order_new(const struct supervisor_plan *plan, struct order **out_order, struct err *err)
@@ -168,28 +38,11 @@ int order_new(const struct supervisor_plan *plan, struct order **out_order, stru
     order->states = alloc_array(order->count, sizeof(*order->states));
     size_t total = 0;
     for (size_t i = 0; i < order->count; i++) {
-        const struct supervisor_plan_container *container = &plan->containers.items[i];
-        int rc = check_container(container, err);
-        if (rc != 0) {
-            return rc;
-        }
-        if (find_container(plan, container->name) != i) {
-            return err_set(err, ERR_INVALID, "two containers are named '%.*s'",
-                           TEXT_FMT(container->name));
-        }
-        total += container->depends_on.count;
-        order->containers[i].plan = container;
-        order->containers[i].status = SUPERVISOR_STATUS_WAITING;
-        order->states[i].name = container->name;
-        order->states[i].health =
-            container->health_check == NULL ? SUPERVISOR_HEALTH_ABSENT : SUPERVISOR_HEALTH_UNKNOWN;
+        init_container(order, i);
+        total += plan->containers.items[i].depends_on.count;
     }
     order->depends_on = alloc_array(total, sizeof(*order->depends_on));
-    int rc = resolve_dependencies(order, err);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = check_circles(order, err);
+    int rc = order_plan_check(order, err);
     if (rc != 0) {
         return rc;
     }
@@ -215,16 +68,6 @@ static void set_status(struct order *order, size_t i, enum supervisor_status sta
     ASSERT(status > order->containers[i].status);
     order->containers[i].status = status;
     order->version++;
-}
-
-static void set_health(struct order *order, size_t i, enum supervisor_health health,
-                       struct order_time now)
-{
-    if (order->states[i].health != health) {
-        order->states[i].health = health;
-        order->states[i].health_since = now.wall_ms;
-        order->version++;
-    }
 }
 
 // A container is over, whether it ran or not. The end of an essential one ends the task.
@@ -260,20 +103,25 @@ static void on_started(struct order *order, const struct order_event *event, str
 {
     size_t i = event->container;
     struct order_container *container = &order->containers[i];
-    if (container->started || (container->status != SUPERVISOR_STATUS_STARTING &&
-                               container->status != SUPERVISOR_STATUS_STOPPING)) {
+    struct supervisor_container_state *state = &order->states[i];
+    if (!container->starting) {
         return;
     }
-    container->started = true;
+    container->starting = false;
     container->started_ms = now.monotonic_ms;
     // A kill that came while it started may have missed the process that now exists.
     container->killed = false;
-    if (container->plan->health_check != NULL) {
-        container->probe_next_ms = now.monotonic_ms + container->plan->health_check->interval_ms;
+    if (container->restarting) {
+        container->restarting = false;
+        state->restart_count++;
+        state->restarted_at = now.wall_ms;
+    } else {
+        container->started = true;
+        state->started_at = now.wall_ms;
     }
-    order->states[i].has_pid = true;
-    order->states[i].pid = event->pid;
-    order->states[i].started_at = now.wall_ms;
+    order_commands_reset(order, i, now);
+    state->has_pid = true;
+    state->pid = event->pid;
     order->version++;
     if (container->status == SUPERVISOR_STATUS_STARTING) {
         set_status(order, i, SUPERVISOR_STATUS_RUNNING);
@@ -283,40 +131,72 @@ static void on_started(struct order *order, const struct order_event *event, str
 static void on_start_failed(struct order *order, const struct order_event *event,
                             struct order_time now)
 {
-    const struct order_container *container = &order->containers[event->container];
-    if (container->started) {
+    struct order_container *container = &order->containers[event->container];
+    if (!container->starting) {
         return;
     }
-    if (container->status == SUPERVISOR_STATUS_STARTING) {
-        bool late = container->killed;
-        fail_container(order, event->container, event->reason, now);
-        if (late) {
-            snprintf(order->containers[event->container].reason, ORDER_REASON_MAX,
-                     "ContainerRuntimeTimeoutError: Could not transition to started; timed out "
-                     "after waiting 3m0s");
-        }
-    } else if (container->status == SUPERVISOR_STATUS_STOPPING) {
+    container->starting = false;
+    // One that has run before ended then: that is the exit to be told.
+    container->exited = container->restarting;
+    container->restarting = false;
+    if (container->status == SUPERVISOR_STATUS_STOPPING) {
         // It was given up because the task ends: there is nothing wrong with the container.
         end_container(order, event->container, now);
+        return;
     }
+    bool late = container->killed;
+    fail_container(order, event->container, event->reason, now);
+    if (late) {
+        snprintf(container->reason, ORDER_REASON_MAX,
+                 "ContainerRuntimeTimeoutError: Could not transition to started; timed out after "
+                 "waiting 3m0s");
+    }
+}
+
+static bool exit_code_ignored(const struct supervisor_restart_policy *policy, int32_t exit_code)
+{
+    for (size_t i = 0; i < policy->ignored_exit_codes.count; i++) {
+        if (policy->ignored_exit_codes.items[i] == exit_code) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// After ECS's agent: only what ended on its own, with a code that is not ignored, and only if it
+// ran for the whole period since it was started last.
+static bool may_restart(const struct order *order, size_t i, int32_t exit_code,
+                        struct order_time now)
+{
+    const struct order_container *container = &order->containers[i];
+    const struct supervisor_restart_policy *policy = container->plan->restart_policy;
+    return policy != NULL && !order->ending && container->status == SUPERVISOR_STATUS_RUNNING &&
+           !container->failed && !exit_code_ignored(policy, exit_code) &&
+           now.monotonic_ms - container->started_ms >= policy->attempt_period_ms;
 }
 
 static void on_exited(struct order *order, const struct order_event *event, struct order_time now)
 {
     size_t i = event->container;
     struct order_container *container = &order->containers[i];
-    if (!container->started || container->exited) {
+    struct supervisor_container_state *state = &order->states[i];
+    if (!container->started || container->exited || container->restarting) {
+        return;
+    }
+    state->has_pid = false;
+    state->pid = 0;
+    container->restarting = may_restart(order, i, event->exit_code, now);
+    order_commands_end(order, i, now);
+    order->version++;
+    if (container->restarting) {
         return;
     }
     container->exited = true;
-    container->probing = false;
-    order->states[i].has_pid = false;
-    order->states[i].pid = 0;
-    order->states[i].has_exit_code = true;
-    order->states[i].exit_code = event->exit_code;
+    state->has_exit_code = true;
+    state->exit_code = event->exit_code;
     if (event->oom_killed) {
-        order->states[i].has_oom_killed = true;
-        order->states[i].oom_killed = true;
+        state->has_oom_killed = true;
+        state->oom_killed = true;
         // A server that lost a child long ago and ended well did not fail for want of memory.
         if (event->exit_code != 0) {
             snprintf(container->reason, sizeof(container->reason),
@@ -324,34 +204,6 @@ static void on_exited(struct order *order, const struct order_event *event, stru
         }
     }
     end_container(order, i, now);
-}
-
-static void count_failure(struct order *order, size_t i, struct order_time now)
-{
-    struct order_container *container = &order->containers[i];
-    const struct supervisor_health_check *check = container->plan->health_check;
-    bool starting = order->states[i].health == SUPERVISOR_HEALTH_UNKNOWN &&
-                    container->probe_begun_ms - container->started_ms < check->start_period_ms;
-    if (starting || container->failures == INT32_MAX) {
-        return;
-    }
-    container->failures++;
-    if (container->failures >= check->retries) {
-        set_health(order, i, SUPERVISOR_HEALTH_UNHEALTHY, now);
-    }
-}
-
-static void end_probe(struct order *order, size_t i, bool healthy, struct order_time now)
-{
-    struct order_container *container = &order->containers[i];
-    container->probing = false;
-    container->probe_next_ms = now.monotonic_ms + container->plan->health_check->interval_ms;
-    if (healthy) {
-        container->failures = 0;
-        set_health(order, i, SUPERVISOR_HEALTH_HEALTHY, now);
-    } else {
-        count_failure(order, i, now);
-    }
 }
 
 void order_event(struct order *order, const struct order_event *event, struct order_time now)
@@ -367,114 +219,29 @@ void order_event(struct order *order, const struct order_event *event, struct or
     case ORDER_STARTED:
     case ORDER_START_FAILED:
     case ORDER_EXITED:
-    case ORDER_PROBED:
+    case ORDER_COMMANDED:
         break;
     }
     ASSERT(event->container < order->count);
+    ASSERT(event->command < ORDER_COMMAND_COUNT);
     if (event->kind == ORDER_STARTED) {
         on_started(order, event, now);
     } else if (event->kind == ORDER_START_FAILED) {
         on_start_failed(order, event, now);
     } else if (event->kind == ORDER_EXITED) {
         on_exited(order, event, now);
-    } else if (order->containers[event->container].probing) {
-        end_probe(order, event->container, event->healthy, now);
-    }
-}
-
-static const char *condition_name(enum supervisor_condition condition)
-{
-    switch (condition) {
-    case SUPERVISOR_CONDITION_START:
-        return "START";
-    case SUPERVISOR_CONDITION_COMPLETE:
-        return "COMPLETE";
-    case SUPERVISOR_CONDITION_SUCCESS:
-        return "SUCCESS";
-    case SUPERVISOR_CONDITION_HEALTHY:
-        return "HEALTHY";
-    case SUPERVISOR_CONDITION_ABSENT:
-    case SUPERVISOR_CONDITION_UNRECOGNIZED:
-        break;
-    }
-    return "?";
-}
-
-static bool condition_met(const struct order *order, size_t other,
-                          enum supervisor_condition condition)
-{
-    const struct order_container *container = &order->containers[other];
-    const struct supervisor_container_state *state = &order->states[other];
-    switch (condition) {
-    case SUPERVISOR_CONDITION_START:
-        return container->started;
-    case SUPERVISOR_CONDITION_COMPLETE:
-        return container->exited;
-    case SUPERVISOR_CONDITION_SUCCESS:
-        return container->exited && state->exit_code == 0;
-    case SUPERVISOR_CONDITION_HEALTHY:
-        return !container->exited && state->health == SUPERVISOR_HEALTH_HEALTHY;
-    case SUPERVISOR_CONDITION_ABSENT:
-    case SUPERVISOR_CONDITION_UNRECOGNIZED:
-        break;
-    }
-    return false;
-}
-
-// When a dependency has had its time to reach a condition. A container that starts has no limit
-// here: the runtime's own failure ends the wait.
-static int64_t dependency_deadline_ms(const struct order_container *other,
-                                      enum supervisor_condition condition)
-{
-    if (condition == SUPERVISOR_CONDITION_START || !other->started ||
-        other->plan->start_timeout_ms == 0) {
-        return ORDER_NEVER;
-    }
-    return other->started_ms + other->plan->start_timeout_ms;
-}
-
-static void explain(const struct order *order, size_t other, enum supervisor_condition condition,
-                    bool timed_out, char reason[ORDER_REASON_MAX])
-{
-    const struct order_container *container = &order->containers[other];
-    int used = snprintf(reason, ORDER_REASON_MAX,
-                        "dependency '%.*s' cannot reach %s: ", TEXT_FMT(container->plan->name),
-                        condition_name(condition));
-    ASSERT(used > 0);
-    size_t at = MIN((size_t)used, (size_t)ORDER_REASON_MAX);
-    if (timed_out) {
-        snprintf(reason + at, ORDER_REASON_MAX - at,
-                 "it took longer than its startTimeout of %lld s",
-                 (long long)container->plan->start_timeout_ms / 1000);
-    } else if (container->exited) {
-        snprintf(reason + at, ORDER_REASON_MAX - at, "it exited with code %d",
-                 order->states[other].exit_code);
     } else {
-        snprintf(reason + at, ORDER_REASON_MAX - at, "it did not start");
+        order_commands_event(order, event, now);
     }
 }
 
-static enum order_verdict judge(const struct order *order, size_t i, struct order_time now,
-                                char reason[ORDER_REASON_MAX])
+static bool begin_start(struct order *order, size_t i, struct order_time now,
+                        struct order_action *out_action)
 {
-    const struct order_container *container = &order->containers[i];
-    enum order_verdict verdict = ORDER_READY;
-    for (size_t k = 0; k < container->plan->depends_on.count; k++) {
-        size_t other = container->depends_on[k];
-        enum supervisor_condition condition = container->plan->depends_on.items[k].condition;
-        if (condition_met(order, other, condition)) {
-            continue;
-        }
-        bool ended = order->containers[other].status == SUPERVISOR_STATUS_STOPPED;
-        bool timed_out =
-            now.monotonic_ms >= dependency_deadline_ms(&order->containers[other], condition);
-        if (ended || timed_out) {
-            explain(order, other, condition, !ended, reason);
-            return ORDER_IMPOSSIBLE;
-        }
-        verdict = ORDER_WAIT;
-    }
-    return verdict;
+    order->containers[i].starting = true;
+    order->containers[i].start_begun_ms = now.monotonic_ms;
+    *out_action = (struct order_action){.kind = ORDER_START, .container = i};
+    return true;
 }
 
 static bool next_waiting(struct order *order, size_t i, struct order_time now,
@@ -485,7 +252,7 @@ static bool next_waiting(struct order *order, size_t i, struct order_time now,
         return false;
     }
     char reason[ORDER_REASON_MAX];
-    switch (judge(order, i, now, reason)) {
+    switch (order_judge(order, i, now, reason)) {
     case ORDER_WAIT:
         return false;
     case ORDER_IMPOSSIBLE:
@@ -494,10 +261,8 @@ static bool next_waiting(struct order *order, size_t i, struct order_time now,
     case ORDER_READY:
         break;
     }
-    order->containers[i].start_begun_ms = now.monotonic_ms;
     set_status(order, i, SUPERVISOR_STATUS_STARTING);
-    *out_action = (struct order_action){.kind = ORDER_START, .container = i};
-    return true;
+    return begin_start(order, i, now, out_action);
 }
 
 // Whether everything that depends on this container is gone, so that it may go, too.
@@ -524,40 +289,25 @@ static bool next_running(struct order *order, size_t i, struct order_time now,
                          struct order_action *out_action)
 {
     struct order_container *container = &order->containers[i];
-    const struct supervisor_health_check *check = container->plan->health_check;
-    if (!container->started) {
-        if (container->killed ||
-            now.monotonic_ms < container->start_begun_ms + ORDER_START_LIMIT_MS) {
-            return false;
-        }
-        container->killed = true;
-        *out_action = (struct order_action){.kind = ORDER_KILL, .container = i};
-        return true;
+    if (container->restarting && !container->starting) {
+        return begin_start(order, i, now, out_action);
     }
-    if (check == NULL) {
+    if (!container->starting) {
+        return order_commands_next(order, i, now, out_action);
+    }
+    if (container->killed || now.monotonic_ms < container->start_begun_ms + ORDER_START_LIMIT_MS) {
         return false;
     }
-    if (container->probing && now.monotonic_ms >= container->probe_begun_ms + check->timeout_ms) {
-        end_probe(order, i, false, now);
-        *out_action = (struct order_action){.kind = ORDER_CANCEL_PROBE, .container = i};
-        return true;
-    }
-    if (!container->probing && now.monotonic_ms >= container->probe_next_ms) {
-        container->probing = true;
-        container->probe_begun_ms = now.monotonic_ms;
-        *out_action = (struct order_action){.kind = ORDER_PROBE, .container = i};
-        return true;
-    }
-    return false;
+    container->killed = true;
+    *out_action = (struct order_action){.kind = ORDER_KILL, .container = i};
+    return true;
 }
 
 static bool next_stopping(struct order *order, size_t i, struct order_time now,
                           struct order_action *out_action)
 {
     struct order_container *container = &order->containers[i];
-    if (container->probing) {
-        container->probing = false;
-        *out_action = (struct order_action){.kind = ORDER_CANCEL_PROBE, .container = i};
+    if (order_commands_next_stopping(order, i, now, out_action)) {
         return true;
     }
     if (container->killed) {
@@ -568,13 +318,29 @@ static bool next_stopping(struct order *order, size_t i, struct order_time now,
         *out_action = (struct order_action){.kind = ORDER_KILL, .container = i};
         return true;
     }
-    if (container->started && !container->signalled) {
-        container->signalled = true;
-        *out_action = (struct order_action){
-            .kind = ORDER_SIGNAL, .container = i, .signal = container->plan->stop_signal};
-        return true;
+    if (container->starting || container->signalled || container->running[ORDER_PRE_STOP]) {
+        return false;
     }
-    return false;
+    container->signalled = true;
+    *out_action = (struct order_action){
+        .kind = ORDER_SIGNAL, .container = i, .signal = container->plan->stop_signal};
+    return true;
+}
+
+// The end of a container that was about to be started again is the one it has had.
+static bool begin_stop(struct order *order, size_t i, struct order_time now,
+                       struct order_action *out_action)
+{
+    struct order_container *container = &order->containers[i];
+    if (container->restarting && !container->starting) {
+        container->restarting = false;
+        container->exited = true;
+        end_container(order, i, now);
+        return false;
+    }
+    container->stop_deadline_ms = now.monotonic_ms + container->plan->stop_timeout_ms;
+    set_status(order, i, SUPERVISOR_STATUS_STOPPING);
+    return next_stopping(order, i, now, out_action);
 }
 
 static bool next_of(struct order *order, size_t i, struct order_time now,
@@ -586,12 +352,10 @@ static bool next_of(struct order *order, size_t i, struct order_time now,
         return next_waiting(order, i, now, out_action);
     case SUPERVISOR_STATUS_STARTING:
     case SUPERVISOR_STATUS_RUNNING:
-        if (!order->ending || !may_stop(order, i)) {
-            return next_running(order, i, now, out_action);
+        if (container->failed || (order->ending && may_stop(order, i))) {
+            return begin_stop(order, i, now, out_action);
         }
-        container->stop_deadline_ms = now.monotonic_ms + container->plan->stop_timeout_ms;
-        set_status(order, i, SUPERVISOR_STATUS_STOPPING);
-        return next_stopping(order, i, now, out_action);
+        return next_running(order, i, now, out_action);
     case SUPERVISOR_STATUS_STOPPING:
         return next_stopping(order, i, now, out_action);
     case SUPERVISOR_STATUS_STOPPED:
@@ -618,37 +382,21 @@ bool order_next(struct order *order, struct order_time now, struct order_action 
     return false;
 }
 
-static int64_t waiting_wake_ms(const struct order *order, size_t i)
-{
-    const struct order_container *container = &order->containers[i];
-    int64_t wake_ms = ORDER_NEVER;
-    for (size_t k = 0; k < container->plan->depends_on.count; k++) {
-        enum supervisor_condition condition = container->plan->depends_on.items[k].condition;
-        size_t other = container->depends_on[k];
-        if (!condition_met(order, other, condition)) {
-            wake_ms = MIN(wake_ms, dependency_deadline_ms(&order->containers[other], condition));
-        }
-    }
-    return wake_ms;
-}
-
 static int64_t container_wake_ms(const struct order *order, size_t i)
 {
     const struct order_container *container = &order->containers[i];
     switch (container->status) {
     case SUPERVISOR_STATUS_WAITING:
-        return waiting_wake_ms(order, i);
+        return order_wait_wake_ms(order, i);
+    case SUPERVISOR_STATUS_STARTING:
     case SUPERVISOR_STATUS_RUNNING:
-        if (container->plan->health_check == NULL) {
-            return ORDER_NEVER;
+        if (container->starting) {
+            return container->killed ? ORDER_NEVER
+                                     : container->start_begun_ms + ORDER_START_LIMIT_MS;
         }
-        return container->probing
-                   ? container->probe_begun_ms + container->plan->health_check->timeout_ms
-                   : container->probe_next_ms;
+        return order_commands_wake_ms(order, i);
     case SUPERVISOR_STATUS_STOPPING:
         return container->killed ? ORDER_NEVER : container->stop_deadline_ms;
-    case SUPERVISOR_STATUS_STARTING:
-        return container->killed ? ORDER_NEVER : container->start_begun_ms + ORDER_START_LIMIT_MS;
     case SUPERVISOR_STATUS_STOPPED:
     case SUPERVISOR_STATUS_ABSENT:
     case SUPERVISOR_STATUS_UNRECOGNIZED:

@@ -4,7 +4,7 @@
 #include "base/err.h"
 
 /*
- * Which container of a task to start, probe, signal or kill next.
+ * Which container of a task to start, check, signal or kill next.
  *
  * Pure: what happened goes in as events, what to do comes out as actions, time is an argument.
  * The supervisor berth-task runs it with real processes, the simulator with invented ones. The same
@@ -21,8 +21,14 @@
  *
  * The task ends when an essential container does, or by command. Then each container gets its stop
  * signal once every container that depends on it is gone, and SIGKILL when its stop timeout is
- * over. Health follows Docker: the first probe runs one interval after the start; a success makes
- * HEALTHY at once; a failure counts unless the probe began within the start period of a container
+ * over; its pre-stop command runs before the signal, within the same timeout. One whose post-start
+ * command fails is stopped in the same way; until that command has ended, START is not met.
+ *
+ * A container with a restart policy that ends on its own stays RUNNING, without a process, and is
+ * started again; its checks begin anew.
+ *
+ * Health follows Docker: the first check runs one interval after the start; a success makes
+ * HEALTHY at once; a failure counts unless the check began within the start period of a container
  * that was neither healthy nor unhealthy yet; as many counted failures in a row as retries make
  * UNHEALTHY.
  */
@@ -37,11 +43,22 @@ struct order_time {
     int64_t wall_ms;      ///< for the times in the state; since 1970
 };
 
+/** What runs inside a container besides its own program. Each at most once at a time. */
+enum order_command {
+    ORDER_HEALTH,
+    ORDER_READINESS,
+    ORDER_POST_START,
+    ORDER_PRE_STOP,
+};
+
+#define ORDER_CHECK_COUNT 2 ///< the first of them come again and again
+#define ORDER_COMMAND_COUNT 4
+
 enum order_event_kind {
     ORDER_STARTED,      ///< pid
     ORDER_START_FAILED, ///< reason: the runtime's message
     ORDER_EXITED,       ///< exit_code, oom_killed
-    ORDER_PROBED,       ///< healthy
+    ORDER_COMMANDED,    ///< command, healthy
     ORDER_STOP,         ///< command; no container
     ORDER_KILL_ALL,     ///< command; no container
 };
@@ -53,16 +70,17 @@ struct order_event {
     int32_t pid;
     int32_t exit_code; ///< 128 + number for a signal
     bool oom_killed;
-    bool healthy;
+    enum order_command command;
+    bool healthy;       ///< whether the command ended with 0
     struct text reason; ///< borrowed for the call
 };
 
 enum order_action_kind {
-    ORDER_START,        ///< answer with ORDER_STARTED or ORDER_START_FAILED
-    ORDER_SIGNAL,       ///< send signal to the first process
-    ORDER_KILL,         ///< SIGKILL; also gives up a start that is under way
-    ORDER_PROBE,        ///< run the health command; answer with ORDER_PROBED
-    ORDER_CANCEL_PROBE, ///< end it; no answer is expected any more
+    ORDER_START,          ///< answer with ORDER_STARTED or ORDER_START_FAILED
+    ORDER_SIGNAL,         ///< send signal to the first process
+    ORDER_KILL,           ///< SIGKILL; also gives up a start that is under way
+    ORDER_COMMAND,        ///< run one of its commands; answer with ORDER_COMMANDED
+    ORDER_CANCEL_COMMAND, ///< end it; no answer is expected any more
 };
 
 /** Something to do. */
@@ -70,6 +88,7 @@ struct order_action {
     enum order_action_kind kind;
     size_t container;
     int signal;
+    enum order_command command;
 };
 
 #define ORDER_NEVER INT64_MAX

@@ -107,6 +107,7 @@ static int read_plan(struct supervisor *supervisor, struct err *err)
         supervisor->containers[i].plan = &supervisor->plan.containers.items[i];
         supervisor->containers[i].output.pipe_fd = -1;
         supervisor->containers[i].output.file_fd = -1;
+        supervisor->containers[i].console_fd = -1;
     }
     return 0;
 }
@@ -271,6 +272,10 @@ static int prepare(struct supervisor *supervisor, struct err *err)
     if (rc != 0) {
         return rc;
     }
+    rc = supervisor_namespaces_make(supervisor, err);
+    if (rc != 0) {
+        return rc;
+    }
     return supervisor_links_open(supervisor, err);
 }
 
@@ -278,6 +283,7 @@ static void supervisor_deinit(struct supervisor *supervisor)
 {
     for (size_t i = 0; i < supervisor->count; i++) {
         supervisor_output_close(&supervisor->containers[i].output);
+        fd_close(supervisor->containers[i].console_fd);
     }
     order_free(supervisor->order);
     alloc_free(supervisor->containers);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -15,157 +14,13 @@
 
 #define PATH_BYTES 4096
 #define NAME_BYTES 64
-#define ARGUMENTS_MAX 64
 #define LOG_BYTES_MAX (64u << 10)
 
 // Children of ours that no table knows, at the end: a few helpers of the runtime.
 #define STRAY_ROUNDS_MAX 64
 
-/** The command line of one run of the runtime; strings are borrowed from the arena. */
-struct command {
-    struct arena arena;
-    char *arguments[ARGUMENTS_MAX + 1];
-    size_t count;
-};
-
-static void command_deinit(struct command *command)
-{
-    arena_deinit(&command->arena);
-}
-
-AUTO_VALUE(struct command, command_deinit)
-
-static void add_text(struct command *command, struct text text)
-{
-    ASSERT(command->count < ARGUMENTS_MAX);
-    char *copy = arena_alloc(&command->arena, text.size + 1);
-    memcpy(copy, text.data, text.size);
-    command->arguments[command->count++] = copy;
-}
-
-static void add(struct command *command, const char *string)
-{
-    add_text(command, text_of(string));
-}
-
-static void add_path(struct command *command, const struct supervisor *supervisor, size_t index,
-                     const char *suffix)
-{
-    add_text(command,
-             arena_format(&command->arena, "%s/%zu.%s", supervisor->directory, index, suffix));
-}
-
-static void begin_command(struct command *command, const struct supervisor *supervisor)
-{
-    for (size_t i = 0; i < supervisor->plan.runtime.count; i++) {
-        add_text(command, supervisor->plan.runtime.items[i]);
-    }
-}
-
-// The runtime inherits our protection from the OOM killer; until it sets the container's own value,
-// it must not use it.
-static void make_ordinary(pid_t pid)
-{
-    char path[NAME_BYTES];
-    struct err ignored = {0};
-    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-    IGNORE(file_write(AT_FDCWD, path, TEXT("0"), &ignored), "it may have ended already");
-}
-
-static int spawn(struct command *command, int input_fd, int output_fd, pid_t *out_pid,
-                 struct err *err)
-{
-    static char path_variable[] =
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    char *environment[] = {path_variable, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int rc = posix_spawn_file_actions_init(&actions);
-    if (rc != 0) {
-        return err_sys(err, rc, "preparing to run the runtime");
-    }
-    rc = posix_spawnattr_init(&attributes);
-    // Ignored signals stay ignored over exec, and would be so in the container.
-    rc = rc != 0 ? rc : posix_spawnattr_setsigmask(&attributes, &none);
-    rc = rc != 0 ? rc : posix_spawnattr_setsigdefault(&attributes, &all);
-    rc = rc != 0 ? rc
-                 : posix_spawnattr_setflags(&attributes,
-                                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, input_fd, 0);
-    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 1);
-    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 2);
-    rc = rc != 0 ? rc
-                 : posix_spawn(out_pid, command->arguments[0], &actions, &attributes,
-                               command->arguments, environment);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    if (rc != 0) {
-        return err_sys(err, rc, "running '%s'", command->arguments[0]);
-    }
-    make_ordinary(*out_pid);
-    return 0;
-}
-
-static void forget_file(const struct supervisor *supervisor, size_t index, const char *suffix)
-{
-    char name[NAME_BYTES];
-    snprintf(name, sizeof(name), "%zu.%s", index, suffix);
-    IGNORE(unlinkat(supervisor->dir_fd, name, 0) != 0, "it need not exist");
-}
-
-static int start(struct supervisor *supervisor, size_t index, struct err *err)
-{
-    struct supervised *container = &supervisor->containers[index];
-    AUTO(fd_close) int output_fd = -1;
-    int rc = supervisor_output_open(supervisor, index, &output_fd, err);
-    if (rc != 0) {
-        return rc;
-    }
-    forget_file(supervisor, index, "pid");
-    forget_file(supervisor, index, "log");
-    AUTO(command_deinit) struct command command = {0};
-    begin_command(&command, supervisor);
-    add(&command, "--log");
-    add_path(&command, supervisor, index, "log");
-    add(&command, "--log-format");
-    add(&command, "json");
-    add(&command, "run");
-    add(&command, "--detach");
-    add(&command, "--pid-file");
-    add_path(&command, supervisor, index, "pid");
-    add(&command, "--bundle");
-    add_text(&command, container->plan->bundle);
-    add_text(&command, container->plan->id);
-    int input_fd = container->plan->interactive ? supervisor->silence_fds[0] : supervisor->null_fd;
-    return spawn(&command, input_fd, output_fd, &container->start_pid, err);
-}
-
-static int probe(struct supervisor *supervisor, size_t index, struct err *err)
-{
-    struct supervised *container = &supervisor->containers[index];
-    if (container->probe_start_pid != 0 || container->probe_pid != 0) {
-        return err_set(err, ERR_BUSY, "the probe before has not ended yet");
-    }
-    forget_file(supervisor, index, "probe");
-    container->probe_cancelled = false;
-    AUTO(command_deinit) struct command command = {0};
-    begin_command(&command, supervisor);
-    add(&command, "--log");
-    add(&command, "/dev/null");
-    add(&command, "exec");
-    add(&command, "--detach");
-    add(&command, "--pid-file");
-    add_path(&command, supervisor, index, "probe");
-    add(&command, "--process");
-    add_text(&command, container->plan->health_check->process);
-    add_text(&command, container->plan->id);
-    return spawn(&command, supervisor->null_fd, supervisor->null_fd, &container->probe_start_pid,
-                 err);
-}
+// Where the kernel cannot kill a cgroup: what forks meanwhile is found in the next round.
+#define KILL_ROUNDS_MAX 64
 
 static pid_t read_pid(const struct supervisor *supervisor, size_t index, const char *suffix)
 {
@@ -221,45 +76,91 @@ static void pay_signals(struct supervisor *supervisor)
         if (container->owed_signal != 0) {
             signal_container(container, container->owed_signal);
         }
-        if (container->probe_cancelled) {
-            IGNORE(kill_child(container->probe_pid, SIGKILL), "it has ended, or is tried again");
+        for (size_t k = 0; k < ORDER_COMMAND_COUNT; k++) {
+            if (container->commands[k].cancelled) {
+                IGNORE(kill_child(container->commands[k].pid, SIGKILL),
+                       "it has ended, or is tried again");
+            }
         }
     }
 }
 
-// A start that is given up may have left processes in the container's cgroup.
-static void kill_cgroup(struct text directory)
+// @return whether there was anything to kill
+static bool kill_listed(struct text directory)
 {
     char path[PATH_BYTES];
     struct err ignored = {0};
-    if (snprintf(path, sizeof(path), "%.*s/cgroup.kill", TEXT_FMT(directory)) >= PATH_BYTES ||
-        file_write(AT_FDCWD, path, TEXT("1"), &ignored) == 0) {
-        return;
-    }
     AUTO(buf_deinit) struct buf list = {0};
-    snprintf(path, sizeof(path), "%.*s/cgroup.procs", TEXT_FMT(directory));
-    if (file_read(AT_FDCWD, path, LOG_BYTES_MAX, &list, &ignored) != 0) {
-        return;
+    bool found = false;
+    if (snprintf(path, sizeof(path), "%.*s/cgroup.procs", TEXT_FMT(directory)) >= PATH_BYTES ||
+        file_read(AT_FDCWD, path, LOG_BYTES_MAX, &list, &ignored) != 0) {
+        return false;
     }
     struct text rest = buf_view(&list);
     while (rest.data != NULL) {
         int64_t pid = 0;
         if (text_to_i64(text_cut(&rest, '\n'), &pid) == 0 && pid > 1) {
-            kill((pid_t)pid, SIGKILL);
+            found = kill((pid_t)pid, SIGKILL) == 0 || found;
         }
     }
+    return found;
 }
 
-static void cancel_probe(struct supervised *container)
+// What is left of a container in its cgroup: after a start that was given up, or after the end of a
+// container that shares its pid namespace, where the kernel does not end the others.
+static void kill_cgroup(struct text directory)
 {
-    container->probe_cancelled = true;
-    IGNORE(kill_child(container->probe_start_pid, SIGKILL), "it has just ended");
-    IGNORE(kill_child(container->probe_pid, SIGKILL), "it has ended, or pay_signals tries again");
+    char path[PATH_BYTES];
+    struct err ignored = {0};
+    if (snprintf(path, sizeof(path), "%.*s/cgroup.kill", TEXT_FMT(directory)) < PATH_BYTES &&
+        file_write(AT_FDCWD, path, TEXT("1"), &ignored) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < KILL_ROUNDS_MAX && kill_listed(directory); i++) {}
+}
+
+static void cancel_command(struct supervised *container, enum order_command which)
+{
+    struct supervised_command *command = &container->commands[which];
+    command->cancelled = true;
+    IGNORE(kill_child(command->start_pid, SIGKILL), "it has just ended");
+    IGNORE(kill_child(command->pid, SIGKILL), "it has ended, or pay_signals tries again");
 }
 
 static void tell(struct supervisor *supervisor, const struct order_event *event)
 {
     order_event(supervisor->order, event, supervisor_time());
+}
+
+// One that has run before leaves the runtime's word of it, which has to go first.
+static int start(struct supervisor *supervisor, size_t index, struct err *err)
+{
+    struct supervised *container = &supervisor->containers[index];
+    if (container->ran) {
+        supervisor_output_close(&container->output);
+        return supervisor_runtime_delete(supervisor, index, err);
+    }
+    container->ran = true;
+    return supervisor_runtime_start(supervisor, index, err);
+}
+
+static void refuse_start(struct supervisor *supervisor, size_t index, const struct err *err)
+{
+    supervisor_output_close(&supervisor->containers[index].output);
+    tell(supervisor, &(struct order_event){.kind = ORDER_START_FAILED,
+                                           .container = index,
+                                           .reason = text_of(err->text)});
+}
+
+static int run_command(struct supervisor *supervisor, size_t index, enum order_command which,
+                       struct err *err)
+{
+    struct supervised_command *command = &supervisor->containers[index].commands[which];
+    if (command->start_pid != 0 || command->pid != 0) {
+        return err_set(err, ERR_BUSY, "the one before has not ended yet");
+    }
+    command->cancelled = false;
+    return supervisor_runtime_exec(supervisor, index, which, err);
 }
 
 void supervisor_children_act(struct supervisor *supervisor, const struct order_action *action)
@@ -269,16 +170,14 @@ void supervisor_children_act(struct supervisor *supervisor, const struct order_a
     switch (action->kind) {
     case ORDER_START:
         if (start(supervisor, action->container, &err) != 0) {
-            supervisor_output_close(&container->output);
-            tell(supervisor, &(struct order_event){.kind = ORDER_START_FAILED,
-                                                   .container = action->container,
-                                                   .reason = text_of(err.text)});
+            refuse_start(supervisor, action->container, &err);
         }
         return;
-    case ORDER_PROBE:
-        if (probe(supervisor, action->container, &err) != 0) {
-            tell(supervisor,
-                 &(struct order_event){.kind = ORDER_PROBED, .container = action->container});
+    case ORDER_COMMAND:
+        if (run_command(supervisor, action->container, action->command, &err) != 0) {
+            tell(supervisor, &(struct order_event){.kind = ORDER_COMMANDED,
+                                                   .container = action->container,
+                                                   .command = action->command});
         }
         return;
     case ORDER_SIGNAL:
@@ -291,17 +190,26 @@ void supervisor_children_act(struct supervisor *supervisor, const struct order_a
             kill_cgroup(container->plan->cgroup);
         }
         return;
-    case ORDER_CANCEL_PROBE:
-        cancel_probe(container);
+    case ORDER_CANCEL_COMMAND:
+        cancel_command(container, action->command);
         return;
     }
+}
+
+static bool starting(const struct supervised *container)
+{
+    for (size_t i = 0; i < ORDER_COMMAND_COUNT; i++) {
+        if (container->commands[i].start_pid != 0) {
+            return true;
+        }
+    }
+    return container->start_pid != 0 || container->delete_pid != 0;
 }
 
 static bool starting_anything(const struct supervisor *supervisor)
 {
     for (size_t i = 0; i < supervisor->count; i++) {
-        if (supervisor->containers[i].start_pid != 0 ||
-            supervisor->containers[i].probe_start_pid != 0) {
+        if (starting(&supervisor->containers[i])) {
             return true;
         }
     }
@@ -369,14 +277,22 @@ static bool oom_killed(struct text cgroup)
 static void container_ended(struct supervisor *supervisor, size_t index, int status)
 {
     struct supervised *container = &supervisor->containers[index];
+    bool oom = oom_killed(container->plan->cgroup);
     container->pid = 0;
+    container->owed_signal = 0;
+    for (size_t i = 0; i < ORDER_COMMAND_COUNT; i++) {
+        cancel_command(container, (enum order_command)i);
+    }
+    if (container->plan->shares_pids) {
+        kill_cgroup(container->plan->cgroup);
+    }
     // With its first process all others of the container's pid namespace are gone: what they wrote
     // is in the pipe.
     supervisor_output_drain(supervisor, index);
     tell(supervisor, &(struct order_event){.kind = ORDER_EXITED,
                                            .container = index,
                                            .exit_code = exit_code(status),
-                                           .oom_killed = oom_killed(container->plan->cgroup)});
+                                           .oom_killed = oom});
 }
 
 // The text behind the last `"msg":"` of a runtime's log in JSON, without its escapes.
@@ -435,6 +351,9 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
         return;
     }
     container->pid = pid;
+    if (container->plan->terminal) {
+        supervisor_output_take(supervisor, index);
+    }
     tell(supervisor, &(struct order_event){.kind = ORDER_STARTED, .container = index, .pid = pid});
     int ended = 0;
     if (claim(supervisor, pid, &ended)) {
@@ -442,68 +361,105 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
     }
 }
 
-static void probe_ended(struct supervisor *supervisor, size_t index, int status)
+static void command_ended(struct supervisor *supervisor, size_t index, enum order_command which,
+                          int status)
 {
-    struct supervised *container = &supervisor->containers[index];
-    container->probe_pid = 0;
-    if (!container->probe_cancelled) {
-        tell(supervisor, &(struct order_event){.kind = ORDER_PROBED,
+    struct supervised_command *command = &supervisor->containers[index].commands[which];
+    command->pid = 0;
+    if (!command->cancelled) {
+        tell(supervisor, &(struct order_event){.kind = ORDER_COMMANDED,
                                                .container = index,
+                                               .command = which,
                                                .healthy = exit_code(status) == 0});
     }
 }
 
-static void probe_started(struct supervisor *supervisor, size_t index, int status)
+static void command_started(struct supervisor *supervisor, size_t index, enum order_command which,
+                            int status)
 {
-    struct supervised *container = &supervisor->containers[index];
-    container->probe_start_pid = 0;
-    pid_t pid = read_pid(supervisor, index, "probe");
+    struct supervised_command *command = &supervisor->containers[index].commands[which];
+    command->start_pid = 0;
+    pid_t pid = read_pid(supervisor, index, supervisor_runtime_suffix(which));
     int ended = 0;
-    if (container->probe_cancelled && pid != 0 && kill(pid, 0) == 0) {
+    if (command->cancelled && pid != 0 && kill(pid, 0) == 0) {
         // Cancelled half-way; it is ended as soon as it is ours.
-        container->probe_pid = pid;
+        command->pid = pid;
     } else if (exit_code(status) != 0 || pid == 0) {
-        probe_ended(supervisor, index, status == 0 ? 1 << 8 : status);
+        command_ended(supervisor, index, which, status == 0 ? 1 << 8 : status);
     } else if (claim(supervisor, pid, &ended)) {
-        probe_ended(supervisor, index, ended);
+        command_ended(supervisor, index, which, ended);
     } else {
-        container->probe_pid = pid;
+        command->pid = pid;
     }
+}
+
+static void deleted(struct supervisor *supervisor, size_t index)
+{
+    struct err err = {0};
+    supervisor->containers[index].delete_pid = 0;
+    if (supervisor_runtime_start(supervisor, index, &err) != 0) {
+        refuse_start(supervisor, index, &err);
+    }
+}
+
+// @return whether the child was one of this container's
+static bool took_child(struct supervisor *supervisor, size_t index, pid_t pid, int status)
+{
+    const struct supervised *container = &supervisor->containers[index];
+    for (size_t i = 0; i < ORDER_COMMAND_COUNT; i++) {
+        enum order_command which = (enum order_command)i;
+        if (pid == container->commands[i].start_pid) {
+            command_started(supervisor, index, which, status);
+            return true;
+        }
+        if (pid == container->commands[i].pid) {
+            command_ended(supervisor, index, which, status);
+            return true;
+        }
+    }
+    if (pid == container->start_pid) {
+        start_ended(supervisor, index, status);
+    } else if (pid == container->pid) {
+        container_ended(supervisor, index, status);
+    } else if (pid == container->delete_pid) {
+        deleted(supervisor, index);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
 {
     for (size_t i = 0; i < supervisor->count; i++) {
-        struct supervised *container = &supervisor->containers[i];
-        if (pid == container->start_pid) {
-            start_ended(supervisor, i, status);
-        } else if (pid == container->pid) {
-            container_ended(supervisor, i, status);
-        } else if (pid == container->probe_start_pid) {
-            probe_started(supervisor, i, status);
-        } else if (pid == container->probe_pid) {
-            probe_ended(supervisor, i, status);
-        } else {
-            continue;
+        if (took_child(supervisor, i, pid, status)) {
+            if (!starting_anything(supervisor)) {
+                supervisor->unclaimed_count = 0;
+            }
+            return;
         }
-        if (!starting_anything(supervisor)) {
-            supervisor->unclaimed_count = 0;
-        }
-        return;
     }
     keep_unclaimed(supervisor, pid, status);
+}
+
+static bool belongs(const struct supervised *container, pid_t pid)
+{
+    for (size_t i = 0; i < ORDER_COMMAND_COUNT; i++) {
+        if (pid == container->commands[i].start_pid || pid == container->commands[i].pid) {
+            return true;
+        }
+    }
+    return pid == container->pid || pid == container->start_pid || pid == container->delete_pid;
 }
 
 static bool known(const struct supervisor *supervisor, pid_t pid)
 {
     for (size_t i = 0; i < supervisor->count; i++) {
-        const struct supervised *container = &supervisor->containers[i];
-        if (pid == container->pid || pid == container->start_pid || pid == container->probe_pid ||
-            pid == container->probe_start_pid) {
+        if (belongs(&supervisor->containers[i], pid)) {
             return true;
         }
     }
-    return false;
+    return pid == supervisor->holder_pid;
 }
 
 // Kills our children that belong to no container. @return whether there were any
@@ -546,6 +502,8 @@ void supervisor_children_reap(struct supervisor *supervisor)
 
 void supervisor_children_end(struct supervisor *supervisor)
 {
+    // What holds the task's namespaces is the last to be needed.
+    supervisor->holder_pid = 0;
     for (size_t i = 0; i < STRAY_ROUNDS_MAX && kill_strays(supervisor); i++) {
         while (waitpid(-1, NULL, 0) > 0) {}
     }

@@ -8,8 +8,9 @@
 #include <sys/types.h>
 
 /*
- * The parts of the supervisor: mounts (its mount namespace), children (runtime processes, probes,
- * exit codes), output (what containers write), links (agents, the state file).
+ * The parts of the supervisor: mounts (its mount namespace), namespaces (those that containers
+ * share), runtime (its command lines), children (what becomes of them, exit codes), output (what
+ * containers write), links (agents, the state file).
  */
 
 /** Agents at one time: one, a second that takes over, and somebody who looks. */
@@ -28,21 +29,29 @@ enum supervisor_source {
 
 /** What a container writes, on its way to its file. */
 struct supervisor_output {
-    int pipe_fd;        ///< read end, non-blocking; -1 before the start and after the end
+    int pipe_fd;        ///< read end of a pipe, or a terminal, non-blocking; -1 when none is open
     int file_fd;        ///< -1 when the file cannot be written
     int64_t size_bytes; ///< of the file
     bool failing;       ///< reported already
 };
 
+/** One of a container's commands; pids are 0 when there is none. */
+struct supervised_command {
+    pid_t start_pid; ///< the runtime, while it starts the command
+    pid_t pid;
+    bool cancelled;
+};
+
 /** One container and the processes around it; pids are 0 when there is none. */
 struct supervised {
     const struct supervisor_plan_container *plan;
-    pid_t start_pid;       ///< the runtime, while it starts the container
-    pid_t pid;             ///< the container's first process: our child through the subreaper
-    pid_t probe_start_pid; ///< the runtime, while it starts a probe
-    pid_t probe_pid;
-    bool probe_cancelled;
+    bool ran;         ///< the runtime may know it from a run before
+    pid_t delete_pid; ///< the runtime, while it forgets that run
+    pid_t start_pid;  ///< the runtime, while it starts the container
+    pid_t pid;        ///< the container's first process: our child through the subreaper
+    struct supervised_command commands[ORDER_COMMAND_COUNT];
     int owed_signal; ///< for pid, once it is our child; 0 for none
+    int console_fd;  ///< where the runtime brings the terminal; -1 for none
     struct supervisor_output output;
 };
 
@@ -81,6 +90,7 @@ struct supervisor {
     struct supervisor_unclaimed unclaimed[SUPERVISOR_UNCLAIMED_MAX];
     size_t unclaimed_count;
     bool has_strays;  ///< a start failed: helpers of the runtime may go on
+    pid_t holder_pid; ///< of the shared namespaces; 0 for none
     struct buf frame; ///< the newest state, encoded
     int64_t version;  ///< of frame
 };
@@ -94,6 +104,28 @@ MUST_CHECK int supervisor_watch(struct supervisor *supervisor, int fd, uint32_t 
 
 /** Leave the host's mount namespace and mount the containers' root file systems. */
 MUST_CHECK int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err);
+
+/**
+ * Start a container by the runtime; its child start_pid ends once it runs.
+ *
+ * @return 0, or the error of what could not be made or run
+ */
+MUST_CHECK int supervisor_runtime_start(struct supervisor *supervisor, size_t index,
+                                        struct err *err);
+
+/** Let the runtime forget a container that has ended; its child is delete_pid. */
+MUST_CHECK int supervisor_runtime_delete(struct supervisor *supervisor, size_t index,
+                                         struct err *err);
+
+/** Run a command in a container; the runtime's child is its start_pid. */
+MUST_CHECK int supervisor_runtime_exec(struct supervisor *supervisor, size_t index,
+                                       enum order_command which, struct err *err);
+
+/** @return how the file is called, behind the container's number, that gets a command's pid */
+const char *supervisor_runtime_suffix(enum order_command command);
+
+/** Make the namespaces that the task's containers share, and what holds them until its end. */
+MUST_CHECK int supervisor_namespaces_make(struct supervisor *supervisor, struct err *err);
 
 /** Carry out one action of the order. Failures become events of the order. */
 void supervisor_children_act(struct supervisor *supervisor, const struct order_action *action);
@@ -111,6 +143,9 @@ void supervisor_children_end(struct supervisor *supervisor);
  */
 MUST_CHECK int supervisor_output_open(struct supervisor *supervisor, size_t index,
                                       int *out_write_fd, struct err *err);
+
+/** Take the terminal that the runtime has brought; what is written there is the output. */
+void supervisor_output_take(struct supervisor *supervisor, size_t index);
 
 /** Copy a bounded part of what is there. */
 void supervisor_output_copy(struct supervisor *supervisor, size_t index);

@@ -77,6 +77,21 @@ static int mount_root(const struct supervisor_plan_container *container, struct 
     return overlay_mount(&overlay, target, err);
 }
 
+static int mount_extra(const struct supervisor_mount *extra, struct err *err)
+{
+    AUTO(alloc_string) char *target = alloc_format("%.*s", TEXT_FMT(extra->target));
+    AUTO(alloc_string) char *type = alloc_format("%.*s", TEXT_FMT(extra->type));
+    AUTO(alloc_string) char *options = alloc_format("%.*s", TEXT_FMT(extra->options));
+    int rc = file_make_dirs(target, 0755, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (mount(type, target, type, MS_NOSUID | MS_NODEV, options) != 0) {
+        return err_sys(err, errno, "mounting a %s with '%s' on '%s'", type, options, target);
+    }
+    return 0;
+}
+
 int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
 {
     if (unshare(CLONE_NEWNS) != 0) {
@@ -98,6 +113,12 @@ int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
     int rc = let_namespaces_go(plan->network_namespace, err);
     if (rc != 0) {
         return rc;
+    }
+    for (size_t i = 0; i < plan->mounts.count; i++) {
+        rc = mount_extra(&plan->mounts.items[i], err);
+        if (rc != 0) {
+            return rc;
+        }
     }
     for (size_t i = 0; i < plan->containers.count; i++) {
         const struct supervisor_plan_container *container = &plan->containers.items[i];

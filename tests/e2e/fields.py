@@ -35,6 +35,9 @@ CAPABILITIES = ["com.amazonaws.ecs.capability." + name for name in (
 RESOURCES = [{"name": name, "type": "INTEGER", "integerValue": UNITS} for name in ("CPU", "MEMORY")]
 
 
+SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+
+
 def box(script, name="main", **members):
     """A container that runs a shell script.
 

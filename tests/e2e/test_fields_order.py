@@ -1,8 +1,6 @@
 """Members about when containers start, whether they are well, and how they end."""
 import support
-from fields import box, task
-
-SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+from fields import SLEEP, box, task
 
 
 def wait_for_output(node, arn, text, count=1):

@@ -20,16 +20,12 @@ def volume(**kind):
 # Name of the case: members of the container, members of the task, words of the reason.
 REFUSED = {
     "links": ({"links": ["other"]}, {"networkMode": "bridge"}, "links"),
-    "restartPolicy": ({"restartPolicy": {"enabled": True}}, IN_HOST, "restartPolicy"),
     "environmentFiles": ({"environmentFiles": [{"value": "arn:aws:s3:::b/a.env", "type": "s3"}]},
                          {**IN_HOST, "executionRoleArn": ROLE}, "environmentFiles"),
-    "maxSwap": (linux(maxSwap=10), IN_HOST, "linuxParameters.maxSwap"),
-    "swappiness": (linux(swappiness=10), IN_HOST, "linuxParameters.swappiness"),
     "secrets": ({"secrets": [{"name": "S", "valueFrom": SECRET}]},
                 {**IN_HOST, "executionRoleArn": ROLE}, "secrets"),
     "dockerSecurityOptions": ({"dockerSecurityOptions": ["label:user:me"]}, IN_HOST,
                               "dockerSecurityOptions"),
-    "pseudoTerminal": ({"pseudoTerminal": True}, IN_HOST, "pseudoTerminal"),
     "firelensConfiguration": ({"firelensConfiguration": {"type": "fluentbit"}}, IN_HOST,
                               "firelensConfiguration"),
     "credentialSpecs": ({"credentialSpecs": ["credentialspec:arn:aws:s3:::b/spec"]}, IN_HOST,
@@ -40,8 +36,6 @@ REFUSED = {
         "resourceRequirements"),
     "operatingSystemFamily": ({}, {**IN_HOST, "runtimePlatform": {
         "operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}, "operatingSystemFamily"),
-    "pidMode": ({}, {**IN_HOST, "pidMode": "task"}, "pidMode"),
-    "ipcMode": ({}, {**IN_HOST, "ipcMode": "task"}, "ipcMode"),
     "dockerVolumeConfiguration": (
         {}, {**IN_HOST, **volume(dockerVolumeConfiguration={"scope": "task"})},
         "volume 'v' asks for dockerVolumeConfiguration"),

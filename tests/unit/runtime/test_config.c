@@ -259,10 +259,49 @@ static void config_privileged_hides_nothing(void **state)
     json_decref(root);
 }
 
+// Which namespace is whose: a new one, one that is there, or the host's, which is not named at all.
+static void config_names_namespaces(void **state)
+{
+    (void)state;
+    struct text arguments[2];
+    struct text capabilities[1];
+    struct config config = sample(arguments, capabilities);
+    config.pid.path = TEXT("/run/t/ns/pid");
+    config.ipc.host = true;
+    config.shm_bytes = 0;
+    config.process.terminal = true;
+    config.swap_bytes = 32u << 20;
+    config.has_swappiness = true;
+    config.swappiness = 7;
+    struct text_entry label = {TEXT("com.example.a"), TEXT("b\"c")};
+    config.annotations = (struct text_map){&label, 1};
+    AUTO(buf_deinit) struct buf out = {0};
+    config_write(&config, &out);
+    json_t *root = parse(&out);
+    json_t *namespaces = at(root, "linux/namespaces");
+    for (size_t i = 0; i < json_array_size(namespaces); i++) {
+        const char *type = json_string_value(at(json_array_get(namespaces, i), "type"));
+        const char *path = json_string_value(at(json_array_get(namespaces, i), "path"));
+        assert_string_not_equal(type, "ipc");
+        if (strcmp(type, "pid") == 0) {
+            assert_string_equal(path, "/run/t/ns/pid");
+        }
+    }
+    assert_int_equal(json_array_size(namespaces), 5);
+    assert_null(mount_of(root, "/dev/shm"));
+    assert_true(json_is_true(at(root, "process/terminal")));
+    json_t *memory = at(root, "linux/resources/memory");
+    assert_int_equal(json_integer_value(at(memory, "swap")), (512u + 32u) << 20);
+    assert_int_equal(json_integer_value(at(memory, "swappiness")), 7);
+    assert_string_equal(json_string_value(at(root, "annotations/com.example.a")), "b\"c");
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config_says_what_it_was_given),
+        cmocka_unit_test(config_names_namespaces),
         cmocka_unit_test(config_confines),
         cmocka_unit_test(config_opens_what_is_asked),
         cmocka_unit_test(config_privileged_hides_nothing),

@@ -291,7 +291,6 @@ static void paths_are_cleaned(void **state)
 static void unsupported_is_refused(void **state)
 {
     (void)state;
-    struct ecs_linux_parameters swap = {.has_max_swap = true};
     struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
     struct text seccomp = TEXT("seccomp=/profile.json");
     struct ecs_docker_volume_configuration docker = {0};
@@ -304,11 +303,7 @@ static void unsupported_is_refused(void **state)
         const char *want;
     } cases[] = {
         {.container = {.docker_security_options = {&seccomp, 1}}, .want = "seccomp=/profile.json"},
-        {.container = {.pseudo_terminal = true}, .want = "pseudoTerminal"},
         {.container = {.secrets = {&secret, 1}}, .want = "secrets"},
-        {.container = {.linux_parameters = &swap}, .want = "maxSwap"},
-        {.task = {.pid_mode = ECS_PID_MODE_TASK}, .want = "pidMode"},
-        {.task = {.ipc_mode = ECS_IPC_MODE_HOST}, .want = "ipcMode"},
         {.task = {.volumes = {&volume, 1}}, .want = "dockerVolumeConfiguration"},
         {.task = {.runtime_platform = &windows}, .want = "operatingSystemFamily"},
     };
@@ -414,8 +409,119 @@ static void plan_has_ecs_defaults(void **state)
     assert_int_equal(plan.health_check->retries, 3);
     assert_int_equal(plan.health_check->start_period_ms, 0);
     assert_int_equal(plan.depends_on.items[0].condition, SUPERVISOR_CONDITION_HEALTHY);
+    assert_null(plan.restart_policy);
+    int32_t codes[] = {0, 3};
+    struct ecs_container_restart_policy policy = {.ignored_exit_codes = {codes, 2}};
+    definition.restart_policy = &policy;
+    assert_int_equal(spec_plan(&definition, &image, &arena, &plan, &err), 0);
+    assert_null(plan.restart_policy);
+    policy.enabled = true;
+    assert_int_equal(spec_plan(&definition, &image, &arena, &plan, &err), 0);
+    assert_int_equal(plan.restart_policy->attempt_period_ms, 300000);
+    assert_int_equal(plan.restart_policy->ignored_exit_codes.items[1], 3);
     image.stop_signal = TEXT("SIGNOTHING");
     assert_int_equal(spec_plan(&definition, &image, &arena, &plan, &err), ERR_INVALID);
+}
+
+// maxSwap is a limit beyond the memory; what the node cannot hold is refused, unless nothing has to
+// be held.
+static void swap_is_limited_where_it_can_be(void **state)
+{
+    (void)state;
+    static const struct spec_swap_host v1 = {true, true, true};
+    static const struct spec_swap_host v2 = {true, true, false};
+    static const struct spec_swap_host blind = {false, true, true};
+    static const struct spec_swap_host none = {false, false, true};
+    static const struct {
+        const char *name;
+        struct ecs_linux_parameters parameters;
+        int32_t memory;
+        const struct spec_swap_host *host;
+        const char *want_error;
+        struct spec_swap want;
+    } cases[] = {
+        {"nothing asked", {.has_swappiness = true, .swappiness = 3}, 64, &v2, NULL, {0}},
+        {"no swap at all", {.has_max_swap = true}, 64, &v1, NULL, {.limited = true}},
+        {"some swap",
+         {.has_max_swap = true, .max_swap = 9},
+         64,
+         &v2,
+         NULL,
+         {.limited = true, .mib = 9}},
+        {"with swappiness",
+         {.has_max_swap = true, .max_swap = 9, .has_swappiness = true, .swappiness = 3},
+         64,
+         &v1,
+         NULL,
+         {.limited = true, .mib = 9, .has_swappiness = true, .swappiness = 3}},
+        {"swappiness on v2",
+         {.has_max_swap = true, .has_swappiness = true},
+         64,
+         &v2,
+         "cgroup v1",
+         {0}},
+        {"a kernel that does not count", {.has_max_swap = true}, 64, &blind, "swapaccount", {0}},
+        {"but has none to count",
+         {.has_max_swap = true, .max_swap = 9},
+         64,
+         &none,
+         NULL,
+         {.mib = 9}},
+        {"beyond no limit", {.has_max_swap = true}, 0, &v1, "needs a memory", {0}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        struct spec_swap got = {0};
+        struct ecs_linux_parameters parameters = cases[i].parameters;
+        struct ecs_container_definition definition = {
+            .name = TEXT("web"), .memory = cases[i].memory, .linux_parameters = &parameters};
+        print_message("%s\n", cases[i].name);
+        int rc = spec_swap(&definition, cases[i].host, &got, &err);
+        assert_int_equal(rc, cases[i].want_error == NULL ? 0 : ERR_UNSUPPORTED);
+        if (rc != 0) {
+            assert_non_null(strstr(err.text, cases[i].want_error));
+        }
+        assert_int_equal(got.limited, cases[i].want.limited);
+        assert_int_equal(got.mib, cases[i].want.mib);
+        assert_int_equal(got.has_swappiness, cases[i].want.has_swappiness);
+        assert_int_equal(got.swappiness, cases[i].want.swappiness);
+    }
+}
+
+// A label reaches the runtime as it is, unless the runtime would do what it says.
+static void labels_give_no_orders(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text_entry labels[] = {
+        {TEXT("com.example.team"), TEXT("a")},
+        {TEXT("run.oci.handler"), TEXT("wasm")},
+        {TEXT("org.systemd.property.TimeoutStopUSec"), TEXT("1")},
+        {TEXT("runs"), TEXT("")},
+    };
+    struct ecs_container_definition definition = {.docker_labels = {labels, ARRAY_LEN(labels)}};
+    struct text_map map = spec_annotations(&definition, &arena);
+    assert_int_equal(map.count, 2);
+    assert_true(text_is(map.items[0].key, "com.example.team"));
+    assert_true(text_is(map.items[1].key, "runs"));
+}
+
+// One /dev/shm for all is as large as the one that asks for most.
+static void shared_memory_suits_all(void **state)
+{
+    (void)state;
+    struct ecs_linux_parameters large = {.shared_memory_size = 200};
+    struct ecs_linux_parameters small = {.shared_memory_size = 8};
+    struct ecs_container_definition containers[] = {
+        {.linux_parameters = &small}, {.linux_parameters = &large}, {.name = TEXT("c")}};
+    struct ecs_task_definition task = {.container_definitions = {containers, 3}};
+    assert_int_equal(spec_shm_mib(&task, &containers[0]), 8);
+    assert_int_equal(spec_shm_mib(&task, &containers[2]), 64);
+    task.ipc_mode = ECS_IPC_MODE_TASK;
+    assert_int_equal(spec_shm_mib(&task, &containers[0]), 200);
+    assert_int_equal(spec_ipc(&task), SPEC_TASK);
+    task.ipc_mode = ECS_IPC_MODE_NONE;
+    assert_int_equal(spec_ipc(&task), SPEC_OWN);
 }
 
 int main(void)
@@ -433,6 +539,9 @@ int main(void)
         cmocka_unit_test(security_options_are_read),
         cmocka_unit_test(volumes_are_taken_over),
         cmocka_unit_test(plan_has_ecs_defaults),
+        cmocka_unit_test(swap_is_limited_where_it_can_be),
+        cmocka_unit_test(labels_give_no_orders),
+        cmocka_unit_test(shared_memory_suits_all),
     };
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);
 }

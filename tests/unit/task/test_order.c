@@ -27,14 +27,19 @@ struct container {
     int64_t start_timeout_ms;
     int64_t stop_timeout_ms;
     const struct supervisor_health_check *check;
+    const struct supervisor_health_check *readiness;
+    const struct supervisor_restart_policy *policy;
+    bool greets; ///< has a post-start command
+    bool parts;  ///< has a pre-stop command
 };
 
 struct step {
     int64_t at_ms;
     enum order_event_kind event;
     const char *container;
-    int32_t value; ///< exit code, or whether a probe was healthy
+    int32_t value; ///< exit code, or whether a command was well
     const char *want;
+    enum order_command command; ///< of ORDER_COMMANDED
 };
 
 struct scenario {
@@ -48,6 +53,10 @@ static const struct supervisor_health_check check_10s = {
     .interval_ms = 10000, .timeout_ms = 2000, .retries = 2};
 static const struct supervisor_health_check check_slow_start = {
     .interval_ms = 10000, .timeout_ms = 2000, .retries = 1, .start_period_ms = 25000};
+
+static int32_t ignored_codes[] = {0, 7};
+static const struct supervisor_restart_policy policy_60s = {
+    .ignored_exit_codes = {ignored_codes, 2}, .attempt_period_ms = 60000};
 
 static const struct scenario scenarios[] = {
     {
@@ -107,8 +116,8 @@ static const struct scenario scenarios[] = {
              {.name = "b", .optional = true, .start_timeout_ms = 15000, .check = &check_10s}},
         .steps = {{0, NOTHING, NULL, 0, "start b"},
                   {100, ORDER_STARTED, "b", 0, ""},
-                  {10100, NOTHING, NULL, 0, "probe b"},
-                  {10200, ORDER_PROBED, "b", 0, ""},
+                  {10100, NOTHING, NULL, 0, "run health in b"},
+                  {10200, ORDER_COMMANDED, "b", 0, ""},
                   {15099, NOTHING, NULL, 0, ""},
                   {15100, NOTHING, NULL, 0, "signal b 15"},
                   {15200, ORDER_EXITED, "b", 143, ""}},
@@ -203,23 +212,167 @@ static const struct scenario scenarios[] = {
         .containers = {{.name = "a", .check = &check_10s}},
         .steps = {{0, NOTHING, NULL, 0, "start a"},
                   {0, ORDER_STARTED, "a", 0, ""},
-                  {10000, NOTHING, NULL, 0, "probe a"},
+                  {10000, NOTHING, NULL, 0, "run health in a"},
                   {11999, NOTHING, NULL, 0, ""},
-                  {12000, NOTHING, NULL, 0, "cancel a"},
-                  {12001, ORDER_PROBED, "a", 1, ""},
-                  {22000, NOTHING, NULL, 0, "probe a"}},
+                  {12000, NOTHING, NULL, 0, "cancel health in a"},
+                  {12001, ORDER_COMMANDED, "a", 1, ""},
+                  {22000, NOTHING, NULL, 0, "run health in a"}},
     },
     {
         .name = "a stop ends a probe under way",
         .containers = {{.name = "a", .check = &check_10s}},
         .steps = {{0, NOTHING, NULL, 0, "start a"},
                   {0, ORDER_STARTED, "a", 0, ""},
-                  {10000, NOTHING, NULL, 0, "probe a"},
-                  {10001, ORDER_STOP, NULL, 0, "cancel a; signal a 15"},
+                  {10000, NOTHING, NULL, 0, "run health in a"},
+                  {10001, ORDER_STOP, NULL, 0, "cancel health in a; signal a 15"},
                   {10002, ORDER_EXITED, "a", 0, ""}},
         .want_end = "a=0",
     },
+    {
+        .name = "what has run for its period is started again, and the task goes on",
+        .containers = {{.name = "a", .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {100, ORDER_STARTED, "a", 0, ""},
+                  {60100, ORDER_EXITED, "a", 1, "start a"},
+                  {60200, ORDER_STARTED, "a", 0, ""},
+                  {120200, ORDER_EXITED, "a", 137, "start a"},
+                  {120201, ORDER_STARTED, "a", 0, ""}},
+    },
+    {
+        .name = "what has run for less than its period since the last start ends",
+        .containers = {{.name = "a", .policy = &policy_60s}, {.name = "b", .optional = true}},
+        .steps = {{0, NOTHING, NULL, 0, "start a; start b"},
+                  {100, ORDER_STARTED, "a", 0, ""},
+                  {100, ORDER_STARTED, "b", 0, ""},
+                  {60100, ORDER_EXITED, "a", 1, "start a"},
+                  {61000, ORDER_STARTED, "a", 0, ""},
+                  {120999, ORDER_EXITED, "a", 2, "signal b 15"},
+                  {121000, ORDER_EXITED, "b", 143, ""}},
+        .want_end = "a=2 b=143",
+    },
+    {
+        .name = "an exit code that is ignored is not followed by a restart",
+        .containers = {{.name = "a", .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {0, ORDER_STARTED, "a", 0, ""},
+                  {90000, ORDER_EXITED, "a", 7, ""}},
+        .want_end = "a=7",
+    },
+    {
+        .name = "what is to stop is not started again",
+        .containers = {{.name = "a", .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {0, ORDER_STARTED, "a", 0, ""},
+                  {90000, ORDER_STOP, NULL, 0, "signal a 15"},
+                  {90001, ORDER_EXITED, "a", 143, ""}},
+        .want_end = "a=143",
+    },
+    {
+        .name = "a stop during a restart: the signal follows once it runs again",
+        .containers = {{.name = "a", .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {0, ORDER_STARTED, "a", 0, ""},
+                  {90000, ORDER_EXITED, "a", 1, "start a"},
+                  {90001, ORDER_STOP, NULL, 0, ""},
+                  {90002, ORDER_STARTED, "a", 0, "signal a 15"},
+                  {90003, ORDER_EXITED, "a", 143, ""}},
+        .want_end = "a=143",
+    },
+    {
+        .name = "a restart that hangs at a stop is killed when the stop timeout is over",
+        .containers = {{.name = "a", .policy = &policy_60s, .stop_timeout_ms = 2000}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {0, ORDER_STARTED, "a", 0, ""},
+                  {90000, ORDER_EXITED, "a", 1, "start a"},
+                  {90001, ORDER_STOP, NULL, 0, ""},
+                  {92001, NOTHING, NULL, 0, "kill a"},
+                  {92002, ORDER_START_FAILED, "a", 0, ""}},
+        .want_end = "a=-",
+    },
+    {
+        .name = "a restart that fails ends the task",
+        .containers = {{.name = "a", .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {0, ORDER_STARTED, "a", 0, ""},
+                  {90000, ORDER_EXITED, "a", 1, "start a"},
+                  {90001, ORDER_START_FAILED, "a", 0, ""}},
+        .want_end = "a=-",
+    },
+    {
+        .name = "a check under way at the end of a run is forgotten, and checks begin anew",
+        .containers = {{.name = "a", .policy = &policy_60s, .check = &check_10s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {55000, ORDER_STARTED, "a", 0, ""},
+                  {65000, NOTHING, NULL, 0, "run health in a"},
+                  {65001, ORDER_COMMANDED, "a", 1, ""},
+                  {115000, NOTHING, NULL, 0, "run health in a"},
+                  {115100, ORDER_EXITED, "a", 1, "start a"},
+                  {115200, ORDER_COMMANDED, "a", 1, ""},
+                  {115300, ORDER_STARTED, "a", 0, ""},
+                  {125299, NOTHING, NULL, 0, ""},
+                  {125300, NOTHING, NULL, 0, "run health in a"}},
+    },
+    {
+        .name = "who waits for START waits for the post-start command as well",
+        .containers = {{.name = "a", .after = "b", .condition = SUPERVISOR_CONDITION_START},
+                       {.name = "b", .greets = true}},
+        .steps = {{0, NOTHING, NULL, 0, "start b"},
+                  {5, ORDER_STARTED, "b", 0, "run post-start in b"},
+                  {9, ORDER_COMMANDED, "b", 1, "start a", ORDER_POST_START},
+                  {10, ORDER_STARTED, "a", 0, ""}},
+    },
+    {
+        .name = "a post-start command that fails stops its container",
+        .containers = {{.name = "a", .greets = true, .parts = true, .stop_timeout_ms = 2000}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, "run post-start in a"},
+                  {9, ORDER_COMMANDED, "a", 0, "signal a 15", ORDER_POST_START},
+                  {2009, NOTHING, NULL, 0, "kill a"},
+                  {2010, ORDER_EXITED, "a", 137, ""}},
+        .want_end = "a=137",
+    },
+    {
+        .name = "a post-start command has the container's startTimeout",
+        .containers = {{.name = "a", .greets = true, .start_timeout_ms = 3000}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, "run post-start in a"},
+                  {3004, NOTHING, NULL, 0, ""},
+                  {3005, NOTHING, NULL, 0, "cancel post-start in a; signal a 15"},
+                  {3006, ORDER_EXITED, "a", 143, ""}},
+        .want_end = "a=143",
+    },
+    {
+        .name = "a pre-stop command comes before the signal, whatever it comes to",
+        .containers = {{.name = "a", .parts = true}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, ""},
+                  {100, ORDER_STOP, NULL, 0, "run pre-stop in a"},
+                  {200, ORDER_COMMANDED, "a", 0, "signal a 15", ORDER_PRE_STOP},
+                  {201, ORDER_EXITED, "a", 143, ""}},
+        .want_end = "a=143",
+    },
+    {
+        .name = "a pre-stop command shares the stop timeout",
+        .containers = {{.name = "a", .parts = true, .stop_timeout_ms = 4000}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, ""},
+                  {100, ORDER_STOP, NULL, 0, "run pre-stop in a"},
+                  {4100, NOTHING, NULL, 0, "cancel pre-stop in a; kill a"},
+                  {4101, ORDER_EXITED, "a", 137, ""}},
+        .want_end = "a=137",
+    },
+    {
+        .name = "KILL waits for no pre-stop command",
+        .containers = {{.name = "a", .parts = true}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, ""},
+                  {100, ORDER_KILL_ALL, NULL, 0, "kill a"},
+                  {201, ORDER_EXITED, "a", 137, ""}},
+        .want_end = "a=137",
+    },
 };
+
+static struct supervisor_hook hook;
 
 static size_t make_plan(const struct container *containers,
                         struct supervisor_plan_container *out_containers,
@@ -234,6 +387,12 @@ static size_t make_plan(const struct container *containers,
             .stop_signal = 15,
             .stop_timeout_ms = from->stop_timeout_ms == 0 ? 30000 : from->stop_timeout_ms,
             .start_timeout_ms = from->start_timeout_ms,
+            // What a plan points to is not changed by an order.
+            .health_check = (struct supervisor_health_check *)(uintptr_t)from->check,
+            .readiness = (struct supervisor_health_check *)(uintptr_t)from->readiness,
+            .restart_policy = (struct supervisor_restart_policy *)(uintptr_t)from->policy,
+            .post_start = from->greets ? &hook : NULL,
+            .pre_stop = from->parts ? &hook : NULL,
         };
         if (from->after != NULL) {
             dependencies[count] =
@@ -258,8 +417,11 @@ static size_t index_of(const struct supervisor_plan *plan, const char *name)
 static void add_action(const struct supervisor_plan *plan, const struct order_action *action,
                        struct buf *out)
 {
-    static const char *const names[] = {"start", "signal", "kill", "probe", "cancel"};
-    buf_format(out, "%s%s %.*s", out->size == 0 ? "" : "; ", names[action->kind],
+    static const char *const names[] = {"start", "signal", "kill", "run", "cancel"};
+    static const char *const commands[] = {"health", "readiness", "post-start", "pre-stop"};
+    bool command = action->kind == ORDER_COMMAND || action->kind == ORDER_CANCEL_COMMAND;
+    buf_format(out, "%s%s %s%s%.*s", out->size == 0 ? "" : "; ", names[action->kind],
+               command ? commands[action->command] : "", command ? " in " : "",
                TEXT_FMT(plan->containers.items[action->container].name));
     if (action->kind == ORDER_SIGNAL) {
         buf_format(out, " %d", action->signal);
@@ -278,6 +440,7 @@ static void play_step(struct order *order, const struct supervisor_plan *plan,
                         .container = index_of(plan, step->container),
                         .pid = 77,
                         .exit_code = step->value,
+                        .command = step->command,
                         .healthy = step->value != 0,
                         .reason = TEXT("no such file"),
                     },
@@ -319,15 +482,8 @@ static void order_follows_its_rules(void **state)
         const struct scenario *scenario = &scenarios[i];
         struct supervisor_plan_container containers[CONTAINERS_MAX];
         struct supervisor_dependency dependencies[CONTAINERS_MAX];
-        struct supervisor_health_check checks[CONTAINERS_MAX];
         struct supervisor_plan plan = {
             .containers = {containers, make_plan(scenario->containers, containers, dependencies)}};
-        for (size_t k = 0; k < plan.containers.count; k++) {
-            if (scenario->containers[k].check != NULL) {
-                checks[k] = *scenario->containers[k].check;
-                containers[k].health_check = &checks[k];
-            }
-        }
         struct err err = {0};
         AUTO(order_free) struct order *order = NULL;
         print_message("%s\n", scenario->name);
@@ -381,16 +537,126 @@ static void health_follows_docker(void **state)
             now.monotonic_ms = order_wake_ms(order);
             now.wall_ms = 1000000 + now.monotonic_ms;
             assert_true(order_next(order, now, &action));
-            assert_int_equal(action.kind, ORDER_PROBE);
-            order_event(
-                order,
-                &(struct order_event){.kind = ORDER_PROBED, .healthy = cases[i].probes[k] == '+'},
-                now);
+            assert_int_equal(action.kind, ORDER_COMMAND);
+            order_event(order,
+                        &(struct order_event){.kind = ORDER_COMMANDED,
+                                              .healthy = cases[i].probes[k] == '+'},
+                        now);
             const struct supervisor_container_state *now_is =
                 &order_state(order)->containers.items[0];
             assert_int_equal(letters[now_is->health], cases[i].want[k]);
         }
     }
+}
+
+// One health of two checks. In each turn both come to an end, + or -; below is what is told then.
+static void readiness_is_apart_from_health(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        const char *alive; // NULL: no health check
+        const char *ready;
+        const char *want; // ? unknown, h healthy, u unhealthy
+    } cases[] = {
+        {"readiness alone makes healthy", NULL, "+", "h"},
+        {"what was never ready is unknown", NULL, "---+", "???h"},
+        {"failures in a row take it back, which is no reason to replace it", NULL, "+--+", "hh?h"},
+        {"alive is not enough", "++", "-+", "?h"},
+        {"nor is ready", "-+", "++", "?h"},
+        {"what is not alive is unhealthy, ready or not", "+--", "+++", "hhu"},
+        {"what lives but cannot work is unknown", "++++", "+--+", "hh?h"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].name);
+        struct supervisor_health_check check = check_10s;
+        struct supervisor_plan_container container = {
+            .name = TEXT("a"),
+            .essential = true,
+            .stop_signal = 15,
+            .readiness = &check,
+            .health_check = cases[i].alive == NULL ? NULL : &check,
+        };
+        struct supervisor_plan plan = {.containers = {&container, 1}};
+        struct err err = {0};
+        AUTO(order_free) struct order *order = NULL;
+        struct order_action action;
+        struct order_time now = {0, 1000000};
+        assert_int_equal(order_new(&plan, &order, &err), 0);
+        assert_false(order_state(order)->containers.items[0].ready);
+        assert_true(order_next(order, now, &action));
+        order_event(order, &(struct order_event){.kind = ORDER_STARTED}, now);
+        for (size_t k = 0; cases[i].want[k] != '\0'; k++) {
+            static const char letters[] = {'-', '?', 'h', 'u'};
+            now.monotonic_ms = order_wake_ms(order);
+            while (order_next(order, now, &action)) {
+                assert_int_equal(action.kind, ORDER_COMMAND);
+                const char *of = action.command == ORDER_HEALTH ? cases[i].alive : cases[i].ready;
+                order_event(order,
+                            &(struct order_event){.kind = ORDER_COMMANDED,
+                                                  .command = action.command,
+                                                  .healthy = of[k] == '+'},
+                            now);
+            }
+            const struct supervisor_container_state *told =
+                &order_state(order)->containers.items[0];
+            assert_int_equal(letters[told->health], cases[i].want[k]);
+        }
+    }
+}
+
+// Counted, timed, and without the pid of the run before.
+static void state_tells_restarts(void **state)
+{
+    (void)state;
+    struct supervisor_restart_policy policy = policy_60s;
+    struct supervisor_health_check check = check_10s;
+    struct supervisor_plan_container container = {.name = TEXT("a"),
+                                                  .essential = true,
+                                                  .stop_signal = 15,
+                                                  .restart_policy = &policy,
+                                                  .health_check = &check};
+    struct supervisor_plan plan = {.containers = {&container, 1}};
+    struct err err = {0};
+    struct order_action action;
+    AUTO(order_free) struct order *order = NULL;
+    assert_int_equal(order_new(&plan, &order, &err), 0);
+    assert_true(order_next(order, (struct order_time){0, 1000}, &action));
+    struct order_time now = {10, 1010};
+    order_event(order, &(struct order_event){.kind = ORDER_STARTED, .pid = 5}, now);
+    const struct supervisor_container_state *told = &order_state(order)->containers.items[0];
+    assert_true(told->has_restart_count);
+    assert_int_equal(told->restart_count, 0);
+    now = (struct order_time){10010, 11010};
+    assert_true(order_next(order, now, &action));
+    order_event(order, &(struct order_event){.kind = ORDER_COMMANDED, .healthy = true}, now);
+    told = &order_state(order)->containers.items[0];
+    assert_int_equal(told->health, SUPERVISOR_HEALTH_HEALTHY);
+    int64_t version = order_version(order);
+    now = (struct order_time){60010, 61010};
+    order_event(order,
+                &(struct order_event){.kind = ORDER_EXITED, .exit_code = 137, .oom_killed = true},
+                now);
+    assert_true(order_version(order) > version);
+    told = &order_state(order)->containers.items[0];
+    assert_int_equal(told->status, SUPERVISOR_STATUS_RUNNING);
+    assert_int_equal(told->health, SUPERVISOR_HEALTH_UNKNOWN);
+    assert_false(told->has_pid);
+    assert_false(told->has_exit_code);
+    assert_false(told->has_oom_killed);
+    assert_int_equal(told->restart_count, 0);
+    assert_true(order_next(order, now, &action));
+    assert_int_equal(action.kind, ORDER_START);
+    // A late word of the process before is not one of the next.
+    order_event(order, &(struct order_event){.kind = ORDER_EXITED, .exit_code = 1}, now);
+    now = (struct order_time){60020, 61020};
+    order_event(order, &(struct order_event){.kind = ORDER_STARTED, .pid = 6}, now);
+    told = &order_state(order)->containers.items[0];
+    assert_int_equal(told->restart_count, 1);
+    assert_int_equal(told->restarted_at, 61020);
+    assert_int_equal(told->started_at, 1010);
+    assert_int_equal(told->pid, 6);
+    assert_false(order_state(order)->finished);
 }
 
 static void order_refuses_bad_plans(void **state)
@@ -482,7 +748,7 @@ static void state_tells_the_end(void **state)
     version = told->sequence;
     order_event(order, &(struct order_event){.kind = ORDER_EXITED, .container = 0}, now);
     order_event(order, &(struct order_event){.kind = ORDER_STARTED, .container = 1}, now);
-    order_event(order, &(struct order_event){.kind = ORDER_PROBED, .container = 0}, now);
+    order_event(order, &(struct order_event){.kind = ORDER_COMMANDED, .container = 0}, now);
     assert_int_equal(order_version(order), version);
 }
 
@@ -510,7 +776,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_follows_its_rules), cmocka_unit_test(health_follows_docker),
         cmocka_unit_test(order_refuses_bad_plans), cmocka_unit_test(state_tells_the_end),
-        cmocka_unit_test(failed_start_is_no_exit),
+        cmocka_unit_test(failed_start_is_no_exit), cmocka_unit_test(readiness_is_apart_from_health),
+        cmocka_unit_test(state_tells_restarts),
     };
     return cmocka_run_group_tests_name("order", tests, NULL, NULL);
 }
