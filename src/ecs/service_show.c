@@ -299,6 +299,8 @@ static void show_plain(struct core_call *call, int64_t key,
         .has_enable_execute_command = true,
         .enable_execute_command = record->enable_execute_command,
         .availability_zone_rebalancing = record->zone_rebalancing,
+        // Nothing here is managed by an express gateway.
+        .resource_management_type = ECS_RESOURCE_MANAGEMENT_TYPE_CUSTOMER,
     };
     out->deployment_controller->type = record->controller;
     if (record->placement_constraints.count > 0) {

@@ -264,6 +264,7 @@ def _(world):
     ["IN_PROGRESS", None], ["STOPPED", "A newer service deployment took its place."],
     ["SUCCESSFUL", None]])
 def _(world):
+    support.needs(world.ecs, "ListServiceDeployments")
     made, _, _ = held(world)
     family = world.fresh("held")
     world.register(family)

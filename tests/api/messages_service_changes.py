@@ -36,9 +36,9 @@ BREAKER = {"enable": False, "rollback": False}
     "schedulingStrategy": "REPLICA", "deploymentController": {"type": "ECS"},
     "tags": [], "createdBy": "arn:aws:iam::⟨account⟩:root", "enableECSManagedTags": False,
     "propagateTags": "NONE", "enableExecuteCommand": False,
-    "availabilityZoneRebalancing": "ENABLED"})
+    "availabilityZoneRebalancing": "ENABLED", "resourceManagementType": "CUSTOMER"})
 def _(world):
-    support.needs(world.ecs, "DescribeServiceRevisions")
+    support.needs(world.ecs, "ListServices", "resourceManagementType")
     made = world.create(count=2)
     world.words["name"] = made["serviceName"]
     made.pop("deployments")
@@ -100,6 +100,7 @@ def _(world):
 
 @rule("service.create", "the percents of a DAEMON", [100, 0, "DAEMON", "DISABLED"])
 def _(world):
+    support.needs(world.ecs, "CreateService", "availabilityZoneRebalancing")
     made = world.create(cluster="empty", schedulingStrategy="DAEMON")
     percents = made["deploymentConfiguration"]
     return [percents["maximumPercent"], percents["minimumHealthyPercent"],
@@ -111,15 +112,20 @@ def _(world):
     return world.create(role="r", loadBalancers=[TARGET])["roleArn"]
 
 
+def rebalancing(world, members):
+    support.needs(world.ecs, "CreateService", "availabilityZoneRebalancing")
+    return world.create(**members)["availabilityZoneRebalancing"]
+
+
 for title, members in {
         "maximumPercent 100": {"deploymentConfiguration": {"maximumPercent": 100}},
         "binpack first": {"placementStrategy": [{"type": "binpack", "field": "cpu"}]},
         "a Classic Load Balancer": {"loadBalancers": [CLASSIC]}}.items():
     rule("service.create", f"zones of a service with {title} are not rebalanced", "DISABLED")(
-        lambda world, members=members: world.create(**members)["availabilityZoneRebalancing"])
+        lambda world, members=members: rebalancing(world, members))
 rule("service.create", "zones of a service that spreads over them first are rebalanced", "ENABLED")(
-    lambda world: world.create(placementStrategy=[
-        SPREAD_ZONES, {"type": "binpack", "field": "cpu"}])["availabilityZoneRebalancing"])
+    lambda world: rebalancing(world, {"placementStrategy": [
+        SPREAD_ZONES, {"type": "binpack", "field": "cpu"}]}))
 
 
 @rule("service.create", "the defaults of LINEAR", {"stepPercent": 10.0, "stepBakeTimeInMinutes": 6})

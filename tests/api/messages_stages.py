@@ -1,5 +1,5 @@
 """Messages and rules of deployments by stages: lifecycle hooks, ContinueServiceDeployment."""
-from messages import Case, Refusal, refused, rules
+from messages import Case, Refusal, refused, rules, send
 from service_world import ARN, CLIENT, INVALID
 
 CASES = []
@@ -65,9 +65,9 @@ hooks_refused("a hook of a task definition that does not exist", CLIENT,
 def staged(world, *hooks):
     """A service that is stable, with its second deployment under way: name and its ARN."""
     name = world.fresh("staged")
-    world.ecs.create_service(serviceName=name, cluster="c", taskDefinition="job", desiredCount=0,
-                             deploymentConfiguration={"strategy": "BLUE_GREEN",
-                                                      "lifecycleHooks": list(hooks)})
+    send(world.ecs, "CreateService", {
+        "serviceName": name, "cluster": "c", "taskDefinition": "job", "desiredCount": 0,
+        "deploymentConfiguration": {"strategy": "BLUE_GREEN", "lifecycleHooks": list(hooks)}})
     found = world.ecs.describe_services(cluster="c", services=[name])["services"][0]
     return name, found["currentServiceDeployment"]
 

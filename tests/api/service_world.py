@@ -94,6 +94,7 @@ class ServiceWorld(World):
         self.host = Host(berth, "c").connect()
         self.pool = Host(berth).connect()
         self.hosts = [self.host, self.pool]
+        self.kept = len(self.hosts)  # those that outlast a case
         self.services = []
         self.network = berth.network()
         subnets = self.network["awsvpcConfiguration"]["subnets"]
@@ -107,7 +108,9 @@ class ServiceWorld(World):
                            "portMappings": [{"containerPort": 80, "name": "http"}]}],
                       tags=[{"key": "from", "value": "definition"}])
         self.register("vpc", networkMode="awsvpc")
-        self.register("disk", volumes=[{"name": "v", "configuredAtLaunch": True}])
+        shape = self.ecs.meta.service_model.shape_for("Volume")
+        if "configuredAtLaunch" in shape.members:  # of what needs it, an older SDK skips the cases
+            self.register("disk", volumes=[{"name": "v", "configuredAtLaunch": True}])
 
     def register(self, family, **more):
         """A definition of one container `a`; returns its ARN."""
@@ -192,6 +195,12 @@ class ServiceWorld(World):
         self.hosts += made
         return name, made
 
+    def keep(self, *hosts):
+        """Hosts of the pools stay until the world ends: one that fell silent would still be given
+        tasks of the next case."""
+        self.hosts[self.kept:self.kept] = hosts
+        self.kept += len(hosts)
+
     def close(self):
         """Services of the case end, and with them their tasks."""
         for host in self.hosts:
@@ -208,9 +217,9 @@ class ServiceWorld(World):
                 shown = self.ecs.describe_services(cluster=cluster, services=[name])["services"]
                 return shown[0]["status"] == "INACTIVE"
             support.wait_for(gone)
-        for host in self.hosts[2:]:
+        for host in self.hosts[self.kept:]:
             host.disconnect()
-        self.hosts = self.hosts[:2]
+        self.hosts = self.hosts[:self.kept]
 
 
 @pytest.fixture(name="world", scope="module")
