@@ -61,6 +61,7 @@ static const char *const names[ACT_COUNT] = {
     [ACT_SERVICE_START] = "service starts a task",
     [ACT_SERVICE_STOP] = "service stops a task that is replaced",
     [ACT_SERVICE_SCALE_IN] = "service stops a task that is one too many",
+    [ACT_SERVICE_MOVE] = "service stops a task where too many are, to even out its zones",
     [ACT_SERVICE_HEALTH] = "service stops an unhealthy task",
     [ACT_SERVICE_LOST] = "service gives up a task of a lost host",
     [ACT_SERVICE_RETURN] = "copy on a host that came back is told to stop",

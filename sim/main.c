@@ -60,6 +60,9 @@ static const struct {
     {"trust-lost-hosts", "tasks of lost hosts count as if they ran"},
     {"stay-on-draining", "a service leaves its tasks on instances that drain"},
     {"leave-behind", "a deleted service is INACTIVE before its tasks have ended"},
+    {"leave-uneven", "a service leaves its zones uneven"},
+    {"move-before-healthy", "a service evens out its zones before the new task is healthy"},
+    {"zone-of-host", "a task counts in the first zone of its host, wherever its subnet is"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

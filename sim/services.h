@@ -92,6 +92,16 @@ struct service_watch *watch_service(struct sim *sim, int64_t key);
 /** @return what is known of a deployment, made when it is new */
 struct deployment_watch *watch_deployment(struct sim *sim, int64_t key);
 
+// ---- where there is room: room.c ----------------------------------------------------------------
+
+/** @return whether some host could take one more task of a service, in a zone, or anywhere for an
+ *  empty name */
+bool room_for(struct sim *sim, int64_t service, const struct service_record_revision *revision,
+              struct text zone);
+/** @return whether a service that is to even out its zones has two tasks more in one than in
+ *  another that has room */
+bool room_uneven(struct sim *sim, int64_t service, const struct service_record_revision *revision);
+
 // ---- how services stand: standing.c -------------------------------------------------------------
 
 /** Tasks of a service, counted from records. */

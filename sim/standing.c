@@ -327,121 +327,7 @@ static int32_t deployments_of(const struct core *core, int64_t service)
     return count;
 }
 
-// ---- room
-// -----------------------------------------------------------------------------------------
-
-struct need {
-    int64_t cpu_units;
-    int64_t memory_mib;
-};
-
-static struct need need_of(const struct core *core, int64_t definition)
-{
-    const struct ecs_record_definition *record = core_get(core, &ecs_definition_kind, definition);
-    struct need need = {0};
-    if (text_to_i64(record->definition->cpu, &need.cpu_units) == 0 &&
-        text_to_i64(record->definition->memory, &need.memory_mib) == 0) {
-        return need;
-    }
-    need = (struct need){0};
-    for (size_t i = 0; i < record->definition->container_definitions.count; i++) {
-        need.cpu_units += record->definition->container_definitions.items[i].cpu;
-        need.memory_mib += record->definition->container_definitions.items[i].memory;
-    }
-    return need;
-}
-
-static bool offers(const struct task_record_node *node, int64_t cluster)
-{
-    for (size_t i = 0; i < node->memberships.count; i++) {
-        const struct task_record_membership *membership = &node->memberships.items[i];
-        if (membership->cluster == cluster && !membership->draining &&
-            membership->deregistered_at == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// Whether a subnet of a service that lies where a host is has an address left.
-static bool has_address(const struct core *core, const struct task_record_node *node,
-                        int64_t cluster, const struct service_record_revision *revision)
-{
-    const struct text_list *subnets =
-        &revision->network_configuration->awsvpc_configuration->subnets;
-    const struct ecs_record_cluster *record = core_get(core, &ecs_cluster_kind, cluster);
-    for (size_t i = 0; i < subnets->count; i++) {
-        int64_t key = vpc_subnet_find(core, record->realm, subnets->items[i]);
-        const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, key);
-        for (size_t j = 0; j < node->memberships.count && vpc_subnet_free(core, key) > 0; j++) {
-            const struct task_record_membership *membership = &node->memberships.items[j];
-            for (size_t k = 0; k < membership->zones.count; k++) {
-                if (membership->cluster == cluster &&
-                    text_equal(membership->zones.items[k], subnet->availability_zone)) {
-                    return true;
-                }
-            }
-        }
-    }
-    return false;
-}
-
-// Whether a host could take one more task of a service.
-static bool room_on(struct sim *sim, int64_t node_key, int64_t service,
-                    const struct service_record_revision *revision)
-{
-    const struct core *core = sim->server.core;
-    const struct service_record_service *record = core_get(core, &service_kind, service);
-    const struct task_record_node *node = core_get(core, &task_node_kind, node_key);
-    const struct task_node *known = task_node(task_state(core), node_key);
-    bool pool = revision->launch_type == ECS_LAUNCH_TYPE_FARGATE;
-    struct need need = need_of(core, revision->definition);
-    bool taken = false;
-    int32_t interfaces = 0;
-    if (pool) {
-        return false; // why a pool has no place is not told here
-    }
-    if (known == NULL || known->lost || known->removed || !known->connected ||
-        !offers(node, record->cluster)) {
-        return false;
-    }
-    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
-         key = core_next(core, &task_kind, key)) {
-        const struct task_record_task *task = core_get(core, &task_kind, key);
-        if (task->node == node_key && task->last_status != TASK_RECORD_TASK_STATUS_STOPPED) {
-            need.cpu_units += task->cpu_units;
-            need.memory_mib += task->memory_mib;
-            interfaces += task->has_eni;
-            taken = taken ||
-                    (task->has_deployment && standing_service(core, task->deployment) == service);
-        }
-    }
-    for (size_t i = 0; i < record->placement_constraints.count && taken; i++) {
-        if (record->placement_constraints.items[i].type ==
-            ECS_PLACEMENT_CONSTRAINT_TYPE_DISTINCT_INSTANCE) {
-            return false;
-        }
-    }
-    const struct ecs_record_definition *definition =
-        core_get(core, &ecs_definition_kind, revision->definition);
-    bool slot =
-        definition->definition->network_mode != ECS_NETWORK_MODE_AWSVPC ||
-        (interfaces < node->eni_slots && has_address(core, node, record->cluster, revision));
-    return slot && need.cpu_units <= node->cpu_units && need.memory_mib <= node->memory_mib;
-}
-
-static bool room_for(struct sim *sim, int64_t service,
-                     const struct service_record_revision *revision)
-{
-    const struct core *core = sim->server.core;
-    for (int64_t key = core_next(core, &task_node_kind, 0); key != 0;
-         key = core_next(core, &task_node_kind, key)) {
-        if (room_on(sim, key, service, revision)) {
-            return true;
-        }
-    }
-    return false;
-}
+// ---- how a service rests ------------------------------------------------------------------------
 
 enum rest {
     REST_CONVERGED,
@@ -449,6 +335,7 @@ enum rest {
     REST_FAILED,   ///< its deployment failed, and it stays so
     REST_STUCK,    ///< its own bounds keep it from doing anything
     REST_UNPLACED, ///< there is no room
+    REST_UNEVEN,   ///< its zones are to be evened out
     REST_MOVING,
 };
 
@@ -470,7 +357,7 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
                      standing.left == standing.desired && deployments_of(core, key) == 1 &&
                      primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED;
     if (converged) {
-        return REST_CONVERGED;
+        return room_uneven(sim, key, revision) ? REST_UNEVEN : REST_CONVERGED;
     }
     if (primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
         return REST_FAILED;
@@ -483,7 +370,8 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
         return REST_STUCK;
     }
     bool unplaced = service_entry(service_state(core), key)->unplaced;
-    return unplaced && standing.staying < standing.desired && !room_for(sim, key, revision)
+    return unplaced && standing.staying < standing.desired &&
+                   !room_for(sim, key, revision, TEXT(""))
                ? REST_UNPLACED
                : REST_MOVING;
 }
@@ -515,13 +403,14 @@ bool standing_settled(struct sim *sim, char *why, size_t size_bytes)
         struct standing standing = standing_of(sim, key, 0);
         bool ended = record->status == SERVICE_RECORD_SERVICE_STATUS_INACTIVE;
         bool ending = record->status == SERVICE_RECORD_SERVICE_STATUS_DRAINING;
-        bool moving = !ended && !ending && rest_of(sim, key, record) == REST_MOVING;
+        enum rest rest = ended || ending ? REST_MOVING : rest_of(sim, key, record);
+        bool moving = !ended && !ending && rest >= REST_UNEVEN;
         if (ending || moving || (ended && standing.left > 0)) {
             tell_tasks(sim, key);
             const struct service_record_deployment *primary = primary_of(sim, record);
             snprintf(why, size_bytes,
                      "service %.*s is %s, desires %d (%d to %d), has %d healthy of its newest "
-                     "deployment and %d in all, %d deployments, rollout %d%s%s",
+                     "deployment and %d in all, %d deployments, rollout %d%s%s%s",
                      TEXT_FMT(record->name),
                      ended    ? "INACTIVE"
                      : ending ? "DRAINING"
@@ -531,7 +420,8 @@ bool standing_settled(struct sim *sim, char *why, size_t size_bytes)
                      primary == NULL ? 0 : (int)primary->rollout_state,
                      primary != NULL && !standing_retries(sim, primary) ? ", waits to retry" : "",
                      !ended && service_entry(service_state(core), key)->unplaced ? ", unplaced"
-                                                                                 : "");
+                                                                                 : "",
+                     rest == REST_UNEVEN ? ", its zones are uneven" : "");
             return false;
         }
     }
@@ -551,7 +441,7 @@ void standing_count(struct sim *sim)
         const struct service_record_service *record = core_get(core, &service_kind, key);
         if (record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
             enum rest rest = rest_of(sim, key, record);
-            sim->churn.counts[rest < REST_MOVING ? acts[rest] : ACT_SERVICE_RESTLESS]++;
+            sim->churn.counts[rest < REST_UNEVEN ? acts[rest] : ACT_SERVICE_RESTLESS]++;
         }
     }
 }

@@ -14,6 +14,7 @@
  */
 
 #define SCALING "Scaling activity initiated by"
+#define ZONES "Availability-zone rebalancing initiated by"
 #define HEALTH "Task failed container health checks"
 #define LOST "The host of the task lost contact"
 
@@ -142,6 +143,20 @@ static void on_scaled(struct sim *sim, const struct service_record_service *serv
     sim->churn.counts[surplus ? ACT_SERVICE_SCALE_IN : ACT_SERVICE_STOP]++;
 }
 
+// Evening out zones never costs a healthy task: as many as are desired are there without it.
+static void on_moved(struct sim *sim, const struct service_record_service *service,
+                     const struct standing *others, const struct task_record_task *before)
+{
+    if (others->primary_healthy < others->desired) {
+        world_fail(&sim->world,
+                   "service %.*s is left with %d healthy tasks of %d to even out its zones: %.*s "
+                   "was stopped",
+                   TEXT_FMT(service->name), others->primary_healthy, others->desired,
+                   TEXT_FMT(before->task_id));
+    }
+    sim->churn.counts[ACT_SERVICE_MOVE]++;
+}
+
 static void on_stopped(struct sim *sim, struct core *core, int64_t key,
                        const struct task_record_task *before, const struct task_record_task *after)
 {
@@ -153,9 +168,12 @@ static void on_stopped(struct sim *sim, struct core *core, int64_t key,
     if (service->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
         return; // all its tasks stop
     }
-    if (text_starts(reason, TEXT(SCALING))) {
+    if (text_starts(reason, TEXT(SCALING)) || text_starts(reason, TEXT(ZONES))) {
         struct standing others = standing_of(sim, service_key, key);
         on_scaled(sim, service, &others, before);
+        if (text_starts(reason, TEXT(ZONES))) {
+            on_moved(sim, service, &others, before);
+        }
     } else if (text_starts(reason, TEXT(HEALTH))) {
         if (before->health != ECS_HEALTH_STATUS_UNHEALTHY) {
             world_fail(&sim->world, "task %.*s is stopped for its health, and is not unhealthy",

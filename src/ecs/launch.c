@@ -49,6 +49,26 @@ static void fill_request(struct core_call *call, const struct service_survey *su
 
 // ---- telling --------------------------------------------------------------------------------
 
+static void tell_moved(struct core_call *call, const struct service_survey *survey,
+                       struct text names, size_t count)
+{
+    int64_t service = survey->entry->key;
+    const struct service_move *move = survey->move;
+    if (!text_empty(move->unbalanced)) {
+        service_tell(call, service, "is not AZ balanced with %.*s. AZ Rebalancing in progress.",
+                     TEXT_FMT(move->unbalanced));
+        service_event_action(call, service,
+                             &(struct event_service_action){
+                                 .event_name = EVENT_SERVICE_EVENT_NAME_SERVICE_REBALANCING_STARTED,
+                             });
+    }
+    service_tell(call, service, "has started %zu tasks in %.*s to AZ Rebalance: %.*s.", count,
+                 TEXT_FMT(move->zone), TEXT_FMT(names));
+    service_event_action(
+        call, service,
+        &(struct event_service_action){.event_name = EVENT_SERVICE_EVENT_NAME_TASKS_STARTED});
+}
+
 // unhealthy counts the tasks that stay until what was started now takes their place.
 static void tell_started(struct core_call *call, const struct service_survey *survey,
                          const struct ecs_task *tasks, size_t count, int32_t unhealthy)
@@ -58,6 +78,10 @@ static void tell_started(struct core_call *call, const struct service_survey *su
         struct text arn = tasks[i].task_arn;
         struct text id = text_slice(arn, text_find_last(arn, '/') + 1, arn.size);
         buf_format(&names, "%s(task %.*s)", i == 0 ? "" : " ", TEXT_FMT(id));
+    }
+    if (survey->move != NULL) {
+        tell_moved(call, survey, buf_view(&names), count);
+        return;
     }
     AUTO(buf_deinit) struct buf replaced = {0};
     if (unhealthy > 0) {
@@ -137,11 +161,29 @@ static void tell_failures(struct core_call *call, struct service_survey *survey,
     }
 }
 
+// The zone that tasks were to be moved to has no room.
+static void tell_unmoved(struct core_call *call, struct service_survey *survey,
+                         const struct service_standing *standing, bool fargate)
+{
+    const char *why = fargate ? "" : " because no container instance met all of its requirements";
+    if (!survey->move->quiet &&
+        service_tell_once(call, survey->entry, "is unable to place a task in %.*s%s.",
+                          TEXT_FMT(survey->move->zone), why)) {
+        service_event_unplaced(call, survey, standing,
+                               fargate ? NULL : &(struct ecs_failure_list){0});
+    }
+}
+
 static void tell_unplaced(struct core_call *call, struct service_survey *survey,
                           const struct service_standing *standing, const struct task_run *run,
                           struct task_spots *spots)
 {
-    if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
+    bool fargate = run->launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    if (survey->move != NULL) {
+        tell_unmoved(call, survey, standing, fargate);
+        return;
+    }
+    if (fargate) {
         if (service_tell_once(call, survey->entry,
                               "was unable to place a task. Reason: Capacity is unavailable at this "
                               "time. Please try again later or in a different availability "
@@ -251,6 +293,10 @@ static bool launch_share(struct core_call *call, struct service_survey *survey,
         size_t placed = task_run_place(call, run, &spots, keys, tasks);
         task_run_send(call, keys, placed);
         launched->count += placed;
+        if (placed < run->count && survey->move != NULL) {
+            tell_unplaced(call, survey, standing, run, &spots);
+            return false;
+        }
         if (placed < run->count) {
             const struct diagnose_attempt attempt = {TEXT("Service"), run->count, placed};
             diagnose_note(call, run, &attempt, run->group == NULL ? NULL : &spots);
@@ -341,6 +387,7 @@ size_t service_launch(struct core_call *call, struct service_survey *survey,
     struct task_run run;
     bool all = false;
     if (service_launch_read(call, survey, standing, wanted, &run) == 0) {
+        task_run_confine(call->core, &run, survey->move == NULL ? TEXT("") : survey->move->zone);
         all = run.strategy_count > 0
                   ? launch_shares(call, survey, standing, &run, wanted, &launched)
                   : launch_share(call, survey, standing, &run, wanted, &launched);
@@ -348,7 +395,9 @@ size_t service_launch(struct core_call *call, struct service_survey *survey,
     if (launched.count > 0) {
         tell_started(call, survey, launched.tasks, launched.count, standing->unhealthy);
     }
-    survey->entry->unplaced = !all;
+    if (survey->move == NULL) {
+        survey->entry->unplaced = !all;
+    }
     if (all) {
         service_tell_cleared(survey->entry);
     }

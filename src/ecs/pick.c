@@ -154,15 +154,17 @@ struct service_standing *service_standing_of(const struct service_survey *survey
 }
 
 static void find(struct core_call *call, const struct service_survey *survey,
-                 enum service_pick pick, struct spread *out_spread)
+                 enum service_pick pick, struct text zone, struct spread *out_spread)
 {
+    const struct task_state *state = task_state(call->core);
     const struct service_entry *entry = survey->entry;
     out_spread->candidates =
         arena_array(call->arena, entry->task_count, sizeof(*out_spread->candidates));
     out_spread->count = 0;
     for (size_t i = 0; i < entry->task_count; i++) {
         const struct service_task *task = &entry->tasks[i];
-        if (task->key == 0 || task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED) {
+        if (task->key == 0 || task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED ||
+            (!text_empty(zone) && !text_equal(zone, task_entry(state, task->key)->zone->name))) {
             continue;
         }
         const struct service_standing *standing = service_standing_of(survey, task->deployment);
@@ -211,7 +213,11 @@ static void tell_stopped(struct core_call *call, const struct service_survey *su
         };
         service_event_action(call, survey->entry->key, &action);
     }
-    if (running_count > 0) {
+    if (running_count > 0 && survey->move != NULL) {
+        service_tell(call, survey->entry->key,
+                     "has stopped %zu running tasks in %.*s due to AZ rebalancing:%.*s.",
+                     running_count, TEXT_FMT(survey->move->zone), TEXT_FMT(buf_view(running)));
+    } else if (running_count > 0) {
         service_tell(call, survey->entry->key, "has stopped %zu running tasks:%.*s.", running_count,
                      TEXT_FMT(buf_view(running)));
     }
@@ -258,7 +264,7 @@ size_t service_stop(struct core_call *call, struct service_survey *survey, enum 
                     struct service_pick_limit limit, struct text reason)
 {
     struct spread spread;
-    find(call, survey, pick, &spread);
+    find(call, survey, pick, limit.zone, &spread);
     bool surplus = pick == SERVICE_PICK_SURPLUS;
     if (surplus) {
         count_places(call, &spread);

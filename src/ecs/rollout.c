@@ -210,7 +210,8 @@ bool service_rollout_steady(const struct service_survey *survey)
 {
     const struct service_standing *primary = survey->primary;
     return primary->healthy == survey->record->desired_count &&
-           primary->occupying == primary->healthy && survey->occupying == primary->occupying;
+           primary->occupying == primary->healthy && survey->occupying == primary->occupying &&
+           survey->record->rebalancing == 0;
 }
 
 void service_rollout_complete(struct core_call *call, struct service_survey *survey)
@@ -468,12 +469,16 @@ void service_node_changed(struct core_call *call, int64_t key)
             service_queue(call, service_of(call->core, task->deployment));
         }
     }
-    // There may be room now for what found none.
+    // There may be room now for what found none, or a zone that services spread over.
     const struct service_state *state = service_state(call->core);
+    bool opened = service_zone_opened(call->core, key);
     for (int64_t service = core_next(call->core, &service_kind, 0); service != 0;
          service = core_next(call->core, &service_kind, service)) {
         const struct service_entry *waiting = service_entry(state, service);
-        if (waiting != NULL && waiting->unplaced) {
+        const struct service_record_service *record = core_get(call->core, &service_kind, service);
+        bool spreads =
+            opened && record->zone_rebalancing == ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED;
+        if (waiting != NULL && (waiting->unplaced || waiting->uneven || spreads)) {
             service_queue(call, service);
         }
     }

@@ -46,6 +46,13 @@ void service_due(struct service_survey *survey, int64_t at_ms)
 
 // ---- starting -------------------------------------------------------------------------------
 
+bool service_must_wait(const struct core_call *call, const struct service_standing *standing)
+{
+    // A time further off than any wait was noted before the server's clock was set back.
+    int64_t wait_ms = standing->record->retry_at - call->now_ms;
+    return wait_ms > 0 && wait_ms <= SERVICE_BACKOFF_MAX_MS;
+}
+
 // Start what is missing as far as there is room below the upper bound.
 static size_t start_missing(struct core_call *call, struct service_survey *survey, int32_t missing,
                             int32_t room)
@@ -56,9 +63,7 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
     if (count <= 0 || (failed && !MUTANT("start-failed"))) {
         return 0;
     }
-    // A time further off than any wait was noted before the server's clock was set back.
-    int64_t wait_ms = primary->record->retry_at - call->now_ms;
-    if (wait_ms > 0 && wait_ms <= SERVICE_BACKOFF_MAX_MS) {
+    if (service_must_wait(call, primary)) {
         service_due(survey, primary->record->retry_at);
         return 0;
     }
@@ -159,7 +164,7 @@ static size_t stop_unhealthy(struct core_call *call, struct service_survey *surv
 static size_t stop_surplus(struct core_call *call, struct service_survey *survey,
                            const struct bounds *bounds)
 {
-    int32_t surplus = survey->primary->staying - bounds->desired;
+    int32_t surplus = survey->primary->staying - bounds->desired - survey->record->rebalancing;
     if (surplus <= 0) {
         return 0;
     }
@@ -310,6 +315,10 @@ void service_schedule_work(struct core_call *call, void *pointer, int64_t key)
     }
     // What they change is looked at anew.
     if (service_rollout_step(call, &survey) || service_rollout_tidy(call, &survey)) {
+        service_queue(call, key);
+        return;
+    }
+    if (service_rebalance(call, &survey)) {
         service_queue(call, key);
         return;
     }

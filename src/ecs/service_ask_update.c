@@ -237,5 +237,7 @@ int service_ask_update(struct core_call *call, const struct ecs_update_service_r
         }
     }
     rc = service_check(call, out_ask);
-    return rc == 0 ? service_fill_zones(call, request->availability_zone_rebalancing, out_ask) : rc;
+    return rc == 0
+               ? service_fill_zones(call, request->availability_zone_rebalancing, false, out_ask)
+               : rc;
 }

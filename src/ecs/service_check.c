@@ -250,6 +250,9 @@ const char *service_zones_refusal(const struct core *core, const struct service_
     if (service->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON) {
         return "the daemon scheduling strategy";
     }
+    if (service->controller == ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL) {
+        return "the EXTERNAL deployment controller"; // its task sets are spread by their own makers
+    }
     if (ask->revision.launch_type == ECS_LAUNCH_TYPE_EXTERNAL) {
         return "the EXTERNAL launch type";
     }

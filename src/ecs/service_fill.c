@@ -167,7 +167,7 @@ service_fill_connect(struct core_call *call, int64_t cluster,
 }
 
 int service_fill_zones(struct core_call *call, enum ecs_availability_zone_rebalancing asked,
-                       struct service_ask *ask)
+                       bool is_new, struct service_ask *ask)
 {
     const char *refusal = service_zones_refusal(call->core, ask);
     if (asked == ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED && refusal != NULL) {
@@ -177,7 +177,7 @@ int service_fill_zones(struct core_call *call, enum ecs_availability_zone_rebala
     if (asked != ECS_AVAILABILITY_ZONE_REBALANCING_ABSENT) {
         ask->service.zone_rebalancing = asked;
     } else if (ask->service.zone_rebalancing == ECS_AVAILABILITY_ZONE_REBALANCING_ABSENT) {
-        ask->service.zone_rebalancing = refusal == NULL
+        ask->service.zone_rebalancing = is_new && refusal == NULL
                                             ? ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED
                                             : ECS_AVAILABILITY_ZONE_REBALANCING_DISABLED;
     }

@@ -24,6 +24,7 @@
  * event.c           the same for the event stream
  * survey.c          how a service stands: counts for each deployment
  * schedule.c        the next step of a service: how many tasks to start and to stop
+ * rebalance.c       evening out zones
  * pick.c            which tasks to stop
  * launch.c          starting tasks of a deployment
  * daemon.c          the next step of a DAEMON service
@@ -81,6 +82,7 @@ struct service_entry {
     size_t deployment_capacity;
     bool hooks_asked; ///< since this engine began, those that wait for an answer were called
     bool unplaced;    ///< a task found no place when it was looked for last
+    bool uneven;      ///< its zones were when they were looked at last, and no task could be moved
     int64_t speaker;  ///< the task set whose step is under way: events name it; 0 for none
     struct service_told told[SERVICE_TOLD_MAX]; ///< one for the service and each task set
 };
@@ -177,10 +179,11 @@ service_fill_connect(struct core_call *call, int64_t cluster,
 /** Find the task definition of a revision. @return 0 or ERR_FAULT */
 MUST_CHECK int service_fill_definition(struct core_call *call, struct text reference,
                                        struct service_record_revision *revision);
-/** A new service evens out its zones where it can; one that is asked to and cannot is refused.
- *  @return 0 or ERR_FAULT */
+/** A new service evens out its zones where it can; one that is asked to and cannot is refused. An
+ *  update that does not say keeps what was, and what never was set is DISABLED. @return 0 or
+ *  ERR_FAULT */
 MUST_CHECK int service_fill_zones(struct core_call *call,
-                                  enum ecs_availability_zone_rebalancing asked,
+                                  enum ecs_availability_zone_rebalancing asked, bool is_new,
                                   struct service_ask *ask);
 
 // ---- service_check.c, service_attached.c ----------------------------------------------------
@@ -319,6 +322,13 @@ struct service_standing {
     int64_t newest_healthy_ms; ///< when the newest task that is healthy was made
 };
 
+/** A step that evens out zones: what it tells names the zone. */
+struct service_move {
+    struct text zone;
+    struct text unbalanced; ///< when it begins: tasks by zone before it, for the event
+    bool quiet;             ///< that there is no room is not told
+};
+
 /** How a service stands. */
 struct service_survey {
     const struct service_record_service *record;
@@ -329,7 +339,8 @@ struct service_survey {
     int32_t pending;
     int32_t running;
     int32_t occupying;
-    int64_t due_ms; ///< when time alone changes it next; 0 for never
+    int64_t due_ms;                  ///< when time alone changes it next; 0 for never
+    const struct service_move *move; ///< what is done now evens out zones; else NULL
 };
 
 /** Survey a service. Standings are in the call's arena. */
@@ -368,6 +379,8 @@ size_t service_keep(struct core_call *call, struct service_survey *survey,
 
 /** A step is due at a time at the latest, unless something happens before. */
 void service_due(struct service_survey *survey, int64_t at_ms);
+/** @return whether tasks of a deployment failed, and none is to be started before its retryAt */
+bool service_must_wait(const struct core_call *call, const struct service_standing *standing);
 /** @return what tasks are told that stop for the primary deployment's sake */
 struct text service_scaling_reason(struct core_call *call, const struct service_survey *survey);
 /** An event of deployments that their own bounds forbid to begin. */
@@ -419,6 +432,14 @@ bool service_is_daemon(const struct core *core, int64_t deployment);
 /** Queue the DAEMON services of a node's clusters. */
 void service_daemon_node_changed(struct core_call *call, int64_t node);
 
+// ---- rebalance.c ----------------------------------------------------------------------------
+
+/** The next step towards even zones, see availabilityZoneRebalancing. @return whether something was
+ *  done, and the survey is old */
+bool service_rebalance(struct core_call *call, struct service_survey *survey);
+/** @return whether a node is the only one that takes tasks in a zone: until now there was none */
+bool service_zone_opened(const struct core *core, int64_t node);
+
 // ---- pick.c ---------------------------------------------------------------------------------
 
 /** Tasks that may be stopped, and in which order. */
@@ -433,9 +454,10 @@ enum service_pick {
 
 /** How many may be stopped. */
 struct service_pick_limit {
-    size_t count;   ///< of all
-    size_t serving; ///< of those that are RUNNING and not unhealthy
-    size_t healthy; ///< of those that count as healthy
+    size_t count;     ///< of all
+    size_t serving;   ///< of those that are RUNNING and not unhealthy
+    size_t healthy;   ///< of those that count as healthy
+    struct text zone; ///< only there; absent for anywhere
 };
 
 /**

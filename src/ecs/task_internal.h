@@ -266,6 +266,8 @@ void task_node_tasks_told(struct task_state *state, struct task_node *node);
 struct place_node task_node_place(const struct task_node *node);
 /** The same, through one of the node's zones: through some of them it may be draining. */
 struct place_node task_zone_place(const struct task_node *node, const struct task_zone *zone);
+/** @return whether tasks of the node that have no subnet are in that zone, of those of its group */
+bool task_zone_home(const struct task_node *node, const struct task_zone *zone);
 /** Note whether the node is known to have a task's desired status. */
 void task_entry_wait(struct task_entry *entry, bool waiting);
 /** Compose a key of one of the indexes over cluster, desired status and one thing more. */

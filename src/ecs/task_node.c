@@ -61,6 +61,15 @@ struct place_node task_zone_place(const struct task_node *node, const struct tas
     return place;
 }
 
+bool task_zone_home(const struct task_node *node, const struct task_zone *zone)
+{
+    size_t first = 0;
+    while (first < node->zone_count && node->zones[first]->group != zone->group) {
+        first++;
+    }
+    return first < node->zone_count && node->zones[first] == zone;
+}
+
 void task_node_told(struct task_state *state, struct task_node *node)
 {
     task_node_tasks_told(state, node);

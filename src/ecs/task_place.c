@@ -135,8 +135,9 @@ int task_placement_read(struct core_call *call, struct task_run *run)
 bool task_placement_special(const struct task_run *run)
 {
     return run->launch_type != ECS_LAUNCH_TYPE_FARGATE &&
-           (run->constraint_count > 0 || !text_empty(run->scaling_group) || run->distinct ||
-            run->port_count > 0 || run->gpus > 0 || run->request->placement_strategy.count > 0 ||
+           (run->constraint_count > 0 || !text_empty(run->scaling_group) ||
+            (!run->awsvpc && !text_empty(run->zone)) || run->distinct || run->port_count > 0 ||
+            run->gpus > 0 || run->request->placement_strategy.count > 0 ||
             (run->need.capabilities & CAPABILITY_OTHER) != 0);
 }
 
@@ -409,12 +410,28 @@ static void number_values(struct core_call *call, const struct task_run *run, si
     spots->totals[strategy] = totals;
 }
 
-// Whether an instance is of another Auto Scaling group than the one that is asked for.
+// Whether an instance is of another Auto Scaling group or zone than the one that is asked for.
 static bool outside(const struct task_run *run, const struct task_spot *spot)
 {
-    return !text_empty(run->scaling_group) &&
-           !text_equal(spot->record->memberships.items[spot->index].scaling_group,
-                       run->scaling_group);
+    const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
+    return (!text_empty(run->scaling_group) &&
+            !text_equal(membership->scaling_group, run->scaling_group)) ||
+           (!run->awsvpc && !text_empty(run->zone) &&
+            !text_equal(membership->zones.items[0], run->zone));
+}
+
+void task_run_confine(const struct core *core, struct task_run *run, struct text zone)
+{
+    size_t kept = 0;
+    run->zone = zone;
+    for (size_t i = 0; i < run->subnet_count; i++) {
+        const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, run->subnets[i]);
+        if (text_empty(zone) || text_equal(subnet->availability_zone, zone)) {
+            run->subnets[kept] = run->subnets[i];
+            kept++;
+        }
+    }
+    run->subnet_count = kept;
 }
 
 void task_spots_find(struct core_call *call, const struct task_run *run, bool placed,

@@ -232,7 +232,8 @@ int64_t task_run_make(struct core_call *call, const struct task_run *run,
 bool task_run_may_wait(const struct core_call *call, const struct task_run *run)
 {
     const struct task_group *group = task_group(task_state(call->core), run->cluster);
-    return !text_empty(run->scaling_group) && !core_rehearsing(call->core) &&
+    return !text_empty(run->scaling_group) && text_empty(run->zone) &&
+           !core_rehearsing(call->core) &&
            ecs_provider_scales(call->core, run->cluster_record->realm, run->provider) &&
            (group == NULL || group->waiting_count < TASK_WAITING_MAX);
 }

@@ -33,6 +33,7 @@ struct task_run {
     struct text provider;      ///< of capacity, absent without a strategy: see task_run_provider
     bool spot;                 ///< through the pool FARGATE_SPOT
     struct text scaling_group; ///< of the provider: only instances of it; or absent
+    struct text zone;          ///< only there; or absent: see task_run_confine
     struct text platform_version;
     bool awsvpc;
     int64_t subnets[TASK_SUBNETS_MAX];
@@ -68,7 +69,7 @@ struct task_spot {
     uint32_t capabilities;  ///< of the membership
     bool draining;
 
-    bool outside;                         ///< of the Auto Scaling group that is asked for
+    bool outside;                         ///< of the Auto Scaling group or zone that is asked for
     bool meant;                           ///< by the constraints that last
     bool meant_now;                       ///< by those that change with every task
     int64_t subnet;                       ///< 0 for none; chosen anew for each task
@@ -124,6 +125,9 @@ void task_run_provider(const struct core_call *call, struct task_run *run, size_
 void task_run_items(const struct task_run *run, struct capacity_item *out_items);
 /** Tell each node of its new tasks, at most TASK_RUN_MAX, in one message. */
 void task_run_send(struct core_call *call, const int64_t *keys, size_t count);
+/** From now on tasks go to one zone: that of their subnets, or of their instances where they have
+ *  none. An empty name is for any. */
+void task_run_confine(const struct core *core, struct task_run *run, struct text zone);
 /** Read constraints, strategies and ports. @return 0 or ERR_FAULT */
 MUST_CHECK int task_placement_read(struct core_call *call, struct task_run *run);
 /** @return whether the short way does not do */

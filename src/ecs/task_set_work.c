@@ -18,6 +18,10 @@ static bool compute(struct core_call *call, const struct service_survey *survey,
     service_deployment_put(call, standing->key, record);
     service_tell(call, survey->entry->key, "updated computedDesiredCount for taskSet %.*s to %d.",
                  TEXT_FMT(service_deployment_id(call, standing->key)), (int)desired);
+    const struct event_service_action action = {
+        .event_name = EVENT_SERVICE_EVENT_NAME_SERVICE_DESIRED_COUNT_UPDATED,
+    };
+    service_event_action(call, survey->entry->key, &action);
     return true;
 }
 

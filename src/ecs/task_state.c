@@ -147,20 +147,23 @@ static void hold(struct task_state *state, struct task_entry *entry,
     task_node_refresh(node);
 }
 
+// Where a task is: its subnet tells, as a host may stand for several zones; else what its host says
+// first.
 static struct task_zone *zone_of(struct task_state *state, const struct task_entry *entry,
                                  const struct task_record_task *record)
 {
     if (entry->node == state->nowhere) {
         return &state->nowhere_zone;
     }
-    if (record->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
+    bool fargate = record->launch_type == ECS_LAUNCH_TYPE_FARGATE;
+    struct task_group *group = fargate ? task_pool_need(state, task_is_spot(record))
+                                       : task_group_need(state, record->cluster);
+    if (record->has_subnet && (fargate || !MUTANT("zone-of-host"))) {
         const struct vpc_record_subnet *subnet =
             core_get(state->core, &vpc_subnet_kind, record->subnet);
         ASSERT(subnet != NULL);
-        return task_zone_need(task_pool_need(state, task_is_spot(record)),
-                              subnet->availability_zone);
+        return task_zone_need(group, subnet->availability_zone);
     }
-    struct task_group *group = task_group_need(state, record->cluster);
     const struct task_record_node *node = core_get(state->core, &task_node_kind, record->node);
     ASSERT(node != NULL);
     const struct task_record_membership *membership = task_membership(node, record);

@@ -138,6 +138,10 @@ create_refused("with zone rebalancing and a DAEMON", INVALID,
                "Availability Zone rebalancing is not supported with the daemon scheduling "
                "strategy.", availabilityZoneRebalancing="ENABLED", schedulingStrategy="DAEMON",
                desiredCount=None)
+create_refused("with zone rebalancing and the EXTERNAL deployment controller", INVALID,
+               "Availability Zone rebalancing is not supported with the EXTERNAL deployment "
+               "controller.", availabilityZoneRebalancing="ENABLED", taskDefinition=None,
+               deploymentController={"type": "EXTERNAL"})
 create_refused("with zone rebalancing and binpack first", INVALID,
                "Availability Zone rebalancing is not supported with a placement strategy that does "
                "not begin with a spread over attribute:ecs.availability-zone.",
