@@ -85,6 +85,22 @@ struct text net_eni_path(const struct net *net, struct text eni_id, struct arena
 MUST_CHECK int net_eni_list(struct net *net, struct arena *arena, struct text_list *out_ids,
                             struct err *err);
 
+/** Where a task's processes find their agent: the address that AWS's SDKs have built in, port 80. */
+#define NET_ENDPOINT_ADDRESS "169.254.170.2"
+/** The port behind it, which containers cannot use on that address; ECS's agent takes it, too. */
+#define NET_ENDPOINT_PORT 51679
+
+/**
+ * Open a listening socket that only processes in a network namespace reach, at port 80 of
+ * NET_ENDPOINT_ADDRESS. Makes there what is missing; may run again after the socket was closed.
+ *
+ * The address and its rules go with the namespace.
+ *
+ * @param path    of the namespace, such as net_eni_path
+ * @param out_fd  not blocking; the caller's
+ */
+MUST_CHECK int net_endpoint_listen(struct text path, int *out_fd, struct err *err);
+
 /**
  * Remove everything of this instance: interfaces, routers, links, tables. Forwarding on the host
  * stays on, as others may have come to rely on it. Calls that make things may follow.

@@ -269,6 +269,9 @@ MUST_CHECK int net_filter_host(const char *instance, const uint32_t *transit, si
 /** The table in a router. */
 MUST_CHECK int net_filter_router(const char *instance, struct net_range cidr, struct err *err);
 
+/** The table in a task's namespace that leads to its endpoints: see net_endpoint.c. */
+MUST_CHECK int net_filter_endpoint(struct err *err);
+
 /** Remove the instance's table, and what was put into others'; none is fine. */
 MUST_CHECK int net_filter_remove(const char *instance, struct err *err);
 
