@@ -283,7 +283,9 @@ int agent_start(const struct agent_options *options, struct agent **out_agent, s
     agent->logic = agent_logic_new(&logic_options);
 
     struct takeover takeover = {.agent = agent};
-    rc = agent_server_begin(agent, err);
+    agent_stats_begin(agent);
+    rc = agent_endpoints_begin(agent, err);
+    rc = rc == 0 ? agent_server_begin(agent, err) : rc;
     if (rc == 0) {
         rc = take_over(agent, &takeover, err);
     }
@@ -377,7 +379,9 @@ static bool is_busy(const struct agent *agent)
 {
     bool sessions =
         agent->server.sessions != NULL && !agent_sessions_closed(agent->server.sessions);
-    return agent->handle_count > 0 || agent->job_busy > 0 || agent->journal.busy || sessions;
+    bool endpoints = agent->endpoints != NULL && !endpoints_closed(agent->endpoints);
+    return agent->handle_count > 0 || agent->job_busy > 0 || agent->journal.busy || sessions ||
+           endpoints;
 }
 
 void agent_free(struct agent *agent)
@@ -389,13 +393,20 @@ void agent_free(struct agent *agent)
     agent->closed = true;
     agent_link_close_all(agent);
     agent_server_end(agent);
+    agent_protection_end(agent);
+    agent_tags_end(agent);
+    endpoints_close(agent->endpoints);
     agent_job_drop_waiting(agent);
     agent_close_handle(agent, (uv_handle_t *)&agent->wake);
     agent_close_handle(agent, (uv_handle_t *)&agent->soon);
+    agent_close_handle(agent, (uv_handle_t *)&agent->look);
     while (is_busy(agent)) {
         uv_run(agent->options.loop, UV_RUN_ONCE);
     }
     agent_server_deinit(&agent->server);
+    endpoints_free(agent->endpoints);
+    agent_credentials_deinit(agent);
+    agent_stats_deinit(agent);
     // What the logic decided is in the journal, or is decided again.
     agent_journal_deinit(&agent->journal);
     agent_logic_free(agent->logic);

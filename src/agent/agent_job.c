@@ -23,6 +23,7 @@ struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(
     job->run = run;
     job->done = done;
     job->fd = -1;
+    job->endpoint_fd = -1;
     if (task_id.data != NULL) {
         agent_copy_id(task_id, job->task_id);
     }
@@ -32,6 +33,7 @@ struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(
 static void job_free(struct job *job)
 {
     fd_close(job->fd);
+    fd_close(job->endpoint_fd);
     arena_deinit(&job->arena);
     alloc_free(job);
 }
@@ -149,7 +151,11 @@ static int resolve_images(struct job *job, struct runtime_container *containers)
     for (size_t i = 0; i < definitions->count; i++) {
         const struct ecs_container_definition *definition = &definitions->items[i];
         struct image *image = ARENA_NEW(&job->arena, struct image);
-        containers[i] = (struct runtime_container){.definition = definition, .image = image};
+        containers[i] = (struct runtime_container){
+            .definition = definition,
+            .image = image,
+            .environment = agent_endpoint_environment(job->agent, job->spec, i, &job->arena),
+        };
         if (store == NULL) {
             continue;
         }
@@ -222,6 +228,9 @@ static int prepare(struct job *job)
     struct err err = {0};
     struct text network_namespace = {0};
     rc = make_interface(job, &network_namespace, &err);
+    if (rc == 0 && agent_endpoint_served(job->agent, job->spec)) {
+        rc = agent_endpoint_open(job, network_namespace, &err);
+    }
     if (rc != 0) {
         err_wrap(&err, "failed to set up the task's network");
         return fail(job, "ResourceInitializationError", &err);
@@ -258,6 +267,8 @@ static void done_prepare(struct job *job)
     if (job->rc != 0) {
         LOG(WARN, "a task cannot be prepared", LOG_STR("task", job->task_id),
             LOG_TXT("reason", job->reason));
+    } else {
+        agent_endpoint_take(job);
     }
     agent_apply(job->agent, &event);
 }
@@ -341,9 +352,33 @@ void agent_job_launch(struct agent *agent, const struct agent_effect *effect)
     agent_job_submit(agent_job_new(agent, effect->task_id, run_launch, done_launch));
 }
 
+// The socket in the task's namespace went with the agent that was here before.
+static void run_attach(struct job *job)
+{
+    struct err err = {0};
+    if (job->endpoint_path.data != NULL &&
+        agent_endpoint_open(job, job->endpoint_path, &err) != 0) {
+        LOG(WARN, "a task that was taken over cannot reach its agent",
+            LOG_STR("task", job->task_id), LOG_STR("reason", err.text));
+    }
+    connect_supervisor(job);
+}
+
+static void done_attach(struct job *job)
+{
+    agent_endpoint_take(job);
+    take_connection(job);
+}
+
 void agent_job_attach(struct agent *agent, const struct agent_effect *effect)
 {
-    agent_job_submit(agent_job_new(agent, effect->task_id, connect_supervisor, take_connection));
+    struct job *job = agent_job_new(agent, effect->task_id, run_attach, done_attach);
+    struct agent_task_view view;
+    if (agent_logic_task(agent->logic, effect->task_id, &view) &&
+        agent_endpoint_served(agent, view.spec)) {
+        job->endpoint_path = net_eni_path(agent->options.net, view.spec->eni->eni_id, &job->arena);
+    }
+    agent_job_submit(job);
 }
 
 void agent_job_read_last(struct agent *agent, struct text task_id)
@@ -406,6 +441,7 @@ void agent_job_clean(struct agent *agent, const struct agent_effect *effect)
 {
     struct job *job = agent_job_new(agent, effect->task_id, run_clean, done_clean);
     job->spec = effect->spec;
+    agent_endpoint_close(agent, effect->task_id);
     agent_job_submit(job);
 }
 

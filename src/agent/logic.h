@@ -167,7 +167,10 @@ struct agent_task_view {
     bool launched; ///< LAUNCH was asked for, or it was found launched
     bool ended;
     bool cleaned;
-    const struct supervisor_state *state; ///< NULL when none was seen
+    const struct supervisor_state *state;       ///< NULL when none was seen
+    struct journal_container_image_list images; ///< what the containers run, once it is known
+    int64_t pull_started_at;
+    int64_t pull_stopped_at;
 };
 
 /** @return whether the task is known, with its view in out_view */

@@ -85,7 +85,8 @@ struct text net_eni_path(const struct net *net, struct text eni_id, struct arena
 MUST_CHECK int net_eni_list(struct net *net, struct arena *arena, struct text_list *out_ids,
                             struct err *err);
 
-/** Where a task's processes find their agent: the address that AWS's SDKs have built in, port 80. */
+/** Where a task's processes find their agent: the address that AWS's SDKs have built in, port 80.
+ */
 #define NET_ENDPOINT_ADDRESS "169.254.170.2"
 /** The port behind it, which containers cannot use on that address; ECS's agent takes it, too. */
 #define NET_ENDPOINT_PORT 51679

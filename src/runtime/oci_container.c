@@ -364,6 +364,7 @@ static int fill_process(struct bundle *bundle, struct err *err)
     process->group_count = user.group_count;
     process->environment =
         spec_environment(definition, bundle->image, bundle->task->task->environment,
+                         bundle->task->task->containers[bundle->index].environment,
                          bundle->config.hostname, user.home, bundle->arena);
     process->capabilities = spec_capabilities(definition, own_capabilities(), bundle->arena);
     process->no_new_privileges = spec_no_new_privileges(definition);

@@ -34,12 +34,13 @@ MUST_CHECK int spec_arguments(const struct ecs_container_definition *definition,
                               struct text_list *out_arguments, struct err *err);
 
 /**
- * The environment. Later ones win: PATH and HOSTNAME, the image, the task, the definition; HOME
- * comes from the user's entry when nobody set it.
+ * The environment. Later ones win: PATH and HOSTNAME, the image, the task, the definition, the
+ * container's endpoints (`own`); HOME comes from the user's entry when nobody set it.
  */
 struct text_list spec_environment(const struct ecs_container_definition *definition,
                                   const struct image *image, struct text_list task_environment,
-                                  struct text hostname, struct text home, struct arena *arena);
+                                  struct text_list own, struct text hostname, struct text home,
+                                  struct arena *arena);
 
 /**
  * The number of a signal: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; absent is SIGTERM.

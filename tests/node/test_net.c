@@ -1045,10 +1045,8 @@ static void route_endpoint_through(struct host *host, int namespace_fd, const ch
     AUTO(fd_close) int socket_fd = -1;
     OK(net_socket_open(&socket_fd, &host->err));
     OK(net_link_get(socket_fd, "eth0", 0, &link, &host->err));
-    const struct net_route_options route = {.range = {address, 32},
-                                            .gateway = gateway,
-                                            .link_index = link.index,
-                                            .type = RTN_UNICAST};
+    const struct net_route_options route = {
+        .range = {address, 32}, .gateway = gateway, .link_index = link.index, .type = RTN_UNICAST};
     AUTO(net_batch_deinit) struct net_batch batch = {0};
     net_batch_add(&batch, net_message_route(&route), "a route to a neighbour's endpoint");
     OK(net_batch_commit(socket_fd, &batch, 0, &host->err));
