@@ -34,6 +34,7 @@ struct job {
     struct text reason; ///< `Name: text`, in the arena
     struct text failed_container;
     struct journal_container_image_list images;
+    struct journal_container_ports_list ports;
     int64_t pull_started_at;
     int64_t pull_stopped_at;
     int fd;                         ///< of a supervisor, or -1
@@ -47,6 +48,7 @@ struct job {
     int endpoint_fd;           ///< prepare, attach: where the task reaches its agent; or -1
     struct text endpoint_path; ///< attach: the namespace to listen in, or absent
     struct agent_looks *looks; ///< of agent_stats.c, in the arena
+    struct text_list net_ids;  ///< sweep: tasks on the bridge network
     bool check_route;          ///< prepare: see whether this host reaches the VPC
     struct text unreachable;   ///< prepare: why it does not, or absent
 };
@@ -204,9 +206,34 @@ void agent_job_clean(struct agent *agent, const struct agent_effect *effect);
 /** A supervisor's stream ended: read what it left, tell the logic, then that it is gone. */
 void agent_job_read_last(struct agent *agent, struct text task_id);
 
-/** Remove what belongs to no task of the journal, then go on with done. */
-void agent_job_sweep(struct agent *agent, const struct text_list *task_ids,
-                     const struct text_list *eni_ids, void (*done)(struct job *job));
+/** What is on the host and belongs to no task of the journal. */
+struct agent_leftovers {
+    struct text_list tasks;
+    struct text_list enis;
+    struct text_list nets; ///< tasks on the bridge network
+};
+
+/** Remove it, then go on with done. */
+void agent_job_sweep(struct agent *agent, const struct agent_leftovers *leftovers,
+                     void (*done)(struct job *job));
+
+/** A job fails: its reason is `name: text`. @return the error's code */
+int agent_job_fail(struct job *job, const char *name, const struct err *err);
+
+// ---- agent_network.c
+
+/**
+ * Make what a task's network mode asks for, in a worker: an interface, or a namespace for each
+ * container and ports of the host. Fills in the task's and the containers' namespaces, and the
+ * job's ports.
+ *
+ * @return 0, or an error with the job's reason, and its failed container if one is at fault
+ */
+MUST_CHECK int agent_network_make(struct job *job, struct runtime_task *task,
+                                  struct runtime_container *containers);
+
+/** Undo it; no error when there is nothing. */
+MUST_CHECK int agent_network_remove(struct job *job, struct err *err);
 
 // ---- agent_journal.c
 

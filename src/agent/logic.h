@@ -94,6 +94,7 @@ struct agent_event {
     bool supervisor_alive;                ///< RECOVERED
     struct text failed_container;         ///< PREPARED with an rc: the one at fault, or absent
     struct journal_container_image_list images; ///< PREPARED: what the containers run
+    struct journal_container_ports_list ports;  ///< PREPARED: which ports of the host they have
     int64_t pull_started_at;                    ///< PREPARED
     int64_t pull_stopped_at;                    ///< PREPARED
 };

@@ -25,7 +25,9 @@ struct runtime;
 struct runtime_container {
     const struct ecs_container_definition *definition;
     const struct image *image;
-    struct text_list environment; ///< NAME=value, over what the definition says: its endpoints
+    struct text_list environment;  ///< NAME=value, over what the definition says: its endpoints
+    struct text network_namespace; ///< path, where it has its own; absent: the task's
+    struct text address;           ///< IPv4 in its own
 };
 
 /** A task to prepare. Borrowed for the call. */

@@ -460,7 +460,7 @@ static void route_is_taken(struct host *host)
     int eni = make_eni(host, net, &from);
     CHECK(ping(host, eni, "203.0.113.2", WAIT_MS));
     struct text cidr;
-    OK(net_free_cidr(&(struct text_list){0}, &host->arena, &cidr, &host->err));
+    OK(net_free_cidr(NET_USE_VPC, &(struct text_list){0}, &host->arena, &cidr, &host->err));
     CHECK(text_is(cidr, "172.30.0.0/16"));
     net_close(net);
 }

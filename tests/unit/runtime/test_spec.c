@@ -125,9 +125,9 @@ static void environment_is_layered(void **state)
         struct ecs_container_definition definition = {
             .environment = {own, own[0].name.data == NULL ? 0 : 2}};
         print_message("%s\n", cases[i].name);
-        assert_list(spec_environment(&definition, &image, list_of(&cases[i].task, &arena),
-                                     list_of(&cases[i].endpoints, &arena), TEXT("host"),
-                                     TEXT("/root"), &arena),
+        assert_list(spec_environment(
+                        &definition, &image, (struct text_list){0}, list_of(&cases[i].task, &arena),
+                        list_of(&cases[i].endpoints, &arena), TEXT("host"), TEXT("/root"), &arena),
                     &cases[i].want);
     }
 }
