@@ -150,6 +150,23 @@ struct text arena_text(struct arena *arena, struct text text)
     return (struct text){copy, text.size};
 }
 
+struct text arena_join(struct arena *arena, const struct text *parts, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        size += parts[i].size;
+    }
+    char *data = arena_alloc(arena, size + 1);
+    char *at = data;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].size > 0) {
+            memcpy(at, parts[i].data, parts[i].size);
+            at += parts[i].size;
+        }
+    }
+    return (struct text){data, size};
+}
+
 struct text arena_format(struct arena *arena, const char *format, ...)
 {
     ASSERT(format != NULL);

@@ -54,6 +54,9 @@ void *arena_array(struct arena *arena, size_t count, size_t size_bytes)
 /** A terminated copy of a text; absent stays absent. */
 struct text arena_text(struct arena *arena, struct text text);
 
+/** The parts one behind the other, in the arena: much quicker than a format. */
+struct text arena_join(struct arena *arena, const struct text *parts, size_t count);
+
 /** A formatted text in the arena. */
 struct text arena_format(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 

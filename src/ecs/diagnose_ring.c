@@ -88,7 +88,7 @@ static struct text group_of(struct core_call *call, const struct task_run *run)
     }
     const struct text parts[] = {TEXT("family:"),
                                  ecs_definition_family(call->core, run->definition_key)};
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 // Who asked for what: what attempts are told apart by.

@@ -292,8 +292,6 @@ enum task_show {
     TASK_SHOW_EVENT = 2, ///< in the words of EventBridge
 };
 
-/** Join texts in an arena. */
-struct text task_join(struct arena *arena, const struct text *parts, size_t count);
 /** @return a number that is not negative, in digits. Names are made for every task that is shown or
  *  sent, so these here do without printf, which took a tenth of a placement. */
 struct text task_number(struct core_call *call, int64_t number);

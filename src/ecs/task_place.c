@@ -271,7 +271,7 @@ static struct text run_group(struct core_call *call, const struct task_run *run)
     }
     const struct text parts[] = {TEXT("family:"),
                                  ecs_definition_family(call->core, run->definition_key)};
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 // Both are compared by family where neither is named, which is the rule and needs no text.

@@ -6,23 +6,6 @@
 
 // ---- names --------------------------------------------------------------------------------
 
-struct text task_join(struct arena *arena, const struct text *parts, size_t count)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < count; i++) {
-        size += parts[i].size;
-    }
-    char *data = arena_alloc(arena, size + 1);
-    char *at = data;
-    for (size_t i = 0; i < count; i++) {
-        if (parts[i].size > 0) {
-            memcpy(at, parts[i].data, parts[i].size);
-            at += parts[i].size;
-        }
-    }
-    return (struct text){data, size};
-}
-
 struct text task_number(struct core_call *call, int64_t number)
 {
     ASSERT(number >= 0);
@@ -53,7 +36,7 @@ static struct text make_arn(struct core_call *call, struct ecs_realm_scope scope
         tail.size > 0 ? TEXT("/") : TEXT(""),
         tail,
     };
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 // A cluster as the names of what is in it need it.
@@ -82,7 +65,7 @@ struct text task_definition_arn(struct core_call *call, int64_t definition)
     const struct ecs_record_family *family = core_get(call->core, &ecs_family_kind, record->family);
     const struct text parts[] = {family->name, TEXT(":"), task_number(call, record->revision)};
     return make_arn(call, ecs_scope(call->core, family->realm), TEXT("task-definition"),
-                    task_join(call->arena, parts, ARRAY_LEN(parts)), (struct text){0});
+                    arena_join(call->arena, parts, ARRAY_LEN(parts)), (struct text){0});
 }
 
 struct text task_arn(struct core_call *call, const struct task_record_task *record)
@@ -154,7 +137,7 @@ static struct text part_uuid(struct core_call *call, struct text task_id, uint64
         {hex, 8},  TEXT("-"),     {hex + 8, 4}, TEXT("-"),      {hex + 12, 4},
         TEXT("-"), {hex + 16, 4}, TEXT("-"),    {hex + 20, 12},
     };
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 #define PART_ATTACHMENT UINT64_C(1000) // above every container's index
@@ -171,7 +154,7 @@ static struct text container_arn(struct core_call *call, const struct cluster_na
 {
     const struct text parts[] = {task_id, TEXT("/"), part_uuid(call, task_id, index)};
     return make_arn(call, names->scope, TEXT("container"), names->name,
-                    task_join(call->arena, parts, ARRAY_LEN(parts)));
+                    arena_join(call->arena, parts, ARRAY_LEN(parts)));
 }
 
 struct text task_container_arn(struct core_call *call, const struct task_record_task *record,
@@ -237,7 +220,7 @@ struct text task_group_name(struct core_call *call, const struct task_record_tas
     }
     const struct text parts[] = {TEXT("family:"),
                                  ecs_definition_family(call->core, record->definition)};
-    return task_join(call->arena, parts, ARRAY_LEN(parts));
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 // ---- references ---------------------------------------------------------------------------

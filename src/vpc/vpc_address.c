@@ -66,8 +66,22 @@ struct vpc_range range_of(struct text cidr)
 
 struct text address_format(struct arena *arena, uint32_t address)
 {
-    return arena_format(arena, "%u.%u.%u.%u", address >> 24, address >> 16 & 255,
-                        address >> 8 & 255, address & 255);
+    char digits[4][3];
+    struct text parts[7];
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t octet = address >> (24 - 8 * i) & 255;
+        size_t at = sizeof(digits[i]);
+        do {
+            at--;
+            digits[i][at] = (char)('0' + octet % 10);
+            octet /= 10;
+        } while (octet > 0);
+        parts[2 * i] = (struct text){digits[i] + at, sizeof(digits[i]) - at};
+        if (i > 0) {
+            parts[2 * i - 1] = TEXT(".");
+        }
+    }
+    return arena_join(arena, parts, ARRAY_LEN(parts));
 }
 
 // ---- addresses of a subnet ----------------------------------------------------------------

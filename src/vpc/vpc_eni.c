@@ -6,8 +6,19 @@
 // vendor gave out.
 static struct text mac_address(struct core_call *call, uint32_t address)
 {
-    return arena_format(call->arena, "02:00:%02x:%02x:%02x:%02x", address >> 24,
-                        address >> 16 & 255, address >> 8 & 255, address & 255);
+    const unsigned char bytes[] = {2,
+                                   0,
+                                   (unsigned char)(address >> 24),
+                                   (unsigned char)(address >> 16),
+                                   (unsigned char)(address >> 8),
+                                   (unsigned char)address};
+    char hex[2 * sizeof(bytes) + 1];
+    text_hex(bytes, sizeof(bytes), hex);
+    const struct text parts[] = {
+        {hex, 2},     TEXT(":"), {hex + 2, 2}, TEXT(":"), {hex + 4, 2},  TEXT(":"),
+        {hex + 6, 2}, TEXT(":"), {hex + 8, 2}, TEXT(":"), {hex + 10, 2},
+    };
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text_list *groups,
@@ -24,12 +35,12 @@ int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text
         return 0;
     }
     uint32_t address = addresses->range.base + offset;
-    struct text digits = core_random_hex(call, 17);
+    const struct text id[] = {TEXT("eni-"), core_random_hex(call, 17)};
     struct text default_group = vpc->default_security_group_id;
     struct vpc_record_eni record = {
         .has_subnet = true,
         .subnet = subnet,
-        .eni_id = arena_format(call->arena, "eni-%.*s", TEXT_FMT(digits)),
+        .eni_id = arena_join(call->arena, id, ARRAY_LEN(id)),
         .has_address = true,
         .address = address,
         .mac_address = mac_address(call, address),
@@ -54,15 +65,20 @@ void vpc_eni_delete(struct core_call *call, int64_t eni)
 
 struct text vpc_private_name(struct core_call *call, struct text address, struct text region)
 {
-    struct text rest = address;
-    struct text first = text_cut(&rest, '.');
-    struct text second = text_cut(&rest, '.');
-    struct text third = text_cut(&rest, '.');
-    struct text domain = text_is(region, "us-east-1")
-                             ? TEXT("ec2.internal")
-                             : arena_format(call->arena, "%.*s.compute.internal", TEXT_FMT(region));
-    return arena_format(call->arena, "ip-%.*s-%.*s-%.*s-%.*s.%.*s", TEXT_FMT(first),
-                        TEXT_FMT(second), TEXT_FMT(third), TEXT_FMT(rest), TEXT_FMT(domain));
+    bool first = text_is(region, "us-east-1");
+    struct text dashed = arena_text(call->arena, address);
+    char *at = (char *)(uintptr_t)dashed.data;
+    for (size_t i = 0; i < dashed.size; i++) {
+        at[i] = at[i] == '.' ? '-' : at[i];
+    }
+    const struct text parts[] = {
+        TEXT("ip-"),
+        dashed,
+        first ? TEXT(".ec2.internal") : TEXT("."),
+        first ? (struct text){0} : region,
+        first ? (struct text){0} : TEXT(".compute.internal"),
+    };
+    return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
 void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
