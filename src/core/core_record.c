@@ -147,7 +147,7 @@ static void notify(struct core *core, const struct core_kind *kind, int64_t key,
 const void *core_get(const struct core *core, const struct core_kind *kind, int64_t key)
 {
     const struct slot *slot = core_slot_find(core, key);
-    return slot->key == key && slot->table == table_index(core, kind) ? slot->value : NULL;
+    return slot->key == key && core->tables[slot->table].kind == kind ? slot->value : NULL;
 }
 
 int64_t core_next(const struct core *core, const struct core_kind *kind, int64_t after)

@@ -41,8 +41,25 @@ struct index {
 // longer one. A zero or one inside is written as one followed by itself plus one: order stays.
 enum { PART_END = 0, PART_ESCAPE = 1 };
 
+static bool needs_escape(struct text text)
+{
+    unsigned char low = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        low |= (unsigned char)text.data[i] <= PART_ESCAPE ? 1 : 0;
+    }
+    return low != 0;
+}
+
 void index_key_text_begin(struct index_key *key, struct text beginning)
 {
+    if (!needs_escape(beginning)) {
+        ASSERT(beginning.size <= INDEX_KEY_MAX - key->size);
+        if (beginning.size > 0) {
+            memcpy(key->bytes + key->size, beginning.data, beginning.size);
+            key->size += beginning.size;
+        }
+        return;
+    }
     for (size_t i = 0; i < beginning.size; i++) {
         unsigned char byte = (unsigned char)beginning.data[i];
         ASSERT(key->size + 2 <= INDEX_KEY_MAX);

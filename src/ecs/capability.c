@@ -44,7 +44,7 @@ _Static_assert(ARRAY_LEN(known) <= 31, "the last bit stands for all others");
 static uint32_t bit_of(struct text name)
 {
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-        if (text_equal(name, known[i])) {
+        if (name.size == known[i].size && text_equal(name, known[i])) {
             return UINT32_C(1) << i;
         }
     }

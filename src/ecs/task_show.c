@@ -2,6 +2,7 @@
 
 #include "vpc/vpc.h"
 
+#include <endian.h>
 #include <string.h>
 
 // ---- names --------------------------------------------------------------------------------
@@ -20,23 +21,37 @@ struct text task_number(struct core_call *call, int64_t number)
     return arena_text(call->arena, (struct text){digits + at, sizeof(digits) - at});
 }
 
-// arn:aws:ecs:REGION:ACCOUNT:TYPE/NAME, or with /TAIL behind it.
-static struct text make_arn(struct core_call *call, struct ecs_realm_scope scope, struct text type,
-                            struct text name, struct text tail)
+static char *put(char *at, struct text text)
 {
-    const struct text parts[] = {
-        TEXT("arn:aws:ecs:"),
-        scope.region,
-        TEXT(":"),
-        scope.account,
-        TEXT(":"),
-        type,
-        TEXT("/"),
-        name,
-        tail.size > 0 ? TEXT("/") : TEXT(""),
-        tail,
-    };
-    return arena_join(call->arena, parts, ARRAY_LEN(parts));
+    if (text.size > 0) {
+        memcpy(at, text.data, text.size);
+    }
+    return at + text.size;
+}
+
+// arn:aws:ecs:REGION:ACCOUNT:TYPE/NAME, or with /TAIL behind it, or /TAIL/LAST. A task needs some
+// ten of them when it is made, so this is written out: constants become single moves.
+static struct text make_arn(struct core_call *call, struct ecs_realm_scope scope, struct text type,
+                            struct text name, struct text tail, struct text last)
+{
+    static const char prefix[] = "arn:aws:ecs:";
+    size_t most = sizeof(prefix) + scope.region.size + scope.account.size + type.size + name.size +
+                  tail.size + last.size + sizeof("::///");
+    char *data = arena_alloc(call->arena, most);
+    memcpy(data, prefix, sizeof(prefix) - 1);
+    char *at = put(data + sizeof(prefix) - 1, scope.region);
+    *at++ = ':';
+    at = put(at, scope.account);
+    *at++ = ':';
+    at = put(at, type);
+    *at++ = '/';
+    at = put(at, name);
+    const struct text behind[] = {tail, last};
+    for (size_t i = 0; i < ARRAY_LEN(behind) && behind[i].size > 0; i++) {
+        *at++ = '/';
+        at = put(at, behind[i]);
+    }
+    return (struct text){data, (size_t)(at - data)};
 }
 
 // A cluster as the names of what is in it need it.
@@ -55,7 +70,8 @@ static struct cluster_names cluster_names(const struct core *core, int64_t clust
 struct text task_cluster_arn(struct core_call *call, int64_t cluster)
 {
     struct cluster_names names = cluster_names(call->core, cluster);
-    return make_arn(call, names.scope, TEXT("cluster"), names.name, (struct text){0});
+    return make_arn(call, names.scope, TEXT("cluster"), names.name, (struct text){0},
+                    (struct text){0});
 }
 
 struct text task_definition_arn(struct core_call *call, int64_t definition)
@@ -65,13 +81,14 @@ struct text task_definition_arn(struct core_call *call, int64_t definition)
     const struct ecs_record_family *family = core_get(call->core, &ecs_family_kind, record->family);
     const struct text parts[] = {family->name, TEXT(":"), task_number(call, record->revision)};
     return make_arn(call, ecs_scope(call->core, family->realm), TEXT("task-definition"),
-                    arena_join(call->arena, parts, ARRAY_LEN(parts)), (struct text){0});
+                    arena_join(call->arena, parts, ARRAY_LEN(parts)), (struct text){0},
+                    (struct text){0});
 }
 
 struct text task_arn(struct core_call *call, const struct task_record_task *record)
 {
     struct cluster_names names = cluster_names(call->core, record->cluster);
-    return make_arn(call, names.scope, TEXT("task"), names.name, record->task_id);
+    return make_arn(call, names.scope, TEXT("task"), names.name, record->task_id, (struct text){0});
 }
 
 struct text task_instance_arn(struct core_call *call, const struct task_record_node *node,
@@ -80,12 +97,12 @@ struct text task_instance_arn(struct core_call *call, const struct task_record_n
     if (membership->cluster != 0) {
         struct cluster_names names = cluster_names(call->core, membership->cluster);
         return make_arn(call, names.scope, TEXT("container-instance"), names.name,
-                        membership->instance_id);
+                        membership->instance_id, (struct text){0});
     }
     struct ecs_realm_scope scope = {.region = node->region, .account = node->account};
     // One instance, whichever pools it is of.
     return make_arn(call, scope, TEXT("container-instance"), TEXT("FARGATE"),
-                    membership->instance_id);
+                    membership->instance_id, (struct text){0});
 }
 
 const struct task_record_membership *task_membership(const struct task_record_node *node,
@@ -125,19 +142,13 @@ static struct text part_uuid(struct core_call *call, struct text task_id, uint64
     ASSERT(rc == 0);
     uint64_t halves[2];
     memcpy(halves, bytes, sizeof(halves));
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        uint64_t bits = mix(halves[i / 8] + (part + 1) * UINT64_C(0x9E3779B97F4A7C15));
-        bytes[i] = (unsigned char)(bits >> (i % 8 * 8));
+    for (size_t i = 0; i < ARRAY_LEN(halves); i++) {
+        uint64_t bits = htole64(mix(halves[i] + (part + 1) * UINT64_C(0x9E3779B97F4A7C15)));
+        memcpy(bytes + i * sizeof(bits), &bits, sizeof(bits));
     }
-    bytes[6] = (unsigned char)((bytes[6] & 0x0F) | 0x40); // RFC 4122: version 4
-    bytes[8] = (unsigned char)((bytes[8] & 0x3F) | 0x80); // and its variant
-    char hex[33];
-    text_hex(bytes, sizeof(bytes), hex);
-    const struct text parts[] = {
-        {hex, 8},  TEXT("-"),     {hex + 8, 4}, TEXT("-"),      {hex + 12, 4},
-        TEXT("-"), {hex + 16, 4}, TEXT("-"),    {hex + 20, 12},
-    };
-    return arena_join(call->arena, parts, ARRAY_LEN(parts));
+    char uuid[TEXT_UUID_CHARS + 1];
+    text_uuid(bytes, uuid);
+    return arena_text(call->arena, (struct text){uuid, TEXT_UUID_CHARS});
 }
 
 #define PART_ATTACHMENT UINT64_C(1000) // above every container's index
@@ -146,15 +157,15 @@ struct text task_attachment_arn(struct core_call *call, const struct task_record
 {
     struct cluster_names names = cluster_names(call->core, record->cluster);
     return make_arn(call, names.scope, TEXT("attachment"),
-                    part_uuid(call, record->task_id, PART_ATTACHMENT), (struct text){0});
+                    part_uuid(call, record->task_id, PART_ATTACHMENT), (struct text){0},
+                    (struct text){0});
 }
 
 static struct text container_arn(struct core_call *call, const struct cluster_names *names,
                                  struct text task_id, size_t index)
 {
-    const struct text parts[] = {task_id, TEXT("/"), part_uuid(call, task_id, index)};
-    return make_arn(call, names->scope, TEXT("container"), names->name,
-                    arena_join(call->arena, parts, ARRAY_LEN(parts)));
+    return make_arn(call, names->scope, TEXT("container"), names->name, task_id,
+                    part_uuid(call, task_id, index));
 }
 
 struct text task_container_arn(struct core_call *call, const struct task_record_task *record,
@@ -252,7 +263,7 @@ struct text task_reference_arn(struct core_call *call, int64_t cluster, const ch
         return reference;
     }
     struct cluster_names names = cluster_names(call->core, cluster);
-    return make_arn(call, names.scope, text_of(type), names.name, reference);
+    return make_arn(call, names.scope, text_of(type), names.name, reference, (struct text){0});
 }
 
 // ---- a task in the words of ECS -----------------------------------------------------------

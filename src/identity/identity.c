@@ -161,9 +161,17 @@ int64_t identity_realm(const struct core *core, struct text account, struct text
     if (account.size > ID_BYTES_MAX || region.size > ID_BYTES_MAX) {
         return 0;
     }
+    // Nearly every input asks, several times, and mostly for the same as the one before.
+    struct identity_state *state = state_of(core);
+    const struct identity_record_realm *last =
+        core_get(core, &identity_realm_kind, state->realm_last);
+    if (last != NULL && text_equal(last->account, account) && text_equal(last->region, region)) {
+        return state->realm_last;
+    }
     struct index_key key;
     realm_key(&key, account, region);
-    return index_get(state_of(core)->realms, &key);
+    state->realm_last = index_get(state->realms, &key);
+    return state->realm_last;
 }
 
 int64_t identity_realm_ensure(struct core_call *call, const struct api_error *limit_error)

@@ -11,6 +11,7 @@
 /** Derived from records, never stored. */
 struct identity_state {
     struct index *realms;    ///< account, region
+    int64_t realm_last;      ///< that was found last, or 0: a short cut, which changes no answer
     struct index *node_keys; ///< id of the node
     struct map keys;         ///< id of an access key to its record's key
     struct map tokens;       ///< id of a join token to its record's key

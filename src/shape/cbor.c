@@ -34,17 +34,13 @@ static void put_big_endian(char *to, uint64_t number, size_t size)
 // Writes the shortest head, as RFC 8949 section 4.2.1 asks for.
 static void put_head(struct buf *out, enum major major, uint64_t number)
 {
+    if (number < 24) { // nearly all of them
+        put_byte(out, (char)((unsigned)major << 5 | (unsigned)number));
+        return;
+    }
     char head[HEAD_SIZE_MAX];
-    size_t size = number < 24            ? 0
-                  : number <= 0xFF       ? 1
-                  : number <= 0xFFFF     ? 2
-                  : number <= UINT32_MAX ? 4
-                                         : 8;
-    unsigned info = size == 0   ? (unsigned)number
-                    : size == 1 ? 24u
-                    : size == 2 ? 25u
-                    : size == 4 ? 26u
-                                : 27u;
+    size_t size = number <= 0xFF ? 1 : number <= 0xFFFF ? 2 : number <= UINT32_MAX ? 4 : 8;
+    unsigned info = size == 1 ? 24u : size == 2 ? 25u : size == 4 ? 26u : 27u;
     head[0] = (char)((unsigned)major << 5 | info);
     put_big_endian(head + 1, number, size);
     put(out, head, size + 1);

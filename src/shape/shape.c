@@ -166,6 +166,14 @@ static void block_text(struct block *block, struct text *text)
     block->text_bytes += text->size;
 }
 
+// Whether values of a kind hold pointers.
+static bool refers(enum shape_kind kind)
+{
+    const unsigned with = 1u << SHAPE_TEXT | 1u << SHAPE_BLOB | 1u << SHAPE_DOCUMENT |
+                          1u << SHAPE_LIST | 1u << SHAPE_MAP | 1u << SHAPE_STRUCT;
+    return (with >> kind & 1) != 0;
+}
+
 static void block_value(struct block *block, const struct shape_type *type, void *value);
 
 static void block_list(struct block *block, const struct shape_type *type, struct shape_list *list)
@@ -199,6 +207,9 @@ static void block_struct(struct block *block, const struct shape_type *type, voi
     for (size_t i = 0; i < type->member_count; i++) {
         const struct shape_member *member = &type->members[i];
         char *at = (char *)value + member->offset;
+        if (!refers(member->type->kind)) {
+            continue; // most members, here without a call for each
+        }
         if (member->type->kind != SHAPE_STRUCT) {
             block_value(block, member->type, at);
             continue;
@@ -483,6 +494,12 @@ bool shape_is_utf8(struct text text)
             break;
         }
         i += sizeof(word);
+    }
+    // The end of a longer one in one more step, which looks at some bytes again.
+    if (i > 0 && text.size - i < sizeof(uint64_t)) {
+        uint64_t word = 0;
+        memcpy(&word, text.data + text.size - sizeof(word), sizeof(word));
+        i = (word & 0x8080808080808080u) == 0 ? text.size : i;
     }
     return i == text.size || text_is_utf8(text_slice(text, i, text.size));
 }
