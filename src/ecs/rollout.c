@@ -360,6 +360,10 @@ static struct text failure_text(struct core_call *call, const struct task_record
     for (size_t i = 0; i < task->containers.count; i++) {
         const struct task_record_container *container = &task->containers.items[i];
         struct text name = definition->container_definitions.items[i].name;
+        if (!text_empty(container->reason) && text_equal(container->reason, reason)) {
+            return arena_format(call->arena, "container %.*s: %.*s", TEXT_FMT(name),
+                                TEXT_FMT(reason));
+        }
         if (!text_empty(container->reason)) {
             return arena_format(call->arena, "%.*s: container %.*s: %.*s", TEXT_FMT(reason),
                                 TEXT_FMT(name), TEXT_FMT(container->reason));

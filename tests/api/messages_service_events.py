@@ -283,6 +283,7 @@ def _(world):
 
 
 NEVER = "Load balancers are not built yet."
+NO_LIMIT = "A Berth has no such limits: what is there is what runs."
 UNREACHABLE = [
     *(Unreachable(SECTION, message, NEVER) for message in (
         "registered 1 targets in (target-group ⟨arn⟩)",
@@ -291,15 +292,27 @@ UNREACHABLE = [
         "(task ⟨id⟩) (port 8080) is unhealthy in (target-group ⟨arn⟩) due to (reason ⟨why⟩).",
         "(taskSet ecs-svc/⟨n⟩) (task ⟨id⟩) is not healthy in (target-group ⟨arn⟩) due to TARGET "
         "GROUP IS NOT FOUND",
-        "(task ⟨id⟩) (instance ⟨id⟩) is unhealthy in (elb ⟨name⟩) due to (reason ⟨why⟩)")),
-    Unreachable(SECTION, 'The closest matching … encountered error "AGENT"',
-                "It is said as: doesn't have the agent connected."),
-    Unreachable(SECTION, "was unable to place a task. Reason: You've reached the limit on the number "
-                "of tasks (or vCPUs) you can run concurrently; The requested CPU (or MEMORY) "
-                "configuration is above your limit; Internal error",
-                "A Berth has no such limits: what is there is what runs."),
+        "(taskSet ecs-svc/⟨n⟩) (task ⟨id⟩) is not healthy in (target-group ⟨arn⟩) due to TARGET IS "
+        "NOT FOUND",
+        "(task ⟨id⟩) (instance ⟨id⟩) is unhealthy in (elb ⟨name⟩) due to (reason ⟨why⟩)",
+        "Task failed ELB health checks in (target-group ⟨arn⟩)")),
+    Unreachable(SECTION, "(deployment ⟨id⟩) deployment failed: alarm detected.",
+                "Nothing watches alarms yet."),
+    Unreachable(SECTION, "The closest matching (container-instance ⟨id⟩) encountered error "
+                "\"AGENT\".", "It is said as: doesn't have the agent connected."),
+    *(Unreachable(SECTION, f"was unable to place a task. Reason: {why}.", NO_LIMIT) for why in (
+        "You've reached the limit on the number of tasks you can run concurrently",
+        "You've reached the limit on the number of vCPUs you can run concurrently",
+        "The requested CPU configuration is above your limit",
+        "The requested MEMORY configuration is above your limit", "Internal error")),
+    Unreachable(SECTION, "was unable to place a task. Reason: TaskFailedToStart: RESOURCE:GPU.",
+                "What waits for an instance waits on; without managed scaling the instance that is "
+                "closest is named."),
     Unreachable(SECTION, "operations are being throttled. Will try again later.",
                 "The scheduler calls no other service that could throttle it."),
+    Unreachable(SECTION, "was unable to place tasks in your cluster because the tasks provisioning "
+                "capacity limit was exceeded.", "Tasks of a service do not wait in PROVISIONING for "
+                "an instance: the service starts them when there is a place."),
     Unreachable(SECTION, "could not launch ⟨n⟩ tasks for deployment ⟨id⟩.",
                 "The reason is told instead."),
 ]

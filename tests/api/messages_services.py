@@ -152,6 +152,9 @@ create_refused("with zone rebalancing and a constraint on the zone", INVALID,
                "ecs.availability-zone.", availabilityZoneRebalancing="ENABLED",
                placementConstraints=[{"type": "memberOf",
                                       "expression": "attribute:ecs.availability-zone == z"}])
+create_refused("with launch type EXTERNAL", "UnsupportedFeatureException",
+               "Launch type EXTERNAL is not supported by this version of Berth.",
+               launchType="EXTERNAL", taskDefinition="anywhere")
 create_refused("with zone rebalancing and a Classic Load Balancer", INVALID,
                "Availability Zone rebalancing is not supported with a Classic Load Balancer.",
                availabilityZoneRebalancing="ENABLED", loadBalancers=[
@@ -279,9 +282,10 @@ registered("a registry of a container that the definition has not",
            {"registryArn": REGISTRY, "containerName": "x", "containerPort": 80})
 
 
-def connected(title, message, services=(), **more):
-    create_refused(f"with Service Connect {title}", INVALID, message, serviceConnectConfiguration={
-        "enabled": True, "namespace": "n", "services": list(services), **more})
+def connected(title, message, services=(), taskDefinition="job", **more):
+    create_refused(f"with Service Connect {title}", INVALID, message, taskDefinition=taskDefinition,
+                   serviceConnectConfiguration={
+                       "enabled": True, "namespace": "n", "services": list(services), **more})
 
 
 connected("without a namespace",
@@ -296,6 +300,13 @@ connected("with a discoveryName of other characters",
           "discoveryName can have up to 64 characters: lowercase letters, numbers, underscores and "
           "hyphens, and cannot begin with a hyphen.",
           [{"portName": "http", "discoveryName": "A"}])
+connected("with the discoveryName of another port's name",
+          "Duplicate discoveryName in Service Connect services: http",
+          [{"portName": "http"}, {"portName": "https", "discoveryName": "http"}],
+          taskDefinition="ports")
+connected("in networkMode host",
+          "Service Connect is supported only with the network modes 'awsvpc' and 'bridge'.",
+          taskDefinition="ports-host")
 connected("with 2 aliases", "clientAliases can have at most 1 items.",
           [{"portName": "http", "clientAliases": [{"port": 1}, {"port": 2}]}])
 connected("with an alias of port 0", "The port of a client alias must be between 1 and 65535.",
@@ -343,6 +354,17 @@ UNREACHABLE = [
                 "ARN is stored."),
     Unreachable("service.create", "NamespaceNotFoundException of CreateService",
                 "There is no directory of namespaces yet: any namespace is stored."),
-    Unreachable("service.create", "Unable to describe task definition.",
+    Unreachable("service.create", "Unable to describe task definition. (of CreateService)",
                 "A definition is at hand or not there, and then TaskDefinition not found. is said."),
+    Unreachable("service.create", "The cluster has 5000 services, as many as a cluster can have. "
+                "Delete some and try again.", "A test of it would make 5,000 services."),
+    Unreachable("service.create", "AccessDeniedException of operations on services",
+                "Policies are not evaluated yet: a key may do everything in its account."),
+    Unreachable("service.create", "ServerException of operations on services",
+                "The server answers so when it fails inside; no request is known to make it."),
+    Unreachable("service.task_sets", "LimitExceededException of operations on task sets",
+                "What ECS says of a sixth task set is an InvalidParameterException, and clients try "
+                "again for a LimitExceededException."),
+    Unreachable("service.delete", "UpdateInProgressException of PutClusterCapacityProviders",
+                "Providers come and go in one step: nothing is in progress between two requests."),
 ]

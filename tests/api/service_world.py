@@ -23,7 +23,8 @@ class Host(stock_agent.StockAgent):
 
     def __init__(self, berth, cluster=None, **more):
         super().__init__(berth, cluster, **more)
-        self.does = {}      # by family: run (the default), hold (says nothing), fail, crash
+        self.does = {}      # by family: run (the default), hold (says nothing), fail, crash, or a
+                            # function of the host and the task's ARN
         self.work = queue.Queue()
         self.held = []      # ARNs of tasks that were told to stop, with "stop": "hold"
         threading.Thread(target=self.answer, daemon=True).start()
@@ -58,6 +59,8 @@ class Host(stock_agent.StockAgent):
             self.end(arn)
         elif what == "run":
             self.run(arn)
+        elif callable(what):
+            what(self, arn)
 
     def run(self, arn):
         self.task(arn, "RUNNING", containers=[
@@ -108,6 +111,11 @@ class ServiceWorld(World):
                            "portMappings": [{"containerPort": 80, "name": "http"}]}],
                       tags=[{"key": "from", "value": "definition"}])
         self.register("vpc", networkMode="awsvpc")
+        two = {**CONTAINER, "portMappings": [{"containerPort": 80, "name": "http"},
+                                             {"containerPort": 443, "name": "https"}]}
+        self.register("ports", containerDefinitions=[two])
+        self.register("ports-host", networkMode="host", containerDefinitions=[two])
+        self.register("anywhere", requiresCompatibilities=["EXTERNAL"], networkMode="bridge")
         shape = self.ecs.meta.service_model.shape_for("Volume")
         if "configuredAtLaunch" in shape.members:  # of what needs it, an older SDK skips the cases
             self.register("disk", volumes=[{"name": "v", "configuredAtLaunch": True}])

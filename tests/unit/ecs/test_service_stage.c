@@ -422,6 +422,7 @@ static void a_deployment_has_thirty_days(void **state)
     pass(world, 1);
     in_stage(world, service, "ROLLBACK_IN_PROGRESS CLEAN_UP test 0 production 0");
     rollout_has(world, service, "The service deployment did not end within 30 days.");
+    svc_told(world, "s", "deployment failed: it took longer than 30 days.");
 }
 
 // ---- hooks ----------------------------------------------------------------------------------
