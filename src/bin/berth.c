@@ -13,13 +13,15 @@ static const struct cli_command own_commands[] = {
      "                [--cpu-units N] [--memory-mib N] [--spot-fallback]\n"
      "                [--spot-interruption-rate 5%]\n"
      "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
-     "                [--events-mib 16] [--strict]",
+     "                [--events-mib 16] [--scale-command PATH] [--scale-timeout 5m]\n"
+     "                [--scaling-period 60s] [--strict]",
      "server and node in one process: the way to begin", bin_up},
     {"server",
      "[--data DIR] [--listen ADDR:PORT] [--session-listen ADDR:PORT] [--advertise NAME]\n"
      "                    [--region REGION] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
      "                    [--spot-fallback] [--spot-interruption-rate 5%]\n"
-     "                    [--events-mib 16] [--any-credentials] [--strict]",
+     "                    [--events-mib 16] [--scale-command PATH] [--scale-timeout 5m]\n"
+     "                    [--scaling-period 60s] [--any-credentials] [--strict]",
      "the server alone; nodes join it with a token", bin_server},
     {"agent",
      "[--data DIR] [--join TOKEN] [--zone ZONE] [--name NAME] [--cluster NAME]\n"

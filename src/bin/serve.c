@@ -21,6 +21,7 @@
 
 // Standard exit status of an input/output error, see sysexits.h.
 #define EXIT_IO 74
+#define SCALE_TIMEOUT_MS (5 * 60 * 1000)
 #define EVENTS_MIB_MAX 1024u // all of it is read at the start
 
 struct serve {
@@ -106,6 +107,10 @@ static int open_engine(struct serve *serve, struct err *err)
     if (rc != 0) {
         return rc;
     }
+    rc = file_make_dirs(data_path(options->data, "server/scale"), 0700, err);
+    if (rc != 0) {
+        return rc;
+    }
     serve->core = core_new(serve_modules, serve_module_count);
     vpc_set_default_cidr(serve->core, text_of(options->vpc_cidr));
     ecs_set_strict(serve->core, options->strict);
@@ -114,6 +119,7 @@ static int open_engine(struct serve *serve, struct err *err)
     }
     service_set_spot_fallback(serve->core, options->spot_fallback);
     task_set_spot_rate(serve->core, options->spot_permille);
+    task_set_scaling(serve->core, options->scale_command != NULL, options->scaling_period_ms);
     if (options->settle_ms > 0) {
         service_set_settle_ms(serve->core, options->settle_ms);
     }
@@ -180,6 +186,13 @@ static int open_front(struct serve *serve, struct err *err)
         .any_credentials = serve->options.any_credentials,
         .region = serve->options.region,
         .locate = task_locate,
+        .write_metrics = task_write_metrics,
+        .scale_command = serve->options.scale_command,
+        .scale_dir = data_path(serve->options.data, "server/scale"),
+        .data_dir = serve->options.data->path,
+        .scale_timeout_ms = serve->options.scale_timeout_ms > 0
+                                ? (uint32_t)serve->options.scale_timeout_ms
+                                : SCALE_TIMEOUT_MS,
         .events = serve->events,
         .context = serve,
     };

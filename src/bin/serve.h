@@ -18,12 +18,15 @@ struct serve_options {
     const char *session_listen; ///< ADDR:PORT of node sessions; NULL: same address, any free port
     const char *advertise;      ///< name or address by which nodes reach this server, or NULL
     const char *region;
-    const char *vpc_cidr;   ///< of default VPCs
-    int64_t retention_ms;   ///< how long stopped tasks are kept; 0: a week
-    bool spot_fallback;     ///< see service_set_spot_fallback
-    uint32_t spot_permille; ///< see task_set_spot_rate
-    int64_t settle_ms;      ///< see service_set_settle_ms; 0: as long as ECS waits
-    uint32_t events_mib;    ///< how much of events is kept, on disk and in memory; 0: 16
+    const char *vpc_cidr;      ///< of default VPCs
+    int64_t retention_ms;      ///< how long stopped tasks are kept; 0: a week
+    bool spot_fallback;        ///< see service_set_spot_fallback
+    uint32_t spot_permille;    ///< see task_set_spot_rate
+    int64_t settle_ms;         ///< see service_set_settle_ms; 0: as long as ECS waits
+    uint32_t events_mib;       ///< how much of events is kept, on disk and in memory; 0: 16
+    const char *scale_command; ///< see server_options; NULL: none
+    int64_t scale_timeout_ms;  ///< 0: five minutes
+    int64_t scaling_period_ms; ///< see task_set_scaling
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
 };

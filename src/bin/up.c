@@ -52,7 +52,10 @@ struct settings {
     enum agent_stop_mode on_exit;
     int64_t retention_ms; ///< of stopped tasks; 0: the default
     uint32_t events_mib;  ///< of the event log; 0: the default
-    int64_t settle_ms;    ///< until a task without a health check is healthy; 0: the default
+    const char *scale_command;
+    int64_t scale_timeout_ms;
+    int64_t scaling_period_ms;
+    int64_t settle_ms; ///< until a task without a health check is healthy; 0: the default
     bool any_credentials;
     bool strict;
 };
@@ -143,6 +146,17 @@ static int set_percent(const char *name, const char *value, uint32_t *out_permil
     return 0;
 }
 
+// A name without a slash is looked for in PATH when it is run.
+static int set_program(const char *name, const char *value, const char **out_program)
+{
+    if (strchr(value, '/') != NULL && access(value, X_OK) != 0) {
+        fprintf(stderr, "berth: --%s: '%s' cannot be run: %s\n", name, value, strerror(errno));
+        return ERR_INVALID;
+    }
+    *out_program = value;
+    return 0;
+}
+
 static int set_option(struct settings *settings, int option, const char *value)
 {
     switch (option) {
@@ -198,6 +212,12 @@ static int set_option(struct settings *settings, int option, const char *value)
         return set_duration("healthy-after", value, &settings->settle_ms);
     case 'e':
         return set_size("events-mib", value, &settings->events_mib);
+    case 'o':
+        return set_program("scale-command", value, &settings->scale_command);
+    case 'w':
+        return set_duration("scale-timeout", value, &settings->scale_timeout_ms);
+    case 'q':
+        return set_duration("scaling-period", value, &settings->scaling_period_ms);
     case 'c':
         settings->any_credentials = true;
         return 0;
@@ -231,6 +251,9 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"keep-stopped-tasks", required_argument, NULL, 'k'},
                                           {"healthy-after", required_argument, NULL, 'h'},
                                           {"events-mib", required_argument, NULL, 'e'},
+                                          {"scale-command", required_argument, NULL, 'o'},
+                                          {"scale-timeout", required_argument, NULL, 'w'},
+                                          {"scaling-period", required_argument, NULL, 'q'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
                                           {0}};
@@ -414,6 +437,9 @@ static int start_server(struct program *program, struct err *err)
         .spot_fallback = settings->spot_fallback,
         .spot_permille = settings->spot_permille,
         .events_mib = settings->events_mib,
+        .scale_command = settings->scale_command,
+        .scale_timeout_ms = settings->scale_timeout_ms,
+        .scaling_period_ms = settings->scaling_period_ms,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
     };

@@ -18,6 +18,10 @@ const struct cli_command cli_commands[] = {
      "the hosts of this Berth, and tokens to join it", cli_node},
     {"spot", "interrupt|restore [--data DIR] [--cluster NAME] TASK|NODE",
      "take capacity of FARGATE_SPOT back, and give it again", cli_spot},
+    {"capacity",
+     "[--data DIR] [--cluster NAME] [--json]    how Auto Scaling groups stand\n"
+     "       berth capacity terminate [--data DIR] [--cluster NAME] INSTANCE",
+     "capacity providers and what scales them; give an instance up", cli_capacity},
     {"diagnose",
      "[--data DIR] [--cluster NAME] [--json]            what found no place lately\n"
      "       berth diagnose [--data DIR] [--cluster NAME] [--json] TASK       what became of it\n"

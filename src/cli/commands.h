@@ -28,6 +28,8 @@ int cli_image(int argc, char **argv);
 /** `berth node`: ls, token, remove. */
 int cli_node(int argc, char **argv);
 
+/** `berth capacity`: how Auto Scaling groups stand; terminate. */
+int cli_capacity(int argc, char **argv);
 /** `berth spot`: interrupt, restore. */
 int cli_spot(int argc, char **argv);
 

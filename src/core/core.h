@@ -119,6 +119,7 @@ enum core_effect_kind {
     CORE_EFFECT_NODE = 1,  ///< a frame for the ACS session of the node `target`
     CORE_EFFECT_EVENT = 2, ///< something that watchers of the event stream see
     CORE_EFFECT_HOOK = 3,  ///< an endpoint to call: the URL `target`
+    CORE_EFFECT_SCALE = 4, ///< an Auto Scaling group to grow or shrink: its name is `target`
 };
 
 // ---- for the adapter that owns the engine -------------------------------------------------

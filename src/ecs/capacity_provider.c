@@ -300,6 +300,7 @@ int ecs_create_capacity_provider(struct core_call *call, void *state, const void
     };
     int64_t key = core_new_key(call);
     core_put(call, &ecs_provider_kind, key, &record);
+    task_provider_changed(call, key);
     out->capacity_provider = ARENA_NEW(call->arena, struct ecs_capacity_provider);
     show(call, core_get(call->core, &ecs_provider_kind, key), true, out->capacity_provider);
     return 0;
@@ -352,6 +353,7 @@ int ecs_update_capacity_provider(struct core_call *call, void *state, const void
     record->provider = provider;
     record->update_status = ECS_CAPACITY_PROVIDER_UPDATE_STATUS_UPDATE_COMPLETE;
     core_put(call, &ecs_provider_kind, key, record);
+    task_provider_changed(call, key);
     out->capacity_provider = ARENA_NEW(call->arena, struct ecs_capacity_provider);
     show(call, core_get(call->core, &ecs_provider_kind, key), true, out->capacity_provider);
     return 0;
@@ -400,6 +402,7 @@ int ecs_delete_capacity_provider(struct core_call *call, void *state, const void
     out->capacity_provider->status = ECS_CAPACITY_PROVIDER_STATUS_INACTIVE;
     out->capacity_provider->update_status = ECS_CAPACITY_PROVIDER_UPDATE_STATUS_DELETE_COMPLETE;
     core_delete(call, &ecs_provider_kind, key);
+    task_provider_changed(call, key);
     return 0;
 }
 

@@ -12,8 +12,7 @@ static int refuse(struct core_call *call, const char *message)
     return core_fault(call, &ecs_error_invalid_parameter_exception, "%s", message);
 }
 
-// A record whose memberships may be changed.
-static struct task_record_node *edit(struct core_call *call, int64_t key)
+struct task_record_node *task_node_edit(struct core_call *call, int64_t key)
 {
     struct task_record_node *record = core_edit(call, &task_node_kind, key);
     size_t count = record->memberships.count;
@@ -41,7 +40,7 @@ int task_deregister_instance(struct core_call *call, void *pointer, const void *
     if (counts.held > 0 && !(request->has_force && request->force)) {
         return refuse(call, "Found running tasks on the instance.");
     }
-    struct task_record_node *record = edit(call, node->key);
+    struct task_record_node *record = task_node_edit(call, node->key);
     record->memberships.items[index].deregistered_at = call->now_ms;
     record->memberships.items[index].version++;
     core_put(call, &task_node_kind, node->key, record);
@@ -57,12 +56,16 @@ int task_deregister_instance(struct core_call *call, void *pointer, const void *
 static void set_draining(struct core_call *call, struct task_node *node, size_t index,
                          bool draining, struct ecs_container_instance *out_instance)
 {
-    struct task_record_node *record = edit(call, node->key);
+    struct task_record_node *record = task_node_edit(call, node->key);
     struct task_record_membership *membership = &record->memberships.items[index];
     if (membership->draining != draining) {
         membership->has_draining = draining;
         membership->draining = draining;
         membership->version++;
+        if (!draining) { // whoever has it back keeps it
+            membership->terminate_at = 0;
+            membership->terminate_reason = (struct text){0};
+        }
         core_put(call, &task_node_kind, node->key, record);
         task_instance_tell(call, node, record, index);
         service_node_changed(call, node->key);

@@ -114,6 +114,17 @@ int task_list_nodes(struct core_call *call, void *pointer, const void *input, vo
     return 0;
 }
 
+void task_node_remove(struct core_call *call, struct task_node *node, struct text reason)
+{
+    struct task_record_node *record = core_edit(call, &task_node_kind, node->key);
+    record->removed_at = call->now_ms;
+    record->removed_reason = reason;
+    identity_node_keys_delete(call, record->node_id);
+    core_put(call, &task_node_kind, node->key, record);
+    node->connected = false;
+    core_work(call, &task_managers[TASK_MANAGER_REMOVE], node->key);
+}
+
 int task_remove_node(struct core_call *call, void *pointer, const void *input, void *output)
 {
     struct task_state *state = pointer;
@@ -131,17 +142,13 @@ int task_remove_node(struct core_call *call, void *pointer, const void *input, v
                           "then they count as stopped, whether they run or not.",
                           TEXT_FMT(request->node_id), (int)node->task_count);
     }
-    struct task_record_node *record = core_edit(call, &task_node_kind, node->key);
-    record->removed_at = call->now_ms;
-    record->removed_reason =
-        arena_format(call->arena, "Node %.*s was removed by force while it had this task.",
-                     TEXT_FMT(record->name));
+    const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
+    task_node_remove(call, node,
+                     arena_format(call->arena,
+                                  "Node %.*s was removed by force while it had this task.",
+                                  TEXT_FMT(record->name)));
     response->node = ARENA_NEW(call->arena, struct berth_node);
-    show_node(call, node, record, response->node);
+    show_node(call, node, core_get(call->core, &task_node_kind, node->key), response->node);
     response->node->status = TEXT("REMOVED");
-    identity_node_keys_delete(call, record->node_id);
-    core_put(call, &task_node_kind, node->key, record);
-    node->connected = false;
-    core_work(call, &task_managers[TASK_MANAGER_REMOVE], node->key);
     return 0;
 }

@@ -70,6 +70,9 @@ int64_t service_task_set_find(struct core_call *call, int64_t service, struct te
 struct task_spread *service_spread(struct core_call *call, int64_t deployment,
                                    const struct task_group *group);
 
+/** @return whether a deployment's service is a DAEMON */
+bool service_is_daemon(const struct core *core, int64_t deployment);
+
 /** @return the key of the service of a deployment */
 int64_t service_of(const struct core *core, int64_t deployment);
 

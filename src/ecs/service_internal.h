@@ -427,8 +427,6 @@ void service_task_sets_work(struct core_call *call, struct service_survey *surve
 
 /** Do the next steps of a DAEMON service. The survey may be another one afterwards. */
 void service_daemon_work(struct core_call *call, struct service_survey *survey);
-/** @return whether a deployment's service is a DAEMON */
-bool service_is_daemon(const struct core *core, int64_t deployment);
 /** Queue the DAEMON services of a node's clusters. */
 void service_daemon_node_changed(struct core_call *call, int64_t node);
 

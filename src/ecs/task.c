@@ -1,3 +1,4 @@
+#include "ecs/scaling.h"
 #include "ecs/task_internal.h"
 
 #include <stdio.h>
@@ -5,6 +6,7 @@
 const struct core_kind task_kinds[] = {
     {.number = 50, .name = "task_node", .type = &task_record_node_shape, .version = 1},
     {.number = 51, .name = "task", .type = &task_record_task_shape, .version = 1},
+    {.number = 52, .name = "scaling", .type = &scaling_scaling_shape, .version = 1},
 };
 enum { KIND_COUNT = ARRAY_LEN(task_kinds) };
 
@@ -19,6 +21,7 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_SPOT] = {"spot", task_spot_work},
     [TASK_MANAGER_SPOT_RATE] = {"spot_rate", task_spot_rate_work},
     [TASK_MANAGER_WAITING] = {"waiting", task_waiting_work},
+    [TASK_MANAGER_SCALING] = {"scaling", scaling_work},
 };
 _Static_assert(ARRAY_LEN(task_managers) == TASK_MANAGER_COUNT, "every manager has its work");
 
@@ -58,6 +61,9 @@ static const struct core_handler handlers[] = {
     {&berth_operations[BERTH_OP_EXPLAIN_PLACEMENT], task_explain_placement},
     {&berth_operations[BERTH_OP_LIST_UNPLACED_TASKS], task_list_unplaced},
     {&berth_operations[BERTH_OP_EXPLAIN_TASK], task_explain_task},
+    {&berth_operations[BERTH_OP_LIST_CAPACITY], scaling_list},
+    {&berth_operations[BERTH_OP_TERMINATE_INSTANCE], scaling_terminate},
+    {&scaling_operations[SCALING_OP_REPORT_SCALING], scaling_report},
 };
 
 static void recover(struct core_call *call, void *pointer)
@@ -66,6 +72,7 @@ static void recover(struct core_call *call, void *pointer)
     task_leases_recover(call, state);
     task_spot_recover(call, state);
     task_waiting_recover(call, state);
+    scaling_recover(call);
     core_work(call, &task_managers[TASK_MANAGER_REAP], 1);
     for (size_t i = 0; i < state->node_count; i++) {
         const struct task_node *node = state->nodes[i];

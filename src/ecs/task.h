@@ -19,6 +19,7 @@ extern const struct core_module task_module;
 extern const struct core_kind task_kinds[];
 #define task_node_kind (task_kinds[0])
 #define task_kind (task_kinds[1])
+#define task_scaling_kind (task_kinds[2])
 
 /** Set what DiscoverPollEndpoint answers: base URLs of the two sessions. Copied, not stored. */
 void task_set_endpoints(struct core *core, struct text acs_url, struct text tcs_url);
@@ -31,6 +32,19 @@ void task_set_retention_ms(struct core *core, int64_t retention_ms);
  * draws once a second. 0 for none, as at start. Not stored: before core_recover.
  */
 void task_set_spot_rate(struct core *core, uint32_t permille);
+
+/**
+ * Whether the server has a command that grows and shrinks Auto Scaling groups, and how often what
+ * they need is looked at: 0 for once a minute, as ECS does. Without a command nothing is asked, and
+ * people see what is needed. Not stored: before core_recover.
+ */
+void task_set_scaling(struct core *core, bool command, int64_t period_ms);
+
+/** A capacity provider of a group was made, changed or deleted. */
+void task_provider_changed(struct core_call *call, int64_t provider);
+
+/** Append a line of metrics for each cluster of each capacity provider with managed scaling. */
+void task_write_metrics(struct core *core, int64_t now_ms, struct buf *out);
 
 /** What DescribeClusters counts. */
 struct task_cluster_counts {

@@ -160,6 +160,8 @@ struct task_state {
     struct text tcs_url; ///< owned
     int64_t retention_ms;
     uint32_t spot_permille; ///< see task_set_spot_rate
+    bool scaling_command;   ///< see task_set_scaling
+    int64_t scaling_period_ms;
     char locate_arn[512];
 
     struct task_node *nowhere; ///< has the tasks that have no place: its key is 0, nothing joins it
@@ -180,6 +182,7 @@ struct task_state {
     struct index *by_starter; ///< cluster, desired status, startedBy; of those that have one
     struct index *by_token;   ///< realm, clientToken; of those that have one
     struct index *stopped;    ///< stoppedAt
+    struct index *scalings;   ///< provider, cluster
     struct index *unplaced_by_cluster; ///< cluster; of those that wait for a place
 
     struct diagnose_ring *unplaced; ///< see diagnose.h; NULL until there is something
@@ -207,6 +210,7 @@ enum task_manager {
     TASK_MANAGER_SPOT,      ///< node: interrupt the Spot tasks of a host that was taken back
     TASK_MANAGER_SPOT_RATE, ///< 1: interrupt Spot tasks by chance
     TASK_MANAGER_WAITING,   ///< cluster: place what waits, and let what waited too long go
+    TASK_MANAGER_SCALING,   ///< capacity provider: the next step of its Auto Scaling group
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -410,6 +414,8 @@ void task_instance_tell(struct core_call *call, const struct task_node *node,
 /** Fill healthStatus of a container instance. */
 void task_show_instance_health(struct core_call *call, const struct task_node *node,
                                struct ecs_container_instance *instance);
+/** A node's record in the arena, whose memberships may be changed, to core_put. */
+struct task_record_node *task_node_edit(struct core_call *call, int64_t key);
 /** @return ACTIVE, DRAINING or INACTIVE */
 struct text task_instance_status(const struct task_record_membership *membership);
 /** @return the ec2InstanceId of an instance: made of its id */
@@ -574,6 +580,8 @@ int task_discover_endpoint(struct core_call *call, void *state, const void *requ
                            void *response);
 /** Handler of ListNodes. */
 int task_list_nodes(struct core_call *call, void *state, const void *request, void *response);
+/** A host is gone: its tasks end with that reason, its keys are void. */
+void task_node_remove(struct core_call *call, struct task_node *node, struct text reason);
 /** Handler of RemoveNode. */
 int task_remove_node(struct core_call *call, void *state, const void *request, void *response);
 

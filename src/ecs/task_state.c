@@ -1,5 +1,7 @@
 #include "ecs/task_state.h"
 
+#include "ecs/scaling.h"
+
 #include "vpc/vpc.h"
 
 #include <string.h>
@@ -379,6 +381,12 @@ void task_state_changed(void *pointer, struct core *core, const struct core_kind
         task_changed(pointer, key, before, after);
     } else if (kind == &task_node_kind) {
         task_node_changed(pointer, key, before, after);
+    } else if (kind == &task_scaling_kind && (before == NULL || after == NULL)) {
+        const struct scaling_scaling *record = after == NULL ? before : after;
+        struct index_key at = {.size = 0};
+        index_key_u64(&at, (uint64_t)record->provider);
+        index_key_u64(&at, (uint64_t)record->cluster);
+        change_index(((struct task_state *)pointer)->scalings, &at, key, after != NULL);
     }
 }
 
@@ -415,6 +423,8 @@ void *task_state_new(struct core *core)
     state->by_token = index_new();
     state->stopped = index_new();
     state->unplaced_by_cluster = index_new();
+    state->scalings = index_new();
+    state->scaling_period_ms = SCALING_PERIOD_MS;
     state->nowhere = ALLOC(struct task_node);
     state->nowhere_zone.group = &state->nowhere_group;
     identity_on_join(core, task_node_joined);
@@ -450,6 +460,9 @@ void task_state_free(void *pointer)
     index_free(state->by_starter);
     index_free(state->by_token);
     index_free(state->stopped);
+    index_free(state->unplaced_by_cluster);
+    index_free(state->scalings);
+    task_node_free(state->nowhere);
     task_text_free(state->acs_url);
     task_text_free(state->tcs_url);
     diagnose_ring_free(state->unplaced);

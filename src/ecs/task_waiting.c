@@ -1,3 +1,4 @@
+#include "ecs/scaling.h"
 #include "ecs/task_run.h"
 
 #include "shape/cbor.h"
@@ -214,6 +215,7 @@ void task_waiting_work(struct core_call *call, void *pointer, int64_t key)
 
 void task_waiting_look(struct core_call *call, const struct task_node *node)
 {
+    scaling_node_changed(call, node);
     const struct task_state *state = task_state(call->core);
     for (size_t i = 0; node != NULL && i < node->cluster_count; i++) {
         const struct task_group *group = task_group(state, node->clusters[i]);

@@ -121,6 +121,9 @@ static void write_metrics(struct server *server, struct buf *out)
     metrics_write_number(out, "berth_telemetry_sessions", "gauge",
                          "Nodes with an open telemetry session (TCS).",
                          (double)server_sessions_count(server->sessions, true));
+    if (server->options.write_metrics != NULL) {
+        server->options.write_metrics(server->core, clock_wall_ms(), out);
+    }
     if (server->options.events != NULL) {
         write_event_metrics(server->options.events, out);
     }

@@ -116,6 +116,9 @@ static void copy_options(struct server *server, const struct server_options *opt
     server->options = *options;
     server->options.region = keep(server, options->region);
     server->options.advertise = keep(server, options->advertise);
+    server->options.scale_command = keep(server, options->scale_command);
+    server->options.scale_dir = keep(server, options->scale_dir);
+    server->options.data_dir = keep(server, options->data_dir);
     for (size_t i = 0; i < SERVER_LISTEN_MAX; i++) {
         server->options.api[i].address = keep(server, options->api[i].address);
         server->options.sessions[i].address = keep(server, options->sessions[i].address);
@@ -175,6 +178,9 @@ void server_effect(struct server *server, const struct core_effect *effect)
     case CORE_EFFECT_HOOK:
         server_hook(server, effect->message);
         break;
+    case CORE_EFFECT_SCALE:
+        server_scale(server, effect->message);
+        break;
     case CORE_EFFECT_EVENT:
         break; // the wiring gives them to the event log, which outlives the front
     }
@@ -229,6 +235,7 @@ void server_stop(struct server *server)
         http_close(server->http);
     }
     server_hooks_stop(server);
+    server_scale_stop(server);
     if (server->sessions != NULL) {
         server_sessions_close(server->sessions);
     }

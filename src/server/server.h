@@ -67,7 +67,14 @@ struct server_options {
     int (*locate)(const struct core *core, struct text account, struct text region,
                   struct text cluster, struct text task, struct text *out_node_id,
                   struct text *out_task_arn, bool *out_stopped);
-    struct event_log *events; ///< borrowed; NULL: there are no events
+    /** Append lines of metrics of the engine's services, as task_write_metrics does. May be NULL.
+     */
+    void (*write_metrics)(struct core *core, int64_t now_ms, struct buf *out);
+    const char *scale_command; ///< program that grows and shrinks Auto Scaling groups, or NULL
+    const char *scale_dir;     ///< of what it writes
+    const char *data_dir;      ///< told to it
+    uint32_t scale_timeout_ms; ///< it is ended after
+    struct event_log *events;  ///< borrowed; NULL: there are no events
     void *context;
 };
 

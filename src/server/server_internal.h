@@ -1,6 +1,7 @@
 #pragma once
 
 #include "api/hook.h"
+#include "api/scaling.h"
 #include "api/session.h"
 #include "server/metrics.h"
 #include "server/server.h"
@@ -17,6 +18,7 @@
 struct http;
 struct sessions;
 struct hook_under_way;
+struct scale_run;
 struct log_question;
 struct event_wait;
 struct event_stream;
@@ -122,6 +124,8 @@ struct server {
     struct client *hook_client;   // NULL until a hook is called
     struct hook_under_way *hooks; // called, and not answered
     size_t hook_count;
+    struct scale_run *scale_runs; // scale commands that run
+    size_t scale_count;
     struct event_wait *event_waits;
     struct event_stream *event_streams;
     uv_idle_t event_fresh; // active while events came in this turn of the loop
@@ -246,6 +250,14 @@ void server_hook(struct server *server, const struct hook_call *call);
 
 /** Give up all calls under way. */
 void server_hooks_stop(struct server *server);
+
+// ---- scale.c ----------------------------------------------------------------------------------
+
+/** Run the scale command for a group, unless it runs; the engine is told how it ended. */
+void server_scale(struct server *server, const struct scaling_call *call);
+
+/** End all that run. Turns the loop. */
+void server_scale_stop(struct server *server);
 
 // ---- events.c ---------------------------------------------------------------------------------
 

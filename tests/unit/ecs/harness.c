@@ -5,6 +5,7 @@
 #include "api/hook.h"
 #include "api/identity.h"
 #include "api/node.h"
+#include "api/scaling.h"
 #include "api/sts.h"
 #include "base/text.h"
 #include "shape/json.h"
@@ -20,7 +21,8 @@ struct harness_row {
 };
 
 static const struct api_service *const services[] = {
-    &ecs_service, &berth_service, &sts_service, &identity_service, &node_service, &hook_service};
+    &ecs_service, &berth_service, &sts_service, &identity_service, &node_service, &hook_service,
+    &scaling_service};
 
 static struct core_input next_input(struct harness *harness)
 {

@@ -35,6 +35,12 @@ void task_fake_referenced(bool referenced)
     fake_referenced = referenced;
 }
 
+void task_provider_changed(struct core_call *call, int64_t provider)
+{
+    (void)call;
+    (void)provider;
+}
+
 bool task_cluster_referenced(const struct core *core, int64_t cluster)
 {
     (void)core;

@@ -41,9 +41,10 @@ static void write_down(void *context, const struct core_effect *effect)
 {
     struct world *world = context;
     buf_format(&world->effects, "%s %.*s %s ",
-               effect->kind == CORE_EFFECT_NODE   ? "NODE"
-               : effect->kind == CORE_EFFECT_HOOK ? "HOOK"
-                                                  : "EVENT",
+               effect->kind == CORE_EFFECT_NODE    ? "NODE"
+               : effect->kind == CORE_EFFECT_HOOK  ? "HOOK"
+               : effect->kind == CORE_EFFECT_SCALE ? "SCALE"
+                                                   : "EVENT",
                TEXT_FMT(effect->target), effect->type);
     json_encode(effect->shape, effect->message, &world->effects);
     buf_byte(&world->effects, '\n');

@@ -30,7 +30,7 @@ struct world_node {
 
 struct world {
     struct harness harness;
-    struct buf effects; ///< a line for each: `NODE target type json` or `EVENT target type json`
+    struct buf effects; ///< a line for each: `NODE target type json`, `EVENT ...`
     char subnets[3][40];
     struct world_node nodes[WORLD_NODES];
     size_t node_count;
