@@ -1,5 +1,4 @@
 """Zones that a service evens out: what it tells, and its tasks."""
-import stock_agent
 import support
 from messages import rules
 from service_world import Host
@@ -39,14 +38,6 @@ def about_zones(world, service):
     return [message for message in world.messages(service) if " AZ " in message]
 
 
-def actions(world, service):
-    """What the event stream tells of a service beside its steady states, oldest first."""
-    told = stock_agent.post(world.berth, "Berth.ListEvents", {
-        "service": service["serviceName"], "detailType": "ECS Service Action"})["events"]
-    names = [one["event"]["detail"]["eventName"] for one in told]
-    return [name for name in names if name != "SERVICE_STEADY_STATE"]
-
-
 @rule(SECTION, "a zone opens beside the one that all tasks are in", [
     f"is not AZ balanced with 4 tasks in {A}, 0 tasks in {B}. AZ Rebalancing in progress.",
     f"has started 2 tasks in {B} to AZ Rebalance: {TASK} {TASK}.",
@@ -66,7 +57,7 @@ def _(world):
     stopped = next(task for task in shown if task["desiredStatus"] == "STOPPED")
     states = [one["rolloutState"] for one in world.show(made)["deployments"]]
     return [*about_zones(world, made), zones(world, made), states,
-            [stopped["stopCode"], stopped["stoppedReason"]], actions(world, made)]
+            [stopped["stopCode"], stopped["stoppedReason"]], world.actions(made)]
 
 
 @rule(SECTION, "a zone opens that has no room", [
@@ -75,7 +66,7 @@ def _(world):
 def _(world):
     made = crowded(world)
     opens(world, made, resources=TINY).connect()
-    return [world.told(made, "is unable to place"), zones(world, made), actions(world, made)]
+    return [world.told(made, "is unable to place"), zones(world, made), world.actions(made)]
 
 
 @rule(SECTION, "a zone of Fargate that has no room", [
@@ -85,7 +76,7 @@ def _(world):
     world.stable(made)
     tiny = Host(world.berth, zone=B, resources=TINY).connect()
     world.hosts.append(tiny)
-    return [world.told(made, "is unable to place"), zones(world, made), actions(world, made)]
+    return [world.told(made, "is unable to place"), zones(world, made), world.actions(made)]
 
 
 @rule(SECTION, "a zone opens while all tasks are protected", [
@@ -99,7 +90,7 @@ def _(world):
     world.ecs.update_task_protection(cluster=made["clusterArn"], protectionEnabled=True, tasks=[
         task["taskArn"] for task in world.tasks(made)])
     opens(world, made).connect()
-    return [world.told(made, "was unable to AZ"), zones(world, made), actions(world, made)]
+    return [world.told(made, "was unable to AZ"), zones(world, made), world.actions(made)]
 
 
 @rule(SECTION, "a deployment comes before even zones", [
@@ -113,7 +104,7 @@ def _(world):
     world.told(made, f"has started 2 tasks in {B}")
     world.update(made, forceNewDeployment=True)
     said = world.told(made, "stopped AZ")
-    before = actions(world, made)[:3]  # what the deployment stops comes behind
+    before = world.actions(made)[:3]  # what the deployment stops comes behind
     host.does = {}
     for task in world.tasks(made):
         if task["containerInstanceArn"] == host.arn and task["lastStatus"] == "PENDING":

@@ -255,7 +255,9 @@ def _(world):
     f", taskSet {ID}) updated state to STEADY_STATE.",
     f"updated computedDesiredCount for taskSet {ID} to 1.",
     f", taskSet {ID}) has stopped 1 running tasks: (task {ID}).",
-    f", taskSet {ID}) updated state to STEADY_STATE."])
+    f", taskSet {ID}) updated state to STEADY_STATE.",
+    "SERVICE_DESIRED_COUNT_UPDATED", "TASKSET_STEADY_STATE", "SERVICE_DESIRED_COUNT_UPDATED",
+    "TASKS_STOPPED", "TASKSET_STEADY_STATE"])
 def _(world):
     service = external(world, 2)
     made = make(world, service, scale=WHOLE)
@@ -268,7 +270,7 @@ def _(world):
         shown = show(world, service, made)
         return shown["runningCount"] == 1 and shown["stabilityStatus"] == "STEADY_STATE"
     support.wait_for(settled)
-    return world.messages(service)
+    return world.messages(service) + world.actions(service)
 
 
 @rule(SECTION, "tasks of a task set", [["ecs-svc/⟨n⟩", "service:⟨service⟩"], True])

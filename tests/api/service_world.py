@@ -158,6 +158,13 @@ class ServiceWorld(World):
         assert all(message.startswith(begin) for message in told), told
         return [message[len(begin):].removeprefix(") ") for message in told]
 
+    def actions(self, service):
+        """What the event stream tells of a service beside its steady states, oldest first."""
+        told = stock_agent.post(self.berth, "Berth.ListEvents", {
+            "service": service["serviceName"], "detailType": "ECS Service Action"})["events"]
+        names = [one["event"]["detail"]["eventName"] for one in told]
+        return [name for name in names if name != "SERVICE_STEADY_STATE"]
+
     def told(self, service, beginning, seconds=20):
         """Wait for an event; returns its text without `(service NAME) `."""
         def found():
