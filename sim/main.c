@@ -63,6 +63,7 @@ static const struct {
     {"leave-uneven", "a service leaves its zones uneven"},
     {"move-before-healthy", "a service evens out its zones before the new task is healthy"},
     {"zone-of-host", "a task counts in the first zone of its host, wherever its subnet is"},
+    {"count-spread-once", "where a service's tasks are is not counted on while they come and go"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

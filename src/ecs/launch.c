@@ -1,6 +1,5 @@
 #include "ecs/diagnose.h"
 #include "ecs/service_internal.h"
-#include "ecs/spread.h"
 #include "ecs/task_run.h"
 
 #define LAUNCH_CHUNK TASK_RUN_MAX // as many as one RunTask makes
@@ -250,29 +249,6 @@ int service_launch_read(struct core_call *call, struct service_survey *survey,
     return 0;
 }
 
-// Tasks of the service that are to run: what new ones spread over.
-static struct task_spread *spread_of(struct core_call *call, const struct service_entry *entry,
-                                     const struct task_group *group)
-{
-    const struct task_state *state = task_state(call->core);
-    struct task_spread *spread = task_spread_new(call->arena, group);
-    for (size_t i = 0; i < entry->task_count; i++) {
-        const struct service_task *task = &entry->tasks[i];
-        if (task->key != 0 && task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING) {
-            task_spread_add(spread, task_entry(state, task->key));
-        }
-    }
-    return spread;
-}
-
-struct task_spread *service_spread(struct core_call *call, int64_t deployment,
-                                   const struct task_group *group)
-{
-    const struct service_entry *entry =
-        service_entry(service_state(call->core), service_of(call->core, deployment));
-    return entry == NULL ? NULL : spread_of(call, entry, group);
-}
-
 // What was started in one step.
 struct launched {
     struct ecs_task *tasks;
@@ -285,7 +261,7 @@ static bool launch_share(struct core_call *call, struct service_survey *survey,
                          size_t count, struct launched *launched)
 {
     struct task_spots spots = {0};
-    run->spread = spread_of(call, survey->entry, run->group);
+    run->spread = service_entry_spread(call->core, survey->entry, run->group);
     for (size_t left = count; left > 0; left -= run->count) {
         run->count = MIN(left, (size_t)LAUNCH_CHUNK);
         int64_t keys[LAUNCH_CHUNK];

@@ -73,12 +73,10 @@ static void count_places(struct core_call *call, struct spread *spread)
 {
     AUTO(map_deinit) struct map zones = {0};
     AUTO(map_deinit) struct map nodes = {0};
-    const struct task_state *state = task_state(call->core);
     for (size_t i = 0; i < spread->count; i++) {
         struct candidate *candidate = &spread->candidates[i];
-        const struct task_entry *entry = task_entry(state, candidate->task->key);
         // By name: a zone of one pool is the same place in the other.
-        candidate->in_zone = shared_count(call, &zones, text_hash(entry->zone->name));
+        candidate->in_zone = shared_count(call, &zones, text_hash(candidate->task->zone->name));
         candidate->on_node = shared_count(call, &nodes, (uint64_t)candidate->task->node);
     }
 }
@@ -156,7 +154,6 @@ struct service_standing *service_standing_of(const struct service_survey *survey
 static void find(struct core_call *call, const struct service_survey *survey,
                  enum service_pick pick, struct text zone, struct spread *out_spread)
 {
-    const struct task_state *state = task_state(call->core);
     const struct service_entry *entry = survey->entry;
     out_spread->candidates =
         arena_array(call->arena, entry->task_count, sizeof(*out_spread->candidates));
@@ -164,7 +161,7 @@ static void find(struct core_call *call, const struct service_survey *survey,
     for (size_t i = 0; i < entry->task_count; i++) {
         const struct service_task *task = &entry->tasks[i];
         if (task->key == 0 || task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED ||
-            (!text_empty(zone) && !text_equal(zone, task_entry(state, task->key)->zone->name))) {
+            (!text_empty(zone) && !text_equal(zone, task->zone->name))) {
             continue;
         }
         const struct service_standing *standing = service_standing_of(survey, task->deployment);

@@ -118,14 +118,13 @@ static struct zone_count *zone_of(struct zones *zones, struct text name)
 static void count_tasks(struct core_call *call, const struct service_survey *survey,
                         struct zones *zones)
 {
-    const struct task_state *state = task_state(call->core);
     for (size_t i = 0; i < survey->entry->task_count; i++) {
         const struct service_task *task = &survey->entry->tasks[i];
         if (task->key == 0 || task->desired_status != TASK_RECORD_TASK_STATUS_RUNNING ||
             task->host->lost || task->host->removed) {
             continue;
         }
-        struct zone_count *zone = zone_of(zones, task_entry(state, task->key)->zone->name);
+        struct zone_count *zone = zone_of(zones, task->zone->name);
         if (zone != NULL) {
             zone->tasks++;
             zone->movable += task->protected_ms <= call->now_ms;

@@ -328,5 +328,9 @@ void service_schedule_work(struct core_call *call, void *pointer, int64_t key)
     } else if (survey.primary != NULL) {
         service_roll(call, &survey);
     }
+    const struct service_record_service *now = core_get(call->core, &service_kind, key);
+    if (now->steady) {
+        service_spreads_drop(entry); // nothing starts until something changes
+    }
     core_timer(call, &service_managers[SERVICE_MANAGER_SCHEDULE], key, survey.due_ms);
 }

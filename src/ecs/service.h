@@ -67,8 +67,8 @@ int64_t service_task_set_find(struct core_call *call, int64_t service, struct te
 
 /** @return where the tasks of a deployment's service are, for one more of them; see ecs/spread.h.
  * NULL when the service is INACTIVE */
-struct task_spread *service_spread(struct core_call *call, int64_t deployment,
-                                   const struct task_group *group);
+const struct task_spread *service_spread(struct core_call *call, int64_t deployment,
+                                         const struct task_group *group);
 
 /** @return whether a deployment's service is a DAEMON */
 bool service_is_daemon(const struct core *core, int64_t deployment);

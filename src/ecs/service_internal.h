@@ -22,6 +22,7 @@
  * rollout_show.c    service deployments and revisions: Describe, List, Stop
  * service_event.c   what a service tells
  * event.c           the same for the event stream
+ * service_spread.c  how many tasks a service has in each zone and on each host
  * survey.c          how a service stands: counts for each deployment
  * schedule.c        the next step of a service: how many tasks to start and to stop
  * rebalance.c       evening out zones
@@ -53,6 +54,7 @@ struct service_task {
     int64_t deployment;
     int64_t node;
     const struct task_node *host; ///< that node: it outlives its tasks
+    const struct task_zone *zone; ///< through which it was placed: it outlives them, too
     int64_t subnet;               ///< 0 without one
     int64_t created_ms;
     int64_t started_ms;
@@ -70,6 +72,10 @@ struct service_told {
     int64_t speaker; ///< task set it is about; 0 for the service
 };
 
+#define SERVICE_SPREADS_MAX 2 ///< both pools, or a cluster
+
+struct task_spread;
+
 /** A service in memory, beside its record. */
 struct service_entry {
     int64_t key;
@@ -84,7 +90,8 @@ struct service_entry {
     bool unplaced;    ///< a task found no place when it was looked for last
     bool uneven;      ///< its zones were when they were looked at last, and no task could be moved
     int64_t speaker;  ///< the task set whose step is under way: events name it; 0 for none
-    struct service_told told[SERVICE_TOLD_MAX]; ///< one for the service and each task set
+    struct task_spread *spreads[SERVICE_SPREADS_MAX]; ///< owned: see service_spread.c; or NULL
+    struct service_told told[SERVICE_TOLD_MAX];       ///< one for the service and each task set
 };
 
 /** Derived from records, never stored. */
@@ -134,6 +141,21 @@ struct service_entry *service_entry(const struct service_state *state, int64_t s
 uint8_t service_provider_number(const struct service_state *state, struct text name);
 /** Close the gaps in an entry's tasks. */
 void service_entry_compact(struct service_entry *entry);
+
+// ---- service_spread.c -----------------------------------------------------------------------
+
+/** A task comes to stand where it stands (1), or is about to change (-1). */
+void service_spread_count(const struct service_state *state, struct service_entry *entry,
+                          const struct service_task *task, int32_t sign);
+/** @return how many of a service's tasks are to run in each zone and on each node of a group; it
+ *  follows them, until nodes change or the service rests */
+const struct task_spread *service_entry_spread(const struct core *core, struct service_entry *entry,
+                                               const struct task_group *group);
+/** Let go of what was counted. */
+void service_spreads_drop(struct service_entry *entry);
+/** Compare what is kept with what tasks tell; see core_module. */
+void service_spreads_check(const struct core *core, const struct service_entry *entry,
+                           struct buf *violations);
 
 // ---- service_ask.c, service_ask_update.c ----------------------------------------------------
 

@@ -18,6 +18,7 @@ static void entry_free(struct service_entry *entry)
 {
     alloc_free(entry->tasks);
     alloc_free(entry->deployments);
+    service_spreads_drop(entry);
     service_told_free(entry);
     alloc_free(entry);
 }
@@ -307,11 +308,17 @@ static void task_changed(struct service_state *state, const struct core *core, i
     struct service_task *task = entry_task(entry, key);
     if (after == NULL || after->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
         if (task != NULL) {
+            service_spread_count(state, entry, task, -1);
             entry_remove(entry, task);
         }
         return;
     }
     bool made = task == NULL;
+    bool stands = !made && task->desired_status == (uint8_t)after->desired_status &&
+                  task->node == after->node;
+    if (!made && !stands) {
+        service_spread_count(state, entry, task, -1);
+    }
     if (made) {
         task = entry_add(entry, key);
         task->deployment = after->deployment;
@@ -322,6 +329,7 @@ static void task_changed(struct service_state *state, const struct core *core, i
     if (made || task->node != after->node) { // it waited for its place
         task->node = after->node;
         task->host = task_node(task_state(core), after->node);
+        task->zone = task_entry(task_state(core), key)->zone;
         state->unresolved_count += task->host == NULL;
         task->subnet = after->subnet;
     }
@@ -330,6 +338,9 @@ static void task_changed(struct service_state *state, const struct core *core, i
     task->last_status = (uint8_t)after->last_status;
     task->desired_status = (uint8_t)after->desired_status;
     task->health = (uint8_t)after->health;
+    if (!stands) {
+        service_spread_count(state, entry, task, 1);
+    }
 }
 
 // A task that waited for its place is older than its node, whose row comes later.
@@ -343,6 +354,7 @@ static void node_loaded(struct service_state *state, struct core *core, int64_t 
             struct service_task *task = &entry->tasks[i];
             if (task->key != 0 && task->host == NULL && task->node == node) {
                 task->host = task_node(task_state(core), node);
+                task->zone = task_entry(task_state(core), task->key)->zone;
                 state->unresolved_count--;
             }
         }
@@ -439,6 +451,7 @@ void service_state_check(void *pointer, struct core *core, struct buf *violation
          entry != NULL; entry = map_next(&check.state->entries, &cursor, NULL)) {
         count += entry->task_count - entry->gap_count;
         check_daemon(core, entry, violations);
+        service_spreads_check(core, entry, violations);
     }
     if (count != check.task_count) {
         buf_format(violations, "services count %zu tasks, there are %zu\n", count,

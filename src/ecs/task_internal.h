@@ -188,6 +188,7 @@ struct task_state {
     struct diagnose_ring *unplaced; ///< see diagnose.h; NULL until there is something
 
     uint64_t stamp;            ///< the last one given out: see task_node_told
+    uint64_t layout;           ///< another one whenever a node comes to or goes from a zone
     uint64_t membership_stamp; ///< when an instance came or went last
     /// Keys of the nodes that were stamped last, so that a roster need not ask all of them: change
     /// number n is at n % TASK_CHANGES_KEPT.

@@ -256,6 +256,7 @@ void task_node_changed(struct task_state *state, int64_t key, const struct task_
                        const struct task_record_node *after)
 {
     struct task_node *node = task_node(state, key);
+    state->layout++;
     if (!same_memberships(before, after)) {
         state->stamp++;
         state->membership_stamp = state->stamp;

@@ -3,7 +3,6 @@
 #include "ecs/diagnose.h"
 
 #include "ecs/page.h"
-#include "ecs/spread.h"
 #include "shape/cbor.h"
 #include "vpc/vpc.h"
 
@@ -394,9 +393,6 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
         out_keys[placed] = task_run_make(call, run, spot, &out_tasks[placed]);
         if (special) {
             task_spots_taken(call, run, &spots, spot);
-        }
-        if (run->spread != NULL) {
-            task_spread_add(run->spread, task_entry(task_state(call->core), out_keys[placed]));
         }
         placed++;
     }

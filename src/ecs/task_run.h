@@ -45,7 +45,7 @@ struct task_run {
     size_t tag_count;
     int64_t request_hash;
     const struct task_group *group;
-    struct task_spread *spread; ///< of the tasks of a service, see spread.h; or NULL
+    const struct task_spread *spread; ///< of the tasks of a service, see spread.h; or NULL
 
     struct constraint constraints[TASK_CONSTRAINTS_MAX]; ///< all memberOf
     struct text expressions[TASK_CONSTRAINTS_MAX];       ///< what they were parsed from
