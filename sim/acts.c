@@ -73,6 +73,21 @@ static const char *const names[ACT_COUNT] = {
     [ACT_SERVICE_STAYS_FAILED] = "failed service at rest",
     [ACT_SERVICE_STUCK] = "service that its own bounds keep still, at rest",
     [ACT_SERVICE_UNPLACED] = "service without room at rest",
+    [ACT_DAEMON_START] = "daemon starts a task on an instance",
+    [ACT_DAEMON_REPLACE] = "daemon stops a task of an older deployment",
+    [ACT_DAEMON_LAST] = "daemon is the last to leave an instance that drains",
+    [ACT_DAEMON_MISPLACED] = "daemon stops a task that constraints exclude now",
+    [ACT_SET_START] = "task set starts a task",
+    [ACT_SET_CHANGE] = "task set is made, changed or deleted",
+    [ACT_STAGE_NEXT] = "deployment goes to its next stage",
+    [ACT_STAGE_STEP] = "part of the traffic is shifted",
+    [ACT_STAGE_BAKED] = "bake time is over",
+    [ACT_STAGE_BACK] = "deployment by stages turns back",
+    [ACT_STAGE_START] = "blue or green starts a task",
+    [ACT_HOOK_PASSED] = "lifecycle hook succeeds",
+    [ACT_HOOK_FAILED] = "lifecycle hook fails",
+    [ACT_HOOK_PAUSED] = "paused deployment is continued",
+    [ACT_HOOK_TIMED_OUT] = "nobody continues a paused deployment in time",
 };
 
 const char *act_name(enum act act)

@@ -280,7 +280,7 @@ static void check_leases(struct sim *sim)
     int silent = 0;
     for (size_t i = 0; i < sim->node_count; i++) {
         const struct node *node = &sim->nodes[i];
-        silent += node->joined && !node->removed && now_ms - node->heard_ms > SILENT_MS ? 1 : 0;
+        silent += node->joined && !node->removed && now_ms - node->beat_ms > SILENT_MS ? 1 : 0;
     }
     if (silent >= 2) {
         sim->hold_ms = now_ms + HOLD_MS;

@@ -106,7 +106,7 @@ static bool distinct(const struct service_record_service *record)
     return false;
 }
 
-static bool room_on(struct sim *sim, int64_t node_key, const struct search *search)
+static bool takes(struct sim *sim, int64_t node_key, const struct search *search)
 {
     const struct core *core = sim->server.core;
     const struct task_record_node *node = core_get(core, &task_node_kind, node_key);
@@ -133,14 +133,14 @@ static bool room_on(struct sim *sim, int64_t node_key, const struct search *sear
            need.cpu_units <= node->cpu_units && need.memory_mib <= node->memory_mib;
 }
 
-bool room_for(struct sim *sim, int64_t service, const struct service_record_revision *revision,
-              struct text zone)
+static struct search search_of(struct sim *sim, int64_t service,
+                               const struct service_record_revision *revision, struct text zone)
 {
     const struct core *core = sim->server.core;
     const struct service_record_service *record = core_get(core, &service_kind, service);
     const struct ecs_record_definition *definition =
         core_get(core, &ecs_definition_kind, revision->definition);
-    const struct search search = {
+    return (struct search){
         .service = service,
         .record = record,
         .revision = revision,
@@ -148,9 +148,23 @@ bool room_for(struct sim *sim, int64_t service, const struct service_record_revi
         .network = definition->definition->network_mode == ECS_NETWORK_MODE_AWSVPC,
         .zone = zone,
     };
+}
+
+bool room_on(struct sim *sim, int64_t node, int64_t service,
+             const struct service_record_revision *revision)
+{
+    const struct search search = search_of(sim, service, revision, TEXT(""));
+    return takes(sim, node, &search);
+}
+
+bool room_for(struct sim *sim, int64_t service, const struct service_record_revision *revision,
+              struct text zone)
+{
+    const struct core *core = sim->server.core;
+    const struct search search = search_of(sim, service, revision, zone);
     for (int64_t key = core_next(core, &task_node_kind, 0); key != 0;
          key = core_next(core, &task_node_kind, key)) {
-        if (room_on(sim, key, &search)) {
+        if (takes(sim, key, &search)) {
             return true;
         }
     }

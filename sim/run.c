@@ -141,6 +141,7 @@ static void sim_free(struct sim *sim)
     pages_deinit(sim);
     alloc_free(sim->churn.ledger.items);
     alloc_free(sim->services.live);
+    hooks_deinit(&sim->services);
     server_deinit(&sim->server);
     facts_deinit(&sim->facts);
     alloc_free(sim);

@@ -59,6 +59,7 @@ static void let_out(struct server *server, const struct core_batch *batch)
     for (size_t i = 0; i < batch->effect_count; i++) {
         check_effect(server->sim, &batch->effects[i]);
         session_effect(server->sim, &batch->effects[i]);
+        hooks_effect(server->sim, &batch->effects[i]);
     }
 }
 

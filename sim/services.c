@@ -18,17 +18,6 @@
 
 #define NAMES 5
 
-enum change {
-    CHANGE_CREATE,
-    CHANGE_DEFINITION,
-    CHANGE_COUNT,
-    CHANGE_CONFIGURATION,
-    CHANGE_FORCE,
-    CHANGE_PROTECT,
-    CHANGE_DELETE,
-    CHANGE_COUNT_OF,
-};
-
 // An apostrophe stands for a quotation mark. Sizes are small, so that several fit a host.
 static const char *const definitions[] = {
     "{'family':'s-app','cpu':'256','memory':'512','networkMode':'awsvpc','requiresCompatibilities':"
@@ -72,13 +61,23 @@ bool services_restless(const struct core *core, int64_t definition)
 static void on_answer(struct call *call)
 {
     static const char *const texts[] = {
-        "Creation of service was not idempotent.", "Service not found.", "Service was not ACTIVE.",
-        "Cluster not found.", "The service cannot be stopped while it is scaled above 0.",
+        "Creation of service was not idempotent.",
+        "Service not found.",
+        "Service was not ACTIVE.",
+        "Cluster not found.",
+        "The service cannot be stopped while it is scaled above 0.",
         "The service cannot be stopped while deployments are active.",
         // It was deleted and made anew, with another network:
         "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
         "Network Configuration is not valid for the given networkMode of this task definition.",
         "Task definition does not support launch_type FARGATE.", // or another launch type
+        "TaskSet not found.",
+        "Service deployment not found.",
+        "The service deployment has ended and cannot be stopped.",
+        "The service deployment has no lifecycle hook with that hookId that is awaiting an action.",
+        "5 deployments exist on the service. Unable to create new TaskSet since this exceeds the "
+        "maximum limit.",
+        "The task set is DRAINING. Create another one and try again.",
     };
     for (size_t i = 0; call->rc == ERR_FAULT && i < ARRAY_LEN(texts); i++) {
         if (strcmp(call->fault_text, texts[i]) == 0) {
@@ -91,10 +90,7 @@ static void on_answer(struct call *call)
     }
 }
 
-static void ask(struct sim *sim, enum ecs_operation number, const char *format, ...)
-    PRINTF_LIKE(3, 4);
-
-static void ask(struct sim *sim, enum ecs_operation number, const char *format, ...)
+void services_ask(struct sim *sim, enum ecs_operation number, const char *format, ...)
 {
     const struct api_operation *operation = &ecs_operations[number];
     AUTO(arena_deinit) struct arena arena = {0};
@@ -115,15 +111,6 @@ static void ask(struct sim *sim, enum ecs_operation number, const char *format, 
     call_begin(
         sim, &(struct call_options){.operation = operation, .request = request, .done = on_answer});
 }
-
-/** A service that somebody has in mind. */
-struct chosen {
-    int64_t key;
-    char name[16];
-    char cluster[32];
-    const struct service_record_service *record;
-    bool network; ///< its tasks have addresses of their own
-};
 
 static void choose_key(struct sim *sim, int64_t key, struct chosen *out_chosen)
 {
@@ -160,7 +147,7 @@ static bool choose(struct sim *sim, struct chosen *out_chosen)
     return count > 0;
 }
 
-static const char *choose_family(struct sim *sim, bool network)
+const char *services_family(struct sim *sim, bool network)
 {
     struct world *world = &sim->world;
     int64_t first = network ? 0 : WITH_NETWORK;
@@ -189,7 +176,14 @@ static void configuration(struct sim *sim, char *out, size_t size_bytes)
              world_chance(world, 600) ? "true" : "false");
 }
 
-static void create(struct sim *sim)
+void services_network(struct sim *sim, char *out, size_t size_bytes)
+{
+    snprintf(out, size_bytes,
+             ",'networkConfiguration':{'awsvpcConfiguration':{'subnets':['%s','%s','%s']}}",
+             sim->workload.subnets[0], sim->workload.subnets[1], sim->workload.subnets[2]);
+}
+
+static void create_replica(struct sim *sim)
 {
     static const char *const placements[] = {
         "",
@@ -206,21 +200,43 @@ static void create(struct sim *sim)
     bool awsvpc = world_chance(world, 400);
     bool fargate = awsvpc && world_chance(world, 700);
     if (awsvpc) {
-        snprintf(network, sizeof(network),
-                 ",'networkConfiguration':{'awsvpcConfiguration':{'subnets':['%s','%s','%s']}}",
-                 sim->workload.subnets[0], sim->workload.subnets[1], sim->workload.subnets[2]);
+        services_network(sim, network, sizeof(network));
     }
     if (world_chance(world, 300)) {
         snprintf(grace, sizeof(grace), ",'healthCheckGracePeriodSeconds':%d",
                  (int)world_between(world, 1, 30));
     }
     size_t placement = fargate || world_chance(world, 500) ? 0 : (size_t)world_between(world, 1, 4);
-    ask(sim, ECS_OP_CREATE_SERVICE,
-        "{'serviceName':'s%d','cluster':'%s','taskDefinition':'%s','desiredCount':%d,"
-        "'launchType':'%s',%s%s%s%s}",
-        (int)world_between(world, 0, NAMES - 1), world_chance(world, 60) ? "edge" : "default",
-        choose_family(sim, awsvpc), (int)world_between(world, 0, world_chance(world, 150) ? 8 : 4),
-        fargate ? "FARGATE" : "EC2", settings, network, grace, placements[placement]);
+    services_ask(sim, ECS_OP_CREATE_SERVICE,
+                 "{'serviceName':'s%d','cluster':'%s','taskDefinition':'%s','desiredCount':%d,"
+                 "'launchType':'%s',%s%s%s%s}",
+                 (int)world_between(world, 0, NAMES - 1),
+                 world_chance(world, 60) ? "edge" : "default", services_family(sim, awsvpc),
+                 (int)world_between(world, 0, world_chance(world, 150) ? 8 : 4),
+                 fargate ? "FARGATE" : "EC2", settings, network, grace, placements[placement]);
+}
+
+static void create(struct sim *sim)
+{
+    int64_t which = world_between(&sim->world, 0, 99);
+    enum service_sort sort = which < 12   ? SORT_DAEMON
+                             : which < 24 ? SORT_SETS
+                             : which < 40 ? SORT_STAGED
+                                          : SORT_REPLICA;
+    switch (world_chance(&sim->world, 700) ? sim->services.favourite : sort) {
+    case SORT_DAEMON:
+        kinds_create_daemon(sim);
+        return;
+    case SORT_SETS:
+        kinds_create_sets(sim);
+        return;
+    case SORT_STAGED:
+        kinds_create_staged(sim);
+        return;
+    case SORT_REPLICA:
+        create_replica(sim);
+        return;
+    }
 }
 
 static void change_definition(struct sim *sim, const struct chosen *chosen)
@@ -228,8 +244,9 @@ static void change_definition(struct sim *sim, const struct chosen *chosen)
     struct world *world = &sim->world;
     int times = world_chance(world, 200) ? 3 : 1; // several in a row
     for (int i = 0; i < times; i++) {
-        ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s','taskDefinition':'%s'}",
-            chosen->name, chosen->cluster, choose_family(sim, chosen->network));
+        services_ask(sim, ECS_OP_UPDATE_SERVICE,
+                     "{'service':'%s','cluster':'%s','taskDefinition':'%s'}", chosen->name,
+                     chosen->cluster, services_family(sim, chosen->network));
     }
 }
 
@@ -251,36 +268,50 @@ static void protect(struct sim *sim)
         return;
     }
     const struct ecs_record_cluster *cluster = core_get(core, &ecs_cluster_kind, task->cluster);
-    ask(sim, ECS_OP_UPDATE_TASK_PROTECTION,
-        "{'cluster':'%.*s','tasks':['%.*s'],'protectionEnabled':%s,'expiresInMinutes':%d}",
-        TEXT_FMT(cluster->name), TEXT_FMT(task->task_id),
-        world_chance(&sim->world, 800) ? "true" : "false", (int)world_between(&sim->world, 1, 2));
+    services_ask(sim, ECS_OP_UPDATE_TASK_PROTECTION,
+                 "{'cluster':'%.*s','tasks':['%.*s'],'protectionEnabled':%s,'expiresInMinutes':%d}",
+                 TEXT_FMT(cluster->name), TEXT_FMT(task->task_id),
+                 world_chance(&sim->world, 800) ? "true" : "false",
+                 (int)world_between(&sim->world, 1, 2));
 }
 
 static void change_existing(struct sim *sim, enum change change, const struct chosen *chosen)
 {
     struct world *world = &sim->world;
     char settings[300];
+    if (service_sort(chosen->record) == SORT_DAEMON) {
+        kinds_change_daemon(sim, change, chosen);
+        return;
+    }
+    if (service_sort(chosen->record) == SORT_SETS) {
+        kinds_change_sets(sim, change, chosen);
+        return;
+    }
+    if (service_sort(chosen->record) == SORT_STAGED && kinds_change_staged(sim, change, chosen)) {
+        return;
+    }
     switch (change) {
     case CHANGE_DEFINITION:
         change_definition(sim, chosen);
         return;
     case CHANGE_COUNT:
-        ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s','desiredCount':%d}",
-            chosen->name, chosen->cluster, (int)world_between(world, 0, 5));
+        services_ask(sim, ECS_OP_UPDATE_SERVICE,
+                     "{'service':'%s','cluster':'%s','desiredCount':%d}", chosen->name,
+                     chosen->cluster, (int)world_between(world, 0, 5));
         return;
     case CHANGE_CONFIGURATION:
         configuration(sim, settings, sizeof(settings));
-        ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s',%s}", chosen->name,
-            chosen->cluster, settings);
+        services_ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s',%s}", chosen->name,
+                     chosen->cluster, settings);
         return;
     case CHANGE_FORCE:
-        ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s','forceNewDeployment':true}",
-            chosen->name, chosen->cluster);
+        services_ask(sim, ECS_OP_UPDATE_SERVICE,
+                     "{'service':'%s','cluster':'%s','forceNewDeployment':true}", chosen->name,
+                     chosen->cluster);
         return;
     case CHANGE_DELETE:
-        ask(sim, ECS_OP_DELETE_SERVICE, "{'service':'%s','cluster':'%s','force':%s}", chosen->name,
-            chosen->cluster, world_chance(world, 400) ? "true" : "false");
+        services_ask(sim, ECS_OP_DELETE_SERVICE, "{'service':'%s','cluster':'%s','force':%s}",
+                     chosen->name, chosen->cluster, world_chance(world, 400) ? "true" : "false");
         return;
     case CHANGE_CREATE:
     case CHANGE_PROTECT:
@@ -366,6 +397,13 @@ void services_setup(struct sim *sim, bool hours)
         services->weights[i] = world_chance(&sim->world, 700) ? usual[i] : 0;
     }
     services->pause_ms = world_chance(&sim->world, 500) ? 4000 : 16000;
+    static const enum service_sort sorts[] = {SORT_REPLICA, SORT_REPLICA, SORT_REPLICA,
+                                              SORT_DAEMON,  SORT_SETS,    SORT_STAGED};
+    services->favourite = sorts[world_between(&sim->world, 0, ARRAY_LEN(sorts) - 1)];
+    if (services->favourite == SORT_STAGED) {
+        sim->faults.time_ms = world_between(&sim->world, 100000, 300000); // stages take minutes
+        services->pause_ms = 16000;
+    }
     static const int64_t settles_ms[] = {0, 1000, 3000, 8000};
     services->settle_ms = settles_ms[world_between(&sim->world, 0, ARRAY_LEN(settles_ms) - 1)];
     if (services->settle_ms != 0) {
@@ -383,6 +421,7 @@ void services_begin(struct sim *sim)
                                                       .life = &sim->services.life,
                                                       .run = on_turn,
                                                       .context = sim});
+        hooks_begin(sim);
     }
 }
 
@@ -401,22 +440,23 @@ static void activate_most(struct sim *sim)
             }
             const struct ecs_record_cluster *cluster =
                 core_get(core, &ecs_cluster_kind, membership->cluster);
-            ask(sim, ECS_OP_UPDATE_CONTAINER_INSTANCES_STATE,
-                "{'cluster':'%.*s','containerInstances':['%.*s'],'status':'ACTIVE'}",
-                TEXT_FMT(cluster->name), TEXT_FMT(membership->instance_id));
+            services_ask(sim, ECS_OP_UPDATE_CONTAINER_INSTANCES_STATE,
+                         "{'cluster':'%.*s','containerInstances':['%.*s'],'status':'ACTIVE'}",
+                         TEXT_FMT(cluster->name), TEXT_FMT(membership->instance_id));
         }
     }
 }
 
 static void mend(struct sim *sim, const struct chosen *chosen)
 {
-    if (world_chance(&sim->world, 500)) {
-        ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s','desiredCount':0}",
-            chosen->name, chosen->cluster);
+    bool counted = service_sort(chosen->record) != SORT_DAEMON;
+    if (counted && world_chance(&sim->world, 500)) {
+        services_ask(sim, ECS_OP_UPDATE_SERVICE, "{'service':'%s','cluster':'%s','desiredCount':0}",
+                     chosen->name, chosen->cluster);
     } else if (world_chance(&sim->world, 700)) {
-        ask(sim, ECS_OP_UPDATE_SERVICE,
-            "{'service':'%s','cluster':'%s','taskDefinition':'s-plain'}", chosen->name,
-            chosen->cluster);
+        services_ask(sim, ECS_OP_UPDATE_SERVICE,
+                     "{'service':'%s','cluster':'%s','taskDefinition':'s-plain'}", chosen->name,
+                     chosen->cluster);
     }
 }
 
@@ -437,6 +477,9 @@ void services_calm(struct sim *sim)
         }
         const struct service_record_deployment *primary =
             core_get(core, &service_deployment_kind, chosen.record->primary);
+        if (primary == NULL) {
+            continue; // it has task sets, and none of them is
+        }
         const struct service_record_revision *revision =
             core_get(core, &service_revision_kind, primary->revision);
         if (services_restless(core, revision->definition)) {
@@ -456,8 +499,8 @@ void services_delete_all(struct sim *sim)
         struct chosen chosen;
         choose_key(sim, key, &chosen);
         if (chosen.record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
-            ask(sim, ECS_OP_DELETE_SERVICE, "{'service':'%s','cluster':'%s','force':true}",
-                chosen.name, chosen.cluster);
+            services_ask(sim, ECS_OP_DELETE_SERVICE, "{'service':'%s','cluster':'%s','force':true}",
+                         chosen.name, chosen.cluster);
         }
     }
 }

@@ -245,6 +245,7 @@ static void on_server_frame(void *context, void *payload)
     int64_t now_ms = world_of(session)->now_ms;
     session->server_heard_ms = now_ms;
     session->node->heard_ms = now_ms;
+    session->node->beat_ms = session->telemetry ? session->node->beat_ms : now_ms;
     if (!session->telemetry && now_ms - session->beat_ms >= BEAT_MS) {
         session->beat_ms = now_ms;
         const struct node_node_empty request = {0};
@@ -269,6 +270,7 @@ static bool attach(struct session *session)
     if (session->telemetry) {
         return true;
     }
+    session->node->beat_ms = sim->world.now_ms;
     const struct node_node_connect_request request = {
         .has_session = true,
         .session = session->id,

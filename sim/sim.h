@@ -286,6 +286,7 @@ struct node {
     int64_t offset_ms; ///< of its wall clock
     uint32_t boot_count;
     int64_t heard_ms; ///< when the server heard of it last
+    int64_t beat_ms;  ///< the same on the session that renews its lease
     bool partitioned;
     uint64_t partition_life;
 

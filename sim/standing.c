@@ -5,14 +5,12 @@
 #include "ecs/ecs_internal.h"
 #include "ecs/service_internal.h"
 #include "ecs/task_internal.h"
-#include "vpc/vpc.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /*
- * How services stand, counted from records each time, and what must hold of it after every step and
- * at rest.
+ * How services stand, counted from records each time, and what must hold of it after every step.
  */
 
 #define LOOK_HOURS_MS 1000   // in runs of hours
@@ -77,7 +75,7 @@ static bool unhealthy(struct sim *sim, const struct service_record_service *serv
            sim->server.input_ms >= task->started_at + grace_ms;
 }
 
-static bool drains(const struct core *core, const struct task_record_task *task)
+bool standing_drains(const struct core *core, const struct task_record_task *task)
 {
     const struct task_record_node *node = core_get(core, &task_node_kind, task->node);
     const struct task_record_membership *membership =
@@ -87,11 +85,18 @@ static bool drains(const struct core *core, const struct task_record_task *task)
 
 // ---- a service ----------------------------------------------------------------------------------
 
+/** Whose tasks are counted. */
+struct scope {
+    int64_t service;
+    int64_t deployment; ///< 0: of all
+    int64_t primary;    ///< of which deployment the last members of a standing tell
+    int64_t without;    ///< a task that is left out
+};
+
 static void count_task(struct sim *sim, const struct service_record_service *service,
-                       const struct task_record_task *task, struct standing *standing)
+                       const struct task_record_task *task, bool primary, struct standing *standing)
 {
     const struct core *core = sim->server.core;
-    bool primary = task->deployment == service->primary;
     if (task->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
         return;
     }
@@ -107,7 +112,7 @@ static void count_task(struct sim *sim, const struct service_record_service *ser
     }
     bool healthy = standing_healthy(sim, task);
     bool sick = unhealthy(sim, service, task);
-    bool leaves = drains(core, task);
+    bool leaves = standing_drains(core, task);
     standing->drains = standing->drains || leaves;
     standing->guarded = standing->guarded || (task->extra != NULL &&
                                               task->extra->protected_until > sim->server.input_ms);
@@ -121,31 +126,88 @@ static void count_task(struct sim *sim, const struct service_record_service *ser
     }
 }
 
-struct standing standing_of(struct sim *sim, int64_t service, int64_t without)
+static struct standing count(struct sim *sim, const struct scope *scope, int64_t desired)
 {
     const struct core *core = sim->server.core;
-    const struct service_record_service *record = core_get(core, &service_kind, service);
-    int64_t desired = record->desired_count;
+    const struct service_record_service *record = core_get(core, &service_kind, scope->service);
     int64_t minimum = record->configuration->minimum_healthy_percent;
     struct standing standing = {
-        .desired = record->desired_count,
+        .desired = (int32_t)desired,
         .lower = (int32_t)(desired * minimum / 100 + (desired * minimum % 100 != 0)),
         .upper = (int32_t)(desired * record->configuration->maximum_percent / 100),
     };
     for (size_t i = 0; i < sim->services.live_count; i++) {
         int64_t key = sim->services.live[i];
         const struct task_record_task *task = core_get(core, &task_kind, key);
-        if (key != without && standing_service(core, task->deployment) == service) {
-            count_task(sim, record, task, &standing);
+        bool of_it = scope->deployment == 0
+                         ? standing_service(core, task->deployment) == scope->service
+                         : task->deployment == scope->deployment;
+        if (key != scope->without && of_it) {
+            count_task(sim, record, task, task->deployment == scope->primary, &standing);
         }
     }
     return standing;
 }
 
+struct standing standing_of(struct sim *sim, int64_t service, int64_t without)
+{
+    const struct service_record_service *record =
+        core_get(sim->server.core, &service_kind, service);
+    const struct scope scope = {service, 0, stages_primary(sim, record), without};
+    return count(sim, &scope, record->desired_count);
+}
+
+struct standing standing_of_set(struct sim *sim, int64_t service, int64_t deployment,
+                                int32_t desired, int64_t without)
+{
+    const struct scope scope = {service, deployment, deployment, without};
+    return count(sim, &scope, desired);
+}
+
+int32_t standing_share(const struct service_record_service *service,
+                       const struct service_record_deployment *set)
+{
+    if (set->status == SERVICE_RECORD_DEPLOYMENT_STATUS_DRAINING) {
+        return 0;
+    }
+    int64_t tenths = (int64_t)(set->scale * 10 + 0.5); // scales have one decimal at most here
+    int64_t product = service->desired_count * tenths;
+    return (int32_t)(product / 1000 + (product % 1000 != 0));
+}
+
+struct standing standing_for(struct sim *sim, int64_t service, int64_t deployment, int64_t without)
+{
+    const struct core *core = sim->server.core;
+    const struct service_record_service *record = core_get(core, &service_kind, service);
+    const struct service_record_deployment *set =
+        core_get(core, &service_deployment_kind, deployment);
+    if (set->task_set) {
+        return standing_of_set(sim, service, deployment, standing_share(record, set), without);
+    }
+    return stages_apart(sim, record)
+               ? standing_of_set(sim, service, deployment, record->desired_count, without)
+               : standing_of(sim, service, without);
+}
+
+bool standing_meant(const struct service_record_service *service,
+                    const struct task_record_membership *membership)
+{
+    if (service->placement_constraints.count == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < membership->attributes.count; i++) {
+        const struct ecs_attribute *attribute = &membership->attributes.items[i];
+        if (text_is(attribute->name, "rack")) {
+            return text_is(attribute->value, "r1") || text_is(attribute->value, "r2");
+        }
+    }
+    return false;
+}
+
 // ---- after each step ----------------------------------------------------------------------------
 
-static const struct service_record_deployment *
-primary_of(struct sim *sim, const struct service_record_service *record)
+const struct service_record_deployment *
+standing_primary(struct sim *sim, const struct service_record_service *record)
 {
     return core_get(sim->server.core, &service_deployment_kind, record->primary);
 }
@@ -161,7 +223,7 @@ static void check_short(struct sim *sim, int64_t key, const struct service_recor
                         const struct standing *standing)
 {
     struct service_watch *watch = watch_service(sim, key);
-    const struct service_record_deployment *primary = primary_of(sim, record);
+    const struct service_record_deployment *primary = standing_primary(sim, record);
     const struct service_entry *entry = service_entry(service_state(sim->server.core), key);
     bool waits = primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED ||
                  !standing_retries(sim, primary) || entry->unplaced ||
@@ -193,14 +255,15 @@ static bool any_healthy(struct sim *sim, int64_t deployment)
 static void check_breaker(struct sim *sim, const struct service_record_service *record)
 {
     struct deployment_watch *watch = watch_deployment(sim, record->primary);
-    const struct service_record_deployment *primary = primary_of(sim, record);
+    const struct service_record_deployment *primary = standing_primary(sim, record);
     const struct ecs_deployment_circuit_breaker *breaker =
         record->configuration->deployment_circuit_breaker;
     int32_t threshold = MIN(MAX((record->desired_count + 1) / 2, 3), 200);
     if (watch->streak > 0 && any_healthy(sim, record->primary)) {
         watch->streak = 0;
     }
-    bool over = breaker != NULL && breaker->enable && watch->streak >= threshold &&
+    bool over = breaker != NULL && breaker->enable && stages_breaks(sim, record) &&
+                watch->streak >= threshold &&
                 primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_IN_PROGRESS;
     if (!over) {
         watch->over_ms = 0;
@@ -264,11 +327,43 @@ static void check_parts(struct sim *sim, int64_t key, const struct service_recor
     if (events > SERVICE_EVENTS_MAX) {
         world_fail(&sim->world, "service %.*s has %zu events", TEXT_FMT(record->name), events);
     }
-    if (record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE &&
-        (primaries != 1 || primary_of(sim, record) == NULL ||
-         primary_of(sim, record)->status != SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY)) {
+    bool sets = service_sort(record) == SORT_SETS;
+    if (sets && record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE &&
+        primaries != (record->primary != 0)) {
+        world_fail(&sim->world, "service %.*s has %d task sets that are PRIMARY",
+                   TEXT_FMT(record->name), primaries);
+    }
+    if (!sets && record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE &&
+        (primaries != 1 || standing_primary(sim, record) == NULL ||
+         standing_primary(sim, record)->status != SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY)) {
         world_fail(&sim->world, "service %.*s has %d deployments that are PRIMARY",
                    TEXT_FMT(record->name), primaries);
+    }
+}
+
+// What a task set shows as its desired count is its share, once the scheduler had a look.
+static void check_sets(struct sim *sim, int64_t service,
+                       const struct service_record_service *record)
+{
+    const struct core *core = sim->server.core;
+    struct service_watch *watch = watch_service(sim, service);
+    bool wrong = false;
+    for (int64_t key = core_next(core, &service_deployment_kind, 0); key != 0;
+         key = core_next(core, &service_deployment_kind, key)) {
+        const struct service_record_deployment *set = core_get(core, &service_deployment_kind, key);
+        wrong = wrong || (set->service == service &&
+                          set->status != SERVICE_RECORD_DEPLOYMENT_STATUS_INACTIVE &&
+                          set->desired_count != standing_share(record, set));
+    }
+    if (!wrong) {
+        watch->short_ms = 0;
+    } else if (watch->short_ms == 0) {
+        watch->short_ms = sim->server.input_ms;
+        watch->short_world_ms = sim->world.now_ms;
+    } else if (sim->server.input_ms - watch->short_ms > SHORT_MS &&
+               sim->world.now_ms - watch->short_world_ms > SHORT_MS) {
+        world_fail(&sim->world, "a task set of service %.*s does not have its share of %d tasks",
+                   TEXT_FMT(record->name), record->desired_count);
     }
 }
 
@@ -281,8 +376,19 @@ static void check_service(struct sim *sim, int64_t key, const struct service_rec
     if (sim->world.failed || record->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
         return;
     }
+    if (service_sort(record) == SORT_SETS) {
+        check_sets(sim, key, record);
+        return;
+    }
     struct standing standing = standing_of(sim, key, 0);
-    check_short(sim, key, record, &standing);
+    if (service_sort(record) == SORT_DAEMON) {
+        check_breaker(sim, record);
+        check_backoff(sim, key, record);
+        return;
+    }
+    if (!stages_open(sim, record)) {
+        check_short(sim, key, record, &standing);
+    }
     check_breaker(sim, record);
     check_backoff(sim, key, record);
 }
@@ -311,153 +417,22 @@ void standing_check(struct sim *sim)
     }
 }
 
-// ---- at rest
-// --------------------------------------------------------------------------------------
-
-static int32_t deployments_of(const struct core *core, int64_t service)
-{
-    int32_t count = 0;
-    for (int64_t key = core_next(core, &service_deployment_kind, 0); key != 0;
-         key = core_next(core, &service_deployment_kind, key)) {
-        const struct service_record_deployment *record =
-            core_get(core, &service_deployment_kind, key);
-        count += record->service == service &&
-                 record->status != SERVICE_RECORD_DEPLOYMENT_STATUS_INACTIVE;
-    }
-    return count;
-}
-
-// ---- how a service rests ------------------------------------------------------------------------
-
-enum rest {
-    REST_CONVERGED,
-    REST_RESTLESS, ///< what it runs ends again and again
-    REST_FAILED,   ///< its deployment failed, and it stays so
-    REST_STUCK,    ///< its own bounds keep it from doing anything
-    REST_UNPLACED, ///< there is no room
-    REST_UNEVEN,   ///< its zones are to be evened out
-    REST_MOVING,
-};
-
-// Nothing may be stopped and nothing started.
-static bool stuck(const struct service_record_service *record, const struct standing *standing)
-{
-    return standing->lower >= record->desired_count && standing->upper <= record->desired_count &&
-           standing->counted == standing->left && standing->left >= standing->upper;
-}
-
-static enum rest rest_of(struct sim *sim, int64_t key, const struct service_record_service *record)
-{
-    const struct core *core = sim->server.core;
-    const struct service_record_deployment *primary = primary_of(sim, record);
-    const struct service_record_revision *revision =
-        core_get(core, &service_revision_kind, primary->revision);
-    struct standing standing = standing_of(sim, key, 0);
-    bool converged = standing.primary_healthy == standing.desired &&
-                     standing.left == standing.desired && deployments_of(core, key) == 1 &&
-                     primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED;
-    if (converged) {
-        return room_uneven(sim, key, revision) ? REST_UNEVEN : REST_CONVERGED;
-    }
-    if (primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
-        return REST_FAILED;
-    }
-    if (services_restless(core, revision->definition)) {
-        return REST_RESTLESS;
-    }
-    // Protection ends soon, unless the server's clock was set back since it was given.
-    if (stuck(record, &standing) || standing.guarded) {
-        return REST_STUCK;
-    }
-    bool unplaced = service_entry(service_state(core), key)->unplaced;
-    return unplaced && standing.staying < standing.desired &&
-                   !room_for(sim, key, revision, TEXT(""))
-               ? REST_UNPLACED
-               : REST_MOVING;
-}
-
-// For whoever reads the trace of a run that does not come to rest.
-static void tell_tasks(struct sim *sim, int64_t service)
-{
-    const struct core *core = sim->server.core;
-    for (int64_t key = sim->world.print ? core_next(core, &task_kind, 0) : 0; key != 0;
-         key = core_next(core, &task_kind, key)) {
-        const struct task_record_task *task = core_get(core, &task_kind, key);
-        if (task->has_deployment && task->last_status != TASK_RECORD_TASK_STATUS_STOPPED &&
-            standing_service(core, task->deployment) == service) {
-            world_trace(
-                &sim->world, "  task %.8s of deployment %lld: status %d of %d, health %d%s%s",
-                task->task_id.data, (long long)task->deployment, (int)task->last_status,
-                (int)task->desired_status, (int)task->health, drains(core, task) ? ", drains" : "",
-                standing_lost(core, task) ? ", lost" : "");
-        }
-    }
-}
-
-bool standing_settled(struct sim *sim, char *why, size_t size_bytes)
-{
-    const struct core *core = sim->server.core;
-    for (int64_t key = core_next(core, &service_kind, 0); key != 0;
-         key = core_next(core, &service_kind, key)) {
-        const struct service_record_service *record = core_get(core, &service_kind, key);
-        struct standing standing = standing_of(sim, key, 0);
-        bool ended = record->status == SERVICE_RECORD_SERVICE_STATUS_INACTIVE;
-        bool ending = record->status == SERVICE_RECORD_SERVICE_STATUS_DRAINING;
-        enum rest rest = ended || ending ? REST_MOVING : rest_of(sim, key, record);
-        bool moving = !ended && !ending && rest >= REST_UNEVEN;
-        if (ending || moving || (ended && standing.left > 0)) {
-            tell_tasks(sim, key);
-            const struct service_record_deployment *primary = primary_of(sim, record);
-            snprintf(why, size_bytes,
-                     "service %.*s is %s, desires %d (%d to %d), has %d healthy of its newest "
-                     "deployment and %d in all, %d deployments, rollout %d%s%s%s",
-                     TEXT_FMT(record->name),
-                     ended    ? "INACTIVE"
-                     : ending ? "DRAINING"
-                              : "ACTIVE",
-                     standing.desired, standing.lower, standing.upper, standing.primary_healthy,
-                     standing.left, deployments_of(core, key),
-                     primary == NULL ? 0 : (int)primary->rollout_state,
-                     primary != NULL && !standing_retries(sim, primary) ? ", waits to retry" : "",
-                     !ended && service_entry(service_state(core), key)->unplaced ? ", unplaced"
-                                                                                 : "",
-                     rest == REST_UNEVEN ? ", its zones are uneven" : "");
-            return false;
-        }
-    }
-    return true;
-}
-
-void standing_count(struct sim *sim)
-{
-    static const enum act acts[] = {
-        [REST_CONVERGED] = ACT_SERVICE_CONVERGED, [REST_RESTLESS] = ACT_SERVICE_RESTLESS,
-        [REST_FAILED] = ACT_SERVICE_STAYS_FAILED, [REST_STUCK] = ACT_SERVICE_STUCK,
-        [REST_UNPLACED] = ACT_SERVICE_UNPLACED,
-    };
-    const struct core *core = sim->server.core;
-    for (int64_t key = core == NULL ? 0 : core_next(core, &service_kind, 0); key != 0;
-         key = core_next(core, &service_kind, key)) {
-        const struct service_record_service *record = core_get(core, &service_kind, key);
-        if (record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
-            enum rest rest = rest_of(sim, key, record);
-            sim->churn.counts[rest < REST_UNEVEN ? acts[rest] : ACT_SERVICE_RESTLESS]++;
-        }
-    }
-}
-
-// ---- what was acknowledged
-// ------------------------------------------------------------------------
+// ---- what was acknowledged ----------------------------------------------------------------------
 
 static void note_service(struct sim *sim, const struct ecs_service *shown)
 {
     struct text arn = shown->service_arn;
     char count[16];
     snprintf(count, sizeof(count), "%d", shown->desired_count);
-    ledger_add(sim, LEDGER_SERVICE, arn, TEXT("desiredCount"), text_of(count));
+    if (shown->scheduling_strategy != ECS_SCHEDULING_STRATEGY_DAEMON) {
+        ledger_add(sim, LEDGER_SERVICE, arn, TEXT("desiredCount"), text_of(count));
+    }
     ledger_add(sim, LEDGER_SERVICE, arn, TEXT("status"), shown->status);
-    ledger_add(sim, LEDGER_SERVICE, arn, TEXT("taskDefinition"),
-               sim_task_id(shown->task_definition));
+    if (shown->deployment_controller == NULL ||
+        shown->deployment_controller->type != ECS_DEPLOYMENT_CONTROLLER_TYPE_EXTERNAL) {
+        ledger_add(sim, LEDGER_SERVICE, arn, TEXT("taskDefinition"),
+                   sim_task_id(shown->task_definition));
+    }
 }
 
 static void on_update_service(struct sim *sim, const struct applied *applied)
@@ -491,6 +466,11 @@ void standing_applied(struct sim *sim, const struct applied *applied)
         const struct ecs_delete_service_response *response = applied->response;
         note_service(sim, response->service);
         sim->churn.counts[ACT_SERVICE_DELETE]++;
+    } else if (applied->operation == &ecs_operations[ECS_OP_CREATE_TASK_SET] ||
+               applied->operation == &ecs_operations[ECS_OP_UPDATE_TASK_SET] ||
+               applied->operation == &ecs_operations[ECS_OP_DELETE_TASK_SET] ||
+               applied->operation == &ecs_operations[ECS_OP_UPDATE_SERVICE_PRIMARY_TASK_SET]) {
+        sim->churn.counts[ACT_SET_CHANGE]++;
     } else if (applied->operation == &ecs_operations[ECS_OP_UPDATE_TASK_PROTECTION]) {
         const struct ecs_update_task_protection_response *response = applied->response;
         sim->churn.counts[ACT_SERVICE_PROTECT] += response->protected_tasks.count;

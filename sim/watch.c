@@ -16,6 +16,7 @@
 #define SCALING "Scaling activity initiated by"
 #define ZONES "Availability-zone rebalancing initiated by"
 #define HEALTH "Task failed container health checks"
+#define MISPLACED "The container instance of the task does not satisfy"
 #define LOST "The host of the task lost contact"
 
 static struct sim *watched;
@@ -84,6 +85,35 @@ static void check_distinct(struct sim *sim, const struct core *core, int64_t ser
     }
 }
 
+static bool may_start(struct sim *sim, const struct service_record_service *service, int64_t key,
+                      const struct service_record_deployment *deployment)
+{
+    return deployment->task_set ? deployment->status != SERVICE_RECORD_DEPLOYMENT_STATUS_DRAINING
+                                : stages_may_start(sim, service, key);
+}
+
+// No instance ever has two tasks of a DAEMON service, not even while one of them ends.
+static void check_daemon(struct sim *sim, const struct core *core,
+                         const struct service_record_service *service, int64_t service_key,
+                         int64_t key, const struct task_record_task *task)
+{
+    for (size_t i = 0; i < sim->services.live_count; i++) {
+        int64_t other = sim->services.live[i];
+        const struct task_record_task *record = core_get(core, &task_kind, other);
+        if (other != key && record->node == task->node &&
+            standing_service(core, record->deployment) == service_key) {
+            world_fail(&sim->world, "the daemon %.*s has tasks %.*s and %.*s on one instance",
+                       TEXT_FMT(service->name), TEXT_FMT(task->task_id), TEXT_FMT(record->task_id));
+        }
+    }
+    const struct task_record_node *node = core_get(core, &task_node_kind, task->node);
+    if (!standing_meant(service, task_membership(node, task)) || standing_drains(core, task)) {
+        world_fail(&sim->world, "the daemon %.*s starts a task where none is to be",
+                   TEXT_FMT(service->name));
+    }
+    sim->churn.counts[ACT_DAEMON_START]++;
+}
+
 static void on_started(struct sim *sim, struct core *core, int64_t key,
                        const struct task_record_task *task)
 {
@@ -95,8 +125,8 @@ static void on_started(struct sim *sim, struct core *core, int64_t key,
     const char *why = NULL;
     if (service->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
         why = "of a service that is deleted";
-    } else if (deployment->status != SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY) {
-        why = "of a deployment that is not PRIMARY";
+    } else if (!may_start(sim, service, task->deployment, deployment)) {
+        why = "of a deployment that is not to have any now";
     } else if (deployment->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
         why = "of a deployment that failed";
     } else if (!standing_retries(sim, deployment)) {
@@ -107,7 +137,13 @@ static void on_started(struct sim *sim, struct core *core, int64_t key,
     if (why != NULL) {
         world_fail(&sim->world, "task %.*s is started %s", TEXT_FMT(task->task_id), why);
     }
-    struct standing standing = standing_of(sim, deployment->service, 0);
+    if (service_sort(service) == SORT_DAEMON) {
+        check_daemon(sim, core, service, deployment->service, key, task);
+        return;
+    }
+    struct standing standing = standing_for(sim, deployment->service, task->deployment, 0);
+    sim->churn.counts[ACT_SET_START] += deployment->task_set;
+    sim->churn.counts[ACT_STAGE_START] += stages_apart(sim, service);
     world_trace(&sim->world, "service %.*s starts %.8s: %d of %d to %d tasks",
                 TEXT_FMT(service->name), task->task_id.data, standing.counted, standing.desired,
                 standing.upper);
@@ -132,7 +168,15 @@ static void on_scaled(struct sim *sim, const struct service_record_service *serv
                    TEXT_FMT(reason_of), TEXT_FMT(service->name));
     }
     // Scaling in to what is desired needs no other's health.
-    bool surplus = before->deployment == service->primary && others->staying >= others->desired;
+    const struct service_record_deployment *of =
+        deployment_of(sim->server.core, before->deployment);
+    bool apart = of->task_set || stages_apart(sim, service);
+    bool surplus = (apart || before->deployment == stages_primary(sim, service)) &&
+                   others->staying >= others->desired;
+    if (apart && !surplus && !standing_drains(sim->server.core, before)) {
+        world_fail(&sim->world, "task %.*s of service %.*s is stopped, and nothing takes its place",
+                   TEXT_FMT(before->task_id), TEXT_FMT(service->name));
+    }
     if (standing_healthy(sim, before) && !surplus && others->healthy < others->lower) {
         world_fail(&sim->world,
                    "service %.*s is driven to %d healthy tasks of %d, and needs %d: %.*s was "
@@ -157,6 +201,69 @@ static void on_moved(struct sim *sim, const struct service_record_service *servi
     sim->churn.counts[ACT_SERVICE_MOVE]++;
 }
 
+// Its instance lost what the constraints ask for.
+static void check_misplaced(struct sim *sim, const struct service_record_service *service,
+                            const struct task_record_task *task)
+{
+    const struct task_record_node *node = core_get(sim->server.core, &task_node_kind, task->node);
+    const struct task_record_membership *membership = task_membership(node, task);
+    if (membership != NULL && standing_meant(service, membership)) {
+        world_fail(&sim->world, "task %.*s of the daemon %.*s is stopped as misplaced, and is not",
+                   TEXT_FMT(task->task_id), TEXT_FMT(service->name));
+    }
+    sim->churn.counts[ACT_DAEMON_MISPLACED]++;
+}
+
+// Whether something runs on a node that is of no DAEMON service.
+static bool others_on(const struct core *core, int64_t node)
+{
+    for (int64_t key = core_next(core, &task_kind, 0); key != 0;
+         key = core_next(core, &task_kind, key)) {
+        const struct task_record_task *task = core_get(core, &task_kind, key);
+        if (task->node != node || task->last_status == TASK_RECORD_TASK_STATUS_STOPPED) {
+            continue;
+        }
+        int64_t service = task->has_deployment ? standing_service(core, task->deployment) : 0;
+        const struct service_record_service *record =
+            service == 0 ? NULL : core_get(core, &service_kind, service);
+        if (record == NULL || service_sort(record) != SORT_DAEMON) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A daemon goes last from an instance that drains, and for its successor while enough others serve.
+static void on_daemon_stopped(struct sim *sim, const struct service_record_service *service,
+                              int64_t service_key, int64_t key,
+                              const struct task_record_task *before)
+{
+    const struct core *core = sim->server.core;
+    bool running = before->last_status == TASK_RECORD_TASK_STATUS_RUNNING;
+    if (before->extra != NULL && before->extra->protected_until > sim->server.input_ms && running) {
+        world_fail(&sim->world, "task %.*s of the daemon %.*s is protected and stopped",
+                   TEXT_FMT(before->task_id), TEXT_FMT(service->name));
+    }
+    if (standing_drains(core, before)) {
+        if (running && others_on(core, before->node)) {
+            world_fail(&sim->world,
+                       "the daemon %.*s leaves an instance that drains before other tasks do",
+                       TEXT_FMT(service->name));
+        }
+        sim->churn.counts[ACT_DAEMON_LAST] += running;
+        return;
+    }
+    struct standing others = standing_of(sim, service_key, key);
+    if (before->deployment == service->primary) {
+        world_fail(&sim->world, "the daemon %.*s stops a task that is where it should be",
+                   TEXT_FMT(service->name));
+    } else if (standing_healthy(sim, before) && others.healthy < others.lower) {
+        world_fail(&sim->world, "the daemon %.*s is driven to %d healthy tasks of %d, and needs %d",
+                   TEXT_FMT(service->name), others.healthy, others.desired, others.lower);
+    }
+    sim->churn.counts[ACT_DAEMON_REPLACE]++;
+}
+
 static void on_stopped(struct sim *sim, struct core *core, int64_t key,
                        const struct task_record_task *before, const struct task_record_task *after)
 {
@@ -168,8 +275,16 @@ static void on_stopped(struct sim *sim, struct core *core, int64_t key,
     if (service->status != SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
         return; // all its tasks stop
     }
-    if (text_starts(reason, TEXT(SCALING)) || text_starts(reason, TEXT(ZONES))) {
-        struct standing others = standing_of(sim, service_key, key);
+    const struct service_record_deployment *of = deployment_of(core, after->deployment);
+    if (of->task_set && of->status == SERVICE_RECORD_DEPLOYMENT_STATUS_DRAINING) {
+        return; // of a task set that was deleted, all stop
+    }
+    if (service_sort(service) == SORT_DAEMON && text_starts(reason, TEXT(MISPLACED))) {
+        check_misplaced(sim, service, before);
+    } else if (service_sort(service) == SORT_DAEMON && text_starts(reason, TEXT(SCALING))) {
+        on_daemon_stopped(sim, service, service_key, key, before);
+    } else if (text_starts(reason, TEXT(SCALING)) || text_starts(reason, TEXT(ZONES))) {
+        struct standing others = standing_for(sim, service_key, after->deployment, key);
         on_scaled(sim, service, &others, before);
         if (text_starts(reason, TEXT(ZONES))) {
             on_moved(sim, service, &others, before);
@@ -256,6 +371,17 @@ static void on_failed(struct sim *sim, const struct core *core, int64_t key,
     const struct ecs_deployment_circuit_breaker *breaker =
         service->configuration->deployment_circuit_breaker;
     struct deployment_watch *watch = watch_deployment(sim, key);
+    int64_t back = watch_service(sim, after->service)->completed;
+    bool stays = after->status == SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY;
+    const struct service_record_rollout *rollout =
+        core_get(core, &service_rollout_kind, service->rollout);
+    if (rollout != NULL && !rollout->tripped && watch->refused) {
+        if (stays && back != 0 && back != key) {
+            world_fail(&sim->world, "a deployment of %.*s was refused and is not rolled back",
+                       TEXT_FMT(service->name));
+        }
+        return;
+    }
     if (breaker == NULL || !breaker->enable) {
         world_fail(&sim->world, "a deployment of %.*s failed, and it has no circuit breaker",
                    TEXT_FMT(service->name));
@@ -265,8 +391,6 @@ static void on_failed(struct sim *sim, const struct core *core, int64_t key,
         world_fail(&sim->world, "a deployment of %.*s failed after %d tasks of %d",
                    TEXT_FMT(service->name), watch->failures, threshold_of(service->desired_count));
     }
-    int64_t back = watch_service(sim, after->service)->completed;
-    bool stays = after->status == SERVICE_RECORD_DEPLOYMENT_STATUS_PRIMARY;
     if (stays && breaker->rollback && back != 0 && back != key) {
         world_fail(&sim->world, "a deployment of %.*s failed and is not rolled back",
                    TEXT_FMT(service->name));
@@ -278,7 +402,7 @@ static void on_deployment(struct sim *sim, const struct core *core, int64_t key,
                           const struct service_record_deployment *before,
                           const struct service_record_deployment *after)
 {
-    if (before == NULL || after == NULL) {
+    if (before == NULL || after == NULL || after->task_set) {
         return;
     }
     if (before->rollout_state != after->rollout_state) {
@@ -372,6 +496,8 @@ static void on_changed(void *state, struct core *core, const struct core_kind *k
     } else if (kind == &service_deployment_kind) {
         sim->services.parts_touched = true;
         on_deployment(sim, core, key, before, after);
+    } else if (kind == &service_rollout_kind) {
+        stages_changed(sim, before, after);
     } else if (kind == &service_kind && after != NULL) {
         const struct service_record_service *record = after;
         struct service_watch *watch = watch_service(sim, key);
