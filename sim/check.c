@@ -13,8 +13,9 @@
  * forward, what is reported is true, and hosts hold no more than they can.
  */
 
-#define LOST_MS 5000   // a lease and some ticks
-#define SILENT_MS 1000 // below half a lease, after which a node counts as silent
+#define LOST_MS 5000    // a lease and some ticks
+#define COMING_MS 17000 // the first lease after a start, and some ticks
+#define SILENT_MS 1000  // below half a lease, after which a node counts as silent
 #define RETURN_MS 1000
 #define LOST_REASON "The host of the task lost contact"
 #define FORCED_REASON "Container instance deregistration forced by user"
@@ -289,7 +290,8 @@ static void check_leases(struct sim *sim)
     for (size_t i = 0; i < sim->node_count; i++) {
         const struct node *node = &sim->nodes[i];
         int64_t silent_ms = now_ms - MAX(node->heard_ms, since_ms);
-        if (silent_ms <= LOST_MS) {
+        bool coming = node->beat_ms < sim->server.started_ms;
+        if (silent_ms <= (coming ? COMING_MS : LOST_MS)) {
             continue;
         }
         const struct task_node *known =

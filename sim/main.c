@@ -64,6 +64,15 @@ static const struct {
     {"move-before-healthy", "a service evens out its zones before the new task is healthy"},
     {"zone-of-host", "a task counts in the first zone of its host, wherever its subnet is"},
     {"count-spread-once", "where a service's tasks are is not counted on while they come and go"},
+    {"keep-weight", "a deployment that turns back leaves traffic to green"},
+    {"skip-green-health", "green has traffic before its tasks are healthy"},
+    {"ignore-hook", "a lifecycle hook that failed stops nothing"},
+    {"skip-bake", "stages do not bake"},
+    {"touch-blue", "blue goes before green has the traffic"},
+    {"early-green", "green starts while its hooks are still asked"},
+    {"two-daemons", "an instance gets another task of its daemon"},
+    {"daemon-leaves-first", "a daemon leaves an instance that drains before other tasks do"},
+    {"round-down", "a task set's share is rounded down"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

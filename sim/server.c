@@ -391,6 +391,7 @@ void server_start(struct sim *sim)
     server->flush_posted = false;
     server->session_count = 0;
     server->steady_ms = sim->world.now_ms;
+    server->started_ms = sim->world.now_ms;
     // Small, so that addresses are used again within a run.
     vpc_set_default_cidr(server->core, TEXT("172.31.0.0/24"));
     struct err err = {0};

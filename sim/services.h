@@ -168,6 +168,9 @@ bool stages_open(struct sim *sim, const struct service_record_service *service);
 bool stages_moving(struct sim *sim, const struct service_record_service *service);
 /** @return whether blue and green keep their counts each by itself now */
 bool stages_apart(struct sim *sim, const struct service_record_service *service);
+/** @return whether others give way to a deployment, which keeps its own count besides */
+bool stages_gathers(struct sim *sim, const struct service_record_service *service,
+                    int64_t deployment);
 /** @return the deployment that others give way to */
 int64_t stages_primary(struct sim *sim, const struct service_record_service *service);
 /** @return whether tasks of a deployment may be started now */

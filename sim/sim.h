@@ -155,8 +155,9 @@ struct server {
     struct core *core; ///< NULL while it is down
     struct store *store;
     uint64_t life;
-    int64_t offset_ms; ///< of its wall clock
-    int64_t steady_ms; ///< since when its process runs and its clock has not jumped
+    int64_t offset_ms;  ///< of its wall clock
+    int64_t started_ms; ///< its process
+    int64_t steady_ms;  ///< since when its process runs and its clock has not jumped
     struct core_clock clock;
     uint64_t version_durable;
     struct core_batch *batch; ///< being written

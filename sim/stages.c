@@ -80,6 +80,13 @@ bool stages_apart(struct sim *sim, const struct service_record_service *service)
     return stalled(sim, service, rollout) || (!gathers && !cleans);
 }
 
+bool stages_gathers(struct sim *sim, const struct service_record_service *service,
+                    int64_t deployment)
+{
+    return stages_moving(sim, service) && !stages_apart(sim, service) &&
+           deployment == stages_primary(sim, service);
+}
+
 int64_t stages_primary(struct sim *sim, const struct service_record_service *service)
 {
     const struct service_record_rollout *rollout = stages_rollout(sim, service);
@@ -303,7 +310,8 @@ static const char *why_not_forward(struct sim *sim, const struct service_record_
                                    const struct service_record_rollout *after)
 {
     // Noted before the server's clock was set back, the start of a stage says nothing.
-    bool timed = bake_ms(before) > 0 && before->settled_at >= before->stage_at;
+    bool timed =
+        bake_ms(before) > 0 && (before->settled_at == 0 || before->settled_at >= before->stage_at);
     if (after->stage != next_of(before)) {
         return "it is not the next one";
     }

@@ -184,7 +184,7 @@ struct standing standing_for(struct sim *sim, int64_t service, int64_t deploymen
     if (set->task_set) {
         return standing_of_set(sim, service, deployment, standing_share(record, set), without);
     }
-    return stages_apart(sim, record)
+    return stages_apart(sim, record) || stages_gathers(sim, record, deployment)
                ? standing_of_set(sim, service, deployment, record->desired_count, without)
                : standing_of(sim, service, without);
 }

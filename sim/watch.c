@@ -170,7 +170,8 @@ static void on_scaled(struct sim *sim, const struct service_record_service *serv
     // Scaling in to what is desired needs no other's health.
     const struct service_record_deployment *of =
         deployment_of(sim->server.core, before->deployment);
-    bool apart = of->task_set || stages_apart(sim, service);
+    bool apart = of->task_set || stages_apart(sim, service) ||
+                 stages_gathers(sim, service, before->deployment);
     bool surplus = (apart || before->deployment == stages_primary(sim, service)) &&
                    others->staying >= others->desired;
     if (apart && !surplus && !standing_drains(sim->server.core, before)) {

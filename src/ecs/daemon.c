@@ -138,7 +138,8 @@ static bool only_daemons(const struct core *core, int64_t key)
     const struct task_node *node = task_node(task_state(core), key);
     for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
         const struct task_record_task *task = core_get(core, &task_kind, entry->key);
-        if (entry->holds && !(task->has_deployment && service_is_daemon(core, task->deployment))) {
+        if (entry->holds && !MUTANT("daemon-leaves-first") &&
+            !(task->has_deployment && service_is_daemon(core, task->deployment))) {
             return false;
         }
     }
@@ -311,7 +312,7 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
     size_t count = 0;
     for (size_t i = 0; i < daemon->spots.count && count < ARRAY_LEN(places); i++) {
         struct daemon_host *host = &daemon->hosts[i];
-        if (!host->fits || host->tasks > 0) {
+        if (!host->fits || (host->tasks > 0 && !MUTANT("two-daemons"))) {
             continue;
         }
         const char *reason = task_spot_refusal(call->core, &daemon->run, host->spot);

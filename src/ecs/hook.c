@@ -250,7 +250,13 @@ static bool work_on(struct core_call *call, struct service_survey *survey,
                     const struct stage_view *view, struct service_record_hook *hook)
 {
     const struct ecs_deployment_lifecycle_hook *asked = hook_configuration(view->record, hook);
-    if (hook->status == ECS_DEPLOYMENT_LIFECYCLE_HOOK_STATUS_AWAITING_ACTION) {
+    bool paused = hook->status == ECS_DEPLOYMENT_LIFECYCLE_HOOK_STATUS_AWAITING_ACTION;
+    if (hook->called_at > call->now_ms) { // the server's clock was set back since
+        hook->due_at = paused ? call->now_ms + (hook->due_at - hook->called_at) : call->now_ms;
+        hook->called_at = call->now_ms;
+        return true;
+    }
+    if (paused) {
         service_due(survey, hook->due_at);
         if (call->now_ms < hook->due_at) {
             return false;

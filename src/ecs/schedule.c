@@ -107,12 +107,11 @@ static size_t at_least_0(int32_t number)
     return number > 0 ? (size_t)number : 0;
 }
 
-// Tasks that others replace: of older deployments, and on instances that drain.
-static size_t stop_replaced(struct core_call *call, struct service_survey *survey,
-                            const struct bounds *bounds, const struct others *others)
+// How many that serve may go, for others that replace them.
+static struct service_pick_limit limit_of(const struct service_survey *survey,
+                                          const struct bounds *bounds, const struct others *others)
 {
     const struct service_standing *primary = survey->primary;
-    struct text reason = service_scaling_reason(call, survey);
     // What serves and goes, what stays and is healthy: together they must not fall below the bound.
     // Nor must those that are healthy now: what merely runs may turn out not to be.
     int32_t going = others->serving + primary->serving - primary->up;
@@ -125,14 +124,29 @@ static size_t stop_replaced(struct core_call *call, struct service_survey *surve
         limit.serving = SIZE_MAX;
         limit.healthy = SIZE_MAX;
     }
-    bool failed = primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
-    size_t stopped = 0;
-    if (others->live > 0 && !failed) {
-        stopped = service_stop(call, survey, SERVICE_PICK_OLD, limit, reason);
-    }
+    return limit;
+}
+
+// Tasks of older deployments.
+static size_t stop_others(struct core_call *call, struct service_survey *survey,
+                          const struct bounds *bounds, const struct others *others)
+{
+    bool failed = survey->primary->record->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED;
+    return others->live == 0 || failed
+               ? 0
+               : service_stop(call, survey, SERVICE_PICK_OLD, limit_of(survey, bounds, others),
+                              service_scaling_reason(call, survey));
+}
+
+// Tasks that others replace: of older deployments, and on instances that drain.
+static size_t stop_replaced(struct core_call *call, struct service_survey *survey,
+                            const struct bounds *bounds, const struct others *others)
+{
+    size_t stopped = stop_others(call, survey, bounds, others);
     // The rest goes by a survey that knows what was stopped.
-    if (stopped == 0 && primary->live > primary->staying) {
-        stopped = service_stop(call, survey, SERVICE_PICK_LEAVING, limit, reason);
+    if (stopped == 0 && survey->primary->live > survey->primary->staying) {
+        stopped = service_stop(call, survey, SERVICE_PICK_LEAVING, limit_of(survey, bounds, others),
+                               service_scaling_reason(call, survey));
     }
     return stopped;
 }
@@ -253,6 +267,24 @@ size_t service_keep(struct core_call *call, struct service_survey *survey,
     size_t moved = move(call, &alone, &bounds, &(struct others){0});
     survey->due_ms = alone.due_ms;
     return moved;
+}
+
+void service_gather(struct core_call *call, struct service_survey *survey,
+                    struct service_standing *standing)
+{
+    struct bounds bounds = bounds_of(survey->record, survey->record->desired_count);
+    struct service_survey all = *survey;
+    all.primary = standing;
+    struct others others = others_of(&all);
+    // What others have is no reason for it to have less than its own.
+    size_t moved = service_keep(call, survey, standing, bounds.desired);
+    if (moved == 0) {
+        moved += stop_others(call, &all, &bounds, &others);
+        moved += stop_lost(call, &all, &bounds, &others);
+    }
+    if (moved > 0) {
+        service_queue(call, survey->entry->key);
+    }
 }
 
 // A service that was deleted: stop all, and end when none is left.

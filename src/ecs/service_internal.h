@@ -399,6 +399,11 @@ void service_roll(struct core_call *call, struct service_survey *survey);
 size_t service_keep(struct core_call *call, struct service_survey *survey,
                     struct service_standing *standing, int32_t desired);
 
+/** One step of a deployment that has all traffic: it keeps its own tasks, and others give way to it
+ *  as fast as the service's bounds allow. Queues the service when something moved. */
+void service_gather(struct core_call *call, struct service_survey *survey,
+                    struct service_standing *standing);
+
 /** A step is due at a time at the latest, unless something happens before. */
 void service_due(struct service_survey *survey, int64_t at_ms);
 /** @return whether tasks of a deployment failed, and none is to be started before its retryAt */

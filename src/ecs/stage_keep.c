@@ -14,35 +14,26 @@ bool stage_keeps(const struct core *core, const struct service_survey *survey, i
            view.record->stage != SERVICE_RECORD_STAGE_CLEAN_UP;
 }
 
-// All of the service as if blue were its PRIMARY deployment: others give way to it.
-static void gather_on_blue(struct core_call *call, struct service_survey *survey,
-                           const struct stage_view *view)
-{
-    struct service_survey of_blue = *survey;
-    of_blue.primary = view->blue;
-    service_roll(call, &of_blue);
-    survey->due_ms = of_blue.due_ms;
-}
-
 // Whether green is to have its tasks already, beside blue's.
 static bool green_is_up(const struct stage_view *view)
 {
     enum service_record_stage stage = view->record->stage;
-    return stage != SERVICE_RECORD_STAGE_RECONCILE_SERVICE &&
-           stage != SERVICE_RECORD_STAGE_PRE_SCALE_UP;
+    return (stage != SERVICE_RECORD_STAGE_RECONCILE_SERVICE &&
+            stage != SERVICE_RECORD_STAGE_PRE_SCALE_UP) ||
+           MUTANT("early-green");
 }
 
 void stage_keep(struct core_call *call, struct service_survey *survey,
                 const struct stage_view *view)
 {
     bool cleans = view->record->stage == SERVICE_RECORD_STAGE_CLEAN_UP && !view->stalled;
-    if (cleans) {
-        service_roll(call, survey); // to what is PRIMARY: green, or blue on the way back
+    if (cleans || MUTANT("touch-blue")) {
+        service_gather(call, survey, survey->primary); // green, or blue on the way back
         return;
     }
     if (view->record->stage == SERVICE_RECORD_STAGE_RECONCILE_SERVICE && view->blue != NULL &&
         !view->stalled) {
-        gather_on_blue(call, survey, view);
+        service_gather(call, survey, view->blue);
         return;
     }
     int32_t desired = survey->record->desired_count;

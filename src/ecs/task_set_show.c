@@ -58,7 +58,7 @@ int32_t service_task_set_desired(const struct service_record_service *service,
     // A scale such as 0.14 is no binary fraction: what it is too large by must not start a task.
     double exact = service->desired_count * set->scale / 100 - 1e-6;
     int32_t whole = (int32_t)exact;
-    return exact > whole ? whole + 1 : whole;
+    return exact > whole && !MUTANT("round-down") ? whole + 1 : whole;
 }
 
 static struct text status_of(const struct service_record_deployment *record)
