@@ -34,7 +34,9 @@ ARROWS = {
     "image": {"shape"},
     "net": {"shape"},
     "runtime": {"shape", "api", "image", "task"},
-    "agent": {"shape", "api", "sigv4", "client", "journal", "runtime", "net", "image", "task"},
+    "endpoint": {"shape", "api", "runtime"},
+    "agent": {"shape", "api", "sigv4", "client", "journal", "runtime", "net", "image", "task",
+              "endpoint"},
     "cli": {"shape", "api", "client", "sigv4", "image"},
     "bin": None,  # the place where everything is wired together
 }

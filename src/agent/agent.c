@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "net/net_task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,7 @@ struct takeover {
     struct runtime_found *found;
     size_t found_count;
     struct text_list enis;
+    struct text_list nets;  ///< tasks on the bridge network
     struct map known_tasks; ///< ids that the journal has
     struct map known_enis;
 };
@@ -167,31 +169,39 @@ static void on_swept(struct job *job)
     agent_server_go(job->agent);
 }
 
+static void add_unknown(const struct map *known, struct text id, struct text_list *list)
+{
+    if (map_get(known, id) == NULL) {
+        list->items[list->count++] = id;
+    }
+}
+
 // What belongs to no task of the journal was being prepared when an agent ended; it goes before the
 // server can send the same task again.
 static void sweep(struct takeover *takeover)
 {
-    struct text_list tasks = {
-        .items = arena_array(&takeover->arena, takeover->found_count, sizeof(struct text))};
-    struct text_list enis = {
-        .items = arena_array(&takeover->arena, takeover->enis.count, sizeof(struct text))};
+    struct arena *arena = &takeover->arena;
+    struct agent_leftovers left = {
+        .tasks.items = arena_array(arena, takeover->found_count, sizeof(struct text)),
+        .enis.items = arena_array(arena, takeover->enis.count, sizeof(struct text)),
+        .nets.items = arena_array(arena, takeover->nets.count, sizeof(struct text)),
+    };
     for (size_t i = 0; i < takeover->found_count; i++) {
-        if (map_get(&takeover->known_tasks, takeover->found[i].id) == NULL) {
-            tasks.items[tasks.count++] = takeover->found[i].id;
-        }
+        add_unknown(&takeover->known_tasks, takeover->found[i].id, &left.tasks);
     }
     for (size_t i = 0; i < takeover->enis.count; i++) {
-        if (map_get(&takeover->known_enis, takeover->enis.items[i]) == NULL) {
-            enis.items[enis.count++] = takeover->enis.items[i];
-        }
+        add_unknown(&takeover->known_enis, takeover->enis.items[i], &left.enis);
     }
-    if (tasks.count == 0 && enis.count == 0) {
+    for (size_t i = 0; i < takeover->nets.count; i++) {
+        add_unknown(&takeover->known_tasks, takeover->nets.items[i], &left.nets);
+    }
+    if (left.tasks.count == 0 && left.enis.count == 0 && left.nets.count == 0) {
         agent_server_go(takeover->agent);
         return;
     }
-    LOG(INFO, "removing what belongs to no task", LOG_U64("tasks", tasks.count),
-        LOG_U64("interfaces", enis.count));
-    agent_job_sweep(takeover->agent, &tasks, &enis, on_swept);
+    LOG(INFO, "removing what belongs to no task", LOG_U64("tasks", left.tasks.count),
+        LOG_U64("interfaces", left.enis.count), LOG_U64("networks", left.nets.count));
+    agent_job_sweep(takeover->agent, &left, on_swept);
 }
 
 static int take_over(struct agent *agent, struct takeover *takeover, struct err *err)
@@ -203,6 +213,7 @@ static int take_over(struct agent *agent, struct takeover *takeover, struct err 
                                 err);
     if (rc == 0 && net != NULL) {
         rc = net_eni_list(net, &takeover->arena, &takeover->enis, err);
+        net_task_list(net, &takeover->arena, &takeover->nets);
     }
     if (rc == 0) {
         rc = journal_load(agent->journal.journal, take_over_task, takeover, &loss, err);
@@ -283,7 +294,9 @@ int agent_start(const struct agent_options *options, struct agent **out_agent, s
     agent->logic = agent_logic_new(&logic_options);
 
     struct takeover takeover = {.agent = agent};
-    rc = agent_server_begin(agent, err);
+    agent_stats_begin(agent);
+    rc = agent_endpoints_begin(agent, err);
+    rc = rc == 0 ? agent_server_begin(agent, err) : rc;
     if (rc == 0) {
         rc = take_over(agent, &takeover, err);
     }
@@ -377,7 +390,9 @@ static bool is_busy(const struct agent *agent)
 {
     bool sessions =
         agent->server.sessions != NULL && !agent_sessions_closed(agent->server.sessions);
-    return agent->handle_count > 0 || agent->job_busy > 0 || agent->journal.busy || sessions;
+    bool endpoints = agent->endpoints != NULL && !endpoints_closed(agent->endpoints);
+    return agent->handle_count > 0 || agent->job_busy > 0 || agent->journal.busy || sessions ||
+           endpoints;
 }
 
 void agent_free(struct agent *agent)
@@ -389,13 +404,20 @@ void agent_free(struct agent *agent)
     agent->closed = true;
     agent_link_close_all(agent);
     agent_server_end(agent);
+    agent_protection_end(agent);
+    agent_tags_end(agent);
+    endpoints_close(agent->endpoints);
     agent_job_drop_waiting(agent);
     agent_close_handle(agent, (uv_handle_t *)&agent->wake);
     agent_close_handle(agent, (uv_handle_t *)&agent->soon);
+    agent_close_handle(agent, (uv_handle_t *)&agent->look);
     while (is_busy(agent)) {
         uv_run(agent->options.loop, UV_RUN_ONCE);
     }
     agent_server_deinit(&agent->server);
+    endpoints_free(agent->endpoints);
+    agent_credentials_deinit(agent);
+    agent_stats_deinit(agent);
     // What the logic decided is in the journal, or is decided again.
     agent_journal_deinit(&agent->journal);
     agent_logic_free(agent->logic);

@@ -6,12 +6,15 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "client/client.h"
+#include "endpoint/endpoint.h"
 #include "journal/journal.h"
 
 /*
  * What the parts of the agent share. agent.c starts, stops and carries effects out; agent_job.c
  * runs blocking calls in workers; agent_journal.c writes the journal; agent_link.c talks to
- * supervisors; agent_server.c registers and keeps the sessions; agent_logs.c reads output.
+ * supervisors; agent_server.c registers and keeps the sessions; agent_logs.c reads output;
+ * agent_endpoint.c and what agent_endpoint.h names answer tasks; agent_stats.c looks at what they
+ * take.
  */
 
 #define ID_CHARS 33 ///< of a task's id, with its terminator
@@ -31,6 +34,7 @@ struct job {
     struct text reason; ///< `Name: text`, in the arena
     struct text failed_container;
     struct journal_container_image_list images;
+    struct journal_container_ports_list ports;
     int64_t pull_started_at;
     int64_t pull_stopped_at;
     int fd;                         ///< of a supervisor, or -1
@@ -41,6 +45,10 @@ struct job {
     bool ended;                ///< logs: nothing more will be written
     struct text_list task_ids; ///< sweep
     struct text_list eni_ids;  ///< sweep
+    int endpoint_fd;           ///< prepare, attach: where the task reaches its agent; or -1
+    struct text endpoint_path; ///< attach: the namespace to listen in, or absent
+    struct agent_looks *looks; ///< of agent_stats.c, in the arena
+    struct text_list net_ids;  ///< sweep: tasks on the bridge network
     bool check_route;          ///< prepare: see whether this host reaches the VPC
     struct text unreachable;   ///< prepare: why it does not, or absent
 };
@@ -130,7 +138,17 @@ struct agent {
     size_t job_max; ///< at once
 
     struct agent_journal journal;
-    struct map links; ///< by task id
+    struct map links;            ///< by task id
+    struct endpoints *endpoints; ///< NULL without networks
+    struct map credentials;      ///< task id to what agent_credentials.c keeps
+    struct map stats;            ///< task id to what agent_stats.c keeps
+    uv_timer_t look;             ///< at what containers take
+    uint32_t look_count;
+    size_t looks_busy; ///< jobs under way that nobody asked for
+    struct protection_call *protection_calls;
+    size_t protection_count;
+    struct tags_call *tags_calls;
+    size_t tags_count;
     struct agent_server server;
     struct agent_status status;
     uint64_t report_count;
@@ -188,9 +206,34 @@ void agent_job_clean(struct agent *agent, const struct agent_effect *effect);
 /** A supervisor's stream ended: read what it left, tell the logic, then that it is gone. */
 void agent_job_read_last(struct agent *agent, struct text task_id);
 
-/** Remove what belongs to no task of the journal, then go on with done. */
-void agent_job_sweep(struct agent *agent, const struct text_list *task_ids,
-                     const struct text_list *eni_ids, void (*done)(struct job *job));
+/** What is on the host and belongs to no task of the journal. */
+struct agent_leftovers {
+    struct text_list tasks;
+    struct text_list enis;
+    struct text_list nets; ///< tasks on the bridge network
+};
+
+/** Remove it, then go on with done. */
+void agent_job_sweep(struct agent *agent, const struct agent_leftovers *leftovers,
+                     void (*done)(struct job *job));
+
+/** A job fails: its reason is `name: text`. @return the error's code */
+int agent_job_fail(struct job *job, const char *name, const struct err *err);
+
+// ---- agent_network.c
+
+/**
+ * Make what a task's network mode asks for, in a worker: an interface, or a namespace for each
+ * container and ports of the host. Fills in the task's and the containers' namespaces, and the
+ * job's ports.
+ *
+ * @return 0, or an error with the job's reason, and its failed container if one is at fault
+ */
+MUST_CHECK int agent_network_make(struct job *job, struct runtime_task *task,
+                                  struct runtime_container *containers);
+
+/** Undo it; no error when there is nothing. */
+MUST_CHECK int agent_network_remove(struct job *job, struct err *err);
 
 // ---- agent_journal.c
 
@@ -241,6 +284,73 @@ void agent_server_send(struct agent *agent, const struct agent_effect *effect, b
 /** Send a frame on the TCS session; nothing when there is none. */
 void agent_server_send_telemetry(struct agent *agent, const char *type,
                                  const struct shape_type *shape, const void *message);
+
+/** Send a frame on the ACS session; nothing when there is none. */
+void agent_server_send_session(struct agent *agent, const char *type,
+                               const struct shape_type *shape, const void *message);
+
+// ---- agent_endpoint.c
+
+/** Make the server of endpoints. */
+MUST_CHECK int agent_endpoints_begin(struct agent *agent, struct err *err);
+
+/** @return whether a task reaches this agent */
+bool agent_endpoint_served(const struct agent *agent, const struct session_task_spec *spec);
+
+/** What a container's environment says about where its agent is; may run in a worker. */
+struct text_list agent_endpoint_environment(const struct agent *agent,
+                                            const struct session_task_spec *spec, size_t index,
+                                            struct arena *arena);
+
+/** In a worker: open the task's socket in its network namespace, for agent_endpoint_take. */
+MUST_CHECK int agent_endpoint_open(struct job *job, struct text namespace_path, struct err *err);
+
+/** Serve on the socket that a job opened, if it did. */
+void agent_endpoint_take(struct job *job);
+
+/** The task is going: close its socket, forget its credentials and statistics. */
+void agent_endpoint_close(struct agent *agent, struct text task_id);
+
+struct endpoint_task;
+
+/** Fill in the metadata of a task. */
+void agent_endpoint_metadata(const struct agent *agent, struct text task_id,
+                             const struct agent_task_view *view, int version, struct arena *arena,
+                             struct endpoint_task *out_task);
+
+// ---- agent_credentials.c
+
+/** Keep what the server sent, and acknowledge it. */
+void agent_credentials_take(struct agent *agent,
+                            const struct session_iam_role_credentials_message *message);
+
+/** @return a task's credentials until the next are taken, or NULL */
+const struct session_role_credentials *agent_credentials_of(const struct agent *agent,
+                                                            struct text task_id);
+
+/** Forget a task's; nothing when there are none. */
+void agent_credentials_forget(struct agent *agent, struct text task_id);
+
+/** Forget all. */
+void agent_credentials_deinit(struct agent *agent);
+
+// ---- agent_protection.c, agent_tags.c
+
+/** Drop what is under way: answers are not given. */
+void agent_protection_end(struct agent *agent);
+/** See agent_protection_end. */
+void agent_tags_end(struct agent *agent);
+
+// ---- agent_stats.c
+
+/** Begin to look at what containers take. */
+void agent_stats_begin(struct agent *agent);
+
+/** Forget what was seen of a task. */
+void agent_stats_forget(struct agent *agent, struct text task_id);
+
+/** Free. */
+void agent_stats_deinit(struct agent *agent);
 
 // ---- agent_status.c
 

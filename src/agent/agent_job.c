@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "net/net_task.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(
     job->run = run;
     job->done = done;
     job->fd = -1;
+    job->endpoint_fd = -1;
     if (task_id.data != NULL) {
         agent_copy_id(task_id, job->task_id);
     }
@@ -32,6 +34,7 @@ struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(
 static void job_free(struct job *job)
 {
     fd_close(job->fd);
+    fd_close(job->endpoint_fd);
     arena_deinit(&job->arena);
     alloc_free(job);
 }
@@ -106,7 +109,7 @@ static struct text job_id(const struct job *job)
     return text_of(job->task_id);
 }
 
-static int fail(struct job *job, const char *name, const struct err *err)
+int agent_job_fail(struct job *job, const char *name, const struct err *err)
 {
     job->reason = arena_format(&job->arena, "%s: %s", name, err->text);
     return err->code;
@@ -149,7 +152,11 @@ static int resolve_images(struct job *job, struct runtime_container *containers)
     for (size_t i = 0; i < definitions->count; i++) {
         const struct ecs_container_definition *definition = &definitions->items[i];
         struct image *image = ARENA_NEW(&job->arena, struct image);
-        containers[i] = (struct runtime_container){.definition = definition, .image = image};
+        containers[i] = (struct runtime_container){
+            .definition = definition,
+            .image = image,
+            .environment = agent_endpoint_environment(job->agent, job->spec, i, &job->arena),
+        };
         if (store == NULL) {
             continue;
         }
@@ -163,30 +170,6 @@ static int resolve_images(struct job *job, struct runtime_container *containers)
     }
     job->images.items = images;
     return 0;
-}
-
-static int make_interface(struct job *job, struct text *out_namespace, struct err *err)
-{
-    const struct session_eni *spec = job->spec->eni;
-    const struct agent_options *options = &job->agent->options;
-    if (spec == NULL || options->net == NULL) {
-        return 0;
-    }
-    const struct net_eni eni = {
-        .id = spec->eni_id,
-        .mac_address = spec->mac_address,
-        .address = spec->address,
-        .prefix_length = (uint32_t)spec->prefix_length,
-        .gateway = spec->gateway,
-        .subnet_id = spec->subnet_id,
-        .vpc = {.id = spec->vpc_id, .cidr = spec->vpc_cidr, .host_route = options->host_route},
-    };
-    // A task does without the host's own way to it; people are told why curl does not answer.
-    struct err route;
-    if (job->check_route && net_vpc_ensure(options->net, &eni.vpc, &route) == ERR_EXISTS) {
-        job->unreachable = arena_text(&job->arena, text_of(route.text));
-    }
-    return net_eni_create(options->net, &eni, &job->arena, out_namespace, err);
 }
 
 // What Fargate puts into every container's environment.
@@ -219,24 +202,21 @@ static int prepare(struct job *job)
     if (rc != 0) {
         return rc;
     }
-    struct err err = {0};
-    struct text network_namespace = {0};
-    rc = make_interface(job, &network_namespace, &err);
-    if (rc != 0) {
-        err_wrap(&err, "failed to set up the task's network");
-        return fail(job, "ResourceInitializationError", &err);
-    }
-    const struct runtime_task task = {
+    struct runtime_task task = {
         .id = job_id(job),
         .spec = job->spec,
         .containers = containers,
         .container_count = definitions->count,
-        .network_namespace = network_namespace,
         .environment = base_environment(job),
     };
+    rc = agent_network_make(job, &task, containers);
+    if (rc != 0) {
+        return rc;
+    }
+    struct err err = {0};
     struct runtime *runtime = job->agent->options.runtime;
     rc = runtime->ops->prepare(runtime, &task, &err);
-    return rc == 0 ? 0 : fail(job, "ResourceInitializationError", &err);
+    return rc == 0 ? 0 : agent_job_fail(job, "ResourceInitializationError", &err);
 }
 
 static void run_prepare(struct job *job)
@@ -249,6 +229,7 @@ static void done_prepare(struct job *job)
     struct agent_event event = answer(job, AGENT_EVENT_PREPARED);
     event.failed_container = job->failed_container;
     event.images = job->images;
+    event.ports = job->ports;
     event.pull_started_at = job->pull_started_at;
     event.pull_stopped_at = job->pull_stopped_at;
     if (job->unreachable.data != NULL) {
@@ -258,6 +239,8 @@ static void done_prepare(struct job *job)
     if (job->rc != 0) {
         LOG(WARN, "a task cannot be prepared", LOG_STR("task", job->task_id),
             LOG_TXT("reason", job->reason));
+    } else {
+        agent_endpoint_take(job);
     }
     agent_apply(job->agent, &event);
 }
@@ -317,7 +300,7 @@ static void run_launch(struct job *job)
     struct err err = {0};
     job->rc = runtime->ops->launch(runtime, job_id(job), &err);
     if (job->rc != 0) {
-        job->rc = fail(job, "ContainerRuntimeError", &err);
+        job->rc = agent_job_fail(job, "ContainerRuntimeError", &err);
         return;
     }
     connect_supervisor(job);
@@ -341,9 +324,33 @@ void agent_job_launch(struct agent *agent, const struct agent_effect *effect)
     agent_job_submit(agent_job_new(agent, effect->task_id, run_launch, done_launch));
 }
 
+// The socket in the task's namespace went with the agent that was here before.
+static void run_attach(struct job *job)
+{
+    struct err err = {0};
+    if (job->endpoint_path.data != NULL &&
+        agent_endpoint_open(job, job->endpoint_path, &err) != 0) {
+        LOG(WARN, "a task that was taken over cannot reach its agent",
+            LOG_STR("task", job->task_id), LOG_STR("reason", err.text));
+    }
+    connect_supervisor(job);
+}
+
+static void done_attach(struct job *job)
+{
+    agent_endpoint_take(job);
+    take_connection(job);
+}
+
 void agent_job_attach(struct agent *agent, const struct agent_effect *effect)
 {
-    agent_job_submit(agent_job_new(agent, effect->task_id, connect_supervisor, take_connection));
+    struct job *job = agent_job_new(agent, effect->task_id, run_attach, done_attach);
+    struct agent_task_view view;
+    if (agent_logic_task(agent->logic, effect->task_id, &view) &&
+        agent_endpoint_served(agent, view.spec)) {
+        job->endpoint_path = net_eni_path(agent->options.net, view.spec->eni->eni_id, &job->arena);
+    }
+    agent_job_submit(job);
 }
 
 void agent_job_read_last(struct agent *agent, struct text task_id)
@@ -358,7 +365,8 @@ static void run_kill(struct job *job)
     struct runtime *runtime = job->agent->options.runtime;
     struct err err = {0};
     int rc = runtime->ops->kill(runtime, job_id(job), &err);
-    job->rc = rc == 0 || rc == ERR_NOT_FOUND ? 0 : fail(job, "ContainerRuntimeError", &err);
+    job->rc =
+        rc == 0 || rc == ERR_NOT_FOUND ? 0 : agent_job_fail(job, "ContainerRuntimeError", &err);
 }
 
 static void done_kill(struct job *job)
@@ -379,16 +387,14 @@ void agent_job_kill(struct agent *agent, const struct agent_effect *effect)
 static void run_clean(struct job *job)
 {
     struct runtime *runtime = job->agent->options.runtime;
-    struct net *net = job->agent->options.net;
     struct err err = {0};
     int rc = runtime->ops->clean(runtime, job_id(job), &err);
     if (rc != 0 && rc != ERR_NOT_FOUND) {
-        job->rc = fail(job, "ContainerRuntimeError", &err);
+        job->rc = agent_job_fail(job, "ContainerRuntimeError", &err);
     }
-    // The interface goes even when the rest does not: its address will be given to others.
-    if (job->spec->eni != NULL && net != NULL &&
-        net_eni_destroy(net, job->spec->eni->eni_id, &err) != 0) {
-        job->rc = fail(job, "ContainerNetworkingError", &err);
+    // The network goes even when the rest does not: its addresses will be given to others.
+    if (agent_network_remove(job, &err) != 0) {
+        job->rc = agent_job_fail(job, "ContainerNetworkingError", &err);
     }
 }
 
@@ -406,6 +412,7 @@ void agent_job_clean(struct agent *agent, const struct agent_effect *effect)
 {
     struct job *job = agent_job_new(agent, effect->task_id, run_clean, done_clean);
     job->spec = effect->spec;
+    agent_endpoint_close(agent, effect->task_id);
     agent_job_submit(job);
 }
 
@@ -431,19 +438,29 @@ static void run_sweep(struct job *job)
                 LOG_TXT("eni", job->eni_ids.items[i]), LOG_STR("reason", err.text));
         }
     }
+    for (size_t i = 0; i < job->net_ids.count; i++) {
+        struct err err = {0};
+        if (net_task_destroy(options->net, job->net_ids.items[i], &err) != 0) {
+            LOG(WARN, "an unknown task's network cannot be removed",
+                LOG_TXT("task", job->net_ids.items[i]), LOG_STR("reason", err.text));
+        }
+    }
 }
 
-void agent_job_sweep(struct agent *agent, const struct text_list *task_ids,
-                     const struct text_list *eni_ids, void (*done)(struct job *job))
+static void copy_ids(struct job *job, const struct text_list *from, struct text_list *out)
+{
+    out->items = arena_array(&job->arena, from->count, sizeof(struct text));
+    for (size_t i = 0; i < from->count; i++) {
+        out->items[out->count++] = arena_text(&job->arena, from->items[i]);
+    }
+}
+
+void agent_job_sweep(struct agent *agent, const struct agent_leftovers *leftovers,
+                     void (*done)(struct job *job))
 {
     struct job *job = agent_job_new(agent, (struct text){0}, run_sweep, done);
-    job->task_ids.items = arena_array(&job->arena, task_ids->count, sizeof(struct text));
-    job->eni_ids.items = arena_array(&job->arena, eni_ids->count, sizeof(struct text));
-    for (size_t i = 0; i < task_ids->count; i++) {
-        job->task_ids.items[job->task_ids.count++] = arena_text(&job->arena, task_ids->items[i]);
-    }
-    for (size_t i = 0; i < eni_ids->count; i++) {
-        job->eni_ids.items[job->eni_ids.count++] = arena_text(&job->arena, eni_ids->items[i]);
-    }
+    copy_ids(job, &leftovers->tasks, &job->task_ids);
+    copy_ids(job, &leftovers->enis, &job->eni_ids);
+    copy_ids(job, &leftovers->nets, &job->net_ids);
     agent_job_submit(job);
 }

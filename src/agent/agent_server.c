@@ -135,6 +135,14 @@ void agent_server_send_telemetry(struct agent *agent, const char *type,
     }
 }
 
+void agent_server_send_session(struct agent *agent, const char *type,
+                               const struct shape_type *shape, const void *message)
+{
+    if (agent->server.acs != NULL) {
+        send_frame(agent->server.acs, type, shape, message);
+    }
+}
+
 static void take_payload(struct agent *agent, const void *message)
 {
     // An agent that is about to stop takes no more; the server keeps what is not acknowledged.
@@ -159,6 +167,11 @@ static void take_logs(struct agent *agent, const void *message)
     agent_logs_answer(agent, message);
 }
 
+static void take_credentials(struct agent *agent, const void *message)
+{
+    agent_credentials_take(agent, message);
+}
+
 static const struct {
     const char *type;
     const struct shape_type *shape;
@@ -168,6 +181,7 @@ static const struct {
     {"TaskManifestMessage", &session_task_manifest_message_shape, take_manifest},
     {"TaskStopVerificationAck", &session_task_stop_verification_ack_shape, take_stop_ack},
     {"LogsRequest", &session_logs_request_shape, take_logs},
+    {"IAMRoleCredentialsMessage", &session_iam_role_credentials_message_shape, take_credentials},
 };
 
 static int read_message(const struct shape_type *shape, struct text json, struct arena *arena,
@@ -326,7 +340,7 @@ static struct session *open_session(struct agent *agent, const char *base, bool 
         add_parameter(&url, "clusterArn", text_of(server->cluster));
         add_parameter(&url, "containerInstanceArn", text_of(server->container_instance));
         add_parameter(&url, "protocolVersion", TEXT("2"));
-        add_parameter(&url, "sendCredentials", TEXT("false"));
+        add_parameter(&url, "sendCredentials", TEXT("true"));
         add_parameter(&url, "seqNum", TEXT("1"));
     }
     const struct session_handlers handlers = {

@@ -603,6 +603,10 @@ static struct agent_task_view view_of(const struct agent_task *task)
         .ended = task->ended,
         .cleaned = task->clean == STEP_DONE,
         .state = task->state,
+        .images =
+            task->kept == NULL ? (struct journal_container_image_list){0} : task->kept->images,
+        .pull_started_at = task->pull_started_at,
+        .pull_stopped_at = task->pull_stopped_at,
     };
 }
 

@@ -94,6 +94,7 @@ struct agent_event {
     bool supervisor_alive;                ///< RECOVERED
     struct text failed_container;         ///< PREPARED with an rc: the one at fault, or absent
     struct journal_container_image_list images; ///< PREPARED: what the containers run
+    struct journal_container_ports_list ports;  ///< PREPARED: which ports of the host they have
     int64_t pull_started_at;                    ///< PREPARED
     int64_t pull_stopped_at;                    ///< PREPARED
 };
@@ -167,7 +168,10 @@ struct agent_task_view {
     bool launched; ///< LAUNCH was asked for, or it was found launched
     bool ended;
     bool cleaned;
-    const struct supervisor_state *state; ///< NULL when none was seen
+    const struct supervisor_state *state;       ///< NULL when none was seen
+    struct journal_container_image_list images; ///< what the containers run, once it is known
+    int64_t pull_started_at;
+    int64_t pull_stopped_at;
 };
 
 /** @return whether the task is known, with its view in out_view */

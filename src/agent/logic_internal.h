@@ -78,7 +78,7 @@ struct agent_task {
     int64_t start_deadline_ms; ///< NEVER, or when to give up waiting for a state
 
     struct supervisor_state *state; ///< owned; the newest, or NULL
-    struct journal_task *kept;      ///< owned, or NULL; only its images are set
+    struct journal_task *kept;      ///< owned, or NULL; only its images and ports are set
     int64_t pull_started_at;
     int64_t pull_stopped_at;
 
@@ -186,8 +186,9 @@ int64_t agent_backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms);
 void agent_task_state(struct turn *turn, struct agent_task *task,
                       const struct supervisor_state *state);
 
-/** Copy what the containers run. */
-void agent_task_images(struct agent_task *task, const struct journal_container_image_list *images);
+/** Copy what the containers run, and which ports of the host they have. */
+void agent_task_keep(struct agent_task *task, const struct journal_container_image_list *images,
+                     const struct journal_container_ports_list *ports);
 
 /** Events that answer effects. */
 void agent_task_journaled(struct turn *turn, struct agent_task *task,

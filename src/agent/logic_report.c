@@ -58,6 +58,48 @@ static struct text find_digest(const struct agent_task *task, struct text name)
     return (struct text){0};
 }
 
+// In network mode host a container's ports are the host's, as they are.
+static struct ecs_network_binding_list own_ports(const struct ecs_port_mapping_list *mappings,
+                                                 struct arena *arena)
+{
+    struct ecs_network_binding_list list = {
+        .items = arena_array(arena, mappings->count, sizeof(*list.items)),
+        .count = mappings->count,
+    };
+    for (size_t i = 0; i < mappings->count; i++) {
+        const struct ecs_port_mapping *mapping = &mappings->items[i];
+        list.items[i] = (struct ecs_network_binding){
+            .bind_ip = TEXT("0.0.0.0"),
+            .has_container_port = true,
+            .container_port = mapping->container_port,
+            .has_host_port = true,
+            .host_port = mapping->container_port,
+            .protocol = mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP
+                            ? ECS_TRANSPORT_PROTOCOL_UDP
+                            : ECS_TRANSPORT_PROTOCOL_TCP,
+        };
+    }
+    return list;
+}
+
+static struct ecs_network_binding_list find_ports(const struct agent_task *task,
+                                                  const struct ecs_container_definition *definition,
+                                                  struct arena *arena)
+{
+    if (task->spec->definition->network_mode == ECS_NETWORK_MODE_HOST) {
+        return own_ports(&definition->port_mappings, arena);
+    }
+    for (size_t i = 0; task->kept != NULL && i < task->kept->ports.count; i++) {
+        if (text_equal(task->kept->ports.items[i].name, definition->name)) {
+            return (struct ecs_network_binding_list){
+                .items = task->kept->ports.items[i].bindings.items,
+                .count = task->kept->ports.items[i].bindings.count,
+            };
+        }
+    }
+    return (struct ecs_network_binding_list){0};
+}
+
 static struct text container_status(const struct agent_task *task, enum stage stage,
                                     const struct supervisor_container_state *state)
 {
@@ -80,6 +122,9 @@ static void fill_container(const struct agent_task *task, enum stage stage, size
     const struct supervisor_container_state *state = find_state(task, definition->name);
     if (state != NULL && state->started_at != 0) {
         out->runtime_id = runtime_container_id(task->id, index, arena);
+        const struct ecs_network_binding_list ports = find_ports(task, definition, arena);
+        out->network_bindings.items = ports.items;
+        out->network_bindings.count = ports.count;
     }
     out->container_name = definition->name;
     out->image_digest = find_digest(task, definition->name);

@@ -24,6 +24,7 @@ void agent_task_put(struct turn *turn, struct agent_task *task)
     record->pull_stopped_at = task->pull_stopped_at;
     if (task->kept != NULL) {
         record->images = task->kept->images;
+        record->ports = task->kept->ports;
     }
     task->put_version++;
     struct agent_effect *effect = agent_turn_effect(turn, AGENT_EFFECT_JOURNAL_PUT, task);
@@ -68,12 +69,13 @@ int64_t agent_backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms)
     return MIN(delay, last_ms);
 }
 
-void agent_task_images(struct agent_task *task, const struct journal_container_image_list *images)
+void agent_task_keep(struct agent_task *task, const struct journal_container_image_list *images,
+                     const struct journal_container_ports_list *ports)
 {
-    if (images->count > 0) {
-        const struct journal_task only_images = {.images = *images};
+    if (images->count > 0 || ports->count > 0) {
+        const struct journal_task kept = {.images = *images, .ports = *ports};
         alloc_free(task->kept);
-        task->kept = shape_clone(&journal_task_shape, &only_images, NULL);
+        task->kept = shape_clone(&journal_task_shape, &kept, NULL);
     }
 }
 
@@ -143,7 +145,7 @@ void agent_task_prepared(struct turn *turn, struct agent_task *task,
     task->prepare = event->rc == 0 ? STEP_DONE : STEP_SKIPPED;
     task->pull_started_at = event->pull_started_at;
     task->pull_stopped_at = event->pull_stopped_at;
-    agent_task_images(task, &event->images);
+    agent_task_keep(task, &event->images, &event->ports);
     agent_task_facts(turn, task);
     if (event->rc != 0 && !task->ended) {
         if (!text_empty(event->failed_container)) {
@@ -411,7 +413,7 @@ void agent_task_recover(struct turn *turn, const struct agent_event *event)
                                  : alloc_format("%.*s", TEXT_FMT(record->failed_container));
     task->pull_started_at = record->pull_started_at;
     task->pull_stopped_at = record->pull_stopped_at;
-    agent_task_images(task, &record->images);
+    agent_task_keep(task, &record->images, &record->ports);
     bool remains = event->supervisor_alive || event->state != NULL;
     if (record->phase == JOURNAL_PHASE_STOPPED) {
         recover_stopped(turn, task, record);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "bin/reserve.h"
 #include "image/image.h"
 #include "net/net.h"
 #include "runtime/runtime.h"
@@ -27,6 +28,7 @@ struct node {
     struct net *net;
     struct runtime *runtime;
     struct agent *agent;
+    int cidr_fd; ///< holds the reservation of the bridge network's range; -1 for none
 };
 
 const char *node_data_dir(struct data_dir *data)
@@ -79,9 +81,20 @@ static int open_parts(struct node *node, const struct node_options *options, str
     if (rc == 0) {
         rc = image_open(data_path(data, "node/images"), &node->images, err);
     }
+    struct text bridge_cidr = text_of(options->bridge_cidr);
+    if (rc == 0) {
+        rc = reserve_cidr(data->instance, NET_USE_BRIDGE, bridge_cidr, &node->arena, &bridge_cidr,
+                          &node->cidr_fd, err);
+    }
     if (rc == 0) {
         const struct net_options net = {
-            .instance = data->instance, .run_dir = node->run_dir, .pool_size = NAMESPACE_POOL};
+            .instance = data->instance,
+            .run_dir = node->run_dir,
+            .pool_size = NAMESPACE_POOL,
+            .bridge_cidr = bridge_cidr,
+            .port_first = options->port_first,
+            .port_last = options->port_last,
+        };
         rc = net_open(&net, &node->net, err);
     }
     if (rc != 0) {
@@ -100,6 +113,7 @@ static int open_parts(struct node *node, const struct node_options *options, str
 int node_start(const struct node_options *options, struct node **out_node, struct err *err)
 {
     struct node *node = ALLOC(struct node);
+    node->cidr_fd = -1;
     int rc = open_parts(node, options, err);
     if (rc == 0) {
         LOG(INFO, "tasks are isolated by namespaces and cgroups; there is no microVM driver yet",
@@ -159,6 +173,7 @@ void node_free(struct node *node, bool remove_networks)
     }
     net_close(node->net);
     image_close(node->images);
+    fd_close(node->cidr_fd);
     arena_deinit(&node->arena);
     alloc_free(node);
 }

@@ -19,8 +19,11 @@ struct node_options {
     const char *capacity;                  ///< which pools; see agent.h
     const char *scaling_group;             ///< see agent.h
     bool host_route;                       ///< let this host reach its tasks
-    uint32_t cpu_units;                    ///< offered to tasks; 0: what the host has
-    uint32_t memory_mib;                   ///< likewise
+    const char *bridge_cidr;               ///< of the bridge network; NULL: a free one
+    uint16_t port_first;                   ///< see net_options
+    uint16_t port_last;
+    uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
+    uint32_t memory_mib; ///< likewise
     void (*on_ready)(void *context);
     void (*on_refused)(void *context, const struct err *err);
     void *context;

@@ -41,8 +41,13 @@ const size_t serve_module_count = ARRAY_LEN(serve_modules);
 
 // What a node's key may call: only what an agent needs.
 static const char *const node_ecs_operations[] = {
-    "RegisterContainerInstance",  "DiscoverPollEndpoint",         "SubmitTaskStateChange",
-    "SubmitContainerStateChange", "SubmitAttachmentStateChanges", NULL,
+    "RegisterContainerInstance",
+    "DiscoverPollEndpoint",
+    "SubmitTaskStateChange",
+    "SubmitContainerStateChange",
+    "SubmitAttachmentStateChanges",
+    "ListTagsForResource",
+    NULL,
 };
 static const char *const node_sts_operations[] = {"GetCallerIdentity", NULL};
 static const char *const unsigned_berth_operations[] = {"JoinNode", NULL};

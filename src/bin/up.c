@@ -45,6 +45,9 @@ struct settings {
     bool spot_fallback;
     uint32_t spot_permille; ///< of Spot tasks that are interrupted in an hour
     const char *vpc_cidr;
+    const char *bridge_cidr; ///< NULL: a free one
+    uint16_t port_first;     ///< ports of the host for containers; 0: the host's own
+    uint16_t port_last;
     const char *token;
     char name[256];
     uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
@@ -157,6 +160,25 @@ static int set_program(const char *name, const char *value, const char **out_pro
     return 0;
 }
 
+// FIRST-LAST, as ECS_DYNAMIC_HOST_PORT_RANGE of ECS's agent.
+static int set_ports(const char *name, const char *value, struct settings *settings)
+{
+    struct text rest = text_of(value);
+    uint64_t first = 0;
+    uint64_t last = 0;
+    if (text_to_u64(text_cut(&rest, '-'), &first) != 0 || text_to_u64(rest, &last) != 0 ||
+        first < 1 || first > last || last > UINT16_MAX) {
+        fprintf(stderr,
+                "berth: --%s takes the first and the last port, such as 49153-65535, not "
+                "'%s'\n",
+                name, value);
+        return ERR_INVALID;
+    }
+    settings->port_first = (uint16_t)first;
+    settings->port_last = (uint16_t)last;
+    return 0;
+}
+
 static int set_option(struct settings *settings, int option, const char *value)
 {
     switch (option) {
@@ -195,6 +217,11 @@ static int set_option(struct settings *settings, int option, const char *value)
     case 'v':
         settings->vpc_cidr = value;
         return 0;
+    case 'b':
+        settings->bridge_cidr = value;
+        return 0;
+    case 'o':
+        return set_ports("dynamic-host-ports", value, settings);
     case 'j':
         settings->token = value;
         return 0;
@@ -243,6 +270,8 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"spot-fallback", no_argument, NULL, 'f'},
                                           {"spot-interruption-rate", required_argument, NULL, 'p'},
                                           {"vpc-cidr", required_argument, NULL, 'v'},
+                                          {"bridge-cidr", required_argument, NULL, 'b'},
+                                          {"dynamic-host-ports", required_argument, NULL, 'o'},
                                           {"join", required_argument, NULL, 'j'},
                                           {"name", required_argument, NULL, 'n'},
                                           {"on-exit", required_argument, NULL, 'x'},
@@ -407,8 +436,8 @@ static int choose_cidr(struct program *program, struct err *err)
             TEXT_FMT(cidr));
     }
     if (rc == 0 && has_node) {
-        rc = reserve_cidr(program->data.instance, cidr, &program->arena, &cidr, &program->cidr_fd,
-                          err);
+        rc = reserve_cidr(program->data.instance, NET_USE_VPC, cidr, &program->arena, &cidr,
+                          &program->cidr_fd, err);
     }
     if (rc == 0) {
         rc = file_replace(AT_FDCWD, path, 0600, cidr, err);
@@ -519,6 +548,9 @@ static int start_node(struct program *program, struct err *err)
         .zone = zones_of(program),
         .cluster = program->settings.cluster,
         .host_route = true,
+        .bridge_cidr = program->settings.bridge_cidr,
+        .port_first = program->settings.port_first,
+        .port_last = program->settings.port_last,
         .cpu_units = program->settings.cpu_units,
         .memory_mib = program->settings.memory_mib,
         .on_ready = on_node_ready,

@@ -26,6 +26,7 @@ struct client {
     char *ca_file;
     char *key_id;
     char *secret;
+    char *session_token;
     char *region;
     bool pinned;
     struct client_pin pin;
@@ -99,6 +100,7 @@ static void add_signed_headers(struct client_request *request)
                                           .body = buf_view(&request->body)};
     const struct sigv4_identity identity = {.key_id = text_of(client->key_id),
                                             .secret = text_of(client->secret),
+                                            .session_token = text_of(client->session_token),
                                             .region = text_of(client->region),
                                             .service = text_of(service->signing_name)};
     struct sigv4_signature signature;
@@ -106,6 +108,9 @@ static void add_signed_headers(struct client_request *request)
     add_header(request, "X-Amz-Date", signature.amz_date);
     add_header(request, "X-Amz-Content-Sha256", signature.content_sha256);
     add_header(request, "Authorization", signature.authorization);
+    if (client->session_token != NULL) {
+        add_header(request, "X-Amz-Security-Token", identity.session_token);
+    }
 }
 
 static const char *request_url(const struct client_request *request)
@@ -376,6 +381,7 @@ static void client_release(struct client *client)
         explicit_bzero(client->secret, strlen(client->secret));
     }
     alloc_free(client->secret);
+    alloc_free(client->session_token);
     alloc_free(client->region);
     buf_deinit(&client->pin.ca_pem);
     alloc_free(client);
@@ -580,6 +586,7 @@ int client_new(const struct client_options *options, struct client **out_client,
     client->pin = pin;
     client->key_id = copy_or_null(options->key_id);
     client->secret = copy_or_null(options->secret);
+    client->session_token = copy_or_null(options->session_token);
     client->region = copy_or_null(options->region);
     if (client->loop != NULL) {
         start_multi(client);

@@ -21,6 +21,7 @@ struct client_options {
                                   ///< joining before the CA is known; NULL for none
     const char *key_id;           ///< NULL sends unsigned requests
     const char *secret;
+    const char *session_token; ///< goes with the key of a role; NULL for none
     const char *region;
 };
 

@@ -55,15 +55,18 @@ static bool is_eni(const char *name)
     return strncmp(name, "eni-", 4) == 0;
 }
 
-// Files that a crash left without a mount go; routers that are there are taken over.
+// Files that a crash left without a mount go, and containers that no task has; routers that are
+// there are taken over.
 static int adopt(struct net *net, const char *name, void *context, struct err *err)
 {
     (void)context;
-    if (!net_space_mounted(net->netns_dir_fd, name)) {
+    bool container = strncmp(name, NET_TASK_PREFIX, strlen(NET_TASK_PREFIX)) == 0;
+    if (!net_space_mounted(net->netns_dir_fd, name) ||
+        (container && !net_tasks_has(&net->tasks, name))) {
         return net_space_unmount(net->netns_dir, name, err);
     }
     struct net_router *router = NULL;
-    return is_eni(name) ? 0 : net_router_adopt(net, name, &router, err);
+    return is_eni(name) || container ? 0 : net_router_adopt(net, name, &router, err);
 }
 
 int net_prepare(struct net *net, struct err *err)
@@ -78,6 +81,9 @@ int net_prepare(struct net *net, struct err *err)
         return err_sys(err, errno, "opening '%s'", net->netns_dir);
     }
     rc = ensure_forwarding(err);
+    if (rc == 0) {
+        rc = net_tasks_adopt(net, err);
+    }
     if (rc == 0) {
         rc = visit(net, adopt, NULL, err);
     }
@@ -133,6 +139,9 @@ int net_open(const struct net_options *options, struct net **out_net, struct err
     AUTO(net_close) struct net *net = net_new(options);
     rc = open_host(net, err);
     if (rc == 0) {
+        rc = net_tasks_init(&net->tasks, options, err);
+    }
+    if (rc == 0) {
         rc = net_prepare(net, err);
     }
     if (rc == 0) {
@@ -162,6 +171,7 @@ void net_close(struct net *net)
     }
     net_pool_deinit(&net->pool);
     free_routers(net);
+    net_tasks_deinit(&net->tasks);
     net_space_deinit(&net->host);
     fd_close(net->netns_dir_fd);
     pthread_mutex_destroy(&net->lock);
@@ -255,6 +265,9 @@ int net_destroy_all(struct net *net, struct err *err)
     free_routers(locked);
     int rc = net->netns_dir_fd < 0 ? 0 : visit(net, remove_space, NULL, err);
     if (rc == 0) {
+        rc = net_tasks_forget(locked, err);
+    }
+    if (rc == 0) {
         rc = delete_host_links(net, err);
     }
     if (rc == 0) {
@@ -268,7 +281,7 @@ int net_destroy_all(struct net *net, struct err *err)
     return rc == 0 ? 0 : err_wrap(err, "removing the network");
 }
 
-/* ---- a range for a first VPC */
+/* ---- a free range */
 
 static bool is_taken(const struct text_list *taken, struct net_range candidate)
 {
@@ -281,8 +294,8 @@ static bool is_taken(const struct text_list *taken, struct net_range candidate)
     return false;
 }
 
-static int find_free(int socket_fd, const struct text_list *reserved, struct net_range *out_range,
-                     struct err *err)
+static int find_free(int socket_fd, enum net_use use, const struct text_list *reserved,
+                     struct net_range *out_range, struct err *err)
 {
     AUTO(arena_deinit) struct arena arena = {0};
     struct net_route *routes = NULL;
@@ -297,7 +310,7 @@ static int find_free(int socket_fd, const struct text_list *reserved, struct net
         return rc;
     }
     struct net_range candidate;
-    for (uint32_t n = 0; net_vpc_candidate(n, &candidate) == 0; n++) {
+    for (uint32_t n = 0; net_candidate(use, n, &candidate) == 0; n++) {
         bool taken = is_taken(reserved, candidate);
         for (size_t i = 0; i < route_count; i++) {
             // A default route, or the halves that some VPNs make of it, covers everything.
@@ -314,20 +327,20 @@ static int find_free(int socket_fd, const struct text_list *reserved, struct net
     }
     return err_set(err, ERR_NO_ROOM,
                    "the host has routes to every private range of 65,536 "
-                   "addresses; name a range for the VPC");
+                   "addresses; name one to use with --vpc-cidr or --bridge-cidr");
 }
 
-int net_free_cidr(const struct text_list *taken, struct arena *arena, struct text *out_cidr,
-                  struct err *err)
+int net_free_cidr(enum net_use use, const struct text_list *taken, struct arena *arena,
+                  struct text *out_cidr, struct err *err)
 {
     AUTO(fd_close) int socket_fd = -1;
     struct net_range range = {0};
     int rc = net_socket_open(&socket_fd, err);
     if (rc == 0) {
-        rc = find_free(socket_fd, taken, &range, err);
+        rc = find_free(socket_fd, use, taken, &range, err);
     }
     if (rc != 0) {
-        return err_wrap(err, "choosing a range for a VPC");
+        return err_wrap(err, "choosing a range of addresses");
     }
     char address[16];
     net_format_address(range.address, address);

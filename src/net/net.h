@@ -19,9 +19,12 @@
 struct net;
 
 struct net_options {
-    const char *instance; ///< 8 hex digits
-    const char *run_dir;  ///< such as /run/berth/1a2b3c4d; namespaces are mounted below it
-    uint32_t pool_size;   ///< ready network namespaces to keep, 0 for none; a thread makes them
+    const char *instance;    ///< 8 hex digits
+    const char *run_dir;     ///< such as /run/berth/1a2b3c4d; namespaces are mounted below it
+    uint32_t pool_size;      ///< ready network namespaces to keep, 0 for none; a thread makes them
+    struct text bridge_cidr; ///< of the bridge network, see net_task.h; absent: there is none
+    uint16_t port_first; ///< ports of the host that are chosen for containers: from, to; 0: those
+    uint16_t port_last;  ///< that the host itself takes for outgoing connections
 };
 
 /** A VPC as a node needs it. Addresses are IPv4 in text. */
@@ -85,20 +88,42 @@ struct text net_eni_path(const struct net *net, struct text eni_id, struct arena
 MUST_CHECK int net_eni_list(struct net *net, struct arena *arena, struct text_list *out_ids,
                             struct err *err);
 
+/** Where a task's processes find their agent: the address that AWS's SDKs have built in, port 80.
+ */
+#define NET_ENDPOINT_ADDRESS "169.254.170.2"
+/** The port behind it, which containers cannot use on that address; ECS's agent takes it, too. */
+#define NET_ENDPOINT_PORT 51679
+
+/**
+ * Open a listening socket that only processes in a network namespace reach, at port 80 of
+ * NET_ENDPOINT_ADDRESS. Makes there what is missing; may run again after the socket was closed.
+ *
+ * The address and its rules go with the namespace.
+ *
+ * @param path    of the namespace, such as net_eni_path
+ * @param out_fd  not blocking; the caller's
+ */
+MUST_CHECK int net_endpoint_listen(struct text path, int *out_fd, struct err *err);
+
 /**
  * Remove everything of this instance: interfaces, routers, links, tables. Forwarding on the host
  * stays on, as others may have come to rely on it. Calls that make things may follow.
  */
 MUST_CHECK int net_destroy_all(struct net *net, struct err *err);
 
+/** What a range is for. */
+enum net_use {
+    NET_USE_VPC,    ///< 172.31.0.0/16 as AWS's default VPC has, then downwards
+    NET_USE_BRIDGE, ///< 172.17.0.0/16 as Docker's bridge has, then upwards
+};
+
 /**
- * Choose an address range for a first VPC that no route or address of this host overlaps:
- * 172.31.0.0/16 as AWS's default VPC has, else others of the private ranges.
+ * Choose an address range that no route or address of this host overlaps, of the private ranges.
  *
  * @param taken     further ranges to leave alone, such as those other instances have chosen but do
  *                  not route yet; what is no range in it is passed over
  * @param out_cidr  in the arena
  * @return 0, or ERR_NO_ROOM when all candidates are taken
  */
-MUST_CHECK int net_free_cidr(const struct text_list *taken, struct arena *arena,
+MUST_CHECK int net_free_cidr(enum net_use use, const struct text_list *taken, struct arena *arena,
                              struct text *out_cidr, struct err *err);

@@ -157,17 +157,21 @@ bool net_id_valid(struct text id)
     return id.size > 0 && id.size <= NET_ID_MAX;
 }
 
-// AWS's default VPC first, then its neighbours downwards, then ten-dot from the far end, which
-// people use least.
-int net_vpc_candidate(uint32_t n, struct net_range *out_range)
+// For a VPC AWS's default first, then its neighbours downwards, then ten-dot from the far end,
+// which people use least. For the bridge network Docker's first, then upwards, so that the two meet
+// late.
+int net_candidate(enum net_use use, uint32_t n, struct net_range *out_range)
 {
     const uint32_t of_172 = 16;
+    bool vpc = use == NET_USE_VPC;
     if (n < of_172) {
-        *out_range = (struct net_range){172u << 24 | (31 - n) << 16, 16};
+        uint32_t second = vpc ? 31 - n : 16 + (n + 1) % of_172;
+        *out_range = (struct net_range){172u << 24 | second << 16, 16};
         return 0;
     }
     if (n < of_172 + 256) {
-        *out_range = (struct net_range){10u << 24 | (255 - (n - of_172)) << 16, 16};
+        uint32_t second = vpc ? 255 - (n - of_172) : n - of_172;
+        *out_range = (struct net_range){10u << 24 | second << 16, 16};
         return 0;
     }
     return ERR_NOT_FOUND;

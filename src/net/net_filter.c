@@ -119,8 +119,41 @@ static void delete_all_marked(struct nft_ctx *context, const char *instance, str
 
 /* ---- ours */
 
-int net_filter_host(const char *instance, const uint32_t *transit, size_t count, struct err *err)
+static void add_address(struct buf *commands, uint32_t address)
 {
+    char text[16];
+    net_format_address(address, text);
+    buf_string(commands, text);
+}
+
+// The elements of one protocol's map: values too when they are added, keys alone to delete them.
+static void forward_elements(const struct net_forward *forwards, size_t count, bool udp, bool add,
+                             const char *instance, struct buf *commands)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        for (uint32_t n = 0; forwards[i].udp == udp && n < forwards[i].count; n++) {
+            if (!any) {
+                buf_format(commands, "%s element ip berth-%s %s_ports { ", add ? "add" : "delete",
+                           instance, udp ? "udp" : "tcp");
+            }
+            buf_format(commands, "%s%u", any ? ", " : "", forwards[i].host_port + n);
+            if (add) {
+                buf_string(commands, " : ");
+                add_address(commands, forwards[i].address);
+                buf_format(commands, " . %u", forwards[i].container_port + n);
+            }
+            any = true;
+        }
+    }
+    if (any) {
+        buf_string(commands, " }\n");
+    }
+}
+
+int net_filter_host(const struct net_filter_host *host, struct err *err)
+{
+    const char *instance = host->instance;
     struct nft_ctx *context = context_new();
     AUTO(buf_deinit) struct buf commands = {0};
     delete_all_marked(context, instance, &commands);
@@ -129,29 +162,67 @@ int net_filter_host(const char *instance, const uint32_t *transit, size_t count,
     buf_format(&commands,
                "table ip berth-%s {\n"
                "  set transit { type ipv4_addr; }\n"
+               "  map tcp_ports { type inet_service : ipv4_addr . inet_service; }\n"
+               "  map udp_ports { type inet_service : ipv4_addr . inet_service; }\n"
+               // For 127.0.0.1:PORT the bridge network's link routes loopback addresses; nothing
+               // may come in from there that bears one.
+               "  chain guard {\n"
+               "    type filter hook prerouting priority -300; policy accept;\n"
+               "    iifname \"bt%s*\" ip daddr 127.0.0.0/8 drop\n"
+               "    iifname \"bt%s*\" ip saddr 127.0.0.0/8 drop\n"
+               "  }\n"
+               "  chain prerouting {\n"
+               "    type nat hook prerouting priority -100; policy accept;\n"
+               "    fib daddr type local dnat ip to tcp dport map @tcp_ports\n"
+               "    fib daddr type local dnat ip to udp dport map @udp_ports\n"
+               "  }\n"
+               "  chain output {\n"
+               "    type nat hook output priority -100; policy accept;\n"
+               "    fib daddr type local dnat ip to tcp dport map @tcp_ports\n"
+               "    fib daddr type local dnat ip to udp dport map @udp_ports\n"
+               "  }\n",
+               instance, instance, instance);
+    buf_format(&commands,
                "  chain postrouting {\n"
                "    type nat hook postrouting priority 100; policy accept;\n"
                "    ip saddr @transit oifname != \"bt*\" masquerade\n"
+               // A container that asks for a port of the host which leads back to where it came
+               // from, and the host itself, which asks from 127.0.0.1.
+               "    ip saddr @transit oifname \"bt%s*\" ct status dnat masquerade\n"
+               "    ip saddr 127.0.0.0/8 oifname \"bt%s*\" masquerade\n"
                "  }\n"
                // No VPC meets another through the host, and nobody beyond the host begins a
-               // conversation with a task.
+               // conversation with a task, but through a port of the host that leads to it.
                "  chain forward {\n"
                "    type filter hook forward priority 0; policy accept;\n"
+               "    iifname \"bt%s*\" ct status dnat accept\n"
+               "    oifname \"bt%s*\" ct status dnat accept\n"
                "    iifname \"bt*\" oifname \"bt%s*\" drop\n"
                "    iifname \"bt%s*\" oifname \"bt*\" drop\n"
                "    oifname \"bt%s*\" ct state established,related accept\n"
                "    oifname \"bt%s*\" drop\n"
                "  }\n"
                "}\n",
-               instance, instance, instance, instance, instance);
-    for (size_t i = 0; i < count; i++) {
-        char address[16];
-        net_format_address(transit[i], address);
-        buf_format(&commands, "add element ip berth-%s transit { %s }\n", instance, address);
+               instance, instance, instance, instance, instance, instance, instance, instance);
+    for (size_t i = 0; i < host->transit_count; i++) {
+        buf_format(&commands, "add element ip berth-%s transit { ", instance);
+        add_address(&commands, host->transit[i]);
+        buf_string(&commands, " }\n");
     }
+    forward_elements(host->forwards, host->forward_count, false, true, instance, &commands);
+    forward_elements(host->forwards, host->forward_count, true, true, instance, &commands);
     int rc = run(context, &commands, "setting up the host's packet filter", err);
     nft_ctx_free(context);
     return rc;
+}
+
+int net_filter_forward(const char *instance, bool add, const struct net_forward *forwards,
+                       size_t count, struct err *err)
+{
+    AUTO(buf_deinit) struct buf commands = {0};
+    forward_elements(forwards, count, false, add, instance, &commands);
+    forward_elements(forwards, count, true, add, instance, &commands);
+    return commands.size == 0 ? 0 : run_alone(&commands, "passing ports of the host on", err);
 }
 
 int net_filter_router(const char *instance, struct net_range cidr, struct err *err)
@@ -174,6 +245,92 @@ int net_filter_router(const char *instance, struct net_range cidr, struct err *e
                "}\n",
                instance, address, cidr.prefix, address, cidr.prefix, address, cidr.prefix);
     return run_alone(&commands, "setting up a router's packet filter", err);
+}
+
+// Both ways of a connection leave here, the agent's answers too, so both are rewritten on their way
+// out. Stateless: see net_endpoint.c.
+int net_filter_endpoint(struct err *err)
+{
+    AUTO(buf_deinit) struct buf commands = {0};
+    replace_table(&commands, "endpoint");
+    buf_format(&commands,
+               "table ip berth-endpoint {\n"
+               "  chain output {\n"
+               "    type filter hook output priority -300; policy accept;\n"
+               "    ip daddr " NET_ENDPOINT_ADDRESS " tcp dport 80 tcp dport set %d\n"
+               "    ip saddr " NET_ENDPOINT_ADDRESS " tcp sport %d tcp sport set 80\n"
+               "  }\n"
+               "}\n",
+               NET_ENDPOINT_PORT, NET_ENDPOINT_PORT);
+    return run_alone(&commands, "leading a task to its endpoints", err);
+}
+
+static void peer_elements(const char *instance, bool add, const struct net_peers *peers,
+                          struct buf *commands)
+{
+    if (peers->count < 2) {
+        return;
+    }
+    buf_format(commands, "%s element ip berth-%s peers { ", add ? "add" : "delete", instance);
+    bool any = false;
+    for (uint32_t i = 0; i < peers->count; i++) {
+        for (uint32_t k = 0; k < peers->count; k++) {
+            if (i == k) {
+                continue;
+            }
+            buf_string(commands, any ? ", " : "");
+            add_address(commands, peers->first + i);
+            buf_string(commands, " . ");
+            add_address(commands, peers->first + k);
+            any = true;
+        }
+    }
+    buf_string(commands, " }\n");
+}
+
+int net_filter_bridge(const char *instance, struct net_range cidr, uint32_t host,
+                      const struct net_peers *peers, size_t count, struct err *err)
+{
+    char address[16];
+    char behind[16];
+    net_format_address(cidr.address, address);
+    net_format_address(host, behind);
+    AUTO(buf_deinit) struct buf commands = {0};
+    replace_table(&commands, instance);
+    buf_format(&commands,
+               "table ip berth-%s {\n"
+               "  set peers { type ipv4_addr . ipv4_addr; }\n"
+               // As on Docker's bridge, the gateway is the host.
+               "  chain prerouting {\n"
+               "    type nat hook prerouting priority -100; policy accept;\n"
+               "    iifname != \"" NET_UPLINK "\" fib daddr type local dnat to %s\n"
+               "  }\n"
+               "  chain postrouting {\n"
+               "    type nat hook postrouting priority 100; policy accept;\n"
+               "    oifname \"" NET_UPLINK "\" ip saddr %s/%u masquerade\n"
+               "  }\n"
+               "  chain forward {\n"
+               "    type filter hook forward priority 0; policy accept;\n"
+               "    oifname \"" NET_UPLINK "\" ip saddr != %s/%u drop\n"
+               "    oifname \"" NET_UPLINK "\" accept\n"
+               "    iifname \"" NET_UPLINK "\" ip daddr != %s/%u drop\n"
+               "    iifname \"" NET_UPLINK "\" accept\n"
+               "    ip saddr . ip daddr @peers accept\n"
+               "    drop\n"
+               "  }\n"
+               "}\n",
+               instance, behind, address, cidr.prefix, address, cidr.prefix, address, cidr.prefix);
+    for (size_t i = 0; i < count; i++) {
+        peer_elements(instance, true, &peers[i], &commands);
+    }
+    return run_alone(&commands, "setting up the bridge network's packet filter", err);
+}
+
+int net_filter_peers(const char *instance, bool add, const struct net_peers *peers, struct err *err)
+{
+    AUTO(buf_deinit) struct buf commands = {0};
+    peer_elements(instance, add, peers, &commands);
+    return commands.size == 0 ? 0 : run_alone(&commands, "letting containers meet", err);
 }
 
 int net_filter_remove(const char *instance, struct err *err)

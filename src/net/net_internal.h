@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "net/net.h"
+#include "net/net_task.h"
 
 #include <linux/netlink.h>
 #include <pthread.h>
@@ -16,6 +17,9 @@
  *   RUN/netns                on itself mounted, and shared, so that mounts below reach every
  *   RUN/netns/eni-...        mount namespace
  *   RUN/netns/vpc-...        routers
+ *   RUN/netns/bridge         the router of the bridge network
+ *   RUN/netns/task-<id>-<n>  a container's in bridge mode
+ *   RUN/bridge/<id>          what a task has of the bridge network: see net_task_file.c
  *   bt<instance><5>          host's end of a transit link; its alias is the VPC's id
  *   up0                      router's end of it
  *   br-<12>                  a subnet's bridge in the router
@@ -74,8 +78,8 @@ void net_eni_link_name(struct text eni_id, char out_name[NET_LINK_NAME_SIZE]);
 /** An id that may become a file name: letters, digits and dashes, not too long. */
 bool net_id_valid(struct text id);
 
-/** The n-th candidate for a first VPC. @return 0, or ERR_NOT_FOUND behind the last */
-MUST_CHECK int net_vpc_candidate(uint32_t n, struct net_range *out_range);
+/** The n-th candidate for a range. @return 0, or ERR_NOT_FOUND behind the last */
+MUST_CHECK int net_candidate(enum net_use use, uint32_t n, struct net_range *out_range);
 
 /* ---- netlink: net_netlink.c. A socket belongs to the namespace it was opened in. */
 
@@ -260,14 +264,75 @@ void net_pool_deinit(struct net_pool *pool);
 /** A ready namespace, or a new one when there is none. */
 MUST_CHECK int net_pool_take(struct net_pool *pool, struct net_space *out_space, struct err *err);
 
+/* ---- plugs: net_plug.c */
+
+#define NET_PLUG_LINK "eth0"
+
+/** What a namespace is connected to its router by. */
+struct net_plug {
+    char id[NET_ID_MAX + 1];       ///< names the namespace's mount
+    char link[NET_LINK_NAME_SIZE]; ///< the router's end; the other is eth0
+    uint8_t mac[6];                ///< of eth0
+    uint32_t address;
+    uint32_t prefix; ///< 32: nothing but the gateway is next to it
+    uint32_t gateway;
+    uint32_t bridge_index; ///< in the router; 0: the router has a route to this address instead
+};
+
+struct net;
+struct net_router;
+
+/** Make a namespace, mount it, and connect it; packets pass then. The lock of net is held. */
+MUST_CHECK int net_plug_make(struct net *net, const struct net_plug *plug,
+                             struct net_router *router, struct err *err);
+
 /* ---- packet filter: net_filter.c. All work in the namespace of the calling thread. */
 
-/** The instance's table on the host, replaced as a whole; transit: addresses of the routers. */
-MUST_CHECK int net_filter_host(const char *instance, const uint32_t *transit, size_t count,
-                               struct err *err);
+/** Ports of the host that lead to a container's, one after the other. */
+struct net_forward {
+    bool udp;
+    uint16_t host_port;
+    uint16_t container_port;
+    uint16_t count;
+    uint32_t address; ///< the container's
+};
+
+/** What the host's table is made of. */
+struct net_filter_host {
+    const char *instance;
+    const uint32_t *transit; ///< addresses of the routers
+    size_t transit_count;
+    const struct net_forward *forwards;
+    size_t forward_count;
+};
+
+/** The instance's table on the host, replaced as a whole. */
+MUST_CHECK int net_filter_host(const struct net_filter_host *host, struct err *err);
+
+/** Add ports to the host's table, or take them out of it. */
+MUST_CHECK int net_filter_forward(const char *instance, bool add,
+                                  const struct net_forward *forwards, size_t count,
+                                  struct err *err);
 
 /** The table in a router. */
 MUST_CHECK int net_filter_router(const char *instance, struct net_range cidr, struct err *err);
+
+/** The table in a task's namespace that leads to its endpoints: see net_endpoint.c. */
+MUST_CHECK int net_filter_endpoint(struct err *err);
+
+/** Addresses of containers that may meet: those of one task, in pairs. */
+struct net_peers {
+    uint32_t first; ///< address
+    uint32_t count;
+};
+
+/** The table in the router of the bridge network; host is the host's address behind it. */
+MUST_CHECK int net_filter_bridge(const char *instance, struct net_range cidr, uint32_t host,
+                                 const struct net_peers *peers, size_t count, struct err *err);
+
+/** Let the containers of a task meet in the bridge network's router, or no more. */
+MUST_CHECK int net_filter_peers(const char *instance, bool add, const struct net_peers *peers,
+                                struct err *err);
 
 /** Remove the instance's table, and what was put into others'; none is fine. */
 MUST_CHECK int net_filter_remove(const char *instance, struct err *err);
@@ -296,6 +361,104 @@ struct net_router {
     uint32_t bridge_count;
 };
 
+/* ---- the bridge network: net_task.c, net_task_file.c, net_port.c, net_conntrack.c */
+
+#define NET_TASK_PREFIX "task-" ///< of names of namespaces
+#define NET_BRIDGE_ID "bridge"  ///< of its router, beside those of VPCs
+#define NET_TASK_BLOCK 16       ///< addresses of a task, so that its containers are neighbours
+
+/** Ports of a container that the host passes on, and what keeps others off them. */
+struct net_binding {
+    struct net_forward forward;
+    uint32_t container; ///< its place in the task
+    int *holders;       ///< a bound socket for each port; -1 for none
+};
+
+/** What a task has of the bridge network. */
+struct net_task_entry {
+    struct net_task_entry *next;
+    char id[NET_ID_MAX + 1];
+    uint32_t address; ///< of the first container; the others follow
+    uint32_t container_count;
+    struct net_binding *bindings;
+    size_t binding_count;
+};
+
+/** All of them. */
+struct net_tasks {
+    struct net_range range; ///< prefix 0: this node has no bridge network
+    char *dir;              ///< RUN/bridge
+    struct net_task_entry *first;
+    bool ready;          ///< the router was seen to be complete
+    uint32_t next_block; ///< where to look for a free one
+    uint16_t first_port; ///< of those that are chosen for containers
+    uint16_t last_port;
+    uint16_t next_port;
+};
+
+/** Read what net_options say of the bridge network. */
+MUST_CHECK int net_tasks_init(struct net_tasks *tasks, const struct net_options *options,
+                              struct err *err);
+
+/** Release memory and sockets. */
+void net_tasks_deinit(struct net_tasks *tasks);
+
+/** @return whether a namespace of this name belongs to a task that is known */
+bool net_tasks_has(const struct net_tasks *tasks, const char *name);
+
+/** Take over what the directory says is there. The lock is held. */
+MUST_CHECK int net_tasks_adopt(struct net *net, struct err *err);
+
+/** Forget all, with what is in the directory. */
+MUST_CHECK int net_tasks_forget(struct net *net, struct err *err);
+
+/** All ports that the host passes on, in the arena. */
+size_t net_tasks_forwards(const struct net_tasks *tasks, struct arena *arena,
+                          struct net_forward **out_forwards);
+
+/** All containers that may meet, in the arena. */
+size_t net_tasks_peers(const struct net_tasks *tasks, struct arena *arena,
+                       struct net_peers **out_peers);
+
+/** Append an entry as the file that remembers it. */
+void net_task_file_write(const struct net_task_entry *entry, struct buf *out);
+
+/** Read one; without holders. @return 0, or ERR_CORRUPT */
+MUST_CHECK int net_task_file_read(struct text id, struct text content,
+                                  struct net_task_entry **out_entry);
+
+/** Release memory and sockets. */
+void net_task_entry_free(struct net_task_entry *entry);
+
+AUTO_POINTER(struct net_task_entry, net_task_entry_free)
+
+/** The range that ports are chosen from, as the host's own for outgoing connections; in the
+ * namespace of the calling thread. */
+void net_port_range(uint16_t *out_first, uint16_t *out_last);
+
+/**
+ * Bind sockets to all ports of a binding in the namespace of the calling thread; nobody connects
+ * to them, and nobody else gets the ports while they are open.
+ *
+ * @return 0, or ERR_BUSY with Docker's words when another has one of them
+ */
+MUST_CHECK int net_port_hold(struct net_binding *binding, struct err *err);
+
+/** The same for ports that are free, chosen from the tasks' range. @return 0 or ERR_NO_ROOM */
+MUST_CHECK int net_port_choose(struct net_tasks *tasks, struct net_binding *binding,
+                               struct err *err);
+
+/** Close the sockets. */
+void net_port_release(struct net_binding *binding);
+
+/**
+ * Have the kernel forget where datagrams to these ports of the host went so far: a sender that
+ * does not pause would otherwise go on to where the port led before. In the namespace of the
+ * calling thread. Never fails: a kernel without the interface keeps its memory for half a minute.
+ */
+void net_conntrack_forget(const struct net_forward *forwards, size_t count,
+                          const struct net_address *own, size_t own_count);
+
 struct net {
     char instance[9];
     char *run_dir;
@@ -305,6 +468,7 @@ struct net {
     bool prepared;        ///< directories and the host's table are there
     pthread_mutex_t lock; ///< guards what follows, and the sockets of host and routers
     struct net_router *routers;
+    struct net_tasks tasks;
     struct net_pool pool;
 };
 
@@ -327,6 +491,10 @@ AUTO_POINTER(struct net_router, net_router_free)
 
 /** Write the host's table with the transit addresses of all known routers. The lock is held. */
 MUST_CHECK int net_host_filter(struct net *net, struct err *err);
+
+/** Write the table of the bridge network's router, in the namespace of which the thread is. The
+ * lock is held. */
+MUST_CHECK int net_bridge_filter(struct net *net, const struct net_router *router, struct err *err);
 
 /** Directories, forwarding, tables: what net_open does first. The lock is held. */
 MUST_CHECK int net_prepare(struct net *net, struct err *err);

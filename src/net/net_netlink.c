@@ -494,12 +494,14 @@ struct nl_msg *net_message_arp_eager(uint32_t index)
 
 static struct nl_msg *route_message(int type, int flags, const struct net_route_options *options)
 {
+    // What is right behind a link can be the gateway of other routes.
+    bool behind = options->gateway == 0 && options->link_index != 0;
     const struct rtmsg info = {
         .rtm_family = AF_INET,
         .rtm_dst_len = (uint8_t)options->range.prefix,
         .rtm_table = RT_TABLE_MAIN,
         .rtm_protocol = RTPROT_STATIC,
-        .rtm_scope = RT_SCOPE_UNIVERSE,
+        .rtm_scope = behind ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
         .rtm_type = options->type,
     };
     struct nl_msg *message = net_message(type, flags, &info, sizeof(info));

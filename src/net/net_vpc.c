@@ -344,6 +344,19 @@ static int ensure_routes(struct net_router *router, uint32_t uplink_index, struc
     return net_batch_commit(router->space.socket_fd, &batch, 0, err);
 }
 
+int net_bridge_filter(struct net *net, const struct net_router *router, struct err *err)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct net_peers *peers = NULL;
+    size_t count = net_tasks_peers(&net->tasks, &arena, &peers);
+    // A container sends with its own address only: what would not be answered on the same link is
+    // dropped.
+    int rc = net_sysctl("ipv4/conf/all/rp_filter", "1", err);
+    return rc == 0
+               ? net_filter_bridge(net->instance, router->cidr, router->transit, peers, count, err)
+               : rc;
+}
+
 static int ensure_filter(struct net *net, struct net_router *router, struct err *err)
 {
     int back = -1;
@@ -352,7 +365,9 @@ static int ensure_filter(struct net *net, struct net_router *router, struct err 
         return rc;
     }
     rc = net_sysctl("ipv4/ip_forward", "1", err);
-    if (rc == 0) {
+    if (rc == 0 && strcmp(router->vpc_id, NET_BRIDGE_ID) == 0) {
+        rc = net_bridge_filter(net, router, err);
+    } else if (rc == 0) {
         rc = net_filter_router(net->instance, router->cidr, err);
     }
     net_namespace_leave(back);
@@ -373,12 +388,21 @@ int net_host_filter(struct net *net, struct err *err)
             transit[count++] = at->transit + 1;
         }
     }
+    struct net_forward *forwards = NULL;
+    size_t forward_count = net_tasks_forwards(&net->tasks, &arena, &forwards);
+    const struct net_filter_host host = {
+        .instance = net->instance,
+        .transit = transit,
+        .transit_count = count,
+        .forwards = forwards,
+        .forward_count = forward_count,
+    };
     int back = -1;
     int rc = net_namespace_enter(net->host.fd, &back, err);
     if (rc != 0) {
         return rc;
     }
-    rc = net_filter_host(net->instance, transit, count, err);
+    rc = net_filter_host(&host, err);
     net_namespace_leave(back);
     return rc;
 }

@@ -102,6 +102,18 @@ MUST_CHECK int cgroup_kill(const struct cgroup_task *task, int64_t timeout_ms, s
  */
 MUST_CHECK int cgroup_remove(const struct cgroup_task *task, struct err *err);
 
+struct container_sample; // runtime/stats.h
+
+/**
+ * Look at what a container took of this host; texts are in the arena. Figures that this kernel or
+ * layout lacks stay 0.
+ *
+ * @return 0, or ERR_NOT_FOUND when the container has no group: it is not there yet, or no more
+ */
+MUST_CHECK int cgroup_sample(const struct cgroup_task *task, size_t index, struct text container,
+                             struct arena *arena, struct container_sample *out_sample,
+                             struct err *err);
+
 /** Ids of all tasks of an instance that have a group, in the arena, in no order. */
 MUST_CHECK int cgroup_list(const struct cgroup_host *host, const char *instance,
                            struct arena *arena, struct text_list *out_ids, struct err *err);

@@ -21,6 +21,7 @@
 
 #define ID_CHARS 32
 #define STATE_BYTES_MAX (256u << 10)
+#define LINKS_BYTES_MAX (64u << 10) // of /proc/PID/net/dev: a line for each link
 
 // A supervisor is ready within a few milliseconds; one that is not by then hangs on a mount.
 #define LAUNCH_TIMEOUT_MS 20000
@@ -379,6 +380,33 @@ static int oci_list(struct runtime *runtime, struct arena *arena, struct runtime
     return 0;
 }
 
+// Any process of the container is in its network namespace.
+static void sample_links(int32_t pid, struct arena *arena, struct container_sample *sample)
+{
+    AUTO(buf_deinit) struct buf table = {0};
+    struct err ignored;
+    struct text path = arena_format(arena, "/proc/%d/net/dev", pid);
+    if (file_read(AT_FDCWD, path.data, LINKS_BYTES_MAX, &table, &ignored) == 0) {
+        stats_read_links(buf_view(&table), arena, sample);
+    }
+}
+
+static int oci_sample(struct runtime *runtime, const struct runtime_sample *which,
+                      struct arena *arena, struct container_sample *out_sample, struct err *err)
+{
+    const struct oci *oci = oci_of(runtime);
+    int rc = oci_check_id(which->task_id, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct cgroup_task group = oci_cgroup(oci, which->task_id);
+    rc = cgroup_sample(&group, which->index, which->container, arena, out_sample, err);
+    if (rc == 0 && which->pid > 0 && !which->host_network) {
+        sample_links(which->pid, arena, out_sample);
+    }
+    return rc;
+}
+
 static void oci_close(struct runtime *runtime)
 {
     struct oci *oci = oci_of(runtime);
@@ -409,6 +437,7 @@ static const struct runtime_ops oci_ops = {
     .kill = oci_kill,
     .clean = oci_clean,
     .list = oci_list,
+    .sample = oci_sample,
     .check = oci_check,
     .close = oci_close,
 };

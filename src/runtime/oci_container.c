@@ -358,12 +358,18 @@ static int fill_process(struct bundle *bundle, struct err *err)
     if (rc != 0) {
         return rc;
     }
+    struct text_list links = {0};
+    rc = oci_link_environment(bundle->task, bundle->index, &links, err);
+    if (rc != 0) {
+        return rc;
+    }
     process->uid = user.uid;
     process->gid = user.gid;
     process->groups = user.groups;
     process->group_count = user.group_count;
     process->environment =
-        spec_environment(definition, bundle->image, bundle->task->task->environment,
+        spec_environment(definition, bundle->image, links, bundle->task->task->environment,
+                         bundle->task->task->containers[bundle->index].environment,
                          bundle->config.hostname, user.home, bundle->arena);
     process->capabilities = spec_capabilities(definition, own_capabilities(), bundle->arena);
     process->no_new_privileges = spec_no_new_privileges(definition);
@@ -420,7 +426,7 @@ static int write_config(struct bundle *bundle, struct err *err)
     const struct runtime_task *task = bundle->task->task;
     struct config *config = &bundle->config;
     config->readonly_root = definition->readonly_root_filesystem;
-    config->network_namespace = task->network_namespace;
+    config->network_namespace = oci_network_namespace(task, bundle->index);
     config->network_off = definition->disable_networking ||
                           task->spec->definition->network_mode == ECS_NETWORK_MODE_NONE;
     config->privileged = definition->privileged;
@@ -432,7 +438,7 @@ static int write_config(struct bundle *bundle, struct err *err)
     }
     config->cgroup_path = cgroup_container_path(&bundle->task->cgroup, bundle->index,
                                                 definition->name, bundle->arena);
-    bool own_network = config->network_off || task->network_namespace.data != NULL;
+    bool own_network = config->network_off || config->network_namespace.data != NULL;
     config->sysctls = spec_sysctls(definition, own_network, bundle->arena);
     config->memory_bytes = definition->memory > 0 ? (uint64_t)definition->memory * MIB : 0;
     config->memory_reservation_bytes =
@@ -470,6 +476,7 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
     if (rc != 0) {
         return rc;
     }
+    spec_links_depend(definition, bundle->arena, &plan.depends_on);
     plan.id = runtime_container_id(task->id, bundle->index, bundle->arena);
     plan.bundle = bundle->path;
     plan.output =

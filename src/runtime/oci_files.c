@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "runtime/spec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,69 @@ int oci_write_file(struct text directory, const char *name, mode_t mode, struct 
     return rc == 0 ? 0 : err_wrap(err, "writing '%s'", path);
 }
 
+static size_t find_container(const struct oci_task *task, struct text name)
+{
+    size_t index = 0;
+    while (index < task->task->container_count &&
+           !text_equal(task->task->containers[index].definition->name, name)) {
+        index++;
+    }
+    return index;
+}
+
+int oci_link_environment(const struct oci_task *task, size_t index, struct text_list *out_variables,
+                         struct err *err)
+{
+    const struct ecs_container_definition *definition = task->task->containers[index].definition;
+    AUTO(buf_deinit) struct buf variables = {0};
+    for (size_t i = 0; i < definition->links.count; i++) {
+        struct text name = {0};
+        struct spec_link link = {0};
+        spec_link_parse(definition->links.items[i], &name, &link.alias);
+        size_t other = find_container(task, name);
+        if (other == task->task->container_count ||
+            task->task->containers[other].address.data == NULL) {
+            return err_set(err, ERR_INVALID,
+                           "it links to '%.*s', which has no network of its own; remove the link, "
+                           "or disableNetworking there",
+                           TEXT_FMT(name));
+        }
+        link.container = task->task->containers[other].definition;
+        link.image = task->task->containers[other].image;
+        link.address = task->task->containers[other].address;
+        spec_link_environment(&link, definition->name, task->arena, &variables);
+    }
+    size_t count = variables.size / sizeof(struct text);
+    out_variables->items = arena_array(task->arena, count, sizeof(struct text));
+    out_variables->count = count;
+    if (count > 0) {
+        memcpy(out_variables->items, variables.data, variables.size);
+    }
+    return 0;
+}
+
+// As Docker: by the alias, the name, and the host name.
+static void write_links(const struct oci_task *task, size_t index, struct buf *out)
+{
+    const struct text_list *links = &task->task->containers[index].definition->links;
+    for (size_t i = 0; i < links->count; i++) {
+        struct text name = {0};
+        struct text alias = {0};
+        spec_link_parse(links->items[i], &name, &alias);
+        size_t other = find_container(task, name);
+        if (other == task->task->container_count) {
+            continue; // refused with its variables
+        }
+        struct text hostname = oci_hostname(task->task, other, task->arena);
+        buf_format(out, "%.*s\t%.*s", TEXT_FMT(task->task->containers[other].address),
+                   TEXT_FMT(alias));
+        if (!text_equal(alias, name)) {
+            buf_format(out, " %.*s", TEXT_FMT(name));
+        }
+        buf_format(out, " %.*s\n", TEXT_FMT(hostname));
+    }
+}
+
 static void write_hosts(const struct oci_task *task, size_t index, struct buf *out)
 {
     const struct session_eni *eni = task->task->spec->eni;
@@ -36,12 +100,15 @@ static void write_hosts(const struct oci_task *task, size_t index, struct buf *o
                     "ff00::0\tip6-mcastprefix\n"
                     "ff02::1\tip6-allnodes\n"
                     "ff02::2\tip6-allrouters\n");
-    if (eni != NULL) {
-        buf_format(out, "%.*s\t%.*s\n", TEXT_FMT(eni->address), TEXT_FMT(hostname));
+    struct text address = task->task->containers[index].address;
+    if (eni != NULL || address.data != NULL) {
+        buf_format(out, "%.*s\t%.*s\n", TEXT_FMT(eni != NULL ? eni->address : address),
+                   TEXT_FMT(hostname));
     } else {
         // Programs expect their own name to resolve, also where there is no address.
         buf_format(out, "127.0.1.1\t%.*s\n", TEXT_FMT(hostname));
     }
+    write_links(task, index, out);
     for (size_t i = 0; i < extra->count; i++) {
         buf_format(out, "%.*s\t%.*s\n", TEXT_FMT(extra->items[i].ip_address),
                    TEXT_FMT(extra->items[i].hostname));

@@ -66,9 +66,12 @@ MUST_CHECK int oci_prepare(struct runtime *runtime, const struct runtime_task *t
 
 /**
  * The host name of a container: its interface's, which a task shares, else its own, else the
- * beginning of the task's id; in the arena.
+ * beginning of the task's id, with its number where it has an address of its own; in the arena.
  */
 struct text oci_hostname(const struct runtime_task *task, size_t index, struct arena *arena);
+
+/** @return path of a container's network namespace, its own or the task's; absent for the host's */
+struct text oci_network_namespace(const struct runtime_task *task, size_t index);
 
 /** Make a container's bundle and fill its part of the plan, which borrows from the task's arena. */
 MUST_CHECK int oci_container_prepare(const struct oci_task *task, size_t index,
@@ -83,6 +86,14 @@ MUST_CHECK int oci_container_prepare(const struct oci_task *task, size_t index,
 MUST_CHECK int oci_devices(const struct ecs_container_definition *definition, struct arena *arena,
                            const struct config_device **out_devices, size_t *out_count,
                            struct err *err);
+
+/**
+ * The variables of the containers that one links to; in the task's arena.
+ *
+ * @return 0, or ERR_INVALID for a link to a container without a network
+ */
+MUST_CHECK int oci_link_environment(const struct oci_task *task, size_t index,
+                                    struct text_list *out_variables, struct err *err);
 
 /** Write hosts, hostname and resolv.conf into a bundle. */
 MUST_CHECK int oci_files_write(const struct oci_task *task, size_t index, struct text bundle,

@@ -17,15 +17,40 @@
 struct text oci_hostname(const struct runtime_task *task, size_t index, struct arena *arena)
 {
     const struct session_eni *eni = task->spec->eni;
-    struct text name = eni == NULL ? task->containers[index].definition->hostname : eni->hostname;
+    const struct runtime_container *container = &task->containers[index];
+    struct text name = eni == NULL ? container->definition->hostname : eni->hostname;
     if (text_empty(name)) {
         name = text_slice(task->id, 0, SHORT_ID_CHARS);
+        // With an address of its own a container has a name of its own.
+        if (container->address.data != NULL) {
+            return arena_format(arena, "%.*s-%zu", TEXT_FMT(name), index);
+        }
     }
     if (name.size > HOSTNAME_BYTES_MAX) {
         size_t dot = text_find(name, '.');
         name = text_slice(name, 0, MIN(dot, (size_t)HOSTNAME_BYTES_MAX));
     }
     return arena_text(arena, name);
+}
+
+struct text oci_network_namespace(const struct runtime_task *task, size_t index)
+{
+    struct text own = task->containers[index].network_namespace;
+    return own.data == NULL ? task->network_namespace : own;
+}
+
+// Those of containers that have their own.
+static struct text_list own_namespaces(const struct oci_task *task)
+{
+    size_t count = task->task->container_count;
+    struct text_list list = {.items = arena_array(task->arena, count, sizeof(struct text))};
+    for (size_t i = 0; i < count; i++) {
+        struct text path = task->task->containers[i].network_namespace;
+        if (path.data != NULL) {
+            list.items[list.count++] = path;
+        }
+    }
+    return list;
 }
 
 static struct text_list runtime_arguments(const struct oci_task *task)
@@ -71,6 +96,7 @@ static int write_plan(const struct oci_task *task, struct supervisor_plan_contai
         .output_max_bytes = (int64_t)MIN(task->oci->output_max_bytes, (uint64_t)INT64_MAX),
         .cgroups = cgroup_supervisor_directories(&task->cgroup, task->arena),
         .network_namespace = task->task->network_namespace,
+        .network_namespaces = own_namespaces(task),
     };
     share_namespaces(task, &plan);
     if (task->oci->cgroups.layout == CGROUP_HYBRID) {

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "image/image.h"
+#include "runtime/stats.h"
 
 #include <sys/types.h>
 
@@ -24,6 +25,9 @@ struct runtime;
 struct runtime_container {
     const struct ecs_container_definition *definition;
     const struct image *image;
+    struct text_list environment;  ///< NAME=value, over what the definition says: its endpoints
+    struct text network_namespace; ///< path, where it has its own; absent: the task's
+    struct text address;           ///< IPv4 in its own
 };
 
 /** A task to prepare. Borrowed for the call. */
@@ -42,6 +46,15 @@ struct runtime_found {
     bool has_state; ///< state is the last the supervisor wrote
     struct supervisor_state state;
     bool supervisor_alive;
+};
+
+/** Which container to look at. */
+struct runtime_sample {
+    struct text task_id;
+    size_t index; ///< in the definition
+    struct text container;
+    int32_t pid;
+    bool host_network; ///< it has none of its own
 };
 
 struct runtime_ops {
@@ -67,6 +80,11 @@ struct runtime_ops {
     /** Every task of which something exists on this host. */
     int (*list)(struct runtime *runtime, struct arena *arena, struct runtime_found **out_found,
                 size_t *out_count, struct err *err);
+    /** Look at what a container takes of this host; pid is of its first process, from its state,
+     *  or 0. ERR_NOT_FOUND when it does not run. Links are those of its network namespace; none
+     *  when that is the host's. */
+    int (*sample)(struct runtime *runtime, const struct runtime_sample *which, struct arena *arena,
+                  struct container_sample *out_sample, struct err *err);
     /** Whether this host can run containers now. @return 0, or why not */
     int (*check)(struct runtime *runtime, struct err *err);
     void (*close)(struct runtime *runtime);

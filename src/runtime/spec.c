@@ -161,16 +161,20 @@ static bool has_variable(const struct text_list *list, const char *name)
 }
 
 struct text_list spec_environment(const struct ecs_container_definition *definition,
-                                  const struct image *image, struct text_list task_environment,
+                                  const struct image *image, struct text_list link_environment,
+                                  struct text_list task_environment, struct text_list own,
                                   struct text hostname, struct text home, struct arena *arena)
 {
-    size_t most =
-        4 + image->environment.count + task_environment.count + definition->environment.count;
+    size_t most = 4 + link_environment.count + image->environment.count + task_environment.count +
+                  definition->environment.count + own.count;
     struct text_list list = {.items = arena_array(arena, most, sizeof(struct text))};
     put_variable(&list, arena_format(arena, "PATH=%s", default_path));
     put_variable(&list, arena_format(arena, "HOSTNAME=%.*s", TEXT_FMT(hostname)));
     if (definition->pseudo_terminal) {
         put_variable(&list, TEXT("TERM=xterm")); // Docker's
+    }
+    for (size_t i = 0; i < link_environment.count; i++) {
+        put_variable(&list, link_environment.items[i]);
     }
     for (size_t i = 0; i < image->environment.count; i++) {
         put_variable(&list, image->environment.items[i]);
@@ -182,6 +186,9 @@ struct text_list spec_environment(const struct ecs_container_definition *definit
         const struct ecs_key_value_pair *pair = &definition->environment.items[i];
         put_variable(&list,
                      arena_format(arena, "%.*s=%.*s", TEXT_FMT(pair->name), TEXT_FMT(pair->value)));
+    }
+    for (size_t i = 0; i < own.count; i++) {
+        put_variable(&list, own.items[i]);
     }
     if (!has_variable(&list, "HOME")) {
         put_variable(&list, arena_format(arena, "HOME=%.*s", TEXT_FMT(home)));

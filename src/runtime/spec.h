@@ -34,12 +34,47 @@ MUST_CHECK int spec_arguments(const struct ecs_container_definition *definition,
                               struct text_list *out_arguments, struct err *err);
 
 /**
- * The environment. Later ones win: PATH and HOSTNAME, the image, the task, the definition; HOME
- * comes from the user's entry when nobody set it.
+ * The environment. Later ones win: PATH and HOSTNAME, the links, the image, the task, the
+ * definition, the container's endpoints (`own`); HOME comes from the user's entry when nobody set
+ * it.
  */
 struct text_list spec_environment(const struct ecs_container_definition *definition,
-                                  const struct image *image, struct text_list task_environment,
+                                  const struct image *image, struct text_list link_environment,
+                                  struct text_list task_environment, struct text_list own,
                                   struct text hostname, struct text home, struct arena *arena);
+
+/** A container that another links to, and by which name. */
+struct spec_link {
+    const struct ecs_container_definition *container;
+    const struct image *image; ///< of that container
+    struct text address;       ///< of that container
+    struct text alias;
+};
+
+/** Take a link, `name` or `name:alias`, apart. */
+void spec_link_parse(struct text link, struct text *out_name, struct text *out_alias);
+
+/**
+ * What Docker puts into the environment of a container that links to another: ALIAS_NAME,
+ * ALIAS_PORT, ALIAS_PORT_<port>_<protocol> with its parts, and ALIAS_ENV_<name> for each variable
+ * of the other one.
+ *
+ * @param own_name  of the container that links
+ * @param out       gets them appended: texts in the arena
+ */
+void spec_link_environment(const struct spec_link *link, struct text own_name, struct arena *arena,
+                           struct buf *out);
+
+/** A container starts after those it links to: add that to its dependencies. */
+void spec_links_depend(const struct ecs_container_definition *definition, struct arena *arena,
+                       struct supervisor_dependency_list *dependencies);
+
+/**
+ * Take a range of ports, `8000-8010`, apart.
+ *
+ * @return 0, or ERR_INVALID
+ */
+MUST_CHECK int spec_port_range(struct text range, uint16_t *out_first, uint16_t *out_last);
 
 /**
  * The number of a signal: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; absent is SIGTERM.

@@ -12,7 +12,6 @@ static const char *unsupported_parameter(const struct ecs_container_definition *
     } checks[] = {
         {definition->secrets.count > 0, "secrets"},
         {definition->environment_files.count > 0, "environmentFiles"},
-        {definition->links.count > 0, "links"},
         {definition->resource_requirements.count > 0, "resourceRequirements"},
         {definition->credential_specs.count > 0, "credentialSpecs"},
         {definition->firelens_configuration != NULL, "firelensConfiguration"},

@@ -28,7 +28,16 @@ static void unescape(char *path)
     *to = '\0';
 }
 
-static void let_go(struct text line, struct text keep)
+static bool is_kept(const struct supervisor_plan *plan, const char *path)
+{
+    bool kept = text_is(plan->network_namespace, path);
+    for (size_t i = 0; i < plan->network_namespaces.count; i++) {
+        kept = kept || text_is(plan->network_namespaces.items[i], path);
+    }
+    return kept;
+}
+
+static void let_go(struct text line, const struct supervisor_plan *plan)
 {
     struct text rest = line;
     struct text path = {0};
@@ -45,14 +54,14 @@ static void let_go(struct text line, struct text keep)
         return;
     }
     unescape(mount_point);
-    if (!text_is(keep, mount_point)) {
+    if (!is_kept(plan, mount_point)) {
         IGNORE(umount2(mount_point, MNT_DETACH) != 0, "it may just have gone");
     }
 }
 
 // Our copy of a mounted network namespace would keep it alive, with its link and address, for as
 // long as this task runs, even after its own task has ended and the host has unmounted it.
-static int let_namespaces_go(struct text keep, struct err *err)
+static int let_namespaces_go(const struct supervisor_plan *plan, struct err *err)
 {
     AUTO(buf_deinit) struct buf table = {0};
     int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_BYTES_MAX, &table, err);
@@ -61,7 +70,7 @@ static int let_namespaces_go(struct text keep, struct err *err)
     }
     struct text rest = buf_view(&table);
     while (rest.data != NULL) {
-        let_go(text_cut(&rest, '\n'), keep);
+        let_go(text_cut(&rest, '\n'), plan);
     }
     return 0;
 }
@@ -110,7 +119,7 @@ int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
             return err_sys(err, errno, "unmounting '%s'", path);
         }
     }
-    int rc = let_namespaces_go(plan->network_namespace, err);
+    int rc = let_namespaces_go(plan, err);
     if (rc != 0) {
         return rc;
     }

@@ -460,7 +460,7 @@ static void route_is_taken(struct host *host)
     int eni = make_eni(host, net, &from);
     CHECK(ping(host, eni, "203.0.113.2", WAIT_MS));
     struct text cidr;
-    OK(net_free_cidr(&(struct text_list){0}, &host->arena, &cidr, &host->err));
+    OK(net_free_cidr(NET_USE_VPC, &(struct text_list){0}, &host->arena, &cidr, &host->err));
     CHECK(text_is(cidr, "172.30.0.0/16"));
     net_close(net);
 }
@@ -982,9 +982,153 @@ static void callers_stay_in_their_namespace(void **state)
     in_own_host(stays_where_it_was);
 }
 
+static struct sockaddr_in at_port(const char *address, uint16_t port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    CHECK(inet_pton(AF_INET, address, &at.sin_addr) == 1);
+    return at;
+}
+
+// A connection to port 80 out of a namespace. @return its descriptor, or -1
+static int connect_from(struct host *host, int namespace_fd, const char *address)
+{
+    int back = -1;
+    OK(net_namespace_enter(namespace_fd, &back, &host->err));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const struct sockaddr_in at = at_port(address, 80);
+    int rc = connect(fd, (const struct sockaddr *)(const void *)&at, sizeof(at));
+    struct pollfd connected = {.fd = fd, .events = POLLOUT};
+    int number = errno;
+    socklen_t size = sizeof(number);
+    if (rc != 0 && number == EINPROGRESS && poll(&connected, 1, SILENCE_MS) == 1) {
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &size);
+        rc = number == 0 ? 0 : -1;
+    }
+    net_namespace_leave(back);
+    if (rc != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static bool accepts(int listen_fd)
+{
+    struct pollfd arrived = {.fd = listen_fd, .events = POLLIN};
+    if (poll(&arrived, 1, SILENCE_MS) != 1) {
+        return false;
+    }
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK(write(fd, "x", 1) == 1);
+    close(fd);
+    return true;
+}
+
+static bool reads(int fd)
+{
+    char byte = 0;
+    struct pollfd arrived = {.fd = fd, .events = POLLIN};
+    return poll(&arrived, 1, WAIT_MS) == 1 && read(fd, &byte, 1) == 1 && byte == 'x';
+}
+
+// As a privileged container would: through the neighbour's interface, then by its own address.
+static void route_endpoint_through(struct host *host, int namespace_fd, const char *neighbour)
+{
+    int back = -1;
+    struct net_link link;
+    uint32_t gateway = 0;
+    uint32_t address = 0;
+    CHECK(net_parse_address(text_of(neighbour), &gateway) == 0);
+    CHECK(net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &address) == 0);
+    OK(net_namespace_enter(namespace_fd, &back, &host->err));
+    AUTO(fd_close) int socket_fd = -1;
+    OK(net_socket_open(&socket_fd, &host->err));
+    OK(net_link_get(socket_fd, "eth0", 0, &link, &host->err));
+    const struct net_route_options route = {
+        .range = {address, 32}, .gateway = gateway, .link_index = link.index, .type = RTN_UNICAST};
+    AUTO(net_batch_deinit) struct net_batch batch = {0};
+    net_batch_add(&batch, net_message_route(&route), "a route to a neighbour's endpoint");
+    OK(net_batch_commit(socket_fd, &batch, 0, &host->err));
+    net_namespace_leave(back);
+}
+
+static int listen_in(struct host *host, struct net *net, const char *eni)
+{
+    int fd = -1;
+    struct text path = net_eni_path(net, text_of(eni), &host->arena);
+    OK(net_endpoint_listen(path, &fd, &host->err));
+    return fd;
+}
+
+// What a container does that serves on port 80 of every address.
+static int serve_port_80(struct host *host, int namespace_fd)
+{
+    int back = -1;
+    OK(net_namespace_enter(namespace_fd, &back, &host->err));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct sockaddr_in any = at_port("0.0.0.0", 80);
+    CHECK(bind(fd, (const struct sockaddr *)(const void *)&any, sizeof(any)) == 0);
+    CHECK(listen(fd, 8) == 0);
+    net_namespace_leave(back);
+    return fd;
+}
+
+static void endpoint_is_the_tasks_own(struct host *host)
+{
+    struct net *net = open_instance(host, "1a2b3c4d", 0);
+    int one = make_nth(host, net, 0, 1);
+    int two = make_nth(host, net, 0, 2);
+    int server = serve_port_80(host, one);
+    int endpoint = listen_in(host, net, "eni-00001");
+
+    int client = connect_from(host, one, NET_ENDPOINT_ADDRESS);
+    CHECK(client >= 0);
+    CHECK(accepts(endpoint));
+    CHECK(reads(client));
+    close(client);
+
+    // The container's own server is not in the way, nor is anything in its way.
+    client = connect_from(host, two, "172.31.0.11");
+    CHECK(client >= 0);
+    CHECK(accepts(server));
+    CHECK(reads(client));
+    close(client);
+
+    // A neighbour has none, and cannot reach this one whatever way it takes.
+    CHECK(connect_from(host, two, NET_ENDPOINT_ADDRESS) == -1);
+    route_endpoint_through(host, two, "172.31.0.11");
+    client = connect_from(host, two, NET_ENDPOINT_ADDRESS);
+    CHECK(!accepts(endpoint));
+    CHECK(client == -1 || accepts(server)); // it may find what the container itself serves
+    close(client);
+    close(endpoint);
+
+    // An agent that comes back opens it anew.
+    endpoint = listen_in(host, net, "eni-00001");
+    client = connect_from(host, one, NET_ENDPOINT_ADDRESS);
+    CHECK(client >= 0);
+    CHECK(accepts(endpoint));
+    CHECK(reads(client));
+    close(client);
+    close(endpoint);
+    close(server);
+    close(one);
+    close(two);
+    OK(net_destroy_all(net, &host->err));
+    net_close(net);
+}
+
+static void net_endpoint_listen_reaches_its_task_only(void **state)
+{
+    (void)state;
+    in_own_host(endpoint_is_the_tasks_own);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(net_endpoint_listen_reaches_its_task_only),
         cmocka_unit_test(net_eni_connects_its_vpc),
         cmocka_unit_test(net_translates_outward),
         cmocka_unit_test(net_vpc_host_route_is_answered),

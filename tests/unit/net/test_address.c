@@ -186,20 +186,41 @@ static void net_id_valid_keeps_paths_out(void **state)
     }
 }
 
-static void net_vpc_candidate_starts_as_aws_does(void **state)
+static void count_candidates(enum net_use use)
 {
-    (void)state;
     struct net_range range;
-    assert_int_equal(net_vpc_candidate(0, &range), 0);
-    assert_int_equal(range.address, 0xac1f0000);
-    assert_int_equal(range.prefix, 16);
     uint32_t n = 0;
-    while (net_vpc_candidate(n, &range) == 0) {
+    while (net_candidate(use, n, &range) == 0) {
         bool is_private = range.address >> 24 == 10 || range.address >> 20 == 0xac1;
         assert_true(is_private);
         n++;
     }
     assert_int_equal(n, 16 + 256);
+}
+
+// A VPC begins as AWS's default one, the bridge network as Docker's, and they go different ways.
+static void net_candidate_starts_as_expected(void **state)
+{
+    (void)state;
+    static const struct {
+        enum net_use use;
+        uint32_t n;
+        uint32_t address;
+    } cases[] = {
+        {NET_USE_VPC, 0, 0xac1f0000},     {NET_USE_VPC, 1, 0xac1e0000},
+        {NET_USE_VPC, 15, 0xac100000},    {NET_USE_VPC, 16, 0x0aff0000},
+        {NET_USE_BRIDGE, 0, 0xac110000},  {NET_USE_BRIDGE, 1, 0xac120000},
+        {NET_USE_BRIDGE, 15, 0xac100000}, {NET_USE_BRIDGE, 17, 0x0a010000},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct net_range range;
+        print_message("%d %u\n", (int)cases[i].use, cases[i].n);
+        assert_int_equal(net_candidate(cases[i].use, cases[i].n, &range), 0);
+        assert_int_equal(range.address, cases[i].address);
+        assert_int_equal(range.prefix, 16);
+    }
+    count_candidates(NET_USE_VPC);
+    count_candidates(NET_USE_BRIDGE);
 }
 
 int main(void)
@@ -212,7 +233,7 @@ int main(void)
         cmocka_unit_test(net_transit_candidate_is_in_range),
         cmocka_unit_test(names_fit_and_differ),
         cmocka_unit_test(net_id_valid_keeps_paths_out),
-        cmocka_unit_test(net_vpc_candidate_starts_as_aws_does),
+        cmocka_unit_test(net_candidate_starts_as_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,7 @@ static void environment_is_layered(void **state)
         struct strings image;
         struct strings task;
         struct ecs_key_value_pair own[2];
+        struct strings endpoints;
         struct strings want;
     } cases[] = {
         {.name = "defaults",
@@ -106,6 +107,12 @@ static void environment_is_layered(void **state)
          .task = {{"B=t", "C=t"}},
          .own = {{TEXT("C"), TEXT("d=e")}, {TEXT("D"), {0}}},
          .want = {{"PATH=/i", "HOSTNAME=host", "A=i", "B=t", "C=d=e", "D=", "HOME=/root"}}},
+        {.name = "what leads to the agent over all",
+         .task = {{"B=t"}},
+         .own = {{TEXT("A"), TEXT("mine")}, {TEXT("B"), TEXT("mine")}},
+         .endpoints = {{"A=agent"}},
+         .want = {{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                   "HOSTNAME=host", "B=mine", "A=agent", "HOME=/root"}}},
         {.name = "HOME and HOSTNAME can be set",
          .image = {{"HOME=/i", "HOSTNAME=i"}},
          .want = {{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -118,8 +125,9 @@ static void environment_is_layered(void **state)
         struct ecs_container_definition definition = {
             .environment = {own, own[0].name.data == NULL ? 0 : 2}};
         print_message("%s\n", cases[i].name);
-        assert_list(spec_environment(&definition, &image, list_of(&cases[i].task, &arena),
-                                     TEXT("host"), TEXT("/root"), &arena),
+        assert_list(spec_environment(
+                        &definition, &image, (struct text_list){0}, list_of(&cases[i].task, &arena),
+                        list_of(&cases[i].endpoints, &arena), TEXT("host"), TEXT("/root"), &arena),
                     &cases[i].want);
     }
 }

@@ -1,0 +1,205 @@
+"""What a container reads from its agent at 169.254.170.2."""
+import json
+import signal
+import time
+
+from fields import box, task
+
+import support
+
+GET = "wget -qO- "
+# The agent hears of the container's start a moment after the container itself.
+STARTED = "until " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -q '\"KnownStatus\":\"RUNNING\"'; " \
+          "do sleep 0.1; done; "
+ALL = STARTED + "; echo; ".join(GET + "$ECS_CONTAINER_METADATA_URI_V4" + path for path in (
+    "", "/task", "/stats", "/task/stats", "/associations/gpu"))
+
+
+def documents(ended, name="main"):
+    return [json.loads(line) for line in ended.lines(name)]
+
+
+@task(box(ALL, dockerLabels={"team": "blue", "com.amazonaws.ecs.cluster": "mine"}, cpu=128,
+          memory=256, portMappings=[{"containerPort": 8080}]))
+def test_metadata_v4_on_fargate(ended):
+    container, whole, stats, all_stats, associations = documents(ended)
+    arn = ended.task["taskArn"]
+    described = ended.container()
+    interface = {one["name"]: one["value"] for one in ended.task["attachments"][0]["details"]}
+    assert container["DockerId"] == described["runtimeId"]
+    assert container["Name"] == container["DockerName"] == "main"
+    assert container["Image"] == "hello" and container["ImageID"].startswith("sha256:")
+    assert container["Labels"] == {
+        "team": "blue",
+        "com.amazonaws.ecs.cluster": ended.task["clusterArn"],
+        "com.amazonaws.ecs.container-name": "main",
+        "com.amazonaws.ecs.task-arn": arn,
+        "com.amazonaws.ecs.task-definition-family": "test_metadata_v4_on_fargate",
+        "com.amazonaws.ecs.task-definition-version": "1"}
+    assert (container["DesiredStatus"], container["KnownStatus"]) == ("RUNNING", "RUNNING")
+    assert container["Limits"] == {"CPU": 128, "Memory": 256}
+    assert container["Type"] == "NORMAL" and container["Snapshotter"] == "overlayfs"
+    assert container["ContainerARN"] == described["containerArn"]
+    assert container["LogDriver"] == "json-file"
+    assert container["Ports"] == [{"ContainerPort": 8080, "Protocol": "tcp", "HostPort": 8080}]
+    assert container["CreatedAt"] <= container["StartedAt"]
+    network, = container["Networks"]
+    assert network["NetworkMode"] == "awsvpc" and network["AttachmentIndex"] == 0
+    assert network["IPv4Addresses"] == [interface["privateIPv4Address"]]
+    assert network["MACAddress"] == interface["macAddress"]
+    assert network["IPv4SubnetCIDRBlock"].endswith("/20")
+    assert network["SubnetGatewayIpv4Address"].endswith("/20")
+    assert network["PrivateDNSName"] == interface["privateDnsName"]
+
+    assert whole["Cluster"] == ended.task["clusterArn"] and whole["TaskARN"] == arn
+    assert (whole["Family"], whole["Revision"]) == ("test_metadata_v4_on_fargate", "1")
+    assert (whole["DesiredStatus"], whole["KnownStatus"]) == ("RUNNING", "RUNNING")
+    assert whole["Limits"] == {"CPU": 0.25, "Memory": 512}
+    assert whole["AvailabilityZone"] == ended.task["availabilityZone"]
+    assert whole["LaunchType"] == "FARGATE" and whole["VPCID"].startswith("vpc-")
+    assert whole["FaultInjectionEnabled"] is False
+    assert whole["PullStartedAt"] <= whole["PullStoppedAt"]
+    assert whole["ClockDrift"]["ClockSynchronizationStatus"] in ("SYNCHRONIZED", "NOT_SYNCHRONIZED")
+    assert whole["Containers"] == [container]
+
+    assert stats["id"] == container["DockerId"]
+    assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 0
+    assert stats["cpu_stats"]["system_cpu_usage"] > stats["cpu_stats"]["cpu_usage"]["total_usage"]
+    assert stats["cpu_stats"]["online_cpus"] > 0
+    assert 0 < stats["memory_stats"]["usage"] <= stats["memory_stats"]["limit"] == 256 << 20
+    assert stats["networks"]["eth0"]["tx_packets"] >= 0
+    assert set(all_stats) == {container["DockerId"]}
+    assert all_stats[container["DockerId"]]["read"] >= stats["read"]
+    # The second look has a first one to compare with.
+    assert all_stats[container["DockerId"]]["preread"] == stats["read"]
+    assert "rx_bytes_per_sec" in all_stats[container["DockerId"]]["network_rate_stats"]
+    assert associations == {"Associations": []}
+
+
+@task(box("env", environment=[{"name": "ECS_AGENT_URI", "value": "mine"}]))
+def test_environment(ended):
+    found = dict(line.split("=", 1) for line in ended.lines())
+    task_id = ended.task["taskArn"].rsplit("/", 1)[1]
+    uri = found["ECS_CONTAINER_METADATA_URI_V4"]
+    base, name = uri.rsplit("/", 1)
+    assert base == "http://169.254.170.2/v4"
+    assert name.startswith(task_id + "-") and len(name) == 32 + 1 + 10
+    assert found["ECS_CONTAINER_METADATA_URI"] == uri.replace("/v4/", "/v3/")
+    assert found["ECS_AGENT_URI"] == uri.replace("/v4/", "/api/"), "the agent's, whatever is set"
+    assert "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" not in found, "it has no role"
+    assert found["AWS_EXECUTION_ENV"] == "AWS_ECS_FARGATE"
+    assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "us-east-1"
+
+
+OLD = (GET + "$ECS_CONTAINER_METADATA_URI; echo; " + GET + "$ECS_CONTAINER_METADATA_URI/task; echo; " +
+       GET + "http://169.254.170.2/v2/metadata; echo; " +
+       GET + "http://169.254.170.2/v2/stats; echo")
+
+
+@task(box(STARTED + OLD), box("sleep 30", name="side", essential=False))
+def test_metadata_v3_and_v2(ended):
+    container, third, second, stats = documents(ended)
+    assert container["Name"] == "main"
+    assert third["TaskARN"] == second["TaskARN"] == ended.task["taskArn"]
+    assert [one["Name"] for one in second["Containers"]] == ["main", "side"]
+    assert "LaunchType" not in third and "LogDriver" not in container, "those came with version 4"
+    assert set(container["Networks"][0]) == {"NetworkMode", "IPv4Addresses"}
+    assert set(stats) == {one["DockerId"] for one in second["Containers"]}
+
+
+@task(box(STARTED + GET + "$ECS_CONTAINER_METADATA_URI_V4/task", memory=64), ec2=True, networkMode="awsvpc")
+def test_metadata_on_a_container_instance(ended):
+    """The cluster's name, Docker's names, a UUID in the path, and nothing of Fargate."""
+    whole, = documents(ended)
+    assert whole["Cluster"] == "default" and whole["LaunchType"] == "EC2"
+    container, = whole["Containers"]
+    assert container["DockerName"].startswith("ecs-test_metadata_on_a_container_instance-1-main-")
+    assert "Snapshotter" not in container and "ClockDrift" not in whole
+    assert container["Labels"]["com.amazonaws.ecs.cluster"] == "default"
+
+
+SERVE = "httpd -p 80 -h /etc -f & sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 >/dev/null && " \
+        "wget -qO- http://127.0.0.1/hostname && wget -qO- http://127.0.0.1:80/hostname | wc -l"
+
+
+@task(box(SERVE, user="0"))
+def test_port_80_stays_the_containers(ended):
+    assert ended.lines()[-1] == "1"
+
+
+@task(box("echo $ECS_CONTAINER_METADATA_URI_V4; sleep 600"))
+def test_no_other_task_gets_in(node, live):
+    """Neither with another's id, nor through another's address."""
+    node.until(live, lastStatus="RUNNING")
+    uri = support.wait_for(lambda: node.run("logs", live, "main").strip())
+    address = next(one["value"] for one in node.describe(live)["attachments"][0]["details"]
+                   if one["name"] == "privateIPv4Address")
+    tries = "; ".join([
+        f"timeout 3 wget -O- {uri}/task 2>&1 | grep -c TaskARN",
+        f"timeout 3 wget -O- {uri.replace('169.254.170.2', address)} 2>&1 | grep -c DockerId",
+        f"timeout 3 wget -O- {uri.replace('169.254.170.2', address + ':51679')} 2>&1 | grep -c DockerId",
+        f"ip route add 169.254.170.2 via {address} 2>/dev/null; "
+        f"timeout 3 wget -O- {uri} 2>&1 | grep -c DockerId",
+        GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId"])
+    ended = node.stopped(node.launch("intruder", {
+        "containerDefinitions": [box(tries, user="0")], "cpu": "256", "memory": "512",
+        "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"]},
+        {"launchType": "FARGATE"}))
+    assert ended.lines() == ["0", "0", "0", "0", "1"]
+
+
+FLOOD = ("i=0; while [ $i -lt 90 ]; do wget -qO- $ECS_CONTAINER_METADATA_URI_V4 >/dev/null 2>&1 || "
+         "echo refused; i=$((i+1)); done; sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId")
+
+
+@task(box(FLOOD))
+def test_a_task_is_throttled(ended):
+    """60 requests at once and 40 a second; after a second it is served again."""
+    lines = ended.lines()
+    assert 1 <= lines.count("refused") <= 30
+    assert lines[-1] == "1"
+
+
+HOSTILE = "; ".join([
+    "a=169.254.170.2",
+    "printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 99999999\\r\\n\\r\\n' | nc -w 1 $a 80",
+    "printf 'GET /%s HTTP/1.1\\r\\n\\r\\n' $(head -c 20000 /dev/zero | tr '\\0' a) | nc -w 1 $a 80",
+    "head -c 100000 /dev/urandom | nc -w 1 $a 80",
+    "printf 'PUT /api/x/task-protection/v1/state HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 9\\r\\n\\r\\n"
+    "[[[[[[[[[' | nc -w 1 $a 80",
+    "i=0; while [ $i -lt 50 ]; do (sleep 3 | nc $a 80) & i=$((i+1)); done",
+    "sleep 7",
+    "echo; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId"])
+
+
+@task(box(HOSTILE))
+def test_hostile_input_ends_nothing(ended):
+    assert ended.lines()[-1] == "1"
+
+
+def test_an_agent_that_comes_back_answers(node):
+    """After a kill -9: the socket is the agent's, and is opened again when the task is taken over."""
+    arn = node.launch("kept", {
+        "containerDefinitions": [box(
+            "while :; do timeout 2 wget -qO- $ECS_CONTAINER_METADATA_URI_V4 >/tmp/a 2>/dev/null "
+            "&& echo answered || echo refused; sleep 0.2; done")],
+        "cpu": "256", "memory": "512", "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"]}, {"launchType": "FARGATE"})
+    node.until(arn, lastStatus="RUNNING")
+
+    def lines():
+        return node.run("logs", arn, "main").split()
+    support.wait_for(lambda: "answered" in lines())
+    node.kill()
+    time.sleep(1)  # for the container to find nobody there
+    node.start()
+    node.ecs = node.client()
+
+    def answers_again():
+        """answered, refused and answered again"""
+        found = lines()
+        return "refused" in found and found[-1] == "answered"
+    support.wait_for(answers_again)
+    assert node.describe(arn)["lastStatus"] == "RUNNING"
+    node.ecs.stop_task(task=arn)
+    node.until(arn, lastStatus="STOPPED")
