@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "shape/shape_extension.h"
 
 #define MEMORY_MIB_MIN 6 ///< ECS: a container cannot start with less
 #define IMAGE_CHARS_MAX 255
@@ -214,6 +215,26 @@ static int check_environment_files(const struct definition_draft *draft,
     return 0;
 }
 
+static int check_labels(const struct definition_draft *draft,
+                        const struct ecs_container_definition *container)
+{
+    struct shape_extension extension = {0};
+    struct shape_error error = {0};
+    if (shape_extension_read(&container->docker_labels, draft->call->arena, &extension, &error) !=
+        0) {
+        return core_fault(draft->call, &ecs_error_client_exception,
+                          "Invalid 'dockerLabels' setting for container '%.*s'. '%s' %s.",
+                          TEXT_FMT(container->name), error.path, error.text);
+    }
+    return 0;
+}
+
+bool definition_has_health(const struct ecs_container_definition *container)
+{
+    return container->health_check != NULL ||
+           shape_extension_has_readiness(&container->docker_labels);
+}
+
 static int check_restart(const struct definition_draft *draft,
                          const struct ecs_container_definition *container)
 {
@@ -288,6 +309,7 @@ int definition_check_container(const struct definition_draft *draft,
         definition_check_logs,
         check_timeouts,
         check_restart,
+        check_labels,
         definition_check_kernel,
     };
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {

@@ -1,5 +1,7 @@
 #include "ecs/service_internal.h"
 
+#include "ecs/definition_internal.h"
+
 // ---- one task -------------------------------------------------------------------------------
 
 // A host may be in the cluster more than once, as when it was deregistered and came anew: what
@@ -58,7 +60,7 @@ static bool has_check(const struct core *core, const struct service_record_revis
     for (size_t i = 0; i < definition->container_definitions.count; i++) {
         const struct ecs_container_definition *container =
             &definition->container_definitions.items[i];
-        if (container->essential && container->health_check != NULL) {
+        if (container->essential && definition_has_health(container)) {
             return true;
         }
     }

@@ -1,5 +1,7 @@
 #include "ecs/task_internal.h"
 
+#include "ecs/definition_internal.h"
+
 #include <string.h>
 
 /*
@@ -411,7 +413,7 @@ static enum ecs_health_status task_health(const struct ecs_task_definition *defi
     for (size_t i = 0; i < record->containers.count; i++) {
         const struct ecs_container_definition *container =
             &definition->container_definitions.items[i];
-        if (!is_essential(container) || container->health_check == NULL) {
+        if (!is_essential(container) || !definition_has_health(container)) {
             continue;
         }
         if (record->containers.items[i].health == ECS_HEALTH_STATUS_UNHEALTHY) {
@@ -432,7 +434,7 @@ static bool health_news(const struct ecs_task_definition *definition,
     for (size_t i = 0; i < report->containers.count; i++) {
         size_t index = container_index(definition, report->containers.items[i].container_name);
         if (index < record->containers.count &&
-            definition->container_definitions.items[index].health_check != NULL) {
+            definition_has_health(&definition->container_definitions.items[index])) {
             enum ecs_health_status known = record->containers.items[index].health;
             known = known == ECS_HEALTH_STATUS_ABSENT ? ECS_HEALTH_STATUS_UNKNOWN : known;
             if (health_of(report->containers.items[i].health_status) != known) {
@@ -464,7 +466,7 @@ static void take_health(struct core_call *call, const struct task_state *state,
     for (size_t i = 0; i < report->containers.count; i++) {
         size_t index = container_index(definition, report->containers.items[i].container_name);
         if (index < record->containers.count &&
-            definition->container_definitions.items[index].health_check != NULL) {
+            definition_has_health(&definition->container_definitions.items[index])) {
             record->containers.items[index].health =
                 health_of(report->containers.items[i].health_status);
         }

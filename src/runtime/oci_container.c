@@ -454,16 +454,41 @@ static int write_config(struct bundle *bundle, struct err *err)
     return oci_write_file(bundle->path, "config.json", 0600, buf_view(&document), err);
 }
 
-static int write_health(struct bundle *bundle, struct supervisor_health_check *check,
-                        struct err *err)
+// The document of a command to be run in the container, for the runtime's exec.
+static int write_command(struct bundle *bundle, struct text_list command, const char *name,
+                         struct text *out_path, struct err *err)
 {
     struct config_process process = bundle->config.process;
     process.terminal = false;
-    process.arguments = check->command;
+    process.arguments = command;
     AUTO(buf_deinit) struct buf document = {0};
     config_write_process(&process, &document);
-    check->process = joined(bundle->arena, bundle->path, "health.json");
-    return oci_write_file(bundle->path, "health.json", 0600, buf_view(&document), err);
+    *out_path = joined(bundle->arena, bundle->path, name);
+    return oci_write_file(bundle->path, name, 0600, buf_view(&document), err);
+}
+
+static int write_commands(struct bundle *bundle, struct supervisor_plan_container *plan,
+                          struct err *err)
+{
+    struct shape_extension extension = {0};
+    int rc = spec_extension(bundle->definition, bundle->arena, &extension, err);
+    if (rc == 0 && plan->health_check != NULL) {
+        rc = write_command(bundle, plan->health_check->command, "health.json",
+                           &plan->health_check->process, err);
+    }
+    if (rc == 0 && plan->readiness != NULL) {
+        rc = write_command(bundle, plan->readiness->command, "readiness.json",
+                           &plan->readiness->process, err);
+    }
+    if (rc == 0 && plan->post_start != NULL) {
+        rc = write_command(bundle, extension.post_start, "post-start.json",
+                           &plan->post_start->process, err);
+    }
+    if (rc == 0 && plan->pre_stop != NULL) {
+        rc = write_command(bundle, extension.pre_stop, "pre-stop.json", &plan->pre_stop->process,
+                           err);
+    }
+    return rc;
 }
 
 static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *out_plan,
@@ -488,9 +513,7 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
     plan.layers = bundle->overlay.layers;
     plan.upper = bundle->overlay.upper;
     plan.work = bundle->overlay.work;
-    if (plan.health_check != NULL) {
-        rc = write_health(bundle, plan.health_check, err);
-    }
+    rc = write_commands(bundle, &plan, err);
     if (rc == 0) {
         *out_plan = plan;
     }

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "image/image.h"
 #include "runtime/config.h"
+#include "shape/shape_extension.h"
 
 /*
  * What an ECS container definition and its image mean together: pure rules, after ECS and Docker.
@@ -88,6 +89,15 @@ MUST_CHECK int spec_signal(struct text name, int32_t *out_signal);
  * are. Empty for NONE.
  */
 struct text_list spec_health_command(struct text_list command, struct arena *arena);
+
+/**
+ * What a container asks for beyond ECS, by its labels.
+ *
+ * @return 0, or ERR_INVALID with the label
+ */
+MUST_CHECK int spec_extension(const struct ecs_container_definition *definition,
+                              struct arena *arena, struct shape_extension *out_extension,
+                              struct err *err);
 
 /**
  * What the supervisor is to know of a container, with ECS's defaults: all but its paths and its id,

@@ -37,6 +37,42 @@ static struct supervisor_health_check *plan_health(const struct ecs_health_check
     return plan;
 }
 
+static struct supervisor_hook *plan_hook(struct text_list command, struct arena *arena)
+{
+    return command.count == 0 ? NULL : ARENA_NEW(arena, struct supervisor_hook);
+}
+
+static struct supervisor_health_check *plan_readiness(const struct shape_extension_check *check,
+                                                      struct arena *arena)
+{
+    if (check->command.count == 0) {
+        return NULL;
+    }
+    struct supervisor_health_check *plan = ARENA_NEW(arena, struct supervisor_health_check);
+    *plan = (struct supervisor_health_check){
+        .command = check->command,
+        .has_interval_ms = true,
+        .interval_ms = seconds_ms(true, check->interval, 0),
+        .has_timeout_ms = true,
+        .timeout_ms = seconds_ms(true, check->timeout, 0),
+        .has_retries = true,
+        .retries = check->retries,
+        .has_start_period_ms = true,
+        .start_period_ms = seconds_ms(true, check->start_period, 0),
+    };
+    return plan;
+}
+
+int spec_extension(const struct ecs_container_definition *definition, struct arena *arena,
+                   struct shape_extension *out_extension, struct err *err)
+{
+    struct shape_error error = {0};
+    if (shape_extension_read(&definition->docker_labels, arena, out_extension, &error) != 0) {
+        return err_set(err, ERR_INVALID, "label '%s' of dockerLabels %s", error.path, error.text);
+    }
+    return 0;
+}
+
 static struct supervisor_restart_policy *
 plan_restarts(const struct ecs_container_restart_policy *policy, struct arena *arena)
 {
@@ -96,12 +132,20 @@ int spec_plan(const struct ecs_container_definition *definition, const struct im
         return err_set(err, ERR_INVALID, "the image's stop signal '%.*s' does not exist",
                        TEXT_FMT(image->stop_signal));
     }
+    struct shape_extension extension = {0};
+    int rc = spec_extension(definition, arena, &extension, err);
+    if (rc != 0) {
+        return rc;
+    }
     *out_plan = (struct supervisor_plan_container){
         .name = definition->name,
         .has_essential = true,
         .essential = !definition->has_essential || definition->essential,
         .depends_on = plan_dependencies(&definition->depends_on, arena),
         .health_check = plan_health(definition->health_check, arena),
+        .readiness = plan_readiness(&extension.readiness, arena),
+        .post_start = plan_hook(extension.post_start, arena),
+        .pre_stop = plan_hook(extension.pre_stop, arena),
         .restart_policy = plan_restarts(definition->restart_policy, arena),
         .has_start_timeout_ms = definition->has_start_timeout,
         .start_timeout_ms = seconds_ms(definition->has_start_timeout, definition->start_timeout, 0),

@@ -60,6 +60,20 @@ static int take_lock(struct supervisor *supervisor, struct err *err)
     return 0;
 }
 
+static bool has_documents(const struct supervisor_plan_container *container)
+{
+    const struct supervisor_health_check *checks[] = {container->health_check,
+                                                      container->readiness};
+    const struct supervisor_hook *hooks[] = {container->post_start, container->pre_stop};
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+        if ((checks[i] != NULL && text_empty(checks[i]->process)) ||
+            (hooks[i] != NULL && text_empty(hooks[i]->process))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int check_plan(const struct supervisor_plan *plan, struct err *err)
 {
     if (plan->runtime.count == 0) {
@@ -72,8 +86,8 @@ static int check_plan(const struct supervisor_plan *plan, struct err *err)
             return err_set(err, ERR_INVALID, "container '%.*s' lacks an id or a path",
                            TEXT_FMT(container->name));
         }
-        if (container->health_check != NULL && text_empty(container->health_check->process)) {
-            return err_set(err, ERR_INVALID, "the health check of '%.*s' has no process document",
+        if (!has_documents(container)) {
+            return err_set(err, ERR_INVALID, "a command of '%.*s' has no process document",
                            TEXT_FMT(container->name));
         }
     }

@@ -180,6 +180,18 @@ BEHAVIOUR = [
     wrong("restartPolicy without enabled", "1 validation error detected: Value at "
           "'containerDefinitions[0].restartPolicy.enabled' failed to satisfy constraint: Member "
           "must not be null", {"restartPolicy": {}}),
+    *[same(f"labels of Berth's: {what}", {"dockerLabels": labels}) for what, labels in (
+        ("commands", {"berth.post-start": "date >/tmp/began", "berth.pre-stop": "CMD /bin/drain"}),
+        ("readiness", {"berth.readiness": "test -e /ready", "berth.readiness.interval": "5"}))],
+    *[wrong(f"a label of Berth's {what}", f"Invalid 'dockerLabels' setting {A}. {text}",
+            {"dockerLabels": labels}) for what, labels, text in (
+        ("that it does not know", {"berth.poststart": "date"},
+         "'berth.poststart' is no label that Berth knows."),
+        ("without a command", {"berth.pre-stop": " "}, "'berth.pre-stop' must be a command."),
+        ("out of range", {"berth.readiness": "true", "berth.readiness.retries": "11"},
+         "'berth.readiness.retries' must be a number between 1 and 10."),
+        ("that needs another", {"berth.readiness.timeout": "2"},
+         "'berth.readiness.timeout' needs berth.readiness beside it."))],
     rule("healthCheck: what is filled in", {"healthCheck": dict(
         HEALTH, interval=30, timeout=5, retries=3)}, {"healthCheck": HEALTH}),
     rule("healthCheck: a command without CMD is kept as sent", {"healthCheck": {

@@ -41,6 +41,9 @@ struct fixture_task {
     struct supervisor_state state; ///< the newest; in the fixture's arena
 };
 
+/** Run the tests of test_members.c. @return how many failed */
+int members_run(void);
+
 /** @return whether the tests can run here; else prints why not */
 bool fixture_possible(void);
 

@@ -465,9 +465,10 @@ static void prepare_refuses_with_a_reason(void **state)
     assert_int_equal(fixture_prepare(task, &err), ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, "nobody-here"));
     task->definitions[0].user = (struct text){0};
-    task->definitions[0].pseudo_terminal = true;
+    struct ecs_firelens_configuration router = {.type = ECS_FIRELENS_CONFIGURATION_TYPE_FLUENTD};
+    task->definitions[0].firelens_configuration = &router;
     assert_int_equal(fixture_prepare(task, &err), ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "pseudoTerminal"));
+    assert_non_null(strstr(err.text, "firelensConfiguration"));
     struct runtime *runtime = task->fixture->runtime;
     assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_NOT_FOUND);
     int fd = -1;
@@ -679,5 +680,6 @@ int main(void)
         NODE_TEST(instances_are_apart),
         cmocka_unit_test(runc_does_as_well),
     };
-    return cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
+    return failed + members_run();
 }

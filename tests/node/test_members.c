@@ -1,0 +1,332 @@
+#include "base/alloc.h"
+#include "base/text.h"
+#include "runtime_fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+// Members that keep the supervisor busy after the start: restarts, commands in containers, shared
+// namespaces, terminals.
+
+#define RESTARTS 12
+
+static struct supervisor_container_state *container(struct fixture_task *task, size_t index)
+{
+    assert_true(index < task->state.containers.count);
+    return &task->state.containers.items[index];
+}
+
+static size_t entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    size_t count = 0;
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static size_t descriptors(pid_t pid)
+{
+    AUTO(alloc_string) char *path = alloc_format("/proc/%d/fd", (int)pid);
+    return entries(path);
+}
+
+static struct ecs_container_restart_policy always = {
+    .has_enabled = true,
+    .enabled = true,
+    .has_restart_attempt_period =
+        true, // absent would be ECS's 300 s, and its API takes 60 at least
+};
+
+static int32_t wanted_restarts;
+
+static bool has_restarted(const struct fixture_task *task)
+{
+    const struct supervisor_container_state *state = &task->state.containers.items[0];
+    return task->state.containers.count > 0 && state->restart_count >= wanted_restarts &&
+           state->has_pid;
+}
+
+static void wait_restarts(struct fixture_task *task, int32_t count)
+{
+    wanted_restarts = count;
+    fixture_wait(task, has_restarted);
+}
+
+// What a container has written is in its file a moment later.
+static void wait_output(struct fixture_task *task, const char *wanted)
+{
+    struct pollfd nothing = {.fd = -1};
+    for (size_t i = 0; i < 2000 && !fixture_holds(fixture_output(task, "web"), wanted); i++) {
+        poll(&nothing, 1, 5);
+    }
+    assert_true(fixture_holds(fixture_output(task, "web"), wanted));
+}
+
+// A container that is killed again and again comes up again each time: the same files, one output,
+// and the supervisor holds no more than before.
+static void restarts_leave_nothing_behind(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct ecs_container_definition *definition =
+        fixture_add(task, "web", "echo x >>/runs; echo run $(grep -c x /runs); exec sleep 1000");
+    definition->restart_policy = &always;
+    fixture_start(task);
+    wait_restarts(task, 0);
+    pid_t supervisor = fixture_supervisor(task);
+    AUTO(alloc_string)
+    char *runtime = alloc_format("%s/tasks/%.*s/oci", task->fixture->run_dir, TEXT_FMT(task->id));
+    size_t fds = 0;
+    size_t known = 0;
+    for (int32_t i = 1; i <= RESTARTS; i++) {
+        AUTO(alloc_string) char *line = alloc_format("run %d\n", i);
+        wait_output(task, line);
+        pid_t before = container(task, 0)->pid;
+        assert_int_equal(kill(before, SIGKILL), 0);
+        wait_restarts(task, i);
+        assert_int_equal(container(task, 0)->status, SUPERVISOR_STATUS_RUNNING);
+        assert_int_equal(container(task, 0)->restart_count, i);
+        assert_int_not_equal(container(task, 0)->pid, before);
+        fds = i == 1 ? descriptors(supervisor) : fds;
+        known = i == 1 ? entries(runtime) : known;
+    }
+    assert_int_equal(descriptors(supervisor), fds);
+    assert_int_equal(entries(runtime), known);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
+    fixture_wait(task, fixture_finished);
+    struct text output = fixture_output(task, "web");
+    assert_true(text_starts(output, TEXT("run 1\nrun 2\nrun 3\n")));
+    fixture_end(task);
+}
+
+// What the kernel killed for want of memory is started again, with a fresh account of it.
+static void oom_is_followed_by_a_restart(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct ecs_container_definition *definition =
+        fixture_add(task, "web",
+                    "test -e /again && exit 3; touch /again; "
+                    "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done");
+    int32_t ignored[] = {3};
+    struct ecs_container_restart_policy policy = always;
+    policy.ignored_exit_codes.items = ignored;
+    policy.ignored_exit_codes.count = 1;
+    definition->restart_policy = &policy;
+    definition->memory = 16;
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 3);
+    assert_int_equal(container(task, 0)->restart_count, 1);
+    assert_false(container(task, 0)->oom_killed);
+    assert_true(text_empty(container(task, 0)->reason));
+    fixture_end(task);
+}
+
+// No agent is needed: one that comes back finds that it has happened.
+static void restarts_need_no_agent(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct ecs_container_definition *definition = fixture_add(task, "web", "exec sleep 1000");
+    definition->restart_policy = &always;
+    fixture_start(task);
+    wait_restarts(task, 0);
+    close(task->fd);
+    task->fd = -1;
+    assert_int_equal(kill(container(task, 0)->pid, SIGKILL), 0);
+    fixture_attach(task);
+    wait_restarts(task, 1);
+    // A stop in the middle of a restart, at whatever moment, ends the container all the same.
+    assert_int_equal(kill(container(task, 0)->pid, SIGKILL), 0);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_wait(task, fixture_finished);
+    assert_true(container(task, 0)->has_exit_code);
+    fixture_end(task);
+}
+
+static bool is_healthy(const struct fixture_task *task)
+{
+    return task->state.containers.count > 0 &&
+           task->state.containers.items[0].health == SUPERVISOR_HEALTH_HEALTHY;
+}
+
+static bool is_unknown(const struct fixture_task *task)
+{
+    return task->state.containers.items[0].health == SUPERVISOR_HEALTH_UNKNOWN;
+}
+
+// Labels: a command after the start, for which dependants wait; one before the stop, which comes
+// before the signal; readiness, which comes and goes with a file.
+static void labels_run_commands(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct text_entry labels[] = {
+        {TEXT("berth.post-start"), TEXT("sleep 0.2; echo greeted >/greeting")},
+        {TEXT("berth.pre-stop"), TEXT("echo parted >/proc/1/fd/1")},
+        {TEXT("berth.readiness"), TEXT("CMD /bin/test -e /ready")},
+        {TEXT("berth.readiness.interval"), TEXT("1")},
+        {TEXT("berth.readiness.retries"), TEXT("1")},
+    };
+    struct ecs_container_definition *definition = fixture_add(
+        task, "web",
+        "trap 'echo asked; cat /greeting; exit 0' TERM; while true; do sleep 0.05; done");
+    definition->docker_labels = (struct text_map){labels, ARRAY_LEN(labels)};
+    fixture_add(task, "after", "exec sleep 1000");
+    struct ecs_container_dependency start = {TEXT("web"), ECS_CONTAINER_CONDITION_START};
+    task->definitions[1].depends_on.items = &start;
+    task->definitions[1].depends_on.count = 1;
+    task->definitions[1].has_stop_timeout = true;
+    task->definitions[1].stop_timeout = 0;
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    assert_true(container(task, 1)->started_at >= container(task, 0)->started_at + 200);
+    assert_int_equal(container(task, 0)->health, SUPERVISOR_HEALTH_UNKNOWN);
+    assert_true(container(task, 0)->has_ready);
+    AUTO(alloc_string)
+    char *ready = alloc_format("/proc/%d/root/ready", (int)container(task, 0)->pid);
+    int fd = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    close(fd);
+    fixture_wait(task, is_healthy);
+    assert_true(container(task, 0)->ready);
+    assert_int_equal(unlink(ready), 0);
+    fixture_wait(task, is_unknown);
+    assert_false(container(task, 0)->ready);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_wait(task, fixture_finished);
+    assert_true(text_is(fixture_output(task, "web"), "parted\nasked\ngreeted\n"));
+    fixture_end(task);
+}
+
+static void failed_post_start_is_told(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    struct text_entry label = {TEXT("berth.post-start"), TEXT("exit 4")};
+    struct ecs_container_definition *definition =
+        fixture_add(task, "web", "trap 'exit 5' TERM; while true; do sleep 0.05; done");
+    definition->docker_labels = (struct text_map){&label, 1};
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_int_equal(container(task, 0)->exit_code, 5);
+    assert_true(text_is(container(task, 0)->reason,
+                        "CannotStartContainerError: its post-start command failed"));
+    fixture_end(task);
+}
+
+static bool second_ended(const struct fixture_task *task)
+{
+    return task->state.containers.items[1].status == SUPERVISOR_STATUS_STOPPED;
+}
+
+// A container that shares its pid namespace takes all of its own with it, and no other's.
+static void shared_pids_end_with_their_container(void **state)
+{
+    struct fixture_task *task = fixture_task(*state);
+    task->definition.pid_mode = ECS_PID_MODE_TASK;
+    fixture_add(task, "web", "echo here; exec sleep 1000");
+    struct ecs_container_definition *definition =
+        fixture_add(task, "helper", "(sleep 1001 &); (sleep 1002 &); sleep 0.2; exit 3");
+    definition->essential = false;
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    pid_t web = container(task, 0)->pid;
+    AUTO(alloc_string) char *web_ns = alloc_format("/proc/%d/ns/pid", (int)web);
+    AUTO(alloc_string)
+    char *helper_ns = alloc_format("/proc/%d/ns/pid", (int)container(task, 1)->pid);
+    char names[2][64] = {"", "-"};
+    assert_true(readlink(web_ns, names[0], sizeof(names[0]) - 1) > 0);
+    assert_true(readlink(helper_ns, names[1], sizeof(names[1]) - 1) > 0);
+    assert_string_equal(names[0], names[1]);
+    fixture_wait(task, second_ended);
+    assert_int_equal(container(task, 1)->exit_code, 3);
+    struct pollfd nothing = {.fd = -1};
+    struct text left = fixture_control(task, "memory", "1-helper", "cgroup.procs");
+    for (size_t i = 0; i < 1000 && !text_empty(left); i++) {
+        poll(&nothing, 1, 5); // they are killed, and die in their own time
+        left = fixture_control(task, "memory", "1-helper", "cgroup.procs");
+    }
+    assert_true(text_empty(left));
+    assert_int_equal(kill(web, 0), 0);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_end(task);
+}
+
+// With its supervisor killed, what held the shared namespaces goes, and all that is in them.
+static void shared_namespaces_end_with_the_supervisor(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    struct runtime *runtime = task->fixture->runtime;
+    task->definition.pid_mode = ECS_PID_MODE_TASK;
+    task->definition.ipc_mode = ECS_IPC_MODE_TASK;
+    fixture_add(task, "web", "exec sleep 1000");
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    struct pollfd gone = {.fd = pidfd_open(container(task, 0)->pid, 0), .events = POLLIN};
+    assert_true(gone.fd >= 0);
+    assert_int_equal(kill(fixture_supervisor(task), SIGKILL), 0);
+    assert_int_equal(poll(&gone, 1, 5000), 1);
+    close(gone.fd);
+    close(task->fd);
+    task->fd = -1;
+    assert_int_equal(runtime->ops->kill(runtime, task->id, &err), 0);
+    fixture_end(task);
+}
+
+// A terminal: the output of all that a short life wrote, however it ended.
+static void terminals_lose_nothing(void **state)
+{
+    for (size_t i = 0; i < 5; i++) {
+        struct fixture_task *task = fixture_task(*state);
+        struct ecs_container_definition *definition =
+            fixture_add(task, "web", "test -t 1 && echo terminal; head -c 60000 /dev/zero; exit 4");
+        definition->pseudo_terminal = true;
+        fixture_start(task);
+        fixture_wait(task, fixture_finished);
+        assert_int_equal(container(task, 0)->exit_code, 4);
+        struct text output = fixture_output(task, "web");
+        assert_true(text_starts(output, TEXT("terminal\r\n")));
+        fixture_end(task);
+    }
+}
+
+static int set_up(void **state)
+{
+    *state = fixture_new(NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+#define NODE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int members_run(void)
+{
+    const struct CMUnitTest tests[] = {
+        NODE_TEST(restarts_leave_nothing_behind),
+        NODE_TEST(oom_is_followed_by_a_restart),
+        NODE_TEST(restarts_need_no_agent),
+        NODE_TEST(labels_run_commands),
+        NODE_TEST(failed_post_start_is_told),
+        NODE_TEST(shared_pids_end_with_their_container),
+        NODE_TEST(shared_namespaces_end_with_the_supervisor),
+        NODE_TEST(terminals_lose_nothing),
+    };
+    return cmocka_run_group_tests_name("members", tests, NULL, NULL);
+}
