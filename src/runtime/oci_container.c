@@ -113,64 +113,6 @@ static int open_root(struct bundle *bundle, struct err *err)
     return bundle->root_fd < 0 ? err_sys(err, number, "opening '%s'", target.data) : 0;
 }
 
-static const struct ecs_volume *find_volume(const struct bundle *bundle, struct text name,
-                                            size_t *out_index)
-{
-    const struct ecs_volume_list *volumes = &bundle->task->task->spec->definition->volumes;
-    for (size_t i = 0; i < volumes->count; i++) {
-        if (text_equal(volumes->items[i].name, name)) {
-            *out_index = i;
-            return &volumes->items[i];
-        }
-    }
-    return NULL;
-}
-
-// A scratch volume begins with the owner and mode of the directory that it covers first, so that a
-// container whose user is not root can write where its image lets it.
-static int make_scratch(const struct bundle *bundle, struct text source, struct text destination,
-                        struct err *err)
-{
-    if (mkdir(source.data, 0755) != 0) {
-        return errno == EEXIST ? 0 : err_sys(err, errno, "making volume '%s'", source.data);
-    }
-    uint32_t uid = 0;
-    uint32_t gid = 0;
-    uint32_t mode = 0;
-    if (user_directory_owner(bundle->root_fd, destination, &uid, &gid, &mode) == 0 &&
-        (chown(source.data, uid, gid) != 0 || chmod(source.data, mode) != 0)) {
-        return err_sys(err, errno, "preparing volume '%s'", source.data);
-    }
-    return 0;
-}
-
-static int volume_source(const struct bundle *bundle, const struct ecs_mount_point *point,
-                         struct text destination, struct text *out_source, struct err *err)
-{
-    size_t index = 0;
-    const struct ecs_volume *volume = find_volume(bundle, point->source_volume, &index);
-    if (volume == NULL) {
-        return err_set(err, ERR_INVALID,
-                       "container '%.*s' mounts volume '%.*s', which is not defined",
-                       TEXT_FMT(bundle->definition->name), TEXT_FMT(point->source_volume));
-    }
-    if (volume->host != NULL && !text_empty(volume->host->source_path)) {
-        *out_source = spec_clean_path(volume->host->source_path, bundle->arena);
-        if (out_source->data == NULL) {
-            return err_set(err, ERR_INVALID, "sourcePath of volume '%.*s' is not absolute",
-                           TEXT_FMT(volume->name));
-        }
-        return file_make_dirs(out_source->data, 0755, err);
-    }
-    struct text parent = joined(bundle->arena, bundle->task->data, "v");
-    int rc = file_make_dirs(parent.data, 0755, err);
-    if (rc != 0) {
-        return rc;
-    }
-    *out_source = arena_format(bundle->arena, "%.*s/%zu", TEXT_FMT(parent), index);
-    return make_scratch(bundle, *out_source, destination, err);
-}
-
 static void add_bind(struct bundle *bundle, struct text source, struct text destination,
                      bool readonly)
 {
@@ -194,7 +136,8 @@ static int add_volumes(struct bundle *bundle, const struct ecs_mount_point_list 
             return err_set(err, ERR_INVALID, "containerPath '%.*s' is not absolute",
                            TEXT_FMT(point->container_path));
         }
-        int rc = volume_source(bundle, point, destination, &source, err);
+        int rc = oci_volume_source(bundle->task, bundle->root_fd, point->source_volume, destination,
+                                   &source, err);
         if (rc != 0) {
             return rc;
         }
@@ -267,8 +210,10 @@ static int fill_mounts(struct bundle *bundle, struct err *err)
     static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
     const struct ecs_linux_parameters *parameters = bundle->definition->linux_parameters;
     struct ecs_mount_point_list points = {0};
-    int rc = spec_mount_points(bundle->task->task->spec->definition, bundle->definition,
-                               bundle->arena, &points, err);
+    int rc =
+        spec_mount_points(bundle->task->definition,
+                          &bundle->task->definition->container_definitions.items[bundle->index],
+                          bundle->arena, &points, err);
     if (rc != 0) {
         return rc;
     }

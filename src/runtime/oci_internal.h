@@ -13,7 +13,8 @@
  *   <run_dir>/tasks/<id>/            plan, state, lock, socket, log: see task/supervisor.h
  *   <run_dir>/tasks/<id>/c/<n>/      bundle of a container
  *   <data_dir>/tasks/<id>/c/<n>/     its writable layer: upper, work
- *   <data_dir>/tasks/<id>/v/<n>/     scratch volumes
+ *   <data_dir>/tasks/<id>/v/<n>/     scratch volumes, and Docker volumes of the task
+ *   <data_dir>/volumes/<name>/       Docker volumes that tasks share; nothing removes them
  *   <data_dir>/output/<id>/<name>/   its output; clean leaves it
  */
 
@@ -33,6 +34,7 @@ struct oci {
 struct oci_task {
     struct oci *oci;
     const struct runtime_task *task;
+    const struct ecs_task_definition *definition; ///< with the volumes that images declare
     struct cgroup_task cgroup;
     struct arena *arena; ///< holds all that the plan borrows
     struct text run;     ///< <run_dir>/tasks/<id>
@@ -94,6 +96,27 @@ MUST_CHECK int oci_devices(const struct ecs_container_definition *definition, st
  */
 MUST_CHECK int oci_link_environment(const struct oci_task *task, size_t index,
                                     struct text_list *out_variables, struct err *err);
+
+/**
+ * The directory on this host that is a volume, made when it is absent and filled then with what the
+ * image has where it is mounted first.
+ *
+ * @param root_fd      the root of the container that mounts it
+ * @param destination  where it does
+ * @return 0; ERR_INVALID for a volume that is not defined or not there, or what making it returned
+ */
+MUST_CHECK int oci_volume_source(const struct oci_task *task, int root_fd, struct text name,
+                                 struct text destination, struct text *out_source, struct err *err);
+
+/** The file systems in memory among the task's volumes, for the supervisor; in the arena. */
+MUST_CHECK int oci_volume_mounts(const struct oci_task *task,
+                                 struct supervisor_mount_list *out_mounts, struct err *err);
+
+/**
+ * Copy what a container's root has at a path into an empty directory: files, folders with their
+ * owners and modes, links, nodes. Nothing to copy is no error.
+ */
+MUST_CHECK int oci_copy_up(int root_fd, struct text path, const char *target, struct err *err);
 
 /** Write hosts, hostname and resolv.conf into a bundle. */
 MUST_CHECK int oci_files_write(const struct oci_task *task, size_t index, struct text bundle,

@@ -63,25 +63,28 @@ static struct text_list runtime_arguments(const struct oci_task *task)
 }
 
 // Where the supervisor keeps what containers share: see oci_container.c for those that name it.
-static void share_namespaces(const struct oci_task *task, struct supervisor_plan *plan)
+static int share(const struct oci_task *task, struct supervisor_plan *plan, struct err *err)
 {
-    const struct ecs_task_definition *definition = task->task->spec->definition;
+    const struct ecs_task_definition *definition = task->definition;
     plan->has_shares_pids = spec_pids(definition) == SPEC_TASK;
     plan->shares_pids = plan->has_shares_pids;
     plan->has_shares_ipc = spec_ipc(definition) == SPEC_TASK;
     plan->shares_ipc = plan->has_shares_ipc;
-    if (!plan->shares_ipc) {
-        return;
+    struct supervisor_mount_list mounts = {0};
+    int rc = oci_volume_mounts(task, &mounts, err);
+    if (rc != 0) {
+        return rc;
     }
-    uint64_t mib = spec_shm_mib(definition, task->task->containers[0].definition);
-    struct supervisor_mount *shm = ARENA_NEW(task->arena, struct supervisor_mount);
-    *shm = (struct supervisor_mount){
-        .target = arena_format(task->arena, "%.*s/shm", TEXT_FMT(task->run)),
-        .type = TEXT("tmpfs"),
-        .options = arena_format(task->arena, "mode=1777,size=%llum", (unsigned long long)mib),
-    };
-    plan->mounts.items = shm;
-    plan->mounts.count = 1;
+    if (plan->shares_ipc) {
+        uint64_t mib = spec_shm_mib(definition, &definition->container_definitions.items[0]);
+        mounts.items[mounts.count++] = (struct supervisor_mount){
+            .target = arena_format(task->arena, "%.*s/shm", TEXT_FMT(task->run)),
+            .type = TEXT("tmpfs"),
+            .options = arena_format(task->arena, "mode=1777,size=%llum", (unsigned long long)mib),
+        };
+    }
+    plan->mounts = mounts;
+    return 0;
 }
 
 static int write_plan(const struct oci_task *task, struct supervisor_plan_container *containers,
@@ -98,7 +101,10 @@ static int write_plan(const struct oci_task *task, struct supervisor_plan_contai
         .network_namespace = task->task->network_namespace,
         .network_namespaces = own_namespaces(task),
     };
-    share_namespaces(task, &plan);
+    int rc = share(task, &plan, err);
+    if (rc != 0) {
+        return rc;
+    }
     if (task->oci->cgroups.layout == CGROUP_HYBRID) {
         // crun wants to see one hierarchy or the others, never both.
         plan.unmount = (struct text_list){&hidden, 1};
@@ -171,9 +177,15 @@ int oci_prepare(struct runtime *runtime, const struct runtime_task *task, struct
         return rc;
     }
     AUTO(arena_deinit) struct arena arena = {0};
+    const struct image **images =
+        arena_array(&arena, task->container_count, sizeof(const struct image *));
+    for (size_t i = 0; i < task->container_count; i++) {
+        images[i] = task->containers[i].image;
+    }
     const struct oci_task prepared = {
         .oci = oci,
         .task = task,
+        .definition = spec_with_image_volumes(task->spec->definition, images, &arena),
         .cgroup = oci_cgroup(oci, task->id),
         .arena = &arena,
         .run = oci_run_directory(oci, task->id, &arena),

@@ -187,6 +187,43 @@ uint64_t spec_task_swap_mib(const struct ecs_task_definition *task);
 struct text_map spec_annotations(const struct ecs_container_definition *definition,
                                  struct arena *arena);
 
+/** What a Docker volume of the driver `local` is. */
+enum spec_docker_kind {
+    SPEC_DOCKER_FOLDER, ///< a folder of the node's data
+    SPEC_DOCKER_BIND,   ///< a folder of the host
+    SPEC_DOCKER_TMPFS,  ///< memory
+};
+
+struct spec_docker_volume {
+    enum spec_docker_kind kind;
+    bool shared;         ///< outlives the task, and is the same for all tasks that name it
+    bool autoprovision;  ///< a shared one is made when it is not there
+    struct text device;  ///< of SPEC_DOCKER_BIND: absolute
+    struct text options; ///< of SPEC_DOCKER_TMPFS: of the file system, separated by commas
+};
+
+/**
+ * Read a dockerVolumeConfiguration.
+ *
+ * @return 0, or ERR_UNSUPPORTED with what of it a node does not do
+ */
+MUST_CHECK int spec_docker_volume(const struct ecs_volume *volume, struct arena *arena,
+                                  struct spec_docker_volume *out_volume, struct err *err);
+
+/**
+ * A definition in which the volumes that images declare are mount points of their containers, as
+ * far as nothing else is mounted there. Their names begin with SPEC_IMAGE_VOLUME, which no volume
+ * of a definition has.
+ *
+ * @param images  one for each container
+ * @return in the arena; borrows from the arguments
+ */
+const struct ecs_task_definition *spec_with_image_volumes(const struct ecs_task_definition *task,
+                                                          const struct image *const *images,
+                                                          struct arena *arena);
+
+#define SPEC_IMAGE_VOLUME "image/"
+
 /**
  * The mount points of a container: its own, then those of the containers that volumesFrom names,
  * and of those that these name. The first at a path counts. In the arena, or the definition's own.

@@ -26,9 +26,6 @@ static const char *unsupported_parameter(const struct ecs_container_definition *
 
 static const char *unsupported_volume(const struct ecs_volume *volume)
 {
-    if (volume->docker_volume_configuration != NULL) {
-        return "dockerVolumeConfiguration";
-    }
     if (volume->efs_volume_configuration != NULL) {
         return "efsVolumeConfiguration";
     }
@@ -109,7 +106,15 @@ int spec_supported(const struct ecs_task_definition *task,
                        "the task asks for another operatingSystemFamily of runtimePlatform than "
                        "LINUX, which this version of Berth does not have");
     }
+    AUTO(arena_deinit) struct arena arena = {0};
     for (size_t i = 0; i < task->volumes.count; i++) {
+        struct spec_docker_volume ignored;
+        if (task->volumes.items[i].docker_volume_configuration != NULL) {
+            rc = spec_docker_volume(&task->volumes.items[i], &arena, &ignored, err);
+            if (rc != 0) {
+                return rc;
+            }
+        }
         name = unsupported_volume(&task->volumes.items[i]);
         if (name != NULL) {
             return err_set(err, ERR_UNSUPPORTED,

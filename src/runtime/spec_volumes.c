@@ -10,11 +10,18 @@ struct point_list {
     struct arena *arena;
 };
 
+// Which of a container's mount points are added.
+enum which { DEFINED, OF_IMAGE, ALL };
+
 static void add_points(struct point_list *list, const struct ecs_mount_point_list *more,
-                       bool read_only)
+                       enum which which, bool read_only)
 {
     for (size_t i = 0; i < more->count; i++) {
         struct ecs_mount_point point = more->items[i];
+        bool of_image = text_starts(point.source_volume, TEXT(SPEC_IMAGE_VOLUME));
+        if (which != ALL && of_image != (which == OF_IMAGE)) {
+            continue;
+        }
         struct text path = spec_clean_path(point.container_path, list->arena);
         size_t at = 0;
         while (at < list->points.count && !text_equal(list->paths[at], path)) {
@@ -83,7 +90,7 @@ int spec_mount_points(const struct ecs_task_definition *task,
     sources[0] = (struct source){definition, false};
     for (size_t i = 0; i < count; i++) {
         const struct ecs_container_definition *container = sources[i].container;
-        add_points(&list, &container->mount_points, sources[i].read_only);
+        add_points(&list, &container->mount_points, i == 0 ? DEFINED : ALL, sources[i].read_only);
         for (size_t k = 0; k < container->volumes_from.count; k++) {
             const struct ecs_volume_from *from = &container->volumes_from.items[k];
             struct source next = {find(task, from->source_container),
@@ -99,6 +106,8 @@ int spec_mount_points(const struct ecs_task_definition *task,
             }
         }
     }
+    // What others give comes before what the container's own image declares, as in Docker.
+    add_points(&list, &definition->mount_points, OF_IMAGE, false);
     *out_points = list.points;
     return 0;
 }

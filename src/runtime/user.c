@@ -223,21 +223,3 @@ int user_make_directory(int root_fd, struct text path, struct err *err)
     }
     return 0;
 }
-
-int user_directory_owner(int root_fd, struct text path, uint32_t *out_uid, uint32_t *out_gid,
-                         uint32_t *out_mode)
-{
-    char name[PATH_BYTES];
-    if (text_copy(path, name, sizeof(name)) != 0) {
-        return ERR_NOT_FOUND;
-    }
-    AUTO(fd_close) int fd = open_in_root(root_fd, name, O_PATH | O_DIRECTORY);
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        return ERR_NOT_FOUND;
-    }
-    *out_uid = status.st_uid;
-    *out_gid = status.st_gid;
-    *out_mode = status.st_mode & 07777u;
-    return 0;
-}

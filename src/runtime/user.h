@@ -30,11 +30,3 @@ MUST_CHECK int user_resolve(int root_fd, struct text user, struct arena *arena,
 
 /** Make a directory and its parents below a root, mode 0755, unless they are there. */
 MUST_CHECK int user_make_directory(int root_fd, struct text path, struct err *err);
-
-/**
- * Owner and mode of a directory below a root.
- *
- * @return 0, or ERR_NOT_FOUND when it is missing or no directory
- */
-MUST_CHECK int user_directory_owner(int root_fd, struct text path, uint32_t *out_uid,
-                                    uint32_t *out_gid, uint32_t *out_mode);

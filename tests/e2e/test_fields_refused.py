@@ -35,9 +35,6 @@ REFUSED = {
         "resourceRequirements"),
     "operatingSystemFamily": ({}, {**IN_HOST, "runtimePlatform": {
         "operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}, "operatingSystemFamily"),
-    "dockerVolumeConfiguration": (
-        {}, {**IN_HOST, **volume(dockerVolumeConfiguration={"scope": "task"})},
-        "volume 'v' asks for dockerVolumeConfiguration"),
     "efsVolumeConfiguration": (
         {}, {**IN_HOST, **volume(efsVolumeConfiguration={"fileSystemId": "fs-1"})},
         "volume 'v' asks for efsVolumeConfiguration"),

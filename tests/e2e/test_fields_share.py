@@ -1,7 +1,8 @@
 """What containers share or keep apart: processes, shared memory, terminals, swap."""
 import os
 
-import support
+import pytest
+
 from fields import SLEEP, box, task
 
 
@@ -123,7 +124,7 @@ def limits(node, arn):
     v2 = not os.path.isdir("/sys/fs/cgroup/memory")
     name = "memory.memsw.limit_in_bytes"
     if not v2 and not os.path.exists(f"/sys/fs/cgroup/memory/{name}"):
-        support.skip("this kernel does not account for swap")
+        pytest.skip("this kernel does not account for swap")
     text = node.control(arn, "memory.swap.max", f"memory/{name}", "main")
     return int(text) + (node.memory_limit(arn, "main") if v2 else 0)
 

@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "runtime_fixture.h"
 
@@ -302,6 +303,46 @@ static void terminals_lose_nothing(void **state)
     }
 }
 
+// VOLUME of an image: a fresh folder with what the image has there, writable also where the root is
+// not, and to be had from others.
+static void image_volumes_are_made(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    struct fixture *fixture = task->fixture;
+    AUTO(alloc_string) char *home = alloc_format("%s/layers/1/home/app", fixture->directory);
+    AUTO(alloc_string) char *deep = alloc_format("%s/deep/er", home);
+    AUTO(alloc_string) char *seed = alloc_format("%s/seed", deep);
+    AUTO(alloc_string) char *link = alloc_format("%s/link", home);
+    assert_int_equal(file_make_dirs(deep, 0750, &err), 0);
+    assert_int_equal(file_replace(AT_FDCWD, seed, 0640, TEXT("seed\n"), &err), 0);
+    assert_int_equal(chown(seed, 1000, 2000), 0);
+    assert_int_equal(symlink("/etc/passwd", link), 0);
+    struct text volumes[] = {TEXT("/home/app"), TEXT("/home/none")};
+    task->image.volumes.items = volumes;
+    task->image.volumes.count = 2;
+    struct ecs_container_definition *definition = fixture_add(
+        task, "web",
+        "stat -c '%a %u %g' . deep/er deep/er/seed; stat -c %N link; cat deep/er/seed; "
+        "touch /no 2>/dev/null || echo readonly; echo theirs >new; touch /home/none/x; sleep 1000");
+    definition->readonly_root_filesystem = true;
+    definition->user = TEXT("0");
+    definition->working_directory = TEXT("/home/app");
+    definition = fixture_add(task, "other", "cat /home/app/new; exit 3");
+    struct ecs_volume_from from = {.source_container = TEXT("web"), .has_read_only = true};
+    definition->volumes_from.items = &from;
+    definition->volumes_from.count = 1;
+    definition->command.items[2] =
+        TEXT("while ! grep theirs /home/app/new; do sleep 0.05; done 2>/dev/null; exit 3");
+    fixture_start(task);
+    fixture_wait(task, fixture_finished);
+    assert_true(text_is(fixture_output(task, "web"), "755 1000 1000\n750 0 0\n640 1000 2000\n"
+                                                     "'link' -> '/etc/passwd'\nseed\nreadonly\n"));
+    assert_true(text_is(fixture_output(task, "other"), "theirs\n"));
+    assert_int_equal(container(task, 1)->exit_code, 3);
+    fixture_end(task);
+}
+
 static int set_up(void **state)
 {
     *state = fixture_new(NULL);
@@ -327,6 +368,7 @@ int members_run(void)
         NODE_TEST(shared_pids_end_with_their_container),
         NODE_TEST(shared_namespaces_end_with_the_supervisor),
         NODE_TEST(terminals_lose_nothing),
+        NODE_TEST(image_volumes_are_made),
     };
     return cmocka_run_group_tests_name("members", tests, NULL, NULL);
 }

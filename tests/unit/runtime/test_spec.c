@@ -301,7 +301,7 @@ static void unsupported_is_refused(void **state)
     (void)state;
     struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
     struct text seccomp = TEXT("seccomp=/profile.json");
-    struct ecs_docker_volume_configuration docker = {0};
+    struct ecs_docker_volume_configuration docker = {.driver = TEXT("rexray")};
     struct ecs_volume volume = {.name = TEXT("v"), .docker_volume_configuration = &docker};
     struct ecs_runtime_platform windows = {.operating_system_family =
                                                ECS_OS_FAMILY_WINDOWS_SERVER_2022_CORE};
@@ -312,7 +312,7 @@ static void unsupported_is_refused(void **state)
     } cases[] = {
         {.container = {.docker_security_options = {&seccomp, 1}}, .want = "seccomp=/profile.json"},
         {.container = {.secrets = {&secret, 1}}, .want = "secrets"},
-        {.task = {.volumes = {&volume, 1}}, .want = "dockerVolumeConfiguration"},
+        {.task = {.volumes = {&volume, 1}}, .want = "'rexray' of dockerVolumeConfiguration"},
         {.task = {.runtime_platform = &windows}, .want = "operatingSystemFamily"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -532,6 +532,94 @@ static void shared_memory_suits_all(void **state)
     assert_int_equal(spec_ipc(&task), SPEC_OWN);
 }
 
+// driverOpts are those of mount(8); what a container must not get, or a node cannot keep, is named.
+static void docker_volumes_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        enum ecs_scope scope;
+        struct text_entry options[3];
+        const char *want_error;
+        enum spec_docker_kind want;
+    } cases[] = {
+        {"a folder", ECS_SCOPE_ABSENT, {{{0}}}, NULL, SPEC_DOCKER_FOLDER},
+        {"a shared folder", ECS_SCOPE_SHARED, {{{0}}}, NULL, SPEC_DOCKER_FOLDER},
+        {"a folder of the host",
+         ECS_SCOPE_SHARED,
+         {{TEXT("type"), TEXT("none")}, {TEXT("o"), TEXT("rw,bind")}, {TEXT("device"), TEXT("/a")}},
+         NULL,
+         SPEC_DOCKER_BIND},
+        {"one that is no path",
+         ECS_SCOPE_TASK,
+         {{TEXT("o"), TEXT("bind")}, {TEXT("device"), TEXT("a/b")}},
+         "must be absolute",
+         0},
+        {"memory",
+         ECS_SCOPE_TASK,
+         {{TEXT("type"), TEXT("tmpfs")}, {TEXT("o"), TEXT("size=1m,uid=1000")}},
+         NULL,
+         SPEC_DOCKER_TMPFS},
+        {"shared memory", ECS_SCOPE_SHARED, {{TEXT("type"), TEXT("tmpfs")}}, "scope must be", 0},
+        {"memory with more",
+         ECS_SCOPE_TASK,
+         {{TEXT("type"), TEXT("tmpfs")}, {TEXT("o"), TEXT("size=1m,suid")}},
+         "'suid'",
+         0},
+        {"another file system", ECS_SCOPE_TASK, {{TEXT("type"), TEXT("nfs")}}, "'nfs'", 0},
+        {"another option", ECS_SCOPE_TASK, {{TEXT("size"), TEXT("1")}}, "'size'", 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct err err = {0};
+        struct spec_docker_volume got = {0};
+        struct text_entry options[3];
+        size_t count = 0;
+        while (count < 3 && cases[i].options[count].key.data != NULL) {
+            options[count] = cases[i].options[count];
+            count++;
+        }
+        struct ecs_docker_volume_configuration docker = {.scope = cases[i].scope,
+                                                         .driver_opts = {options, count}};
+        struct ecs_volume volume = {.name = TEXT("v"), .docker_volume_configuration = &docker};
+        print_message("%s\n", cases[i].name);
+        int rc = spec_docker_volume(&volume, &arena, &got, &err);
+        assert_int_equal(rc, cases[i].want_error == NULL ? 0 : ERR_UNSUPPORTED);
+        if (rc != 0) {
+            assert_non_null(strstr(err.text, cases[i].want_error));
+            continue;
+        }
+        assert_int_equal(got.kind, cases[i].want);
+        assert_int_equal(got.shared, cases[i].scope == ECS_SCOPE_SHARED);
+    }
+}
+
+// VOLUME of an image is a mount point where nothing else is; the caller's definition stays.
+static void image_volumes_become_mount_points(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text paths[] = {TEXT("/data/"), TEXT("/own"), TEXT("/memory"), TEXT("/"), TEXT("x")};
+    struct image with = {.volumes = {paths, ARRAY_LEN(paths)}};
+    struct image without = {0};
+    const struct image *images[] = {&without, &with};
+    struct ecs_mount_point own = {.source_volume = TEXT("v"), .container_path = TEXT("/own")};
+    struct ecs_tmpfs tmpfs = {.container_path = TEXT("/memory")};
+    struct ecs_linux_parameters parameters = {.tmpfs = {&tmpfs, 1}};
+    struct ecs_container_definition containers[] = {
+        {.name = TEXT("a")},
+        {.name = TEXT("b"), .mount_points = {&own, 1}, .linux_parameters = &parameters}};
+    struct ecs_task_definition task = {.container_definitions = {containers, 2}};
+    const struct ecs_task_definition *got = spec_with_image_volumes(&task, images, &arena);
+    assert_int_equal(got->container_definitions.items[0].mount_points.count, 0);
+    const struct ecs_mount_point_list *points = &got->container_definitions.items[1].mount_points;
+    assert_int_equal(points->count, 2);
+    assert_true(text_is(points->items[0].source_volume, "v"));
+    assert_true(text_is(points->items[1].source_volume, "image/1-0"));
+    assert_true(text_is(points->items[1].container_path, "/data"));
+    assert_int_equal(containers[1].mount_points.count, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -550,6 +638,8 @@ int main(void)
         cmocka_unit_test(swap_is_limited_where_it_can_be),
         cmocka_unit_test(labels_give_no_orders),
         cmocka_unit_test(shared_memory_suits_all),
+        cmocka_unit_test(docker_volumes_are_read),
+        cmocka_unit_test(image_volumes_become_mount_points),
     };
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);
 }
