@@ -43,8 +43,7 @@ static int make_filled(const struct oci_task *task, int root_fd, struct text pat
     }
     rc = rc != 0 ? rc : oci_copy_up(root_fd, destination, fresh.data, err);
     bool late = false;
-    if (rc == 0 &&
-        renameat2(AT_FDCWD, fresh.data, AT_FDCWD, path.data, RENAME_NOREPLACE) != 0) {
+    if (rc == 0 && renameat2(AT_FDCWD, fresh.data, AT_FDCWD, path.data, RENAME_NOREPLACE) != 0) {
         // Another task that shares it was faster.
         late = errno == EEXIST;
         rc = late ? 0 : err_sys(err, errno, "making volume '%s'", path.data);
