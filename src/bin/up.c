@@ -220,7 +220,7 @@ static int set_option(struct settings *settings, int option, const char *value)
     case 'b':
         settings->bridge_cidr = value;
         return 0;
-    case 'o':
+    case 'P':
         return set_ports("dynamic-host-ports", value, settings);
     case 'j':
         settings->token = value;
@@ -271,7 +271,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"spot-interruption-rate", required_argument, NULL, 'p'},
                                           {"vpc-cidr", required_argument, NULL, 'v'},
                                           {"bridge-cidr", required_argument, NULL, 'b'},
-                                          {"dynamic-host-ports", required_argument, NULL, 'o'},
+                                          {"dynamic-host-ports", required_argument, NULL, 'P'},
                                           {"join", required_argument, NULL, 'j'},
                                           {"name", required_argument, NULL, 'n'},
                                           {"on-exit", required_argument, NULL, 'x'},
