@@ -373,6 +373,8 @@ void node_frame(struct node *node, struct session *session, const char *type, co
     } else if (strcmp(type, "TaskManifestMessage") == 0) {
         event.kind = AGENT_EVENT_MANIFEST;
         event.manifest = message;
+    } else if (strcmp(type, "IAMRoleCredentialsMessage") == 0) {
+        return; // credentials are the endpoint's, which is not simulated
     } else {
         event.kind = AGENT_EVENT_STOP_VERIFICATION_ACK;
         event.stop_ack = message;

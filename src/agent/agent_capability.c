@@ -14,8 +14,8 @@
 // True of every node: networks, order, limits, health and output are the agent's and the
 // supervisor's. Images are those that were loaded, so none needs a login to a registry, and output
 // is kept on the node whatever role there is. Docker's API versions stand for features here: 1.19
-// for awslogs, 1.21 for images of ECR, 1.24 for health checks. Roles of tasks, other log drivers
-// and ECS Exec are missing on purpose: a node has none of them.
+// for awslogs, 1.21 for images of ECR, 1.24 for health checks. Roles of tasks in the host's
+// network, other log drivers and ECS Exec are missing on purpose: a node has none of them.
 static const char *const always[] = {
     CAPABILITY "docker-remote-api.1.17",
     CAPABILITY "docker-remote-api.1.18",
@@ -25,6 +25,7 @@ static const char *const always[] = {
     CAPABILITY "ecr-auth",
     CAPABILITY "logging-driver.awslogs",
     CAPABILITY "logging-driver.json-file",
+    CAPABILITY "task-iam-role",
     "ecs.capability.container-health-check",
     "ecs.capability.container-ordering",
     "ecs.capability.execution-role-awslogs",

@@ -50,9 +50,12 @@ void agent_tags_end(struct agent *agent)
 static void add_errors(struct tags_call *call, struct endpoint_task *task)
 {
     struct arena *arena = &call->asked->arena;
-    task->errors.items = arena_array(arena, ARRAY_LEN(call->parts), sizeof(*task->errors.items));
     for (size_t i = 0; i < ARRAY_LEN(call->parts); i++) {
         if (call->parts[i].error != NULL) {
+            if (task->errors.items == NULL) {
+                task->errors.items =
+                    arena_array(arena, ARRAY_LEN(call->parts), sizeof(*task->errors.items));
+            }
             task->errors.items[task->errors.count++] = *call->parts[i].error;
         }
     }

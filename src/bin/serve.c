@@ -59,7 +59,7 @@ static const struct server_service services[] = {
      .node_operations = node_ecs_operations,
      .client_exception_operations = client_exception_ecs_operations},
     {.api = &sts_service, .node_operations = node_sts_operations},
-    {.api = &berth_service, .unsigned_operations = unsigned_berth_operations},
+    {.api = &berth_service, .unsigned_operations = unsigned_berth_operations, .no_roles = true},
 };
 
 static void on_effect(void *context, const struct core_effect *effect)
@@ -177,6 +177,15 @@ static int ensure_root_key(struct serve *serve, struct err *err)
                 &response, err);
 }
 
+static int ensure_signing_key(struct serve *serve, struct err *err)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    const struct identity_ensure_signing_key_request request = {0};
+    struct identity_ensure_signing_key_response response = {0};
+    return call(serve, &identity_operations[IDENTITY_OP_ENSURE_SIGNING_KEY], &arena, &request,
+                &response, err);
+}
+
 static int open_front(struct serve *serve, struct err *err)
 {
     AUTO(arena_deinit) struct arena arena = {0};
@@ -235,6 +244,9 @@ int serve_start(const struct serve_options *options, struct serve **out_serve, s
     int rc = open_engine(serve, err);
     if (rc == 0) {
         rc = ensure_root_key(serve, err);
+    }
+    if (rc == 0) {
+        rc = ensure_signing_key(serve, err);
     }
     if (rc == 0) {
         rc = open_front(serve, err);

@@ -108,6 +108,9 @@ static void send_payload(struct core_call *call, struct task_node *node,
     core_effect_lend(call, CORE_EFFECT_NODE, node->node_id, "PayloadMessage",
                      &session_payload_message_shape, message);
     core_effect_end(call, own);
+    for (size_t i = 0; i < count; i++) {
+        task_credentials_send(call, node, entries[i]);
+    }
 }
 
 void task_send(struct core_call *call, struct task_node *node, struct task_entry *const *entries,
@@ -267,6 +270,7 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
         entry->acked_status = 0;
         task_entry_wait(entry, task->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING);
     }
+    task_credentials_connected(call, node);
     send_manifest(call, node);
     deliver_and_again(call, node);
     task_contact_count(call, node);

@@ -20,6 +20,7 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_CONTACT] = {"contact", task_contact_work},
     [TASK_MANAGER_SPOT] = {"spot", task_spot_work},
     [TASK_MANAGER_SPOT_RATE] = {"spot_rate", task_spot_rate_work},
+    [TASK_MANAGER_CREDENTIALS] = {"credentials", task_credentials_work},
     [TASK_MANAGER_WAITING] = {"waiting", task_waiting_work},
     [TASK_MANAGER_SCALING] = {"scaling", scaling_work},
 };
@@ -52,6 +53,7 @@ static const struct core_handler handlers[] = {
     {&node_operations[NODE_OP_NODE_BEAT], task_node_beat},
     {&node_operations[NODE_OP_NODE_ACK], task_node_ack},
     {&node_operations[NODE_OP_NODE_STOP_CANDIDATES], task_node_stop_candidates},
+    {&node_operations[NODE_OP_NODE_CREDENTIALS_ACK], task_credentials_ack},
     {&node_operations[NODE_OP_NODE_HEALTH], task_node_health},
     {&node_operations[NODE_OP_NODE_INSTANCE_STATUS], task_node_instance_status},
     {&berth_operations[BERTH_OP_LIST_NODES], task_list_nodes},

@@ -34,6 +34,8 @@
 #define TASK_CHANGES_KEPT 1024 ///< of nodes; behind by more, looking at each of 10,000 is no worse
 #define TASK_REASON_MAX 1024   ///< ECS's agent cuts reasons there as well
 
+#define TASK_CREDENTIALS_RENEW_MS (2 * 3600 * INT64_C(1000)) ///< a third of what they live
+
 #define NODE_LEASE_MS 3000         ///< DESIGN §2: a Berth agent renews every second
 #define NODE_RETURN_MS 15000       ///< the first lease after a start: all nodes come back at once
 #define NODE_LEASE_STOCK_MS 120000 ///< a stock agent is heard from every 15 to 60 seconds
@@ -82,9 +84,10 @@ struct task_entry {
     uint8_t sent_status;  ///< desired status in that payload
     uint8_t acked_status; ///< the newest desired status that the node is known to have
     bool eni;
-    bool holds;        ///< room of the node, that is: it is not STOPPED
-    bool waiting;      ///< the node is not known to have its desired status
-    bool lost_counted; ///< what of its node's contact a version was counted for last
+    bool holds;          ///< room of the node, that is: it is not STOPPED
+    bool waiting;        ///< the node is not known to have its desired status
+    bool lost_counted;   ///< what of its node's contact a version was counted for last
+    uint8_t credentials; ///< of its role: see node_credentials.c
 };
 
 /** What a node said last of one of its own parts. */
@@ -137,11 +140,13 @@ struct task_node {
     int64_t session;
     int64_t beat_ms; ///< when it was heard of last
     int64_t lease_ms;
-    int64_t contact_ms;        ///< since when it is in contact or lost
-    int64_t connection;        ///< number of its session, as in the record
-    uint32_t sequence;         ///< of the newest message of this session
-    int64_t resend_due_ms;     ///< of the timer that looks at what waits, 0 when it is not set
-    struct text agent_version; ///< owned
+    int64_t contact_ms;           ///< since when it is in contact or lost
+    int64_t connection;           ///< number of its session, as in the record
+    uint32_t sequence;            ///< of the newest message of this session
+    int64_t resend_due_ms;        ///< of the timer that looks at what waits, 0 when it is not set
+    int64_t credentials_due_ms;   ///< of the timer that looks at credentials, 0 when it is not set
+    int64_t credentials_round_ms; ///< when all of its tasks' credentials were due last
+    struct text agent_version;    ///< owned
     struct task_node_status status[TASK_NODE_PARTS]; ///< by type of check, from 1 on
 };
 
@@ -201,17 +206,18 @@ struct task_state {
 
 /** Numbers of the managers in task_module. */
 enum task_manager {
-    TASK_MANAGER_DELIVER,   ///< node: send what it is not known to have
-    TASK_MANAGER_FINISH,    ///< task: give its interface back, then STOPPED
-    TASK_MANAGER_LEASES,    ///< 1: look at leases
-    TASK_MANAGER_REAP,      ///< 1: let old stopped tasks go
-    TASK_MANAGER_REMOVE,    ///< node: stop its tasks in steps
-    TASK_MANAGER_EMPTY,     ///< node: the same for those of deregistered instances
-    TASK_MANAGER_CONTACT,   ///< node: count and tell a change of agentConnected
-    TASK_MANAGER_SPOT,      ///< node: interrupt the Spot tasks of a host that was taken back
-    TASK_MANAGER_SPOT_RATE, ///< 1: interrupt Spot tasks by chance
-    TASK_MANAGER_WAITING,   ///< cluster: place what waits, and let what waited too long go
-    TASK_MANAGER_SCALING,   ///< capacity provider: the next step of its Auto Scaling group
+    TASK_MANAGER_DELIVER,     ///< node: send what it is not known to have
+    TASK_MANAGER_FINISH,      ///< task: give its interface back, then STOPPED
+    TASK_MANAGER_LEASES,      ///< 1: look at leases
+    TASK_MANAGER_REAP,        ///< 1: let old stopped tasks go
+    TASK_MANAGER_REMOVE,      ///< node: stop its tasks in steps
+    TASK_MANAGER_EMPTY,       ///< node: the same for those of deregistered instances
+    TASK_MANAGER_CONTACT,     ///< node: count and tell a change of agentConnected
+    TASK_MANAGER_SPOT,        ///< node: interrupt the Spot tasks of a host that was taken back
+    TASK_MANAGER_SPOT_RATE,   ///< 1: interrupt Spot tasks by chance
+    TASK_MANAGER_WAITING,     ///< cluster: place what waits, and let what waited too long go
+    TASK_MANAGER_SCALING,     ///< capacity provider: the next step of its Auto Scaling group
+    TASK_MANAGER_CREDENTIALS, ///< node: send credentials of roles that are due
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -611,6 +617,15 @@ int task_node_ack(struct core_call *call, void *state, const void *request, void
 /** Handler of NodeStopCandidates. */
 int task_node_stop_candidates(struct core_call *call, void *state, const void *request,
                               void *response);
+/** Send the credentials of a task's role, unless the node has them or there is none. */
+void task_credentials_send(struct core_call *call, struct task_node *node,
+                           struct task_entry *entry);
+/** A node's session is new: all credentials of its tasks are due. */
+void task_credentials_connected(struct core_call *call, struct task_node *node);
+/** Handler of NodeCredentialsAck. */
+int task_credentials_ack(struct core_call *call, void *state, const void *request, void *response);
+/** Manager TASK_MANAGER_CREDENTIALS. */
+void task_credentials_work(struct core_call *call, void *state, int64_t key);
 /** Manager TASK_MANAGER_DELIVER. */
 void task_deliver_work(struct core_call *call, void *state, int64_t key);
 /** Manager TASK_MANAGER_LEASES. */

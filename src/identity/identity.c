@@ -8,6 +8,7 @@
 
 /** No account, region or id of ours is longer; longer ones are in no index. */
 #define ID_BYTES_MAX 128
+#define SIGNING_KEY_DIGITS 64
 
 // ---- volatile state -----------------------------------------------------------------------
 
@@ -133,6 +134,9 @@ static void check(void *pointer, struct core *core, struct buf *violations)
     // A second record under the same id would have replaced the first in the map.
     if (core_count(core, &identity_access_key_kind) != state->keys.count) {
         buf_string(violations, "identity: two access keys share an id\n");
+    }
+    if (core_count(core, &identity_signing_key_kind) > 1) {
+        buf_string(violations, "identity: two keys sign session tokens\n");
     }
     if (core_count(core, &identity_join_token_kind) != state->tokens.count) {
         buf_string(violations, "identity: two join tokens share an id\n");
@@ -292,6 +296,47 @@ int identity_ensure_root_key(struct core_call *call, void *pointer, const void *
     return 0;
 }
 
+// ---- session tokens -----------------------------------------------------------------------
+
+struct text identity_signing_key(const struct core *core)
+{
+    int64_t key = core_next(core, &identity_signing_key_kind, 0);
+    const struct identity_record_signing_key *record =
+        key == 0 ? NULL : core_get(core, &identity_signing_key_kind, key);
+    return record == NULL ? (struct text){0} : record->secret;
+}
+
+int identity_ensure_signing_key(struct core_call *call, void *pointer, const void *request,
+                                void *response)
+{
+    (void)pointer;
+    (void)request;
+    struct identity_ensure_signing_key_response *out = response;
+    out->has_changed = true;
+    out->changed = core_count(call->core, &identity_signing_key_kind) == 0;
+    if (out->changed) {
+        const struct identity_record_signing_key record = {
+            .secret = core_random_hex(call, SIGNING_KEY_DIGITS), .created_at = call->now_ms};
+        core_put(call, &identity_signing_key_kind, core_new_key(call), &record);
+    }
+    return 0;
+}
+
+// AWS shows a role's id in front of the session's name; the role's name stands for it here.
+static struct text user_id(struct core_call *call, const struct core_caller *caller)
+{
+    if (!text_empty(caller->node_id)) {
+        return arena_format(call->arena, "berth-node:%.*s", TEXT_FMT(caller->node_id));
+    }
+    struct text rest = caller->arn;
+    struct text kind = text_cut(&rest, '/');
+    if (!text_ends(kind, TEXT(":assumed-role"))) {
+        return caller->account;
+    }
+    struct text role = text_cut(&rest, '/');
+    return arena_format(call->arena, "%.*s:%.*s", TEXT_FMT(role), TEXT_FMT(rest));
+}
+
 int identity_get_caller_identity(struct core_call *call, void *state, const void *request,
                                  void *response)
 {
@@ -302,10 +347,7 @@ int identity_get_caller_identity(struct core_call *call, void *state, const void
     ASSERT(caller != NULL);
     out->account = caller->account;
     out->arn = caller->arn;
-    // AWS shows a role's id in front of the session's name; the name stands for it here.
-    out->user_id = text_empty(caller->node_id)
-                       ? caller->account
-                       : arena_format(call->arena, "berth-node:%.*s", TEXT_FMT(caller->node_id));
+    out->user_id = user_id(call, caller);
     return 0;
 }
 
@@ -315,10 +357,12 @@ const struct core_kind identity_kinds[] = {
     {.number = 1, .name = "realm", .type = &identity_record_realm_shape, .version = 1},
     {.number = 2, .name = "access_key", .type = &identity_record_access_key_shape, .version = 1},
     {.number = 3, .name = "join_token", .type = &identity_record_join_token_shape, .version = 1},
+    {.number = 4, .name = "signing_key", .type = &identity_record_signing_key_shape, .version = 1},
 };
 
 static const struct core_handler handlers[] = {
     {&identity_operations[IDENTITY_OP_ENSURE_ROOT_KEY], identity_ensure_root_key},
+    {&identity_operations[IDENTITY_OP_ENSURE_SIGNING_KEY], identity_ensure_signing_key},
     {&berth_operations[BERTH_OP_CREATE_JOIN_TOKEN], identity_create_join_token},
     {&berth_operations[BERTH_OP_JOIN_NODE], identity_join_node},
     {&sts_operations[STS_OP_GET_CALLER_IDENTITY], identity_get_caller_identity},

@@ -18,6 +18,7 @@ extern const struct core_kind identity_kinds[];
 #define identity_realm_kind (identity_kinds[0])
 #define identity_access_key_kind (identity_kinds[1])
 #define identity_join_token_kind (identity_kinds[2])
+#define identity_signing_key_kind (identity_kinds[3])
 
 /** @return key of the caller's realm, or 0 when nothing was ever written in it */
 int64_t identity_realm(const struct core *core, struct text account, struct text region);
@@ -28,6 +29,10 @@ int64_t identity_realm_ensure(struct core_call *call, const struct api_error *li
 
 /** @return the key with that id, or NULL. Valid until the next input */
 const struct identity_record_access_key *identity_key(const struct core *core, struct text key_id);
+
+/** @return what session tokens are signed with; absent before EnsureSigningKey. Valid until the
+ *          next input */
+struct text identity_signing_key(const struct core *core);
 
 /**
  * Make a key for a node, as part of an operation such as JoinNode.

@@ -30,6 +30,9 @@ int64_t identity_map_get(const struct map *map, struct text id);
 /** Handler of EnsureRootKey; see core_handler_fn. */
 int identity_ensure_root_key(struct core_call *call, void *state, const void *request,
                              void *response);
+/** Handler of EnsureSigningKey. */
+int identity_ensure_signing_key(struct core_call *call, void *state, const void *request,
+                                void *response);
 /** Handler of CreateJoinToken. */
 int identity_create_join_token(struct core_call *call, void *state, const void *request,
                                void *response);

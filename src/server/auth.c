@@ -1,10 +1,12 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "identity/identity.h"
+#include "server/role.h"
 #include "server/server_internal.h"
 
 #define ANY_ACCOUNT "000000000000"
 #define ACCOUNT_DIGITS 12
+#define TOKEN_INVALID "The security token included in the request is invalid."
 
 static void refuse(struct auth_result *result, enum front_error error, struct text message)
 {
@@ -71,6 +73,35 @@ static void accept_any(const struct sigv4_claim *claim, struct arena *arena,
     };
 }
 
+// A key with a session token is one that was minted here for a role.
+static bool read_token(struct server *server, const struct sigv4_claim *claim, struct arena *arena,
+                       struct server_key *out_key, struct auth_result *result)
+{
+    struct identity_record_role_session session = {0};
+    struct text signing_key =
+        server->core == NULL ? (struct text){0} : identity_signing_key(server->core);
+    struct text secret = {0};
+    if (text_empty(signing_key) ||
+        role_verify(signing_key, claim->session_token, arena, &session, &secret) != 0 ||
+        !text_equal(session.access_key_id, claim->key_id)) {
+        refuse(result, FRONT_UNRECOGNIZED_CLIENT, TEXT(TOKEN_INVALID));
+        return false;
+    }
+    if (session.expires_at <= clock_wall_ms()) {
+        refuse(result, FRONT_EXPIRED_TOKEN,
+               TEXT("The security token included in the request is expired"));
+        return false;
+    }
+    *out_key = (struct server_key){
+        .secret = secret,
+        .account = session.account,
+        .arn = arena_format(arena, "arn:aws:sts::%.*s:assumed-role/%.*s/%.*s",
+                            TEXT_FMT(session.account), TEXT_FMT(session.role),
+                            TEXT_FMT(session.session)),
+    };
+    return true;
+}
+
 void auth_check(struct server *server, const struct sigv4_request *request,
                 struct text signing_name, struct arena *arena, struct auth_result *out_result)
 {
@@ -90,15 +121,17 @@ void auth_check(struct server *server, const struct sigv4_request *request,
 
     struct server_key key = {0};
     bool known = find_key(server, claim.key_id, &key);
+    bool role = claim.session_token.data != NULL;
+    if (role && !read_token(server, &claim, arena, &key, out_result)) {
+        return;
+    }
     // Keys of nodes are verified even so: what a node says about itself must be its own word.
-    if (server->options.any_credentials && (!known || text_empty(key.node_id))) {
+    if (server->options.any_credentials && !role && (!known || text_empty(key.node_id))) {
         accept_any(&claim, arena, out_result);
         return;
     }
-    // No key of ours comes with a session token yet.
-    if (!known || claim.session_token.data != NULL) {
-        refuse(out_result, FRONT_UNRECOGNIZED_CLIENT,
-               TEXT("The security token included in the request is invalid."));
+    if (!known && !role) {
+        refuse(out_result, FRONT_UNRECOGNIZED_CLIENT, TEXT(TOKEN_INVALID));
         return;
     }
     enum sigv4_result verified = sigv4_verify(request, &claim, key.secret, clock_wall_ms(),
@@ -108,6 +141,7 @@ void auth_check(struct server *server, const struct sigv4_request *request,
         return;
     }
     out_result->error = FRONT_OK;
+    out_result->role = role;
     out_result->caller = (struct core_caller){
         .account = arena_text(arena, key.account),
         .region = arena_text(arena, claim.region),

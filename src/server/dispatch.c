@@ -262,6 +262,15 @@ static bool authenticate(struct exchange *exchange)
                             exchange->operation->name));
         return false;
     }
+    if (result.role && service->no_roles) {
+        refuse(exchange, FRONT_ACCESS_DENIED,
+               arena_format(&exchange->arena,
+                            "User: %.*s is not authorized to perform: %s:%s. Tasks' roles may not "
+                            "manage Berth itself; use the keys of `berth env`.",
+                            TEXT_FMT(result.caller.arn), service->api->signing_name,
+                            exchange->operation->name));
+        return false;
+    }
     return true;
 }
 

@@ -20,6 +20,7 @@ static const struct {
                                     400},
     [FRONT_INVALID_SIGNATURE] = {"InvalidSignatureException", "SignatureDoesNotMatch", 400, 403},
     [FRONT_UNRECOGNIZED_CLIENT] = {"UnrecognizedClientException", "InvalidClientTokenId", 400, 403},
+    [FRONT_EXPIRED_TOKEN] = {"ExpiredTokenException", "ExpiredToken", 400, 403},
     [FRONT_ACCESS_DENIED] = {"AccessDeniedException", "AccessDenied", 400, 403},
     [FRONT_SERIALIZATION] = {"SerializationException", "MalformedQueryString", 400, 400},
     [FRONT_VALIDATION] = {"ValidationException", "ValidationError", 400, 400},

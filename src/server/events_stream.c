@@ -111,12 +111,13 @@ static bool authenticate(struct exchange *exchange)
         return false;
     }
     exchange->caller = result.caller;
-    if (result.caller.node_id.data != NULL) {
+    if (result.caller.node_id.data != NULL || result.role) {
         refuse(exchange, FRONT_ACCESS_DENIED,
-               arena_format(&exchange->arena,
-                            "User: %.*s is not authorized to read events. The key of a node may "
-                            "only be used by that node's agent.",
-                            TEXT_FMT(result.caller.arn)));
+               arena_format(&exchange->arena, "User: %.*s is not authorized to read events. %s",
+                            TEXT_FMT(result.caller.arn),
+                            result.role ? "Tasks' roles may not manage Berth itself."
+                                        : "The key of a node may only be used by that node's "
+                                          "agent."));
         return false;
     }
     return true;

@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "identity/identity.h"
 #include "server/listen.h"
+#include "server/role.h"
 #include "server/server_internal.h"
 
 #include <signal.h>
@@ -166,11 +168,32 @@ const char *server_session_url(const struct server *server, size_t index)
 
 // ---- while it runs ----------------------------------------------------------------------------
 
+// The engine says whose credentials are due; what they are is made on the way out, so that no key
+// is ever part of its state.
+static void server_send_role(struct server *server, const struct core_effect *effect)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    const struct session_iam_role_credentials_message *asked = effect->message;
+    struct session_iam_role_credentials_message message = *asked;
+    struct text signing_key = identity_signing_key(server->core);
+    if (text_empty(signing_key)) {
+        return; // a front without the start that makes one, in tests
+    }
+    message.role_credentials = role_mint(signing_key, asked, clock_wall_ms(), &arena);
+    IGNORE(server_sessions_send(server->sessions, effect->target, effect->type, effect->shape,
+                                &message),
+           "a node without a session gets what it missed when it connects");
+}
+
 void server_effect(struct server *server, const struct core_effect *effect)
 {
     switch ((enum core_effect_kind)effect->kind) {
     case CORE_EFFECT_NODE:
         // The engine sends what is missing when the node connects again.
+        if (strcmp(effect->type, ROLE_MESSAGE) == 0) {
+            server_send_role(server, effect);
+            break;
+        }
         IGNORE(server_sessions_send(server->sessions, effect->target, effect->type, effect->shape,
                                     effect->message),
                "a node without a session gets what it missed when it connects");

@@ -31,6 +31,7 @@ enum front_error {
     FRONT_INCOMPLETE_SIGNATURE,
     FRONT_INVALID_SIGNATURE,
     FRONT_UNRECOGNIZED_CLIENT,
+    FRONT_EXPIRED_TOKEN,
     FRONT_ACCESS_DENIED,
     FRONT_SERIALIZATION,
     FRONT_VALIDATION,
@@ -165,6 +166,7 @@ struct auth_result {
     enum front_error error;
     struct text message;
     struct core_caller caller;
+    bool role; ///< it signed with credentials of a role
 };
 
 /** Verify a signed request for a service by its signing name. */

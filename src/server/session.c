@@ -270,6 +270,20 @@ static int on_logs(struct session *session, const struct session_frame *frame,
     return rc;
 }
 
+static int on_credentials_ack(struct session *session, const struct session_frame *frame,
+                              struct shape_error *error)
+{
+    struct session_iam_role_credentials_ack_request message = {0};
+    int rc = read_message(session, frame, &session_iam_role_credentials_ack_request_shape, &message,
+                          error);
+    if (rc == 0) {
+        const struct node_node_credentials_ack_request request = {.credentials_id =
+                                                                      message.credentials_id};
+        tell_lightly(session, NODE_OP_NODE_CREDENTIALS_ACK, &request);
+    }
+    return rc;
+}
+
 static int on_health(struct session *session, const struct session_frame *frame,
                      struct shape_error *error)
 {
@@ -309,7 +323,7 @@ static const struct {
     {"HeartbeatAckRequest", false, NULL, NULL},
     {"TaskStopVerificationMessage", false, on_stop_candidates, NULL},
     {"LogsReply", false, on_logs, NULL},
-    {"IAMRoleCredentialsAckRequest", false, NULL, NULL},
+    {"IAMRoleCredentialsAckRequest", false, on_credentials_ack, NULL},
     {"NackRequest", false, NULL, NULL},
     {"PublishHealthRequest", true, on_health, "AckPublishHealth"},
     {"PublishMetricsRequest", true, NULL, "AckPublishMetric"},

@@ -190,6 +190,11 @@ int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *
     if (auth.error != FRONT_OK) {
         return refuse(out_refusal, auth.error, auth.message);
     }
+    if (auth.role) {
+        // A container that plays an agent would be given tasks, and the credentials of their roles.
+        return refuse(out_refusal, FRONT_ACCESS_DENIED,
+                      TEXT("The role of a task cannot open the session of a node."));
+    }
     struct text version = parameter(upgrade, "agentVersion");
     struct text instance =
         parameter(upgrade, telemetry ? "containerInstance" : "containerInstanceArn");

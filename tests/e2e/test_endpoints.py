@@ -1,7 +1,15 @@
 """What a container reads from its agent at 169.254.170.2."""
+import datetime
 import json
-import signal
 import time
+import urllib.error
+import urllib.request
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import botocore.exceptions
+import pytest
 
 from fields import box, task
 
@@ -13,6 +21,20 @@ STARTED = "until " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -q '\"KnownSta
           "do sleep 0.1; done; "
 ALL = STARTED + "; echo; ".join(GET + "$ECS_CONTAINER_METADATA_URI_V4" + path for path in (
     "", "/task", "/stats", "/task/stats", "/associations/gpu"))
+
+
+def post(node, keys, target, body):
+    """A signed call of an operation that boto3 does not know. Returns status and text."""
+    request = botocore.awsrequest.AWSRequest("POST", node.endpoint, data=body, headers={
+        "X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"})
+    botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys.values()), "berth",
+                            "us-east-1").add_auth(request)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(
+                node.endpoint, body.encode(), dict(request.headers))) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def documents(ended, name="main"):
@@ -146,6 +168,139 @@ def test_no_other_task_gets_in(node, live):
         "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"]},
         {"launchType": "FARGATE"}))
     assert ended.lines() == ["0", "0", "0", "0", "1"]
+
+
+ROLE = "arn:aws:iam::000000000000:role/app/reader"
+CREDENTIALS = "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+
+
+def keys_of(node, arn):
+    """What a container that writes its credentials got, once it has."""
+    found = json.loads(support.wait_for(lambda: node.run("logs", arn, "main").strip()))
+    return {"aws_access_key_id": found["AccessKeyId"],
+            "aws_secret_access_key": found["SecretAccessKey"],
+            "aws_session_token": found["Token"]}, found
+
+
+@task(box(f"until wget -qO- {CREDENTIALS}; do sleep 0.1; done; sleep 600"), taskRoleArn=ROLE)
+def test_credentials_of_the_role(node, live):
+    """They act in the account as the role, under the task's name, and manage nothing of Berth."""
+    keys, found = keys_of(node, live)
+    assert found["RoleArn"] == ROLE
+    left = datetime.datetime.fromisoformat(found["Expiration"].replace("Z", "+00:00")) - \
+        datetime.datetime.now(datetime.timezone.utc)
+    assert datetime.timedelta(hours=5) < left <= datetime.timedelta(hours=6)
+    identity = node.client("sts", **keys).get_caller_identity()
+    task_id = live.rsplit("/", 1)[1]
+    assert identity["Arn"] == f"arn:aws:sts::000000000000:assumed-role/reader/{task_id}"
+    assert identity["Account"] == "000000000000" and identity["UserId"] == f"reader:{task_id}"
+    assert live in node.client(**keys).list_tasks()["taskArns"]
+
+    for change, code in (({"aws_session_token": None}, "UnrecognizedClientException"),
+                         ({"aws_session_token": keys["aws_session_token"][:-8] + "AAAAAAA="},
+                          "UnrecognizedClientException"),
+                         ({"aws_secret_access_key": "x" * 40}, "InvalidSignatureException"),
+                         ({"aws_access_key_id": "BERTHRAAAAAAAAAAAAAA"},
+                          "UnrecognizedClientException")):
+        with pytest.raises(botocore.exceptions.ClientError) as refused:
+            node.client(**{**keys, **change}).list_tasks()
+        assert refused.value.response["Error"]["Code"] == code, change
+    status, text = post(node, keys, "Berth.CreateJoinToken", "{}")
+    assert status == 400 and "Tasks' roles may not manage Berth itself" in text, text
+
+
+@task(box("; ".join(["sleep 1", f"wget -qO- {CREDENTIALS} | grep -c reader",
+                     "wget -O- http://169.254.170.2/v2/credentials/x 2>&1 | grep -c 400",
+                     "wget -O- http://169.254.170.2/v2/credentials 2>&1 | grep -c 400"])),
+      taskRoleArn=ROLE)
+def test_credentials_by_their_id_only(ended):
+    assert ended.lines() == ["1", "1", "1"]
+
+
+@task(box(f"until wget -qO- {CREDENTIALS}; do sleep 0.1; done"), taskRoleArn=ROLE,
+      run={"overrides": {"taskRoleArn": "arn:aws:iam::000000000000:role/other"}})
+def test_credentials_of_another_role(ended):
+    found, = documents(ended)
+    assert found["RoleArn"] == "arn:aws:iam::000000000000:role/other"
+
+
+def test_credentials_outlive_a_restart(node):
+    """Of the server, which knows what it minted, and of the agent, which is sent it anew."""
+    arn = node.launch("lasting", {
+        "containerDefinitions": [box(f"until wget -qO- {CREDENTIALS}; do sleep 0.1; done; sleep 2; "
+                                     "trap 'exit 0' TERM; sleep 600 & wait")],
+        "cpu": "256", "memory": "512", "networkMode": "awsvpc", "taskRoleArn": ROLE,
+        "requiresCompatibilities": ["FARGATE"]}, {"launchType": "FARGATE"})
+    node.until(arn, lastStatus="RUNNING")
+    keys, _ = keys_of(node, arn)
+    node.kill()
+    node.start()
+    node.ecs = node.client()
+    assert node.client("sts", **keys).get_caller_identity()["Arn"].endswith(arn.rsplit("/", 1)[1])
+    node.ecs.stop_task(task=arn)
+    node.until(arn, lastStatus="STOPPED")
+
+
+PROTECT = ("until wget -qO- {get}; do sleep 0.2; done; echo; {put}").format(
+    get="$ECS_AGENT_URI/task-protection/v1/state",
+    put="b='{\"ProtectionEnabled\":true,\"ExpiresInMinutes\":5}'; p=${ECS_AGENT_URI#http://*/}; "
+        "printf \"PUT /$p/task-protection/v1/state HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n"
+        "Content-Length: ${#b}\\r\\n\\r\\n$b\" | nc 169.254.170.2 80 | tail -1; sleep 600")
+
+
+def test_protection_through_the_agent(node):
+    """A service's task sees and sets its own, with its role; ECS shows it."""
+    node.register("protecting", {
+        "containerDefinitions": [box(PROTECT)], "cpu": "256", "memory": "512",
+        "networkMode": "awsvpc", "taskRoleArn": ROLE, "requiresCompatibilities": ["FARGATE"]})
+    node.ecs.create_service(serviceName="protecting", taskDefinition="protecting", desiredCount=1,
+                            launchType="FARGATE", networkConfiguration=node.network_arguments)
+
+    def first():
+        """the service's task"""
+        return node.ecs.list_tasks(serviceName="protecting")["taskArns"]
+    arn, = support.wait_for(first)
+
+    def protected():
+        """protected by itself"""
+        found = node.ecs.get_task_protection(cluster="default", tasks=[arn])["protectedTasks"]
+        return found and found[0]["protectionEnabled"]
+    try:
+        support.wait_for(protected)
+
+        def answers():
+            """both answers"""
+            lines = node.run("logs", arn, "main").splitlines()
+            return [json.loads(line) for line in lines] if len(lines) == 2 else None
+        before, after = support.wait_for(answers)
+        assert before == {"protection": {"ProtectionEnabled": False, "TaskArn": arn}}
+        assert after["protection"]["ProtectionEnabled"] is True
+        assert after["protection"]["TaskArn"] == arn and after["protection"]["ExpirationDate"]
+    finally:
+        node.ecs.delete_service(service="protecting", force=True)
+        node.until(arn, lastStatus="STOPPED")
+
+
+@task(box("; ".join([
+    "wget -O- $ECS_AGENT_URI/task-protection/v1/state 2>&1 | grep -c 403",
+    "wget -O- http://169.254.170.2/api/x/task-protection/v1/state 2>&1 | grep -c 404"])))
+def test_protection_needs_a_role(ended):
+    assert ended.lines() == ["1", "1"]
+
+
+@task(box(GET + "$ECS_CONTAINER_METADATA_URI_V4/taskWithTags"),
+      run={"tags": [{"key": "team", "value": "blue"}]})
+def test_metadata_with_tags(ended):
+    whole, = documents(ended)
+    assert whole["TaskTags"] == {"team": "blue"}, whole
+    assert "ContainerInstanceTags" not in whole and "Errors" not in whole
+
+
+@task(box(GET + "$ECS_CONTAINER_METADATA_URI_V4/taskWithTags", memory=64), ec2=True,
+      networkMode="awsvpc")
+def test_metadata_with_tags_on_a_container_instance(ended):
+    whole, = documents(ended)
+    assert whole["TaskTags"] == {}, "it has none"
 
 
 FLOOD = ("i=0; while [ $i -lt 90 ]; do wget -qO- $ECS_CONTAINER_METADATA_URI_V4 >/dev/null 2>&1 || "

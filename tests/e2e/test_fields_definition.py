@@ -14,7 +14,6 @@ CAPABILITY = "com.amazonaws.ecs.capability."
 # What no node of Berth's has, so that a task with it is not placed: members of the container, of
 # the task, and the attribute that the failure names.
 UNPLACED = {
-    "taskRoleArn": ({}, {"taskRoleArn": ROLE}, CAPABILITY + "task-iam-role"),
     "logDriver": ({"logConfiguration": {"logDriver": "splunk"}}, {},
                   CAPABILITY + "logging-driver.splunk"),
     "secrets": ({"secrets": [{"name": "S", "valueFrom": SECRET}]}, {"executionRoleArn": ROLE},

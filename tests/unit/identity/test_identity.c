@@ -198,9 +198,25 @@ static void node_keys_delete_takes_all_of_one_node(void **state)
     assert_int_equal(core_count(harness->core, &identity_access_key_kind), 1);
 }
 
+// There is one key, over restarts, and none is made unasked.
+static void signing_key_ensure_is_idempotent(void **state)
+{
+    struct harness *harness = *state;
+    char first[80] = "";
+    assert_null(identity_signing_key(harness->core).data);
+    harness_expect(harness, "EnsureSigningKey", "{}", "{'changed':true}");
+    assert_int_equal(identity_signing_key(harness->core).size, 64);
+    IGNORE(text_copy(identity_signing_key(harness->core), first, sizeof(first)), "it fits");
+    harness_expect(harness, "EnsureSigningKey", "{}", "{'changed':false}");
+    harness_restart(harness);
+    harness_expect(harness, "EnsureSigningKey", "{}", "{'changed':false}");
+    assert_true(text_is(identity_signing_key(harness->core), first));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(signing_key_ensure_is_idempotent, setup, teardown),
         cmocka_unit_test(region_known_is_what_aws_has),
         cmocka_unit_test_setup_teardown(root_key_ensure_is_idempotent, setup, teardown),
         cmocka_unit_test_setup_teardown(caller_identity_tells_root_and_node, setup, teardown),
