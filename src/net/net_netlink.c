@@ -501,7 +501,9 @@ static struct nl_msg *route_message(int type, int flags, const struct net_route_
         .rtm_dst_len = (uint8_t)options->range.prefix,
         .rtm_table = RT_TABLE_MAIN,
         .rtm_protocol = RTPROT_STATIC,
-        .rtm_scope = behind ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+        .rtm_scope = type == RTM_DELROUTE ? RT_SCOPE_NOWHERE // whatever it has
+                     : behind             ? RT_SCOPE_LINK
+                                          : RT_SCOPE_UNIVERSE,
         .rtm_type = options->type,
     };
     struct nl_msg *message = net_message(type, flags, &info, sizeof(info));

@@ -256,6 +256,23 @@ static void file_remove_tree_follows_no_link(void **state)
     assert_int_equal(file_remove_tree(AT_FDCWD, kept, &err), 0);
 }
 
+// A tree that is named by an absolute path has a file system of its own, wherever the process is:
+// /run is one, and daemons start in another folder.
+static void file_remove_tree_works_from_anywhere(void **state)
+{
+    (void)state;
+    struct err err;
+    AUTO(alloc_string) char *folder = make_folder();
+    AUTO(alloc_string) char *deep = alloc_format("%s/a/b", folder);
+    AUTO(fd_close) int before = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(file_make_dirs(deep, 0700, &err), 0);
+    assert_int_equal(chdir("/proc"), 0);
+    int rc = file_remove_tree(AT_FDCWD, folder, &err);
+    assert_int_equal(fchdir(before), 0);
+    assert_int_equal(rc, 0);
+    assert_int_equal(access(folder, F_OK), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +286,7 @@ int main(void)
         cmocka_unit_test(map_finds_what_a_naive_list_finds),
         cmocka_unit_test(file_replace_is_whole_or_nothing),
         cmocka_unit_test(file_remove_tree_follows_no_link),
+        cmocka_unit_test(file_remove_tree_works_from_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
