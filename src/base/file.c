@@ -195,8 +195,7 @@ static int remove_entry(int dir_fd, const char *name, struct tree_level *out_dow
     }
     struct stat above;
     struct stat here;
-    if (fstat(fd, &here) != 0 || fstatat(fd, "..", &above, 0) != 0 ||
-        here.st_dev != above.st_dev) {
+    if (fstat(fd, &here) != 0 || fstatat(fd, "..", &above, 0) != 0 || here.st_dev != above.st_dev) {
         close(fd);
         return err_set(err, ERR_BUSY, "'%s' is another file system; it is left alone", name);
     }
