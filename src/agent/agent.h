@@ -35,9 +35,11 @@ struct agent_options {
     struct net *net;            ///< borrowed; NULL: no interfaces are made, for fake runtimes
     struct image_store *images; ///< borrowed; NULL: no images are looked up, for fake runtimes
     bool host_route;            ///< let the host reach the VPCs; see net_vpc
-    uint32_t cpu_units;         ///< offered to tasks; 0: all of the host's
-    uint32_t memory_mib;        ///< offered to tasks; 0: the host's less a reserve
-    uint32_t look_ms;           ///< between looks at what containers take; 0: ten seconds
+    const char *environment_files; ///< where the S3 objects of environmentFiles are: a folder, or
+                                   ///< an http or https URL, each with BUCKET/KEY below; or NULL
+    uint32_t cpu_units;            ///< offered to tasks; 0: all of the host's
+    uint32_t memory_mib;           ///< offered to tasks; 0: the host's less a reserve
+    uint32_t look_ms;              ///< between looks at what containers take; 0: ten seconds
     /** The host is registered and its session open, for the first time. May be NULL. */
     void (*on_ready)(void *context);
     /** The server refuses this node: it was removed, for example. Tasks go on, and the agent tries

@@ -220,6 +220,26 @@ void agent_job_sweep(struct agent *agent, const struct agent_leftovers *leftover
 /** A job fails: its reason is `name: text`. @return the error's code */
 int agent_job_fail(struct job *job, const char *name, const struct err *err);
 
+// ---- agent_env_file.c
+
+/**
+ * Read the environment files of a task's containers, in a worker, and put their variables into the
+ * definitions that are to be prepared.
+ *
+ * @return 0, or the code with the job's reason and container set
+ */
+MUST_CHECK int agent_env_files(struct job *job, struct runtime_container *containers);
+
+/**
+ * Where an environment file is.
+ *
+ * @param base  as environment_files of agent_options; NULL for none
+ * @return 0 with a path or a URL in the arena; ERR_INVALID with what is wrong with it, or with the
+ *         node
+ */
+MUST_CHECK int agent_env_file_locate(struct text value, const char *base, struct arena *arena,
+                                     struct text *out_place, struct err *err);
+
 // ---- agent_network.c
 
 /**

@@ -209,6 +209,10 @@ static int prepare(struct job *job)
         .container_count = definitions->count,
         .environment = base_environment(job),
     };
+    rc = agent_env_files(job, containers);
+    if (rc != 0) {
+        return rc;
+    }
     rc = agent_network_make(job, &task, containers);
     if (rc != 0) {
         return rc;

@@ -11,6 +11,7 @@ static const struct cli_command own_commands[] = {
      "[--data DIR] [--listen ADDR:PORT] [--region REGION] [--zone ZONE] [--on-exit stop|keep]\n"
      "                [--cluster NAME] [--capacity FARGATE,FARGATE_SPOT] [--vpc-cidr CIDR]\n"
      "                [--bridge-cidr CIDR] [--dynamic-host-ports 49153-65535]\n"
+     "                [--environment-files DIR|URL]\n"
      "                [--cpu-units N] [--memory-mib N] [--spot-fallback]\n"
      "                [--spot-interruption-rate 5%]\n"
      "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
@@ -29,6 +30,7 @@ static const struct cli_command own_commands[] = {
      "                   [--capacity FARGATE,FARGATE_SPOT]\n"
      "                   [--auto-scaling-group NAME]\n"
      "                   [--bridge-cidr CIDR] [--dynamic-host-ports 49153-65535]\n"
+     "                   [--environment-files DIR|URL]\n"
      "                   [--cpu-units N] [--memory-mib N] [--on-exit stop|keep]",
      "the node alone; --join is needed once", bin_agent},
     {"debug", "dump [--data DIR]", "every stored record as a line of JSON, secrets masked",

@@ -130,6 +130,7 @@ int node_start(const struct node_options *options, struct node **out_node, struc
             .runtime = node->runtime,
             .net = node->net,
             .images = node->images,
+            .environment_files = options->environment_files,
             .host_route = options->host_route,
             .cpu_units = options->cpu_units,
             .memory_mib = options->memory_mib,

@@ -19,6 +19,7 @@ struct node_options {
     const char *capacity;                  ///< which pools; see agent.h
     const char *scaling_group;             ///< see agent.h
     bool host_route;                       ///< let this host reach its tasks
+    const char *environment_files;         ///< see agent.h
     const char *bridge_cidr;               ///< of the bridge network; NULL: a free one
     uint16_t port_first;                   ///< see net_options
     uint16_t port_last;

@@ -45,8 +45,9 @@ struct settings {
     bool spot_fallback;
     uint32_t spot_permille; ///< of Spot tasks that are interrupted in an hour
     const char *vpc_cidr;
-    const char *bridge_cidr; ///< NULL: a free one
-    uint16_t port_first;     ///< ports of the host for containers; 0: the host's own
+    const char *bridge_cidr;       ///< NULL: a free one
+    const char *environment_files; ///< folder or URL; NULL for none
+    uint16_t port_first;           ///< ports of the host for containers; 0: the host's own
     uint16_t port_last;
     const char *token;
     char name[256];
@@ -179,6 +180,20 @@ static int set_ports(const char *name, const char *value, struct settings *setti
     return 0;
 }
 
+static int check_environment_files(const char *place)
+{
+    struct text text = text_of(place);
+    if (text_starts(text, TEXT("/")) || text_starts(text, TEXT("http://")) ||
+        text_starts(text, TEXT("https://"))) {
+        return 0;
+    }
+    fprintf(stderr,
+            "berth: --environment-files takes an absolute path of a folder or an http or https "
+            "URL, not '%s'\n",
+            place);
+    return ERR_INVALID;
+}
+
 static int set_option(struct settings *settings, int option, const char *value)
 {
     switch (option) {
@@ -220,6 +235,9 @@ static int set_option(struct settings *settings, int option, const char *value)
     case 'b':
         settings->bridge_cidr = value;
         return 0;
+    case 'E':
+        settings->environment_files = value;
+        return check_environment_files(value);
     case 'P':
         return set_ports("dynamic-host-ports", value, settings);
     case 'j':
@@ -271,6 +289,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"spot-interruption-rate", required_argument, NULL, 'p'},
                                           {"vpc-cidr", required_argument, NULL, 'v'},
                                           {"bridge-cidr", required_argument, NULL, 'b'},
+                                          {"environment-files", required_argument, NULL, 'E'},
                                           {"dynamic-host-ports", required_argument, NULL, 'P'},
                                           {"join", required_argument, NULL, 'j'},
                                           {"name", required_argument, NULL, 'n'},
@@ -549,6 +568,7 @@ static int start_node(struct program *program, struct err *err)
         .cluster = program->settings.cluster,
         .host_route = true,
         .bridge_cidr = program->settings.bridge_cidr,
+        .environment_files = program->settings.environment_files,
         .port_first = program->settings.port_first,
         .port_last = program->settings.port_last,
         .cpu_units = program->settings.cpu_units,

@@ -195,6 +195,12 @@ static int check_environment(const struct definition_draft *draft,
     return 0;
 }
 
+bool definition_env_file_here(struct text value)
+{
+    return text_starts(value, TEXT("file:///")) || text_starts(value, TEXT("http://")) ||
+           text_starts(value, TEXT("https://"));
+}
+
 static int check_environment_files(const struct definition_draft *draft,
                                    const struct ecs_container_definition *container)
 {
@@ -205,7 +211,8 @@ static int check_environment_files(const struct definition_draft *draft,
     }
     for (size_t i = 0; i < container->environment_files.count; i++) {
         struct text value = container->environment_files.items[i].value;
-        if (!text_starts(value, TEXT("arn:")) || !text_ends(value, TEXT(".env"))) {
+        bool here = definition_env_file_here(value);
+        if ((!here && !text_starts(value, TEXT("arn:"))) || !text_ends(value, TEXT(".env"))) {
             return core_fault(draft->call, &ecs_error_client_exception,
                               "Invalid 'environmentFiles' setting for container '%.*s'. The value "
                               "must be the ARN of an S3 object that ends with '.env'.",

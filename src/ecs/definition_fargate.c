@@ -68,6 +68,17 @@ static struct text task_refusal(const struct definition_draft *draft)
     return sizes_refusal(draft);
 }
 
+// A file of the host is no more for a Fargate task than a folder of it.
+static bool has_host_file(const struct ecs_container_definition *container)
+{
+    for (size_t i = 0; i < container->environment_files.count; i++) {
+        if (text_starts(container->environment_files.items[i].value, TEXT("file:"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct text linux_refusal(const struct definition_draft *draft,
                                  const struct ecs_linux_parameters *linux_parameters)
 {
@@ -104,6 +115,7 @@ static struct text members_refusal(const struct definition_draft *draft,
     } members[] = {
         {container->privileged, "privileged"},
         {container->links.count > 0, "links"},
+        {has_host_file(container), "environmentFiles of the host"},
         {container->disable_networking, "disableNetworking"},
         {container->dns_servers.count > 0, "dnsServers"},
         {container->dns_search_domains.count > 0, "dnsSearchDomains"},

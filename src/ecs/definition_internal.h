@@ -49,6 +49,9 @@ MUST_CHECK int definition_check_logs(const struct definition_draft *draft,
 MUST_CHECK int definition_check_kernel(const struct definition_draft *draft,
                                        const struct ecs_container_definition *container);
 
+/** @return whether an environment file is none of S3: a file of the node, or of an HTTP server */
+bool definition_env_file_here(struct text value);
+
 /** @return whether a container tells of its health: by its health check, or its readiness */
 bool definition_has_health(const struct ecs_container_definition *container);
 

@@ -77,6 +77,19 @@ void spec_links_depend(const struct ecs_container_definition *definition, struct
  */
 MUST_CHECK int spec_port_range(struct text range, uint16_t *out_first, uint16_t *out_last);
 
+#define SPEC_VARIABLES_MAX 4096 ///< of a container; programs are given far less than that
+
+/**
+ * Add the variables of an environment file to those that are there, which win: so a definition's
+ * own come before its files, and an earlier file before a later one.
+ *
+ * @param list     at most SPEC_VARIABLES_MAX; replaced by one in the arena
+ * @param content  borrowed by the list
+ * @return 0, or ERR_NO_ROOM for more than that
+ */
+MUST_CHECK int spec_add_file(struct ecs_key_value_pair_list *list, struct text content,
+                             struct arena *arena, struct err *err);
+
 /**
  * The number of a signal: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; absent is SIGTERM.
  *

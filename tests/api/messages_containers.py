@@ -125,6 +125,16 @@ BEHAVIOUR = [
     wrong("an environment file that is no .env", f"Invalid 'environmentFiles' setting {A}. The value "
           "must be the ARN of an S3 object that ends with '.env'.",
           {"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/x.txt"}]}),
+    *[same(f"an environment file beyond ECS: {value}",
+           {"environmentFiles": [{"type": "s3", "value": value}]})
+      for value in ("file:///etc/x.env", "https://files.example.com/x.env")],
+    *[wrong(f"an environment file that is neither: {value}",
+            f"Invalid 'environmentFiles' setting {A}. The value must be the ARN of an S3 object "
+            "that ends with '.env'.", {"environmentFiles": [{"type": "s3", "value": value}]})
+      for value in ("file://etc/x.env", "ftp://h/x.env", "http://h/x")],
+    no_fargate("an environment file of the host",
+               "Fargate compatible task definitions do not support environmentFiles of the host",
+               {"environmentFiles": [{"type": "s3", "value": "file:///etc/x.env"}]}),
     wrong("an environment file of another type",
           "1 validation error detected: Value at 'containerDefinitions[0].environmentFiles[0].type' "
           "failed to satisfy constraint: Member must satisfy enum value set: [s3]",

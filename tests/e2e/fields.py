@@ -215,9 +215,10 @@ class Node(support.Berth):
         return have in (want, 1 + (want - 2) * 9999 // 262142)
 
 
-def make_node(folder):
+def make_node(folder, *options):
     """A node for a module's tests; ended, and checked that it ends well, after them."""
-    node = Node(folder, "--cpu-units", str(UNITS), "--memory-mib", str(UNITS))
+    node = Node(folder, "--cpu-units", str(UNITS), "--memory-mib", str(UNITS),
+                *options)
     try:
         node.begin()
         node.network_arguments = node.network()

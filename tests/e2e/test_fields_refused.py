@@ -19,8 +19,6 @@ def volume(**kind):
 
 # Name of the case: members of the container, members of the task, words of the reason.
 REFUSED = {
-    "environmentFiles": ({"environmentFiles": [{"value": "arn:aws:s3:::b/a.env", "type": "s3"}]},
-                         {**IN_HOST, "executionRoleArn": ROLE}, "environmentFiles"),
     "secrets": ({"secrets": [{"name": "S", "valueFrom": SECRET}]},
                 {**IN_HOST, "executionRoleArn": ROLE}, "secrets"),
     "dockerSecurityOptions": ({"dockerSecurityOptions": ["label:user:me"]}, IN_HOST,

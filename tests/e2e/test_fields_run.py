@@ -73,7 +73,7 @@ def test_override_environment_files(node):
     """The node refuses them, as it does those of the definition."""
     arn = node.launch("files", PLAIN, {**EC2, **override(
         environmentFiles=[{"value": "arn:aws:s3:::b/a.env", "type": "s3"}])})
-    assert "environmentFiles" in node.stopped(arn).reason
+    assert "nothing that stands for S3, to find 'arn:aws:s3:::b/a.env'" in node.stopped(arn).reason
 
 
 def test_override_resource_requirements(node):

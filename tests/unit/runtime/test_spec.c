@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -620,6 +621,46 @@ static void image_volumes_become_mount_points(void **state)
     assert_int_equal(containers[1].mount_points.count, 1);
 }
 
+// As ECS's agent reads them; what is there already wins.
+static void environment_files_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content;
+        const char *want; // after B=own
+    } cases[] = {
+        {"", "B=own"},
+        {"A=1", "B=own;A=1"},
+        {"A=1\nA=2\n", "B=own;A=2"},
+        {"B=file\nC=3\r\n", "B=own;C=3"},
+        {"#A=1\n A=1\n=1\nA\nC=\n", "B=own; A=1"},
+        {"A=b=c\nD='x y'", "B=own;A=b=c;D='x y'"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(arena_deinit) struct arena arena = {0};
+        struct err err = {0};
+        struct ecs_key_value_pair own = {TEXT("B"), TEXT("own")};
+        struct ecs_key_value_pair_list list = {&own, 1};
+        char got[256] = "";
+        assert_int_equal(spec_add_file(&list, text_of(cases[i].content), &arena, &err), 0);
+        for (size_t k = 0; k < list.count; k++) {
+            size_t used = strlen(got);
+            snprintf(got + used, sizeof(got) - used, "%s%.*s=%.*s", k == 0 ? "" : ";",
+                     TEXT_FMT(list.items[k].name), TEXT_FMT(list.items[k].value));
+        }
+        assert_string_equal(got, cases[i].want);
+    }
+    AUTO(arena_deinit) struct arena arena = {0};
+    AUTO(buf_deinit) struct buf many = {0};
+    struct err err = {0};
+    for (int i = 0; i <= SPEC_VARIABLES_MAX; i++) {
+        buf_format(&many, "A%d=1\n", i);
+    }
+    struct ecs_key_value_pair_list list = {0};
+    assert_int_equal(spec_add_file(&list, buf_view(&many), &arena, &err), ERR_NO_ROOM);
+    assert_int_equal(list.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -639,6 +680,7 @@ int main(void)
         cmocka_unit_test(labels_give_no_orders),
         cmocka_unit_test(shared_memory_suits_all),
         cmocka_unit_test(docker_volumes_are_read),
+        cmocka_unit_test(environment_files_are_read),
         cmocka_unit_test(image_volumes_become_mount_points),
     };
     return cmocka_run_group_tests_name("spec", tests, NULL, NULL);
