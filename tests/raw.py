@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import hmac
 import json
+import select
 import socket
 import ssl
 
@@ -100,6 +101,10 @@ class Connection:
             raise ConnectionResetError("closed before the answer was complete")
         self.buffer += piece
 
+    def ended(self):
+        """Whether the server closed it, as it does with those that were idle for long."""
+        return not self.buffer and bool(select.select([self.socket], [], [], 0)[0])
+
     def read(self, method="POST"):
         """The next answer; ConnectionError when the connection closes first."""
         while b"\r\n\r\n" not in self.buffer:
@@ -138,6 +143,7 @@ class Caller:
         return compose(self.signer.sign(headers, body), body)
 
     def connections(self, count):
+        self.open = [one for one in self.open if not one.ended()]
         while len(self.open) < count:
             self.open.append(Connection(self.address, self.port, authority=self.authority))
         return self.open[:count]

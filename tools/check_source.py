@@ -28,6 +28,7 @@ ARROWS = {
     "ecs": {"shape", "api", "core", "identity", "vpc"},
     "sigv4": set(),
     "client": {"shape", "api", "sigv4"},
+    "channel": {"shape", "api"},
     "server": {"shape", "api", "core", "store", "identity", "vpc", "ecs", "sigv4", "client"},
     "journal": {"shape", "api"},
     "task": {"shape", "api"},
@@ -36,8 +37,8 @@ ARROWS = {
     "runtime": {"shape", "api", "image", "task"},
     "endpoint": {"shape", "api", "runtime"},
     "agent": {"shape", "api", "sigv4", "client", "journal", "runtime", "net", "image", "task",
-              "endpoint"},
-    "cli": {"shape", "api", "client", "sigv4", "image"},
+              "endpoint", "channel"},
+    "cli": {"shape", "api", "client", "sigv4", "image", "channel"},
     "bin": None,  # the place where everything is wired together
 }
 BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|strtok|strncpy|atoi|strtol|gets|rand|system|"

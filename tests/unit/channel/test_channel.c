@@ -1,0 +1,380 @@
+#include "base/alloc.h"
+#include "base/text.h"
+#include "channel/channel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define FRAMES_MAX 8192
+#define STREAM_BYTES 200000
+
+/** A frame on its way. */
+struct flight {
+    struct buf frame;
+    int64_t at_ms;
+};
+
+/** One end, and what the other one sends to it. */
+struct end {
+    struct world *world;
+    struct channel *channel;
+    struct flight flights[FRAMES_MAX]; // to this end
+    size_t flight_count;
+    struct buf received;
+    size_t sent;
+    bool ready;
+    bool closed;
+    struct buf output; // what the other end said when it closed
+};
+
+struct world {
+    uint64_t seed;
+    int64_t now_ms;
+    uint32_t loss; // of 100
+    uint32_t twice;
+    uint32_t delay_ms;
+    struct end ends[2];
+};
+
+static uint64_t next_random(struct world *world)
+{
+    world->seed = world->seed * 6364136223846793005u + 1442695040888963407u;
+    return world->seed >> 33;
+}
+
+static struct end *other(struct end *end)
+{
+    return &end->world->ends[end == &end->world->ends[0]];
+}
+
+static void on_send(void *context, struct text frame)
+{
+    struct end *from = context;
+    struct world *world = from->world;
+    struct end *to = other(from);
+    size_t copies = next_random(world) % 100 < world->loss    ? 0
+                    : next_random(world) % 100 < world->twice ? 2
+                                                              : 1;
+    for (size_t i = 0; i < copies; i++) {
+        assert_true(to->flight_count < FRAMES_MAX);
+        struct flight *flight = &to->flights[to->flight_count++];
+        *flight = (struct flight){0};
+        buf_text(&flight->frame, frame);
+        flight->at_ms = world->now_ms + 1 + (int64_t)(next_random(world) % (world->delay_ms + 1));
+    }
+}
+
+static void on_data(void *context, uint32_t payload_type, struct text payload)
+{
+    struct end *end = context;
+    if (payload_type == MESSAGE_PAYLOAD_OUTPUT) {
+        buf_text(&end->received, payload);
+    }
+}
+
+static void on_ready(void *context)
+{
+    struct end *end = context;
+    assert_false(end->ready);
+    end->ready = true;
+}
+
+static void on_closed(void *context, struct text output)
+{
+    struct end *end = context;
+    end->closed = true;
+    buf_text(&end->output, output);
+}
+
+static void on_random(void *context, void *bytes, size_t size)
+{
+    struct end *end = context;
+    for (size_t i = 0; i < size; i++) {
+        ((unsigned char *)bytes)[i] = (unsigned char)next_random(end->world);
+    }
+}
+
+static struct world *world_new(uint64_t seed)
+{
+    struct world *world = ALLOC(struct world);
+    world->seed = seed;
+    world->now_ms = 1700000000000;
+    for (size_t i = 0; i < 2; i++) {
+        struct end *end = &world->ends[i];
+        end->world = world;
+        const struct channel_handlers handlers = {.send = on_send,
+                                                  .data = on_data,
+                                                  .ready = on_ready,
+                                                  .closed = on_closed,
+                                                  .random = on_random,
+                                                  .context = end};
+        end->channel = channel_new(i == 0 ? CHANNEL_NODE : CHANNEL_CLIENT, TEXT("s"), &handlers);
+    }
+    return world;
+}
+
+static void drop_flights(struct end *end)
+{
+    for (size_t i = 0; i < end->flight_count; i++) {
+        buf_deinit(&end->flights[i].frame);
+    }
+    end->flight_count = 0;
+}
+
+static void world_free(struct world *world)
+{
+    for (size_t i = 0; i < 2; i++) {
+        drop_flights(&world->ends[i]);
+        channel_free(world->ends[i].channel);
+        buf_deinit(&world->ends[i].received);
+        buf_deinit(&world->ends[i].output);
+    }
+    alloc_free(world);
+}
+
+static void arrive(struct end *end)
+{
+    for (size_t i = 0; i < end->flight_count;) {
+        if (end->flights[i].at_ms > end->world->now_ms) {
+            i++;
+            continue;
+        }
+        struct buf frame = end->flights[i].frame;
+        end->flights[i] = end->flights[--end->flight_count];
+        struct err err = {0};
+        int rc = channel_receive(end->channel, end->world->now_ms, buf_view(&frame), &err);
+        if (rc != 0) {
+            fail_msg("%s", err.text);
+        }
+        buf_deinit(&frame);
+    }
+}
+
+static char stream_byte(size_t at)
+{
+    return (char)(unsigned char)(at * 31 + (at >> 8) * 7);
+}
+
+// Say more of the stream, as far as there is room.
+static void speak(struct end *end)
+{
+    char bytes[5000];
+    size_t wanted = (size_t)(next_random(end->world) % sizeof(bytes));
+    size_t size = MIN(MIN(channel_room(end->channel), STREAM_BYTES - end->sent), wanted);
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = stream_byte(end->sent + i);
+    }
+    channel_send(end->channel, end->world->now_ms, MESSAGE_PAYLOAD_OUTPUT,
+                 (struct text){bytes, size});
+    end->sent += size;
+}
+
+static void check_stream(const struct end *end)
+{
+    assert_int_equal(end->received.size, STREAM_BYTES);
+    for (size_t i = 0; i < STREAM_BYTES; i++) {
+        assert_int_equal(end->received.data[i], stream_byte(i));
+    }
+}
+
+static bool all_said(const struct world *world)
+{
+    for (size_t i = 0; i < 2; i++) {
+        const struct end *end = &world->ends[i];
+        if (end->sent < STREAM_BYTES || !channel_idle(end->channel)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run(struct world *world, bool cuts)
+{
+    for (size_t i = 0; i < 2; i++) {
+        channel_open(world->ends[i].channel, world->now_ms);
+    }
+    size_t steps = 0;
+    while (!all_said(world)) {
+        if (++steps >= 20000) {
+            fail_msg("not done: sent %zu and %zu, idle %d and %d, room %zu and %zu",
+                     world->ends[0].sent, world->ends[1].sent, channel_idle(world->ends[0].channel),
+                     channel_idle(world->ends[1].channel), channel_room(world->ends[0].channel),
+                     channel_room(world->ends[1].channel));
+        }
+        world->now_ms += 5;
+        for (size_t i = 0; i < 2; i++) {
+            struct end *end = &world->ends[i];
+            arrive(end);
+            if (end->ready) {
+                speak(end);
+            }
+            channel_tick(end->channel, world->now_ms);
+        }
+        if (cuts && next_random(world) % 200 == 0) {
+            // A connection ends with all that is on its way, and a new one is made.
+            drop_flights(&world->ends[0]);
+            drop_flights(&world->ends[1]);
+            channel_open(world->ends[0].channel, world->now_ms);
+            channel_open(world->ends[1].channel, world->now_ms);
+        }
+    }
+    check_stream(&world->ends[0]);
+    check_stream(&world->ends[1]);
+}
+
+static void streams_arrive_whole(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    run(world, false);
+    world_free(world);
+}
+
+// Whatever is lost, comes twice, late, or in another order.
+static void nothing_is_lost_on_bad_ways(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct world *world = world_new(seed);
+        world->loss = (uint32_t)(seed * 3);
+        world->twice = 20;
+        world->delay_ms = 50;
+        run(world, true);
+        world_free(world);
+    }
+}
+
+static void room_is_bounded_until_acknowledged(void **state)
+{
+    (void)state;
+    struct world *world = world_new(2);
+    struct end *node = &world->ends[0];
+    channel_open(node->channel, world->now_ms);
+    size_t room = channel_room(node->channel);
+    AUTO(alloc_free) void *bytes = alloc_zero(room);
+    channel_send(node->channel, world->now_ms, MESSAGE_PAYLOAD_OUTPUT, (struct text){bytes, room});
+    assert_int_equal(channel_room(node->channel), 0);
+    assert_int_equal(channel_stale(node->channel), world->now_ms);
+    channel_open(world->ends[1].channel, world->now_ms);
+    world->now_ms += 10;
+    arrive(&world->ends[1]);
+    world->now_ms += 10;
+    arrive(node);
+    assert_true(channel_room(node->channel) > 0);
+    world_free(world);
+}
+
+static void closing_says_why(void **state)
+{
+    (void)state;
+    struct world *world = world_new(3);
+    channel_open(world->ends[0].channel, world->now_ms);
+    channel_close(world->ends[0].channel, world->now_ms, TEXT("The task \"a\" ended."));
+    world->now_ms += 10;
+    arrive(&world->ends[1]);
+    assert_true(world->ends[1].closed);
+    assert_string_equal(world->ends[1].output.data, "The task \"a\" ended.");
+    assert_int_equal(channel_room(world->ends[1].channel), 0);
+    world_free(world);
+}
+
+// The bytes of a message, field by field, as the protocol has them.
+static void messages_have_their_bytes(void **state)
+{
+    (void)state;
+    struct message message = {
+        .type = TEXT(MESSAGE_TYPE_OUTPUT),
+        .created_ms = 0x0102030405060708,
+        .sequence = 7,
+        .flags = 3,
+        .payload_type = 1,
+        .payload = TEXT("abc"),
+    };
+    for (size_t i = 0; i < sizeof(message.id); i++) {
+        message.id[i] = (unsigned char)i;
+    }
+    AUTO(buf_deinit) struct buf frame = {0};
+    message_encode(&message, &frame);
+    assert_int_equal(frame.size, 123);
+    char hex[2 * 123 + 1];
+    text_hex(frame.data, frame.size, hex);
+    assert_string_equal(hex, "00000074"
+                             "6f75747075745f73747265616d5f646174612020202020202020202020202020"
+                             "00000001"
+                             "0102030405060708"
+                             "0000000000000007"
+                             "0000000000000003"
+                             "08090a0b0c0d0e0f0001020304050607"
+                             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+                             "00000001"
+                             "00000003"
+                             "616263");
+    struct message again;
+    struct err err = {0};
+    assert_int_equal(message_decode(buf_view(&frame), &again, &err), 0);
+    assert_memory_equal(again.id, message.id, sizeof(message.id));
+    assert_true(text_equal(again.type, message.type));
+    assert_true(text_equal(again.payload, message.payload));
+    assert_int_equal(again.created_ms, message.created_ms);
+    assert_int_equal(again.sequence, 7);
+}
+
+static void broken_messages_are_refused(void **state)
+{
+    (void)state;
+    const struct message message = {.type = TEXT(MESSAGE_TYPE_INPUT), .payload = TEXT("abc")};
+    for (size_t i = 0; i < 123; i++) {
+        AUTO(buf_deinit) struct buf frame = {0};
+        message_encode(&message, &frame);
+        struct message out;
+        struct err err = {0};
+        assert_int_equal(message_decode(text_slice(buf_view(&frame), 0, i), &out, &err),
+                         ERR_INVALID);
+        assert_true(err.text[0] != '\0');
+        bool checked = i < 4 || i >= 116 || (i >= 80 && i < 112);
+        frame.data[i] ^= 0x40;
+        assert_int_equal(message_decode(buf_view(&frame), &out, &err), checked ? ERR_INVALID : 0);
+    }
+}
+
+static void a_gap_holds_a_bounded_number(void **state)
+{
+    (void)state;
+    struct world *world = world_new(4);
+    channel_open(world->ends[0].channel, world->now_ms);
+    struct err err = {0};
+    int rc = 0;
+    size_t taken = 0;
+    for (int64_t sequence = 1; rc == 0 && sequence < 5000; sequence++) {
+        AUTO(buf_deinit) struct buf frame = {0};
+        const struct message message = {.type = TEXT(MESSAGE_TYPE_INPUT),
+                                        .sequence = sequence,
+                                        .payload_type = MESSAGE_PAYLOAD_OUTPUT,
+                                        .payload = TEXT("x")};
+        message_encode(&message, &frame);
+        rc = channel_receive(world->ends[0].channel, world->now_ms, buf_view(&frame), &err);
+        drop_flights(&world->ends[1]);
+        taken += rc == 0;
+    }
+    assert_int_equal(rc, ERR_NO_ROOM);
+    assert_int_equal(taken, 1024);
+    world_free(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(streams_arrive_whole),
+        cmocka_unit_test(nothing_is_lost_on_bad_ways),
+        cmocka_unit_test(room_is_bounded_until_acknowledged),
+        cmocka_unit_test(closing_says_why),
+        cmocka_unit_test(messages_have_their_bytes),
+        cmocka_unit_test(broken_messages_are_refused),
+        cmocka_unit_test(a_gap_holds_a_bounded_number),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
