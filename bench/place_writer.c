@@ -31,6 +31,7 @@ static void *write_batches(void *context)
             break;
         }
         pthread_mutex_unlock(&writer->mutex);
+        core_batch_encode(writer->batch);
         writer_rows(writer->store, writer->batch);
         pthread_mutex_lock(&writer->mutex);
         writer->written = true;
@@ -50,7 +51,7 @@ void writer_hand_over(struct writer *writer, struct core *core, bool wait)
     struct core_batch *done = NULL;
     if (writer->batch == NULL || writer->written) {
         done = writer->batch;
-        writer->batch = core_batch_take(core);
+        writer->batch = core_batch_begin(core);
         writer->written = false;
         pthread_cond_signal(&writer->changed);
     }

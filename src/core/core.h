@@ -218,6 +218,15 @@ struct core_batch {
 struct core_batch *core_batch_take(struct core *core);
 
 /**
+ * The first half of core_batch_take, for an adapter with a thread that writes: the rows are counted
+ * but not there until core_batch_encode, which needs the batch only. Meanwhile the engine goes on.
+ */
+struct core_batch *core_batch_begin(struct core *core);
+
+/** The second half, once, on any thread. The batch is freed afterwards, on the engine's. */
+void core_batch_encode(struct core_batch *batch);
+
+/**
  * Free a batch; NULL is allowed. Batches are freed in the order in which they were taken, because a
  * later one holds the replaced records that effects of an earlier one may borrow from.
  */

@@ -61,9 +61,9 @@ int core_counter_load(struct core *core, int64_t key, struct text bytes, struct 
     return 0;
 }
 
-void core_counter_encode(const struct core *core, struct buf *out)
+static void counter_encode(int64_t reserved, struct buf *out)
 {
-    const struct counter counter = {.reserved = core->key_reserved, .has_reserved = true};
+    const struct counter counter = {.reserved = reserved, .has_reserved = true};
     cbor_encode(&counter_shape, &counter, COUNTER_VERSION, NULL, out);
 }
 
@@ -126,24 +126,14 @@ size_t core_pending_bytes(const struct core *core)
     return core->pending_bytes + core->effect_arena.total_bytes;
 }
 
-static int compare_keys(const void *left, const void *right)
+static struct cbor_unknown unknown_of(const struct core *core, const struct slot *slot)
 {
-    int64_t a = *(const int64_t *)left;
-    int64_t b = *(const int64_t *)right;
-    return a < b ? -1 : a > b;
-}
-
-static void encode_slot(const struct core *core, const struct slot *slot, struct buf *out)
-{
-    const struct core_kind *kind = core->tables[slot->table].kind;
-    struct cbor_unknown unknown = {0};
-    if (slot->has_unknown) {
-        const struct unknown *kept = map_get_u64(&core->unknown, (uint64_t)slot->key);
-        ASSERT(kept != NULL);
-        unknown.pairs = (struct text){kept->pairs, kept->size};
-        unknown.count = kept->count;
+    if (!slot->has_unknown) {
+        return (struct cbor_unknown){0};
     }
-    cbor_encode(kind->type, slot->value, kind->version, &unknown, out);
+    const struct unknown *kept = map_get_u64(&core->unknown, (uint64_t)slot->key);
+    ASSERT(kept != NULL);
+    return (struct cbor_unknown){.pairs = {kept->pairs, kept->size}, .count = kept->count};
 }
 
 void core_measure_input(struct core *core)
@@ -155,7 +145,9 @@ void core_measure_input(struct core *core)
             continue;
         }
         size_t begin = bytes.size;
-        encode_slot(core, slot, &bytes);
+        const struct core_kind *kind = core->tables[slot->table].kind;
+        struct cbor_unknown unknown = unknown_of(core, slot);
+        cbor_encode(kind->type, slot->value, kind->version, &unknown, &bytes);
         core->record_bytes_max = MAX(core->record_bytes_max, bytes.size - begin);
     }
     core->input_bytes_max = MAX(core->input_bytes_max, bytes.size);
@@ -180,44 +172,45 @@ static void point_rows(struct core_row *rows, size_t count, const struct buf *by
     }
 }
 
-static void encode_rows(struct core *core, struct batch *batch)
+// Note what changed. Records stay as they are and where they are until this batch is freed; unknown
+// members may go before, so they are copied.
+static void collect_changes(struct core *core, struct batch *batch)
 {
-    size_t count = core->dirty_count + (core->counter_dirty ? 1 : 0);
-    if (count == 0) {
-        return;
-    }
-    struct core_row *rows = alloc_array(count, sizeof(*rows));
-    size_t row_count = 0;
-    if (core->counter_dirty) {
-        core_counter_encode(core, &batch->bytes);
-        add_row(&rows[0], COUNTER_KEY, COUNTER_KIND, 0, &batch->bytes);
-        row_count = 1;
-        core->counter_dirty = false;
-    }
-    qsort(core->dirty, core->dirty_count, sizeof(*core->dirty), compare_keys);
+    batch->changes = alloc_array(core->dirty_count, sizeof(*batch->changes));
     for (size_t i = 0; i < core->dirty_count; i++) {
         struct slot *slot = core_slot_find(core, core->dirty[i]);
         ASSERT(slot->key == core->dirty[i]);
         ASSERT(slot->dirty);
-        uint16_t kind = core->tables[slot->table].kind->number;
-        size_t begin = batch->bytes.size;
-        if (slot->value != NULL) {
-            encode_slot(core, slot, &batch->bytes);
-            ASSERT(batch->bytes.size > begin);
-        }
-        add_row(&rows[row_count], slot->key, kind, begin, &batch->bytes);
-        row_count++;
+        struct cbor_unknown unknown = unknown_of(core, slot);
+        unknown.pairs = arena_text(&batch->arena, unknown.pairs);
+        batch->changes[i] = (struct change){
+            .key = slot->key,
+            .kind = core->tables[slot->table].kind,
+            .value = slot->value,
+            .unknown = unknown,
+        };
         slot->dirty = false;
         if (slot->value == NULL) {
             core_slot_remove(core, slot->key);
         }
     }
-    point_rows(rows, row_count, &batch->bytes);
-    batch->batch.rows = rows;
-    batch->batch.row_count = row_count;
+    batch->change_count = core->dirty_count;
+    batch->batch.row_count = core->dirty_count;
+    if (core->counter_dirty) {
+        batch->counter = core->key_reserved;
+        batch->batch.row_count++;
+        core->counter_dirty = false;
+    }
 }
 
-struct core_batch *core_batch_take(struct core *core)
+static int compare_changes(const void *left, const void *right)
+{
+    int64_t a = ((const struct change *)left)->key;
+    int64_t b = ((const struct change *)right)->key;
+    return a < b ? -1 : a > b;
+}
+
+struct core_batch *core_batch_begin(struct core *core)
 {
     ASSERT(core->call == NULL);
     if (core->dirty_count == 0 && core->effect_count == 0 && !core->counter_dirty) {
@@ -225,10 +218,6 @@ struct core_batch *core_batch_take(struct core *core)
     }
     struct batch *batch = ALLOC(struct batch);
     batch->batch.version = core->version;
-    encode_rows(core, batch);
-    core->dirty_count = 0;
-    core->pending_bytes = 0;
-
     batch->batch.effects = core->effects;
     batch->batch.effect_count = core->effect_count;
     batch->arena = core->effect_arena;
@@ -238,7 +227,52 @@ struct core_batch *core_batch_take(struct core *core)
     core->effect_arena = (struct arena){0};
     batch->old = core->old;
     core->old = (struct values){0};
+    collect_changes(core, batch);
+    core->dirty_count = 0;
+    core->pending_bytes = 0;
     return &batch->batch;
+}
+
+void core_batch_encode(struct core_batch *taken)
+{
+    struct batch *batch = CONTAINER_OF(taken, struct batch, batch);
+    ASSERT(taken->rows == NULL);
+    if (taken->row_count == 0) {
+        return;
+    }
+    struct core_row *rows = alloc_array(taken->row_count, sizeof(*rows));
+    size_t row_count = 0;
+    if (batch->counter != 0) {
+        counter_encode(batch->counter, &batch->bytes);
+        add_row(&rows[0], COUNTER_KEY, COUNTER_KIND, 0, &batch->bytes);
+        row_count = 1;
+    }
+    qsort(batch->changes, batch->change_count, sizeof(*batch->changes), compare_changes);
+    for (size_t i = 0; i < batch->change_count; i++) {
+        const struct change *change = &batch->changes[i];
+        size_t begin = batch->bytes.size;
+        if (change->value != NULL) {
+            cbor_encode(change->kind->type, change->value, change->kind->version, &change->unknown,
+                        &batch->bytes);
+            ASSERT(batch->bytes.size > begin);
+        }
+        add_row(&rows[row_count], change->key, change->kind->number, begin, &batch->bytes);
+        row_count++;
+    }
+    point_rows(rows, row_count, &batch->bytes);
+    ASSERT(row_count == taken->row_count);
+    taken->rows = rows;
+    alloc_free(batch->changes);
+    batch->changes = NULL;
+}
+
+struct core_batch *core_batch_take(struct core *core)
+{
+    struct core_batch *batch = core_batch_begin(core);
+    if (batch != NULL) {
+        core_batch_encode(batch);
+    }
+    return batch;
 }
 
 void core_batch_free(struct core_batch *taken)
@@ -247,6 +281,7 @@ void core_batch_free(struct core_batch *taken)
         return;
     }
     struct batch *batch = CONTAINER_OF(taken, struct batch, batch);
+    alloc_free(batch->changes);
     buf_deinit(&batch->bytes);
     arena_deinit(&batch->arena);
     core_values_free(&batch->old);

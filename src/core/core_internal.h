@@ -6,6 +6,7 @@
 #include "core/key_set.h"
 
 #include "base/map.h"
+#include "shape/cbor.h"
 
 /*
  * The engine's inside, shared by core.c (registration and inputs), core_record.c (tables) and
@@ -115,9 +116,20 @@ struct core {
     struct arena effect_arena;
 };
 
+/** A record that changed, as a batch keeps it until it is encoded. */
+struct change {
+    int64_t key;
+    const struct core_kind *kind;
+    const void *value; ///< NULL: it was deleted
+    struct cbor_unknown unknown;
+};
+
 /** A batch with what it owns. */
 struct batch {
     struct core_batch batch; ///< first, so that one pointer stands for both
+    struct change *changes;  ///< to be encoded
+    size_t change_count;
+    int64_t counter; ///< how far keys are given out, when that changed; else 0
     struct buf bytes;
     struct arena arena; ///< of effects
     struct values old; ///< replaced: effects of this batch and of earlier ones may borrow from them
@@ -163,6 +175,3 @@ MUST_CHECK int core_counter_load(struct core *core, int64_t key, struct text byt
 
 /** Encode what the input under way changed, and remember the largest. */
 void core_measure_input(struct core *core);
-
-/** Append the engine's own row as bytes. */
-void core_counter_encode(const struct core *core, struct buf *out);

@@ -165,7 +165,8 @@ static void release_waits(struct host *host)
 // On the writer's thread, or on the loop's while the writer is idle.
 static void write_batch(struct host *host)
 {
-    const struct core_batch *batch = host->batch;
+    struct core_batch *batch = host->batch;
+    core_batch_encode(batch);
     int64_t begin_ns = clock_monotonic_ns();
     AUTO(alloc_free) void *block = alloc_array(batch->row_count, sizeof(struct store_row));
     struct store_row *rows = block;
@@ -243,7 +244,7 @@ static void flush(struct host *host)
         return;
     }
     host->touched = false;
-    struct core_batch *batch = core_batch_take(host->options.core);
+    struct core_batch *batch = core_batch_begin(host->options.core);
     if (batch == NULL) {
         return;
     }
@@ -417,7 +418,7 @@ void host_stop(struct host *host)
         finish_write(host);
     }
     // The writer is idle from here on. Callbacks add nothing: requests are refused by now.
-    while (!host->failed && (host->batch = core_batch_take(host->options.core)) != NULL) {
+    while (!host->failed && (host->batch = core_batch_begin(host->options.core)) != NULL) {
         if (host->batch->row_count > 0) {
             uv_ref((uv_handle_t *)&host->notice);
             write_batch(host);

@@ -329,6 +329,53 @@ static void batches_hold_the_newest_once(void **state)
     assert_sound(&engine);
 }
 
+// A batch that was begun holds the records as they were, whatever becomes of them before it is
+// encoded: it is what a batch that is encoded at once would hold.
+static void a_batch_may_be_encoded_later(void **state)
+{
+    (void)state;
+    AUTO(engine_deinit) struct engine engine;
+    engine_init(&engine);
+    engine_recover(&engine);
+    core_batch_free(core_batch_take(engine.core));
+    int64_t kept = create(&engine, "kept", 10, 0);
+    int64_t changed = create(&engine, "before", 20, 0);
+    int64_t gone = create(&engine, "gone", 30, 0);
+    struct core_batch *batch = core_batch_begin(engine.core);
+    assert_int_equal(batch->row_count, 3);
+    assert_null(batch->rows);
+    assert_null(core_batch_begin(engine.core));
+
+    const struct toy_change_item_request change = {
+        .has_key = true, .key = changed, .name = TEXT("after")};
+    assert_int_equal(ask(&engine, TOY_OP_CHANGE_ITEM, &change), 0);
+    assert_int_equal(delete_key(&engine, gone), 0);
+    create(&engine, "later", 40, 0);
+    struct core_batch *next = core_batch_begin(engine.core);
+    core_batch_encode(batch);
+    const struct {
+        int64_t key;
+        const char *name;
+    } rows[] = {{kept, "kept"}, {changed, "before"}, {gone, "gone"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct toy_item item = {0};
+        uint32_t version = 0;
+        struct shape_error error = {0};
+        assert_int_equal(batch->rows[i].key, rows[i].key);
+        assert_int_equal(cbor_decode(&toy_item_shape, batch->rows[i].bytes, &engine.arena, &item,
+                                     &version, NULL, &error),
+                         0);
+        assert_true(text_is(item.name, rows[i].name));
+    }
+    core_batch_free(batch);
+    core_batch_encode(next);
+    assert_int_equal(next->row_count, 3);
+    assert_int_equal(next->rows[1].key, gone);
+    assert_null(next->rows[1].bytes.data);
+    core_batch_free(next);
+    assert_sound(&engine);
+}
+
 static void effects_leave_with_their_batch(void **state)
 {
     (void)state;
@@ -722,6 +769,7 @@ int main(void)
         cmocka_unit_test(rehearsals_leave_nothing),
         cmocka_unit_test(misbehaviour_ends_the_process),
         cmocka_unit_test(batches_hold_the_newest_once),
+        cmocka_unit_test(a_batch_may_be_encoded_later),
         cmocka_unit_test(effects_leave_with_their_batch),
         cmocka_unit_test(time_never_goes_back),
         cmocka_unit_test(work_is_done_once_and_within_budget),
