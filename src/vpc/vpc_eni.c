@@ -90,7 +90,9 @@ void vpc_eni_spec(struct core_call *call, int64_t eni, struct text region,
     ASSERT(subnet != NULL);
     const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, subnet->vpc);
     ASSERT(vpc != NULL);
-    struct vpc_range subnet_range = range_of(subnet->cidr);
+    const struct subnet_addresses *addresses =
+        map_get_u64(&vpc_state(call->core)->addresses, (uint64_t)record->subnet);
+    struct vpc_range subnet_range = addresses->range;
     struct text address = address_format(call->arena, (uint32_t)record->address);
 
     struct text *resolver = ARENA_NEW(call->arena, struct text);
