@@ -17,8 +17,8 @@
 
 /*
  * What the parts of task_module share: volatile state derived from records (task_state.h), how
- * tasks are shown and sent (task_show.c, task_spec.c), the life cycle (task_life.c), sessions and
- * leases (node_session.c), and the handlers that task.c registers.
+ * tasks are named, shown and sent (task_name.c, task_show.c, task_spec.c), the life cycle
+ * (task_life.c), sessions and leases (node_session.c), and the handlers that task.c registers.
  */
 
 #define TASK_RETENTION_MS (7 * 24 * 3600 * INT64_C(1000)) ///< ECS keeps an hour, people ask later
@@ -295,13 +295,7 @@ void task_roster_free(struct task_roster *roster);
 /** See core_module. */
 void task_check(void *pointer, struct core *core, struct buf *violations);
 
-// ---- task_show.c --------------------------------------------------------------------------
-
-/** How a task is shown. */
-enum task_show {
-    TASK_SHOW_TAGS = 1,  ///< with its tags
-    TASK_SHOW_EVENT = 2, ///< in the words of EventBridge
-};
+// ---- task_name.c --------------------------------------------------------------------------
 
 /** @return a number that is not negative, in digits. Names are made for every task that is shown or
  *  sent, so these here do without printf, which took a tenth of a placement. */
@@ -318,6 +312,8 @@ struct text task_instance_arn(struct core_call *call, const struct task_record_n
 /** @return the membership through which a node runs a task, or NULL */
 const struct task_record_membership *task_membership(const struct task_record_node *node,
                                                      const struct task_record_task *task);
+/** @return the id of a task's network interface attachment */
+struct text task_attachment_id(struct core_call *call, const struct task_record_task *record);
 /** @return the ARN of a task's network interface attachment */
 struct text task_attachment_arn(struct core_call *call, const struct task_record_task *record);
 /** @return the ARN of a container of a task */
@@ -325,9 +321,6 @@ struct text task_container_arn(struct core_call *call, const struct task_record_
                                size_t index);
 /** @return the wire name of a status */
 struct text task_status_name(enum task_record_task_status status);
-/** Fill a task as DescribeTasks shows it; flags are of enum task_show. */
-void task_show(struct core_call *call, int64_t key, const struct task_record_task *record,
-               unsigned flags, struct ecs_task *out_task);
 /** @return the group a task is in */
 struct text task_group_name(struct core_call *call, const struct task_record_task *record);
 /** The ARN that a failure names: the reference as given, or made of an id that leads nowhere. */
@@ -335,6 +328,18 @@ struct text task_reference_arn(struct core_call *call, int64_t cluster, const ch
                                struct text reference);
 /** Parse a reference to a task of a cluster: id or ARN. @return its entry, or NULL */
 struct task_entry *task_find(const struct core *core, int64_t cluster, struct text reference);
+
+// ---- task_show.c --------------------------------------------------------------------------
+
+/** How a task is shown. */
+enum task_show {
+    TASK_SHOW_TAGS = 1,  ///< with its tags
+    TASK_SHOW_EVENT = 2, ///< in the words of EventBridge
+};
+
+/** Fill a task as DescribeTasks shows it; flags are of enum task_show. */
+void task_show(struct core_call *call, int64_t key, const struct task_record_task *record,
+               unsigned flags, struct ecs_task *out_task);
 
 // ---- task_spec.c --------------------------------------------------------------------------
 

@@ -178,7 +178,7 @@ void task_run_settle(struct core_call *call, const struct task_run *run,
         record->has_eni = true;
         record->eni = vpc_eni_create(call, spot->subnet, &run->groups, key);
         record->eni_status = TASK_RECORD_ENI_STATUS_PRECREATED;
-        ASSERT(record->eni != 0); // best_subnet saw a free address
+        ASSERT(record->eni != 0); // task_run_subnet saw a free address
     }
 }
 

@@ -128,10 +128,19 @@ void task_run_send(struct core_call *call, const int64_t *keys, size_t count);
 /** From now on tasks go to one zone: that of their subnets, or of their instances where they have
  *  none. An empty name is for any. */
 void task_run_confine(const struct core *core, struct task_run *run, struct text zone);
+
+// ---- task_placement.c ---------------------------------------------------------------------
+
 /** Read constraints, strategies and ports. @return 0 or ERR_FAULT */
 MUST_CHECK int task_placement_read(struct core_call *call, struct task_run *run);
 /** @return whether the short way does not do */
 bool task_placement_special(const struct task_run *run);
+
+// ---- task_place.c -------------------------------------------------------------------------
+
+/** @return the subnet of a zone with the most free addresses, the first among equals; 0 when none
+ *  has any */
+int64_t task_run_subnet(const struct core *core, const struct task_run *run, struct text zone);
 /** Choose a place the short way. @return false when there is no room */
 bool task_place_short(const struct core *core, const struct task_run *run,
                       struct task_spot *out_spot);
@@ -139,6 +148,9 @@ bool task_place_short(const struct core *core, const struct task_run *run,
  * constraints count. */
 void task_spots_find(struct core_call *call, const struct task_run *run, bool placed,
                      struct task_spots *out_spots);
+
+// ---- task_choose.c ------------------------------------------------------------------------
+
 /** Choose among them. @return NULL when none has room */
 struct task_spot *task_spots_choose(struct core_call *call, const struct task_run *run,
                                     struct task_spots *spots);
