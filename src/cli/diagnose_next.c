@@ -175,6 +175,31 @@ struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
                 "'taskDefinition.containerDefinitions[].[name,image,entryPoint,command]'",
                 TEXT_FMT(definition));
         break;
+    case BERTH_TASK_CAUSE_SECRET_MISSING:
+    case BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING:
+        suggest(style, &next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s --query "
+                "'taskDefinition.containerDefinitions[].[name,environmentFiles,secrets]'",
+                TEXT_FMT(definition));
+        break;
+    case BERTH_TASK_CAUSE_VOLUME_MISSING:
+        suggest(style, &next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s --query "
+                "'taskDefinition.[volumes,containerDefinitions[].[name,mountPoints]]'",
+                TEXT_FMT(definition));
+        break;
+    case BERTH_TASK_CAUSE_HOOK_FAILED:
+        suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
+                TEXT_FMT(cli_short(task)), TEXT_FMT(container));
+        suggest(style, &next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s --query "
+                "'taskDefinition.containerDefinitions[].[name,dockerLabels]'",
+                TEXT_FMT(definition));
+        break;
+    case BERTH_TASK_CAUSE_UNSUPPORTED:
+        suggest(style, &next, arena, "aws", "ecs describe-task-definition --task-definition %.*s",
+                TEXT_FMT(definition));
+        break;
     case BERTH_TASK_CAUSE_OUT_OF_MEMORY:
         suggest(style, &next, arena, "aws",
                 "ecs describe-task-definition --task-definition %.*s --query "

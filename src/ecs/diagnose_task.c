@@ -126,6 +126,38 @@ static bool command_missing(struct text reason)
            has(reason, "No such file or directory");
 }
 
+// What a host could not give before anything ran. @return whether the reason says that
+static bool explain_resources(struct core_call *call, const struct subject *subject,
+                              struct text reason, struct text who)
+{
+    static const struct {
+        const char *part;
+        enum berth_task_cause cause;
+        const char *summary;
+    } known[] = {
+        {"unable to pull secrets", BERTH_TASK_CAUSE_SECRET_MISSING,
+         "%.*s needs a secret that host %.*s cannot get: %.*s"},
+        {"failed to download env files", BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING,
+         "%.*s needs an environment file that host %.*s cannot read: %.*s"},
+        {"which this version of Berth does not have", BERTH_TASK_CAUSE_UNSUPPORTED,
+         "%.*s needs what host %.*s does not do: %.*s"},
+        {"volume '", BERTH_TASK_CAUSE_VOLUME_MISSING,
+         "%.*s needs a volume that host %.*s cannot give: %.*s"},
+    };
+    if (!text_starts(reason, TEXT("ResourceInitialization"))) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (has(reason, known[i].part)) {
+            conclude(subject, known[i].cause, true,
+                     arena_format(call->arena, known[i].summary, TEXT_FMT(who),
+                                  TEXT_FMT(subject->host), TEXT_FMT(text_slice(reason, 0, 500))));
+            return true;
+        }
+    }
+    return false;
+}
+
 // What the reason of a container, or the task's own, says by its first word. @return whether it
 // says anything that is known
 static bool explain_reason(struct core_call *call, const struct subject *subject,
@@ -146,6 +178,13 @@ static bool explain_reason(struct core_call *call, const struct subject *subject
                               TEXT_FMT(subject->host)));
         return true;
     }
+    if (text_starts(reason, TEXT("CannotStart")) && has(reason, "post-start command")) {
+        conclude(subject, BERTH_TASK_CAUSE_HOOK_FAILED, true,
+                 arena_format(call->arena,
+                              "The command that %.*s has as its label berth.post-start failed.",
+                              TEXT_FMT(name.data == NULL ? TEXT("a container") : name)));
+        return true;
+    }
     if (text_starts(reason, TEXT("CannotStart")) || text_starts(reason, TEXT("CannotCreate"))) {
         bool missing = command_missing(reason);
         conclude(subject,
@@ -160,6 +199,9 @@ static bool explain_reason(struct core_call *call, const struct subject *subject
         conclude(subject, BERTH_TASK_CAUSE_OUT_OF_MEMORY, true,
                  arena_format(call->arena, "%.*s was killed because its memory was used up.",
                               TEXT_FMT(who)));
+        return true;
+    }
+    if (explain_resources(call, subject, reason, who)) {
         return true;
     }
     if (text_starts(reason, TEXT("ContainerRuntime")) ||

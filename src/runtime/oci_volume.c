@@ -150,7 +150,10 @@ int oci_volume_source(const struct oci_task *task, int root_fd, struct text name
             return err_set(err, ERR_INVALID, "sourcePath of volume '%.*s' is not absolute",
                            TEXT_FMT(volume->name));
         }
-        return file_make_dirs(out_source->data, 0755, err);
+        // What is there may be a file or a socket as well.
+        int rc =
+            access(out_source->data, F_OK) == 0 ? 0 : file_make_dirs(out_source->data, 0755, err);
+        return rc == 0 ? 0 : err_wrap(err, "sourcePath of volume '%.*s'", TEXT_FMT(volume->name));
     }
     return make_of_task(task, root_fd, number(task, index), destination, out_source, err);
 }

@@ -287,6 +287,13 @@ def ended(ecs, arn):
      "ecs describe-task-definition --task-definition no-command:1"),
     ("no-memory", {"memory": 16, "entryPoint": ["/bin/sh"], "command": ["-c", "tail /dev/zero"]},
      "OutOfMemory", 1, "Container app was killed because its memory was used up.", "berth logs"),
+    ("no-file", {"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/a.env"}]},
+     "EnvironmentFileMissing", 1, "Container app needs an environment file that host",
+     "environmentFiles"),
+    ("no-greeting", {"entryPoint": ["/bin/sh"], "command": ["-c", "exec sleep 100"],
+                     "stopTimeout": 2, "dockerLabels": {"berth.post-start": "exit 1"}},
+     "HookFailed", 1, "The command that app has as its label berth.post-start failed.",
+     "dockerLabels"),
 ])
 def test_ends_are_told_apart(berth, ecs, family, container, cause, status, part, following):
     arn = run(ecs, berth, family, **container)

@@ -1,4 +1,5 @@
 """dockerVolumeConfiguration: volumes of a task, volumes that tasks share, and the driver local."""
+import json
 import os
 
 import pytest
@@ -118,3 +119,20 @@ def test_driver(node):
     answer = node.ecs.run_task(taskDefinition="driver", launchType="EC2")
     assert answer["tasks"] == []
     assert "ecs.capability.docker-plugin.rexray" in answer["failures"][0]["detail"]
+
+
+def test_host_file(rounds, tmp_path):
+    """A file of the host can be mounted as well as a folder; what cannot be made is named."""
+    path = tmp_path / "file"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("theirs\n")
+    os.chmod(path, 0o644)
+    volume = {"volumes": [{"name": "v", "host": {"sourcePath": str(path)}}]}
+    assert rounds("file", "cat /v", **volume).output() == "theirs\n"
+    volume = {"volumes": [{"name": "v", "host": {"sourcePath": f"{path}/below"}}]}
+    ended = rounds("file", "cat /v", **volume)
+    assert ended.reason.startswith("ResourceInitializationError: "), ended.reason
+    assert "sourcePath of volume 'v'" in ended.reason
+    told = json.loads(ended.node.run("diagnose", "--json", ended.task["taskArn"],
+                                     check=False).stdout)
+    assert told["cause"] == "VolumeMissing", told

@@ -112,6 +112,18 @@ static void tasks_advise(void **state)
         {BERTH_TASK_CAUSE_CONTAINER_EXITED, "berth logs --cluster c 12ab app"},
         {BERTH_TASK_CAUSE_UNHEALTHY, "berth logs --cluster c 12ab app"},
         {BERTH_TASK_CAUSE_HOST_FAILED, "berth node ls"},
+        {BERTH_TASK_CAUSE_SECRET_MISSING,
+         "berth aws ecs describe-task-definition --task-definition web:3 --query "
+         "'taskDefinition.containerDefinitions[].[name,environmentFiles,secrets]'"},
+        {BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING,
+         "berth aws ecs describe-task-definition --task-definition web:3 --query "
+         "'taskDefinition.containerDefinitions[].[name,environmentFiles,secrets]'"},
+        {BERTH_TASK_CAUSE_VOLUME_MISSING,
+         "berth aws ecs describe-task-definition --task-definition web:3 --query "
+         "'taskDefinition.[volumes,containerDefinitions[].[name,mountPoints]]'"},
+        {BERTH_TASK_CAUSE_HOOK_FAILED, "berth logs --cluster c 12ab app"},
+        {BERTH_TASK_CAUSE_UNSUPPORTED,
+         "berth aws ecs describe-task-definition --task-definition web:3"},
     };
     AUTO(arena_deinit) struct arena arena = {0};
     struct ecs_task task = {

@@ -612,6 +612,20 @@ static void ends_are_told_apart(void **state)
          "ContainerExited", "Essential container app ended with exit code 3.", true},
         {",'containers':[{'containerName':'app','status':'STOPPED','exitCode':139}]",
          "ContainerExited", "exit code 139: signal 11.", true},
+        {",'reason':'ResourceInitializationError: unable to pull secrets or registry auth: no "
+         "store'",
+         "SecretMissing", "needs a secret that host"},
+        {",'reason':'ResourceInitializationError: failed to download env files: no x.env'",
+         "EnvironmentFileMissing", "no x.env"},
+        {",'reason':'ResourceInitializationError: container a: shared volume \\u0027v\\u0027 is "
+         "not'",
+         "VolumeMissing", "needs a volume that host"},
+        {",'reason':'ResourceInitializationError: links, which this version of Berth does not "
+         "have'",
+         "Unsupported", "needs what host"},
+        {",'containers':[{'containerName':'app','status':'STOPPED','exitCode':0,'reason':"
+         "'CannotStartContainerError: its post-start command failed'}]",
+         "HookFailed", "label berth.post-start failed"},
         {",'reason':'ContainerRuntimeError: the host was restarted'", "HostFailed",
          "Something failed on host host-0: ContainerRuntimeError: the host was restarted", true},
         {",'reason':'dependency x did not start'", "FailedToStart", "dependency x did not start",
