@@ -124,6 +124,9 @@ static int open_engine(struct serve *serve, struct err *err)
     }
     service_set_spot_fallback(serve->core, options->spot_fallback);
     task_set_spot_rate(serve->core, options->spot_permille);
+    if (options->waiting_ms > 0) {
+        task_set_waiting_ms(serve->core, options->waiting_ms);
+    }
     task_set_scaling(serve->core, options->scale_command != NULL, options->scaling_period_ms);
     if (options->settle_ms > 0) {
         service_set_settle_ms(serve->core, options->settle_ms);

@@ -26,6 +26,7 @@ struct serve_options {
     uint32_t events_mib;       ///< how much of events is kept, on disk and in memory; 0: 16
     const char *scale_command; ///< see server_options; NULL: none
     int64_t scale_timeout_ms;  ///< 0: five minutes
+    int64_t waiting_ms;        ///< see task_set_waiting_ms; 0: a quarter of an hour
     int64_t scaling_period_ms; ///< see task_set_scaling
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role

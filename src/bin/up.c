@@ -59,6 +59,7 @@ struct settings {
     const char *scale_command;
     int64_t scale_timeout_ms;
     int64_t scaling_period_ms;
+    int64_t waiting_ms;
     int64_t settle_ms; ///< until a task without a health check is healthy; 0: the default
     bool any_credentials;
     bool strict;
@@ -261,6 +262,8 @@ static int set_option(struct settings *settings, int option, const char *value)
         return set_program("scale-command", value, &settings->scale_command);
     case 'w':
         return set_duration("scale-timeout", value, &settings->scale_timeout_ms);
+    case 'b':
+        return set_duration("provisioning-timeout", value, &settings->waiting_ms);
     case 'q':
         return set_duration("scaling-period", value, &settings->scaling_period_ms);
     case 'c':
@@ -301,6 +304,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"events-mib", required_argument, NULL, 'e'},
                                           {"scale-command", required_argument, NULL, 'o'},
                                           {"scale-timeout", required_argument, NULL, 'w'},
+                                          {"provisioning-timeout", required_argument, NULL, 'b'},
                                           {"scaling-period", required_argument, NULL, 'q'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
@@ -488,6 +492,7 @@ static int start_server(struct program *program, struct err *err)
         .scale_command = settings->scale_command,
         .scale_timeout_ms = settings->scale_timeout_ms,
         .scaling_period_ms = settings->scaling_period_ms,
+        .waiting_ms = settings->waiting_ms,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
     };

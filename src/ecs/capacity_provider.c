@@ -43,6 +43,13 @@ int64_t ecs_provider_find(const struct core *core, int64_t realm, struct text na
     return 0;
 }
 
+// The name of a group, of its ARN or name.
+static struct text group_of(struct text arn)
+{
+    size_t slash = text_find_last(arn, '/');
+    return slash == SIZE_MAX ? arn : text_slice(arn, slash + 1, arn.size);
+}
+
 struct text ecs_provider_group(const struct core *core, int64_t realm, struct text name)
 {
     int64_t key = ecs_provider_find(core, realm, name);
@@ -51,9 +58,7 @@ struct text ecs_provider_group(const struct core *core, int64_t realm, struct te
     if (record == NULL) {
         return (struct text){0};
     }
-    struct text arn = record->provider->auto_scaling_group_arn;
-    size_t slash = text_find_last(arn, '/');
-    return slash == SIZE_MAX ? arn : text_slice(arn, slash + 1, arn.size);
+    return group_of(record->provider->auto_scaling_group_arn);
 }
 
 bool ecs_provider_scales(const struct core *core, int64_t realm, struct text name)
@@ -232,6 +237,46 @@ static size_t count_of(const struct core *core, int64_t realm)
 
 // ---- handlers -----------------------------------------------------------------------------
 
+static int refuse_managed_instances(struct core_call *call)
+{
+    return core_fault(
+        call, &ecs_error_unsupported_feature_exception,
+        "Capacity providers of managed instances are not supported by this version of "
+        "Berth.");
+}
+
+// Those of managed instances belong to a cluster, those of Auto Scaling groups to the account.
+static int check_cluster(struct core_call *call, struct text reference)
+{
+    int64_t cluster = 0;
+    if (reference.data == NULL) {
+        return 0;
+    }
+    int rc = ecs_cluster_resolve(call, reference, &cluster);
+    return rc != 0 ? rc
+                   : refuse(call, "The cluster can only be specified for capacity providers of "
+                                  "managed instances.");
+}
+
+// A group that two providers scale would follow neither.
+static int check_group_free(struct core_call *call, int64_t realm, struct text arn)
+{
+    struct text group = group_of(arn);
+    for (int64_t key = core_next(call->core, &ecs_provider_kind, 0); key != 0;
+         key = core_next(call->core, &ecs_provider_kind, key)) {
+        const struct ecs_record_capacity_provider *record =
+            core_get(call->core, &ecs_provider_kind, key);
+        if (record->realm == realm &&
+            text_equal(group_of(record->provider->auto_scaling_group_arn), group)) {
+            return core_fault(call, &ecs_error_client_exception,
+                              "The specified Auto Scaling group ARN is already being used by "
+                              "another capacity provider. Specify a unique Auto Scaling group ARN "
+                              "and try again.");
+        }
+    }
+    return 0;
+}
+
 static int check_create(struct core_call *call,
                         const struct ecs_create_capacity_provider_request *in)
 {
@@ -243,12 +288,14 @@ static int check_create(struct core_call *call,
         return rc;
     }
     if (in->managed_instances_provider != NULL) {
-        return core_fault(call, &ecs_error_unsupported_feature_exception,
-                          "Capacity providers of managed instances are not supported by this "
-                          "version of Berth.");
+        return refuse_managed_instances(call);
     }
     if (in->auto_scaling_group_provider == NULL) {
         return refuse(call, "autoScalingGroupProvider is required.");
+    }
+    rc = check_cluster(call, in->cluster);
+    if (rc != 0) {
+        return rc;
     }
     return check_group(call, in->auto_scaling_group_provider->auto_scaling_group_arn);
 }
@@ -281,6 +328,10 @@ int ecs_create_capacity_provider(struct core_call *call, void *state, const void
     if (realm != 0 && ecs_provider_find(call->core, realm, in->name) != 0) {
         return refuse(call, "A capacity provider with the specified name already exists. Specify "
                             "another name and try again.");
+    }
+    rc = check_group_free(call, realm, provider->auto_scaling_group_arn);
+    if (rc != 0) {
+        return rc;
     }
     if (realm != 0 && count_of(call->core, realm) >= PROVIDERS_MAX) {
         return core_fault(call, &ecs_error_limit_exceeded_exception,
@@ -326,11 +377,17 @@ int ecs_update_capacity_provider(struct core_call *call, void *state, const void
     if (ecs_provider_predefined(in->name)) {
         return refuse(call, "The specified capacity provider cannot be updated: it is reserved.");
     }
-    int rc = find_named(call, in->name, &key);
+    int rc = check_cluster(call, in->cluster);
+    if (rc == 0) {
+        rc = find_named(call, in->name, &key);
+    }
     if (rc != 0) {
         return rc;
     }
     const struct ecs_auto_scaling_group_provider_update *asked = in->auto_scaling_group_provider;
+    if (in->managed_instances_provider != NULL) {
+        return refuse_managed_instances(call);
+    }
     if (asked == NULL) {
         return refuse(call, "autoScalingGroupProvider is required.");
     }
@@ -379,7 +436,10 @@ int ecs_delete_capacity_provider(struct core_call *call, void *state, const void
         return refuse(call, "The specified capacity provider is reserved and cannot be deleted.");
     }
     int64_t key = 0;
-    int rc = find_named(call, in->capacity_provider, &key);
+    int rc = check_cluster(call, in->cluster);
+    if (rc == 0) {
+        rc = find_named(call, in->capacity_provider, &key);
+    }
     if (rc != 0) {
         return rc;
     }

@@ -71,7 +71,8 @@ static size_t unhealthy(const struct task_record_task *record)
 static struct text waiting(struct core_call *call, const struct task_record_task *record)
 {
     struct text provider = record->extra->capacity_provider;
-    int64_t left_ms = MAX(INT64_C(0), record->created_at + TASK_WAITING_MS - call->now_ms);
+    int64_t left_ms =
+        MAX(INT64_C(0), record->created_at + task_state(call->core)->waiting_ms - call->now_ms);
     return arena_format(call->arena,
                         "No instance of capacity provider %.*s has room for it. It waits for one, "
                         "%lld seconds more; `berth capacity` shows how the group is scaled.",

@@ -191,6 +191,14 @@ static void tell_unplaced(struct core_call *call, struct service_survey *survey,
         }
         return;
     }
+    if (task_run_waits_in_vain(call, run)) {
+        if (service_tell_once(call, survey->entry,
+                              "was unable to place tasks in your cluster because the tasks "
+                              "provisioning capacity limit was exceeded.")) {
+            service_event_unplaced(call, survey, standing, NULL);
+        }
+        return;
+    }
     struct ecs_failure_list failures = {0};
     if (run->group != NULL) {
         if (spots->count == 0) {

@@ -14,13 +14,14 @@ enum tagging_kind {
     TAGGING_DEFINITION,
     TAGGING_TASK,
     TAGGING_SERVICE,
-    TAGGING_TASK_SET
+    TAGGING_TASK_SET,
+    TAGGING_PROVIDER,
 };
 
 /** A resource that was found, and its tags. */
 struct tagging_target {
     enum tagging_kind kind;
-    int64_t key;             ///< of a cluster, definition, service or task set
+    int64_t key;             ///< of a cluster, definition, service, task set or capacity provider
     struct task_tagged task; ///< a task or a container instance
     const struct ecs_tag *tags;
     size_t count;
@@ -159,6 +160,26 @@ static int find_task_set(struct core_call *call, struct text arn, struct text pa
     return 0;
 }
 
+// The predefined ones are nobody's: they have no tags, and cannot have any.
+static int find_provider(struct core_call *call, struct text name, bool change,
+                         struct tagging_target *target)
+{
+    if (ecs_provider_predefined(name)) {
+        return invalid(call, "The capacity providers FARGATE and FARGATE_SPOT cannot be tagged.");
+    }
+    int64_t realm = ecs_caller_realm(call);
+    target->kind = TAGGING_PROVIDER;
+    target->key = realm == 0 ? 0 : ecs_provider_find(call->core, realm, name);
+    if (target->key == 0) {
+        return missing(call, "capacity provider", change);
+    }
+    const struct ecs_record_capacity_provider *record =
+        core_get(call->core, &ecs_provider_kind, target->key);
+    target->tags = record->tags.items;
+    target->count = record->tags.count;
+    return 0;
+}
+
 /** Find what an ARN names; change says whether its tags are to be changed. */
 static int find_target(struct core_call *call, struct text resource_arn, bool change,
                        struct tagging_target *target)
@@ -194,7 +215,7 @@ static int find_target(struct core_call *call, struct text resource_arn, bool ch
         return find_task_set(call, resource_arn, arn.path, change, target);
     }
     if (text_is(arn.type, "capacity-provider")) {
-        return missing(call, "resource", change); // there are none yet
+        return find_provider(call, arn.path, change, target);
     }
     return core_fault(call, &ecs_error_invalid_parameter_exception,
                       "Resources of the type %.*s cannot be tagged.",
@@ -234,6 +255,14 @@ static void put_tags(struct core_call *call, const struct tagging_target *target
         record->tags.items = tags;
         record->tags.count = count;
         core_put(call, &service_deployment_kind, target->key, record);
+        return;
+    }
+    case TAGGING_PROVIDER: {
+        struct ecs_record_capacity_provider *record =
+            core_edit(call, &ecs_provider_kind, target->key);
+        record->tags.items = tags;
+        record->tags.count = count;
+        core_put(call, &ecs_provider_kind, target->key, record);
         return;
     }
     case TAGGING_TASK:

@@ -40,6 +40,10 @@ void task_set_spot_rate(struct core *core, uint32_t permille);
  */
 void task_set_scaling(struct core *core, bool command, int64_t period_ms);
 
+/** Set how long a task waits in PROVISIONING for an instance: a quarter of an hour unless told. Not
+ *  stored: before core_recover. */
+void task_set_waiting_ms(struct core *core, int64_t waiting_ms);
+
 /** A capacity provider of a group was made, changed or deleted. */
 void task_provider_changed(struct core_call *call, int64_t provider);
 

@@ -165,6 +165,7 @@ struct task_state {
     struct text tcs_url; ///< owned
     int64_t retention_ms;
     uint32_t spot_permille; ///< see task_set_spot_rate
+    int64_t waiting_ms;     ///< see task_set_waiting_ms
     bool scaling_command;   ///< see task_set_scaling
     int64_t scaling_period_ms;
     char locate_arn[512];

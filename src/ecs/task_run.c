@@ -228,13 +228,27 @@ int64_t task_run_make(struct core_call *call, const struct task_run *run,
 
 // ---- waiting for a place ------------------------------------------------------------------
 
-bool task_run_may_wait(const struct core_call *call, const struct task_run *run)
+static bool would_wait(const struct core_call *call, const struct task_run *run)
+{
+    return !text_empty(run->scaling_group) &&
+           ecs_provider_scales(call->core, run->cluster_record->realm, run->provider);
+}
+
+static bool too_many_wait(const struct core_call *call, const struct task_run *run)
 {
     const struct task_group *group = task_group(task_state(call->core), run->cluster);
-    return !text_empty(run->scaling_group) && text_empty(run->zone) &&
-           !core_rehearsing(call->core) &&
-           ecs_provider_scales(call->core, run->cluster_record->realm, run->provider) &&
-           (group == NULL || group->waiting_count < TASK_WAITING_MAX);
+    return group != NULL && group->waiting_count >= TASK_WAITING_MAX;
+}
+
+bool task_run_waits_in_vain(const struct core_call *call, const struct task_run *run)
+{
+    return would_wait(call, run) && too_many_wait(call, run);
+}
+
+bool task_run_may_wait(const struct core_call *call, const struct task_run *run)
+{
+    return text_empty(run->zone) && !core_rehearsing(call->core) && would_wait(call, run) &&
+           !too_many_wait(call, run);
 }
 
 // A task that found no place, and waits for one with what it was asked for.
@@ -444,8 +458,11 @@ static bool fail_group(struct core_call *call, const struct task_run *run, size_
     }
     struct ecs_failure failure = {
         .reason = text_of(reason),
-        .detail = arena_format(call->arena, "Capacity provider %.*s, Auto Scaling group %.*s.",
-                               TEXT_FMT(run->provider), TEXT_FMT(run->scaling_group)),
+        .detail = arena_format(call->arena, "Capacity provider %.*s, Auto Scaling group %.*s.%s",
+                               TEXT_FMT(run->provider), TEXT_FMT(run->scaling_group),
+                               task_run_waits_in_vain(call, run)
+                                   ? " As many tasks of the cluster as can be wait in PROVISIONING."
+                                   : ""),
     };
     out_failures->items = arena_array(call->arena, missing, sizeof(failure));
     out_failures->count = missing;

@@ -103,6 +103,8 @@ size_t task_run_place(struct core_call *call, const struct task_run *run,
 /** @return whether a task of the request that finds no place waits for one: its capacity provider
  * has managed scaling, and not too many wait already */
 bool task_run_may_wait(const struct core_call *call, const struct task_run *run);
+/** @return whether it would wait, if not too many did */
+bool task_run_waits_in_vain(const struct core_call *call, const struct task_run *run);
 /** @return why the provider's Auto Scaling group takes no task whatever it needs; NULL when it has
  *  instances that are ACTIVE, and without a group */
 const char *task_run_group_refusal(struct core_call *call, const struct task_run *run);

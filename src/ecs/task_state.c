@@ -425,6 +425,7 @@ void *task_state_new(struct core *core)
     state->unplaced_by_cluster = index_new();
     state->scalings = index_new();
     state->scaling_period_ms = SCALING_PERIOD_MS;
+    state->waiting_ms = TASK_WAITING_MS;
     state->nowhere = ALLOC(struct task_node);
     state->nowhere_zone.group = &state->nowhere_group;
     identity_on_join(core, task_node_joined);

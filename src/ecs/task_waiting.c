@@ -148,7 +148,7 @@ static bool was_refused(const struct step *step, uint64_t kind)
 static bool look(struct core_call *call, struct step *step, int64_t key)
 {
     const struct task_record_task *record = core_get(call->core, &task_kind, key);
-    int64_t until_ms = record->created_at + TASK_WAITING_MS;
+    int64_t until_ms = record->created_at + task_state(call->core)->waiting_ms;
     uint64_t kind = kind_of(record);
     bool late = call->now_ms >= until_ms;
     if (!late) {
@@ -234,4 +234,10 @@ void task_waiting_recover(struct core_call *call, struct task_state *state)
             core_work(call, &task_managers[TASK_MANAGER_WAITING], record->cluster);
         }
     }
+}
+
+void task_set_waiting_ms(struct core *core, int64_t waiting_ms)
+{
+    ASSERT(waiting_ms > 0);
+    task_state(core)->waiting_ms = waiting_ms;
 }

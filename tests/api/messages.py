@@ -52,6 +52,7 @@ SECTIONS = {
     "3.2": "Agents: RegisterContainerInstance",
     "3.3": "Agents: DiscoverPollEndpoint",
     "clusters": "Clusters",
+    "capacity": "Capacity providers",
     "service.create": "Services: CreateService",
     "service.update": "Services: UpdateService",
     "service.delete": "Services: DeleteService",

@@ -321,14 +321,8 @@ UNREACHABLE = [
         "You've reached the limit on the number of vCPUs you can run concurrently",
         "The requested CPU configuration is above your limit",
         "The requested MEMORY configuration is above your limit", "Internal error")),
-    Unreachable(SECTION, "was unable to place a task. Reason: TaskFailedToStart: RESOURCE:GPU.",
-                "What waits for an instance waits on; without managed scaling the instance that is "
-                "closest is named."),
     Unreachable(SECTION, "operations are being throttled. Will try again later.",
                 "The scheduler calls no other service that could throttle it."),
-    Unreachable(SECTION, "was unable to place tasks in your cluster because the tasks provisioning "
-                "capacity limit was exceeded.", "Tasks of a service do not wait in PROVISIONING for "
-                "an instance: the service starts them when there is a place."),
     Unreachable(SECTION, "could not launch ⟨n⟩ tasks for deployment ⟨id⟩.",
                 "The reason is told instead."),
 ]
