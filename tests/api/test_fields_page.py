@@ -29,6 +29,9 @@ SECTIONS = {
     "ContinueServiceDeployment": (["ContinueServiceDeployment"], ""),
     "Task sets": (["CreateTaskSet", "UpdateTaskSet", "DeleteTaskSet", "DescribeTaskSets",
                    "UpdateServicePrimaryTaskSet"], ""),
+    "Capacity providers": (["CreateCapacityProvider", "UpdateCapacityProvider",
+                            "DeleteCapacityProvider", "DescribeCapacityProviders",
+                            "PutClusterCapacityProviders"], ""),
 }
 
 

@@ -198,6 +198,70 @@ def test_an_instance_without_tasks_goes_and_one_with_tasks_is_drained(group):
     assert "There is no container instance" in refused.stderr, refused
 
 
+def sizes(group, name, action="out"):
+    """What each call for a group said: its size and what it should be."""
+    return [(int(call["BERTH_SCALE_CURRENT"]), int(call["BERTH_SCALE_DESIRED"]))
+            for call in group.calls()
+            if call["BERTH_SCALE_GROUP"] == name and call["BERTH_SCALE_ACTION"] == action]
+
+
+@pytest.mark.parametrize("member, value, hosts, tasks, want", [
+    ("minimumScalingStepSize", 3, 0, 1, (0, 3)),
+    ("maximumScalingStepSize", 1, 0, 5, (0, 1)),
+    ("targetCapacity", 50, 1, 1, (1, 2)),
+])
+def test_a_member_of_managed_scaling_decides_the_size(group, member, value, hosts, tasks, want):
+    name = member[:12]
+    group.provider(name, managedScaling={"status": "ENABLED", member: value})
+    there = [group.host(name) for _ in range(hosts)]
+    group.ecs.run_task(cluster=name, taskDefinition="job", count=tasks)
+
+    def called():
+        """the command was called for the group"""
+        return sizes(group, name)
+    assert support.wait_for(called)[0] == want
+    for host in there:
+        host.disconnect()
+
+
+def test_what_does_not_come_within_the_warm_up_is_asked_for_again(group):
+    for name, warm_up in (("cold", 300), ("warm", 1)):
+        group.provider(name, managedScaling={"status": "ENABLED", "instanceWarmupPeriod": warm_up})
+        group.ecs.run_task(cluster=name, taskDefinition="job")
+
+    def again():
+        """the one with the short warm-up was asked for three times"""
+        return sizes(group, "warm")[:3] == [(0, 2)] * 3
+    support.wait_for(again)
+    assert sizes(group, "cold") == [(0, 2)]
+
+
+def test_without_managed_draining_an_instance_goes_with_its_tasks(group):
+    group.provider("cut", managedDraining="DISABLED")
+    host = group.host("cut")
+    task = group.ecs.run_task(cluster="cut", taskDefinition="job")["tasks"][0]["taskArn"]
+    said = group.server.run("capacity", "terminate", "--cluster", "cut", host.arn)
+    assert said == "group cut gives it up now\n"
+
+    def ended():
+        """the task ended with its host"""
+        [one] = group.ecs.describe_tasks(cluster="cut", tasks=[task])["tasks"]
+        return one["lastStatus"] == "STOPPED" and one
+    one = support.wait_for(ended)
+    assert one["stopCode"] == "TerminationNotice"
+    assert one["stoppedReason"].startswith("Auto Scaling group cut terminated host ")
+
+
+def test_a_protected_instance_with_tasks_is_not_given_up(group):
+    group.provider("kept", managedDraining="DISABLED", managedTerminationProtection="ENABLED")
+    host = group.host("kept")
+    group.ecs.run_task(cluster="kept", taskDefinition="job")
+    refused = group.server.run("capacity", "terminate", "--cluster", "kept", host.arn, check=False)
+    assert refused.returncode == 1
+    assert "has 1 tasks and is protected from termination" in refused.stderr, refused
+    host.disconnect()
+
+
 def test_a_program_that_cannot_be_run_is_refused(tmp_path):
     berth = support.Berth(tmp_path, "--scale-command", "/no/such/program", command="server")
     with pytest.raises(AssertionError):
