@@ -262,7 +262,7 @@ static int set_option(struct settings *settings, int option, const char *value)
         return set_program("scale-command", value, &settings->scale_command);
     case 'w':
         return set_duration("scale-timeout", value, &settings->scale_timeout_ms);
-    case 'P':
+    case 'Z':
         return set_duration("provisioning-timeout", value, &settings->waiting_ms);
     case 'q':
         return set_duration("scaling-period", value, &settings->scaling_period_ms);
@@ -304,7 +304,7 @@ static int read_settings(int argc, char **argv, struct settings *settings)
                                           {"events-mib", required_argument, NULL, 'e'},
                                           {"scale-command", required_argument, NULL, 'o'},
                                           {"scale-timeout", required_argument, NULL, 'w'},
-                                          {"provisioning-timeout", required_argument, NULL, 'P'},
+                                          {"provisioning-timeout", required_argument, NULL, 'Z'},
                                           {"scaling-period", required_argument, NULL, 'q'},
                                           {"any-credentials", no_argument, NULL, 'c'},
                                           {"strict", no_argument, NULL, 't'},
