@@ -263,6 +263,7 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
     keep_version(node, request->agent_version);
     task_node_told(state, node);
     beat(call, state, node);
+    task_node_refresh(node);
     // What an older session sent may never have arrived: everything is sent again.
     for (struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
         const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
@@ -288,6 +289,7 @@ int task_node_disconnect(struct core_call *call, void *pointer, const void *inpu
         // The lease goes on: a node that comes back in time was never away.
         node->connected = false;
         task_node_told(pointer, node);
+        task_node_refresh(node);
         task_contact_count(call, node);
     }
     return 0;

@@ -82,7 +82,8 @@ struct service_counts {
     int32_t draining;
 };
 
-/** Count those of a cluster of a launch type; ECS_LAUNCH_TYPE_ABSENT counts all. */
+/** Count those of a cluster whose tasks have a launch type, by itself or by their strategy;
+ *  ECS_LAUNCH_TYPE_ABSENT counts all. */
 struct service_counts service_count(const struct core *core, int64_t cluster,
                                     enum ecs_launch_type launch_type);
 

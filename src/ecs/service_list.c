@@ -182,6 +182,20 @@ int service_list_by_namespace(struct core_call *call, void *state, const void *i
 
 // ---- what others count ----------------------------------------------------------------------
 
+// The launch type that a service's tasks have: that of its strategy's providers, where it has one.
+static enum ecs_launch_type kind_of(const struct core *core,
+                                    const struct service_record_service *record)
+{
+    if (record->launch_type != ECS_LAUNCH_TYPE_ABSENT || record->primary == 0) {
+        return record->launch_type; // none for one whose task sets have theirs
+    }
+    const struct service_record_deployment *primary =
+        core_get(core, &service_deployment_kind, record->primary);
+    const struct service_record_revision *revision =
+        core_get(core, &service_revision_kind, primary->revision);
+    return service_on_fargate(revision) ? ECS_LAUNCH_TYPE_FARGATE : ECS_LAUNCH_TYPE_EC2;
+}
+
 struct service_counts service_count(const struct core *core, int64_t cluster,
                                     enum ecs_launch_type launch_type)
 {
@@ -192,7 +206,9 @@ struct service_counts service_count(const struct core *core, int64_t cluster,
     index_walk(service_state(core)->by_name, &prefix, false, &cursor);
     for (int64_t key = index_step(&cursor); key != 0; key = index_step(&cursor)) {
         const struct service_record_service *record = core_get(core, &service_kind, key);
-        if (launch_type != ECS_LAUNCH_TYPE_ABSENT && record->launch_type != launch_type) {
+        // Of one that is INACTIVE, parts may be gone already.
+        if (record->status == SERVICE_RECORD_SERVICE_STATUS_INACTIVE ||
+            (launch_type != ECS_LAUNCH_TYPE_ABSENT && kind_of(core, record) != launch_type)) {
             continue;
         }
         counts.active += record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE;

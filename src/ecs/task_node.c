@@ -36,11 +36,19 @@ static int32_t clamp_i32(int64_t value)
     return (int32_t)MAX((int64_t)INT32_MIN + 1, MIN((int64_t)INT32_MAX, value));
 }
 
+// A stock agent is given two minutes before it counts as lost, but what is placed on it while its
+// session is closed would wait as long: ECS places nothing there. The few seconds of a Berth
+// agent's lease are waited for, as a server that restarts would otherwise find no host at all.
+static bool away(const struct task_node *node)
+{
+    return !node->connected && node->lease_ms >= NODE_LEASE_STOCK_MS;
+}
+
 struct place_node task_node_place(const struct task_node *node)
 {
     int64_t used = MUTANT("overcommit") ? 0 : 1;
     return (struct place_node){
-        .usable = !node->removed && task_node_live(node),
+        .usable = !node->removed && task_node_live(node) && !away(node),
         .architecture = node->architecture,
         .cpu_units_free = clamp_i32(node->cpu_units - used * node->cpu_used),
         .memory_mib_free = clamp_i32(node->memory_mib - used * node->memory_used),

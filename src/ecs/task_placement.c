@@ -99,6 +99,16 @@ static int check_strategies(struct core_call *call, const struct task_run *run)
     return 0;
 }
 
+// Fargate spreads over zones by itself, so a strategy that asks for just that changes nothing, and
+// templates for both launch types have it. ECS refuses it all the same, and so does --strict.
+static bool spreads_zones_alone(const struct core_call *call, const struct task_run *run)
+{
+    const struct ecs_placement_strategy *first = &run->request->placement_strategy.items[0];
+    return run->request->placement_strategy.count == 1 && !ecs_state(call->core)->strict &&
+           first->type == ECS_PLACEMENT_STRATEGY_TYPE_SPREAD &&
+           text_is(first->field, "attribute:ecs.availability-zone");
+}
+
 int task_placement_read(struct core_call *call, struct task_run *run)
 {
     if (run->launch_type == ECS_LAUNCH_TYPE_FARGATE) {
@@ -106,7 +116,7 @@ int task_placement_read(struct core_call *call, struct task_run *run)
             return refuse(call, "Placement constraints are not supported with FARGATE launch "
                                 "type.");
         }
-        if (run->request->placement_strategy.count > 0) {
+        if (run->request->placement_strategy.count > 0 && !spreads_zones_alone(call, run)) {
             return refuse(call, "Placement strategies are not supported with FARGATE launch "
                                 "type.");
         }

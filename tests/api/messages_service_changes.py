@@ -525,6 +525,25 @@ def _(world):
             statistics["drainingEC2ServiceCount"]]
 
 
+@rule("service.delete", "statistics count services with a strategy by what its providers are", [
+    "1", "2", "0", "0"])
+def _(world):
+    cluster, group = world.fresh("counted"), world.fresh("group")
+    world.ecs.create_capacity_provider(name=group, autoScalingGroupProvider={
+        "autoScalingGroupArn": group})
+    world.ecs.create_cluster(clusterName=cluster, capacityProviders=["FARGATE", group])
+    for name, more in (("FARGATE", {"family": "web", "networkConfiguration": world.zone}),
+                       (group, {})):
+        world.create(cluster=cluster, capacityProviderStrategy=[
+            {"capacityProvider": name, "weight": 1}], **more)
+    world.create(cluster=cluster)
+    [shown] = world.ecs.describe_clusters(clusters=[cluster], include=["STATISTICS"])["clusters"]
+    statistics = {one["name"]: one["value"] for one in shown["statistics"]}
+    return [statistics[name] for name in (
+        "activeFargateServiceCount", "activeEC2ServiceCount", "drainingFargateServiceCount",
+        "drainingEC2ServiceCount")]
+
+
 # ---- Describe and List -----------------------------------------------------------------------
 
 def listed_refused(title, operation, code, message, **members):

@@ -142,6 +142,31 @@ def _(world):
     return world.told(world.create(cluster=cluster, count=1), UNPLACED)
 
 
+@rule(SECTION, "the agent has just gone; the task starts when it is back", [
+    CLOSEST.format("doesn't have the agent connected"), 2])
+def _(world):
+    made, host = placed(world)
+    world.stable(made)
+    world.words["host"] = host.arn.rsplit("/", 1)[1]
+    host.disconnect()
+
+    def away():
+        """an instance without its agent"""
+        [shown] = world.ecs.describe_container_instances(
+            cluster=made["clusterArn"], containerInstances=[host.arn])["containerInstances"]
+        return not shown["agentConnected"]
+    support.wait_for(away)
+    world.update(made, desiredCount=2)
+    told = world.told(made, UNPLACED)
+    host.connect()
+
+    def two():
+        """two RUNNING tasks"""
+        return world.show(made)["runningCount"] == 2
+    support.wait_for(two)
+    return [told, len(world.tasks(made))]
+
+
 @rule(SECTION, "the closest instance is the one that meets most", CLOSEST.format(
     "has insufficient CPU units available"))
 def _(world):

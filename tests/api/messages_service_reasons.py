@@ -267,17 +267,6 @@ def _(world):
 
 # ---- capacity --------------------------------------------------------------------------------
 
-@rule(EVENTS, "a capacity provider without instances", "was unable to reach steady state. Reason: No "
-      "Container Instances were found in your capacity provider.")
-def _(world):
-    cluster, name = world.fresh("void"), world.fresh("group")
-    world.ecs.create_capacity_provider(name=name, autoScalingGroupProvider={
-        "autoScalingGroupArn": name, "managedScaling": {"status": "DISABLED"}})
-    world.ecs.create_cluster(clusterName=cluster, capacityProviders=[name])
-    return world.told(world.create(cluster=cluster, count=1, capacityProviderStrategy=[
-        {"capacityProvider": name, "weight": 1}]), "was unable to reach steady state")
-
-
 @rule(EVENTS, "a task that its host cannot set up",
       "was unable to place a task. Reason: ResourceInitializationError: no secret.")
 def _(world):

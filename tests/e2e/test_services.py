@@ -1,4 +1,5 @@
 """Services with real containers: kept running, rolled forward, rolled back."""
+import base64
 import http.client
 import socket
 import threading
@@ -6,6 +7,7 @@ import time
 
 import pytest
 
+import raw
 import support
 from services import (address, create, describe, messages, register, remove, running,
                       stable, tasks_of)
@@ -185,6 +187,22 @@ def test_crashing_revision_is_rolled_back(house, ecs, how):
     # Four start at the same time: the fourth may have failed, too, before the count is looked at.
     assert breaker["failureCount"] in (3, 4)
     remove(ecs, name)
+
+
+def test_output_by_name_and_by_arn(house, ecs):
+    """What a task of a service wrote is found by the names and the ARNs of cluster and task."""
+    made = create(house, ecs, "writes", register(ecs, "writes", command=(
+        "trap 'exit 0' TERM; echo written; while :; do sleep 0.1; done")),
+                  1)
+    stable(ecs, "writes")
+    [task] = tasks_of(ecs, "writes")
+    asker = raw.Caller(house, service="berth")
+    for cluster in ({}, {"cluster": "default"}, {"cluster": made["clusterArn"]}):
+        for name in (task["taskArn"], task["taskArn"].rsplit("/", 1)[1]):
+            answer = asker("GetTaskLogs", task=name, waitMs=5000, **cluster)
+            assert base64.b64decode(answer["data"]) == b"written\n", (cluster, name)
+    assert house.run("logs", "--cluster", made["clusterArn"], task["taskArn"]) == "written\n"
+    remove(ecs, "writes")
 
 
 def test_waiters(house, ecs):

@@ -298,6 +298,35 @@ static void a_refused_update_changes_nothing(void **state)
     assert_string_equal(harness_call(&world->harness, "DescribeServices", describe), before);
 }
 
+// Fargate spreads over zones whether it is asked to or not; ECS refuses to be asked.
+static void fargate_may_be_asked_to_spread_over_zones(void **state)
+{
+    struct world *world = *state;
+    static const struct {
+        const char *strategies;
+        bool strict;
+        const char *want;
+    } cases[] = {
+        {"{'type':'spread','field':'attribute:ecs.availability-zone'}", false, "ACTIVE"},
+        {"{'type':'spread','field':'attribute:ecs.availability-zone'}", true,
+         "Placement strategies are not supported with FARGATE launch type."},
+        {"{'type':'spread','field':'instanceId'}", false,
+         "Placement strategies are not supported with FARGATE launch type."},
+        {"{'type':'spread','field':'attribute:ecs.availability-zone'},{'type':'random'}", false,
+         "Placement strategies are not supported with FARGATE launch type."},
+    };
+    const char *network = world_text(WORLD_NETWORK, world->subnets[0]);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ecs_set_strict(world->harness.core, cases[i].strict);
+        harness_contains(&world->harness, "CreateService",
+                         world_text("{'cluster':'c','serviceName':'s%zu','taskDefinition':'web',"
+                                    "'desiredCount':0,'launchType':'FARGATE',%s,"
+                                    "'placementStrategy':[%s]}",
+                                    i, network, cases[i].strategies),
+                         cases[i].want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +341,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(other_controllers_deploy_for_themselves, setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(a_refused_update_changes_nothing, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(fargate_may_be_asked_to_spread_over_zones, setup,
+                                        world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
