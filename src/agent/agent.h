@@ -39,7 +39,7 @@ struct agent_options {
                                    ///< an http or https URL, each with BUCKET/KEY below; or NULL
     uint32_t cpu_units;            ///< offered to tasks; 0: all of the host's
     uint32_t memory_mib;           ///< offered to tasks; 0: the host's less a reserve
-    uint32_t look_ms;              ///< between looks at what containers take; 0: ten seconds
+    uint32_t look_ms;              ///< between looks at what containers take; 0: five seconds
     /** The host is registered and its session open, for the first time. May be NULL. */
     void (*on_ready)(void *context);
     /** The server refuses this node: it was removed, for example. Tasks go on, and the agent tries

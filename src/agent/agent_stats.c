@@ -8,15 +8,15 @@
 #include <float.h>
 
 /*
- * What containers take of the host: a look at each every ten seconds, in workers, and every twenty
+ * What containers take of the host: a look at each every five seconds, in workers, and every twenty
  * seconds what came out of them to the server. A task that asks gets a look of its own.
  *
  * Kept of a container are its counters at the last look and the sums since the last publication: a
  * few hundred bytes.
  */
 
-#define LOOK_MS 10000
-#define LOOKS_PER_PUBLICATION 2
+#define LOOK_MS 5000
+#define LOOKS_PER_PUBLICATION 4
 #define TASKS_PER_JOB 16   // so that looks keep no worker for long
 #define TASKS_PER_FRAME 10 // Amazon's agent's
 #define MIB (1024.0 * 1024.0)

@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 
+#include "api/berth.h"
 #include "api/ecs.h"
 #include "base/clock.h"
 #include "base/text.h"
@@ -33,13 +34,48 @@ static struct text enum_text(const struct shape_type *type, int32_t number)
     return text_of(shape_enum_name(type, number));
 }
 
-static void add_task(struct cli_table *table, const struct ecs_task *task, int64_t now_ms)
+// What tasks take, as their nodes said last; without it the columns stay empty.
+static void ask_usage(struct cli_context *context, struct text cluster, struct text_list tasks,
+                      struct berth_get_task_usage_response *out)
+{
+    const struct berth_get_task_usage_request request = {.cluster = cluster, .tasks = tasks};
+    struct err ignored;
+    IGNORE(cli_call(context, &berth_operations[BERTH_OP_GET_TASK_USAGE], &request, out, &ignored),
+           "a server of an older version does not know it");
+}
+
+static const struct berth_task_usage *usage_of(const struct berth_get_task_usage_response *usage,
+                                               struct text task_arn)
+{
+    for (size_t i = 0; i < usage->tasks.count; i++) {
+        if (text_equal(usage->tasks.items[i].task_arn, task_arn)) {
+            return &usage->tasks.items[i];
+        }
+    }
+    return NULL;
+}
+
+static void add_usage(struct cli_table *table, bool known, double cpu_percent, double memory_mib)
+{
+    if (!known) {
+        cli_table_cell(table, (struct text){0});
+        cli_table_cell(table, (struct text){0});
+        return;
+    }
+    cli_table_cell(table, arena_format(&table->arena, "%.1f%%", cpu_percent));
+    cli_table_cell(table, arena_format(&table->arena, "%.1f MiB", memory_mib));
+}
+
+static void add_task(struct cli_table *table, const struct ecs_task *task,
+                     const struct berth_task_usage *usage, int64_t now_ms)
 {
     cli_table_cell(table, cli_short(task->task_arn));
     cli_table_cell(table, cli_short(task->task_definition_arn));
     cli_table_cell(table, task->last_status);
     cli_table_cell(table, enum_text(&ecs_health_status_shape, task->health_status));
     cli_table_cell(table, address_of(task));
+    add_usage(table, usage != NULL, usage == NULL ? 0 : usage->cpu_percent,
+              usage == NULL ? 0 : usage->memory_mib);
     cli_table_cell(table, cli_age(task->created_at, now_ms, &table->arena));
     cli_table_cell(table, task->stopped_reason);
 }
@@ -72,8 +108,13 @@ static int list_status(struct cli_context *context, const struct ps_options *opt
         if (rc != 0) {
             return rc;
         }
+        struct berth_get_task_usage_response usage = {0};
+        if (page.task_arns.count > 0 && status == ECS_DESIRED_STATUS_RUNNING) {
+            ask_usage(context, options->cluster, page.task_arns, &usage);
+        }
         for (size_t i = 0; i < described.tasks.count; i++) {
-            add_task(table, &described.tasks.items[i], clock_wall_ms());
+            const struct ecs_task *task = &described.tasks.items[i];
+            add_task(table, task, usage_of(&usage, task->task_arn), clock_wall_ms());
         }
         next = page.next_token;
     } while (!text_empty(next));
@@ -82,8 +123,8 @@ static int list_status(struct cli_context *context, const struct ps_options *opt
 
 static int show_list(struct cli_context *context, const struct ps_options *options, struct err *err)
 {
-    static const char *const headings[] = {"TASK",    "DEFINITION", "STATUS", "HEALTH",
-                                           "ADDRESS", "AGE",        "REASON"};
+    static const char *const headings[] = {"TASK", "DEFINITION", "STATUS", "HEALTH", "ADDRESS",
+                                           "CPU",  "MEMORY",     "AGE",    "REASON"};
     AUTO(cli_table_deinit) struct cli_table table;
     cli_table_init(&table, ARRAY_LEN(headings), headings);
     int rc = list_status(context, options, ECS_DESIRED_STATUS_RUNNING, &table, err);
@@ -94,6 +135,19 @@ static int show_list(struct cli_context *context, const struct ps_options *optio
         cli_table_print(&table);
     }
     return rc;
+}
+
+static void add_container_usage(struct cli_table *table, const struct berth_task_usage *usage,
+                                struct text container)
+{
+    for (size_t i = 0; usage != NULL && i < usage->containers.count; i++) {
+        const struct berth_container_usage *found = &usage->containers.items[i];
+        if (text_equal(found->name, container)) {
+            add_usage(table, true, found->cpu_percent, found->memory_mib);
+            return;
+        }
+    }
+    add_usage(table, false, 0, 0);
 }
 
 static int show_task(struct cli_context *context, const struct ps_options *options, struct err *err)
@@ -109,10 +163,12 @@ static int show_task(struct cli_context *context, const struct ps_options *optio
                        TEXT_FMT(reference));
     }
     const struct ecs_task *task = &response.tasks.items[0];
-    static const char *const headings[] = {"CONTAINER", "IMAGE", "STATUS",
-                                           "HEALTH",    "EXIT",  "REASON"};
+    static const char *const headings[] = {"CONTAINER", "IMAGE",  "STATUS", "HEALTH",
+                                           "CPU",       "MEMORY", "EXIT",   "REASON"};
     printf("%.*s  %.*s  %.*s  %.*s\n", TEXT_FMT(task->task_arn), TEXT_FMT(task->last_status),
            TEXT_FMT(address_of(task)), TEXT_FMT(task->stopped_reason));
+    struct berth_get_task_usage_response usage = {0};
+    ask_usage(context, options->cluster, (struct text_list){&reference, 1}, &usage);
     AUTO(cli_table_deinit) struct cli_table table;
     cli_table_init(&table, ARRAY_LEN(headings), headings);
     for (size_t i = 0; i < task->containers.count; i++) {
@@ -121,6 +177,7 @@ static int show_task(struct cli_context *context, const struct ps_options *optio
         cli_table_cell(&table, container->image);
         cli_table_cell(&table, container->last_status);
         cli_table_cell(&table, enum_text(&ecs_health_status_shape, container->health_status));
+        add_container_usage(&table, usage_of(&usage, task->task_arn), container->name);
         if (container->has_exit_code) {
             cli_table_number(&table, container->exit_code);
         } else {

@@ -5,6 +5,7 @@
 #include "client/token.h"
 #include "server/protocol.h"
 #include "server/server_internal.h"
+#include "server/usage.h"
 
 #include <string.h>
 
@@ -127,6 +128,7 @@ static void write_metrics(struct server *server, struct buf *out)
     if (server->options.events != NULL) {
         write_event_metrics(server->options.events, out);
     }
+    usage_write(server->usage, clock_wall_ms(), out);
     metrics_write_process(out, server->start_ms);
 }
 
@@ -362,6 +364,39 @@ static bool is_logs(const struct exchange *exchange)
            exchange->server->options.locate != NULL;
 }
 
+static bool is_usage(const struct exchange *exchange)
+{
+    return exchange->operation == &berth_operations[BERTH_OP_GET_TASK_USAGE] &&
+           exchange->server->options.locate != NULL;
+}
+
+static void answer_usage(struct exchange *exchange, const struct berth_get_task_usage_request *in)
+{
+    struct server *server = exchange->server;
+    struct berth_get_task_usage_response response = {0};
+    response.tasks.items =
+        arena_array(&exchange->arena, in->tasks.count, sizeof(*response.tasks.items));
+    for (size_t i = 0; i < in->tasks.count; i++) {
+        struct text node_id;
+        struct text arn;
+        bool stopped = false;
+        if (server->options.locate(server->core, exchange->caller.account, exchange->caller.region,
+                                   in->cluster, in->tasks.items[i], &node_id, &arn,
+                                   &stopped) != 0 ||
+            stopped) {
+            continue;
+        }
+        struct berth_task_usage *out = &response.tasks.items[response.tasks.count];
+        arn = arena_text(&exchange->arena, arn);
+        struct text id = text_slice(arn, text_find_last(arn, '/') + 1, arn.size);
+        if (usage_get(server->usage, id, clock_wall_ms(), &exchange->arena, out)) {
+            out->task_arn = arn;
+            response.tasks.count++;
+        }
+    }
+    dispatch_respond(exchange, &response);
+}
+
 static bool is_events(const struct exchange *exchange)
 {
     return exchange->operation == &berth_operations[BERTH_OP_LIST_EVENTS] &&
@@ -395,7 +430,7 @@ void dispatch(struct exchange *exchange)
     if (!authenticate(exchange) || !join_possible(exchange)) {
         return;
     }
-    if (!is_logs(exchange) && !is_events(exchange) &&
+    if (!is_logs(exchange) && !is_events(exchange) && !is_usage(exchange) &&
         !core_handles(exchange->server->core, exchange->operation)) {
         refuse_unbuilt(exchange);
         return;
@@ -408,6 +443,8 @@ void dispatch(struct exchange *exchange)
         logs_request(exchange, request);
     } else if (is_events(exchange)) {
         events_list(exchange, request);
+    } else if (is_usage(exchange)) {
+        answer_usage(exchange, request);
     } else {
         apply(exchange, request);
     }

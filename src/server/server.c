@@ -7,6 +7,7 @@
 #include "server/listen.h"
 #include "server/role.h"
 #include "server/server_internal.h"
+#include "server/usage.h"
 
 #include <signal.h>
 #include <string.h>
@@ -139,6 +140,7 @@ int server_start(const struct server_options *options, struct server **out_serve
     server->core = host_core(options->host);
     server->sigv4_cache = sigv4_cache_new();
     server->metrics = make_metrics(options);
+    server->usage = usage_new();
     server->advertise = advertised(options);
     server->id_used = sizeof(server->id_entropy);
     server->start_ms = clock_wall_ms();
@@ -268,6 +270,7 @@ void server_stop(struct server *server)
     http_free(server->http);
     server_sessions_free(server->sessions);
     metrics_free(server->metrics);
+    usage_free(server->usage);
     sigv4_cache_free(server->sigv4_cache);
     alloc_free(server->advertise);
     alloc_free(server->token_endpoint);

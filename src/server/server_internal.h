@@ -116,6 +116,7 @@ struct server {
     struct core *core;
     struct sigv4_cache *sigv4_cache;
     struct metrics *metrics;
+    struct usage *usage;
     struct http *http;
     struct sessions *sessions;
     char *advertise;                // host part of URLs for nodes; NULL when there is no TLS

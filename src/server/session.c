@@ -1,4 +1,5 @@
 #include "api/node.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -7,6 +8,7 @@
 #include "server/server_internal.h"
 #include "server/session_frame.h"
 #include "server/session_upgrade.h"
+#include "server/usage.h"
 
 #include <libwebsockets.h>
 #include <string.h>
@@ -297,6 +299,47 @@ static int on_health(struct session *session, const struct session_frame *frame,
     return rc;
 }
 
+// A part of a task's ARN, `arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID`.
+static struct text arn_part(struct text arn, size_t index)
+{
+    struct text part = {0};
+    for (size_t i = 0; i <= index && arn.data != NULL; i++) {
+        part = text_cut(&arn, ':');
+    }
+    return part;
+}
+
+// @return whether a node has the task that it tells about
+static bool has_task(const struct session *session, const struct session_task_metric *metric)
+{
+    const struct server *server = session->sessions->server;
+    struct text node_id = {0};
+    struct text task_arn = {0};
+    bool stopped = false;
+    return server->options.locate != NULL &&
+           server->options.locate(server->core, arn_part(metric->task_arn, 4),
+                                  arn_part(metric->task_arn, 3), metric->cluster_arn,
+                                  metric->task_arn, &node_id, &task_arn, &stopped) == 0 &&
+           text_equal(node_id, session->caller.node_id) && !stopped;
+}
+
+static int on_metrics(struct session *session, const struct session_frame *frame,
+                      struct shape_error *error)
+{
+    struct session_publish_metrics_request message = {0};
+    int rc = read_message(session, frame, &session_publish_metrics_request_shape, &message, error);
+    for (size_t i = 0; rc == 0 && i < message.task_metrics.count; i++) {
+        const struct session_task_metric *metric = &message.task_metrics.items[i];
+        if (has_task(session, metric)) {
+            size_t slash = text_find_last(metric->task_arn, '/');
+            usage_put(session->sessions->server->usage,
+                      text_slice(metric->task_arn, slash + 1, metric->task_arn.size), metric,
+                      clock_wall_ms());
+        }
+    }
+    return rc;
+}
+
 static int on_instance_status(struct session *session, const struct session_frame *frame,
                               struct shape_error *error)
 {
@@ -326,7 +369,7 @@ static const struct {
     {"IAMRoleCredentialsAckRequest", false, on_credentials_ack, NULL},
     {"NackRequest", false, NULL, NULL},
     {"PublishHealthRequest", true, on_health, "AckPublishHealth"},
-    {"PublishMetricsRequest", true, NULL, "AckPublishMetric"},
+    {"PublishMetricsRequest", true, on_metrics, "AckPublishMetric"},
     {"PublishInstanceStatusRequest", true, on_instance_status, "AckPublishInstanceStatus"},
 };
 

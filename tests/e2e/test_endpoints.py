@@ -303,6 +303,37 @@ def test_metadata_with_tags_on_a_container_instance(ended):
     assert whole["TaskTags"] == {}, "it has none"
 
 
+BUSY = "i=0; while :; do i=$((i+1)); done"
+
+
+@task(box(BUSY), box("sleep 600", name="idle"), cpu="512",
+      memory="1024")
+def test_usage_is_published(node, live):
+    """What the node saw of it, by `berth ps`, and in the metrics."""
+    task_id = live.rsplit("/", 1)[1]
+
+    def shown():
+        """both containers, with what they take"""
+        rows = {line.split()[0]: line for line in node.run("ps", live).splitlines()[1:]}
+        return rows if rows.get("main", "").count("%") and rows["idle"].count("%") else None
+    rows = support.wait_for(shown, 60, 0.5)
+
+    def percent(line):
+        return float(next(word for word in line.split() if word.endswith("%"))[:-1])
+    # Its quota is half a CPU; how much of it this machine gave is not the test's to say.
+    assert 1 < percent(rows["main"]) < 75, rows
+    assert percent(rows["idle"]) < 1, rows
+    assert "MiB" in rows["main"] and "MiB" in rows["idle"]
+    line = next(one for one in node.run("ps").splitlines() if task_id in one)
+    assert "%" in line and "MiB" in line
+    with urllib.request.urlopen(node.endpoint + "/metrics") as answer:
+        text = answer.read().decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("berth_tasks"))
+    assert float(values["berth_tasks_measured"]) >= 1
+    assert float(values["berth_tasks_cpu_cores"]) > 0.01
+    assert float(values["berth_tasks_memory_bytes"]) > 0
+
+
 FLOOD = ("i=0; while [ $i -lt 90 ]; do wget -qO- $ECS_CONTAINER_METADATA_URI_V4 >/dev/null 2>&1 || "
          "echo refused; i=$((i+1)); done; sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId")
 
