@@ -15,7 +15,7 @@ import sys
 # Memory and text of base, which only end the process when they fail.
 BASE = """
     alloc_array alloc_format alloc_free alloc_resize alloc_string alloc_zero
-    arena_alloc arena_array arena_deinit arena_format arena_reset arena_text
+    arena_alloc arena_array arena_deinit arena_format arena_join arena_reset arena_text
     base_assert_failed base_out_of_memory
     buf_add buf_byte buf_consume buf_deinit buf_format buf_reserve buf_reset buf_string buf_text
     buf_view
@@ -23,7 +23,7 @@ BASE = """
     map_deinit map_get map_get_u64 map_next map_put map_put_u64 map_remove map_remove_u64
     text_compare text_copy text_cut text_empty text_ends text_equal text_equal_nocase text_find
     text_find_last text_hash text_hex text_is text_is_utf8 text_of text_slice text_starts
-    text_to_i64 text_to_u64 text_trim text_unhex
+    text_to_i64 text_to_u64 text_trim text_unhex text_uuid
 """.split()
 
 # Descriptors and codecs are pure as a whole.
