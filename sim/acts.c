@@ -88,6 +88,10 @@ static const char *const names[ACT_COUNT] = {
     [ACT_HOOK_FAILED] = "lifecycle hook fails",
     [ACT_HOOK_PAUSED] = "paused deployment is continued",
     [ACT_HOOK_TIMED_OUT] = "nobody continues a paused deployment in time",
+    [ACT_SPOT_WAVE] = "capacity of a Spot host is taken back",
+    [ACT_SPOT_START] = "task starts on FARGATE_SPOT",
+    [ACT_SPOT_INTERRUPTED] = "task on FARGATE_SPOT is interrupted",
+    [ACT_SPOT_DIVIDED] = "service is shared among providers as its strategy has it, at rest",
 };
 
 const char *act_name(enum act act)

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "ecs/ecs_internal.h"
 #include "ecs/service.h"
+#include "ecs/task_internal.h"
 
 #include <stdio.h>
 
@@ -55,12 +56,36 @@ void kinds_create_daemon(struct sim *sim)
                                  : "");
 }
 
+// Each instance of a cluster gets a rack, or another one: most satisfy the constraints then.
+static void put_racks(struct sim *sim, const struct chosen *chosen)
+{
+    const struct core *core = sim->server.core;
+    for (int64_t key = core_next(core, &task_node_kind, 0); key != 0;
+         key = core_next(core, &task_node_kind, key)) {
+        const struct task_record_node *node = core_get(core, &task_node_kind, key);
+        for (size_t i = 0; i < node->memberships.count; i++) {
+            const struct task_record_membership *membership = &node->memberships.items[i];
+            if (membership->cluster != chosen->record->cluster ||
+                membership->deregistered_at != 0) {
+                continue;
+            }
+            services_ask(sim, ECS_OP_PUT_ATTRIBUTES,
+                         "{'cluster':'%s','attributes':[{'name':'rack','value':'%s','targetType':"
+                         "'container-instance','targetId':'%.*s'}]}",
+                         chosen->cluster, world_chance(&sim->world, 750) ? "r1" : "r3",
+                         TEXT_FMT(membership->instance_id));
+        }
+    }
+}
+
 void kinds_change_daemon(struct sim *sim, enum change change, const struct chosen *chosen)
 {
     char settings[300];
     switch (change) {
-    case CHANGE_DEFINITION:
     case CHANGE_COUNT:
+        put_racks(sim, chosen);
+        return;
+    case CHANGE_DEFINITION:
         services_ask(sim, ECS_OP_UPDATE_SERVICE,
                      "{'service':'%s','cluster':'%s','taskDefinition':'%s'}", chosen->name,
                      chosen->cluster, services_family(sim, false));
@@ -81,6 +106,7 @@ void kinds_change_daemon(struct sim *sim, enum change change, const struct chose
         return;
     case CHANGE_CREATE:
     case CHANGE_PROTECT:
+    case CHANGE_SPOT:
     case CHANGE_COUNT_OF:
         return;
     }
@@ -192,6 +218,7 @@ void kinds_change_sets(struct sim *sim, enum change change, const struct chosen 
         return;
     case CHANGE_CREATE:
     case CHANGE_PROTECT:
+    case CHANGE_SPOT:
     case CHANGE_COUNT_OF:
         return;
     }

@@ -246,6 +246,11 @@ static void call_register(struct node *node)
         {.id = TEXT("gpu-0"), .type = ECS_PLATFORM_DEVICE_TYPE_GPU},
         {.id = TEXT("gpu-1"), .type = ECS_PLATFORM_DEVICE_TYPE_GPU},
     };
+    static const char *const pools[] = {
+        [SPOT_NONE] = "FARGATE",
+        [SPOT_ONLY] = "FARGATE_SPOT",
+        [SPOT_BOTH] = "FARGATE,FARGATE_SPOT",
+    };
     bool edge = node->sim->faults.active && world_chance(world, 150);
     struct ecs_attribute attributes[] = {
         {.name = TEXT("ecs.availability-zone"), .value = text_of(node->zone)},
@@ -256,7 +261,7 @@ static void call_register(struct node *node)
         {.name = TEXT("ecs.capability.container-ordering")},
         {.name = TEXT("ecs.capability.task-cpu-mem-limit")},
         {.name = TEXT("ecs.capability.task-eni")},
-        {.name = TEXT("berth.capacity"), .value = TEXT("FARGATE")},
+        {.name = TEXT("berth.capacity"), .value = text_of(pools[node->spot])},
     };
     const struct ecs_register_container_instance_request request = {
         .cluster = pool   ? (struct text){0}

@@ -34,7 +34,7 @@ enum rest {
     REST_FAILED,   ///< its deployment failed, and it stays so
     REST_STUCK,    ///< its own bounds keep it from doing anything
     REST_UNPLACED, ///< there is no room
-    REST_UNEVEN,   ///< its zones are to be evened out
+    REST_UNEVEN,   ///< its zones are to be evened out, or its providers are out of proportion
     REST_MOVING,
 };
 
@@ -123,7 +123,7 @@ static enum rest rest_of_sets(struct sim *sim, int64_t service,
                     (standing.lower >= desired && standing.upper <= desired &&
                      standing.counted == standing.left && standing.left >= standing.upper);
         bool unplaced = service_entry(service_state(core), service)->unplaced &&
-                        standing.staying < desired && !room_for(sim, service, revision, TEXT(""));
+                        standing.staying < desired && room_short(sim, service, revision);
         if (!converged && !held && !unplaced) {
             return REST_MOVING;
         }
@@ -146,12 +146,13 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
                      standing.left == standing.desired && deployments_of(core, key) == 1 &&
                      primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED;
     if (converged) {
-        return room_uneven(sim, key, revision) ? REST_UNEVEN : REST_CONVERGED;
+        bool divided = standing.guarded || spot_divided(sim, key, record, revision);
+        return !divided || room_uneven(sim, key, revision) ? REST_UNEVEN : REST_CONVERGED;
     }
     if (primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
         return REST_FAILED;
     }
-    if (services_restless(core, revision->definition)) {
+    if (services_restless(core, revision->definition) || stages_restless(sim, record)) {
         return REST_RESTLESS;
     }
     if (service_sort(record) == SORT_DAEMON && !standing.guarded && !stuck(record, &standing)) {
@@ -160,8 +161,8 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
     if (stages_moving(sim, record)) {
         bool held = standing.guarded || (standing.drains && standing.lower >= standing.desired &&
                                          standing.upper <= standing.desired);
-        bool unplaced = service_entry(service_state(core), key)->unplaced &&
-                        !room_for(sim, key, revision, TEXT(""));
+        bool unplaced =
+            service_entry(service_state(core), key)->unplaced && room_short(sim, key, revision);
         return held ? REST_STUCK : unplaced ? REST_UNPLACED : REST_MOVING;
     }
     // Protection ends soon, unless the server's clock was set back since it was given.
@@ -169,8 +170,7 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
         return REST_STUCK;
     }
     bool unplaced = service_entry(service_state(core), key)->unplaced;
-    return unplaced && standing.staying < standing.desired &&
-                   !room_for(sim, key, revision, TEXT(""))
+    return unplaced && standing.staying < standing.desired && room_short(sim, key, revision)
                ? REST_UNPLACED
                : REST_MOVING;
 }
@@ -222,11 +222,23 @@ bool standing_settled(struct sim *sim, char *why, size_t size_bytes)
                      primary != NULL && !standing_retries(sim, primary) ? ", waits to retry" : "",
                      !ended && service_entry(service_state(core), key)->unplaced ? ", unplaced"
                                                                                  : "",
-                     rest == REST_UNEVEN ? ", its zones are uneven" : "");
+                     rest == REST_UNEVEN ? ", it is spread unevenly" : "");
             return false;
         }
     }
     return true;
+}
+
+static void count_divided(struct sim *sim, enum rest rest,
+                          const struct service_record_service *record)
+{
+    const struct service_record_deployment *primary = standing_primary(sim, record);
+    const struct service_record_revision *revision =
+        primary == NULL ? NULL
+                        : core_get(sim->server.core, &service_revision_kind, primary->revision);
+    sim->churn.counts[ACT_SPOT_DIVIDED] += rest == REST_CONVERGED && revision != NULL &&
+                                           revision->capacity_provider_strategy.count > 0 &&
+                                           record->desired_count > 1;
 }
 
 void standing_count(struct sim *sim)
@@ -242,6 +254,7 @@ void standing_count(struct sim *sim)
         const struct service_record_service *record = core_get(core, &service_kind, key);
         if (record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
             enum rest rest = rest_of(sim, key, record);
+            count_divided(sim, rest, record);
             sim->churn.counts[rest < REST_UNEVEN ? acts[rest] : ACT_SERVICE_RESTLESS]++;
         }
     }

@@ -25,6 +25,7 @@ struct search {
     const struct service_record_revision *revision;
     int64_t cluster; ///< 0 for the pool
     bool network;
+    bool spot; ///< of the pool FARGATE_SPOT, not of FARGATE
     struct text zone;
 };
 
@@ -84,7 +85,7 @@ static bool offers(const struct core *core, const struct task_record_node *node,
 {
     for (size_t i = 0; i < node->memberships.count; i++) {
         const struct task_record_membership *membership = &node->memberships.items[i];
-        bool pooled = search->cluster != 0 || text_is(membership->capacity, "FARGATE");
+        bool pooled = search->cluster != 0 || spot_offers(membership, search->spot);
         if (membership->cluster == search->cluster && pooled && !membership->draining &&
             membership->deregistered_at == 0 &&
             (search->network ? has_address(core, membership, search)
@@ -157,18 +158,38 @@ bool room_on(struct sim *sim, int64_t node, int64_t service,
     return takes(sim, node, &search);
 }
 
-bool room_for(struct sim *sim, int64_t service, const struct service_record_revision *revision,
-              struct text zone)
+static bool found(struct sim *sim, const struct search *search)
 {
     const struct core *core = sim->server.core;
-    const struct search search = search_of(sim, service, revision, zone);
     for (int64_t key = core_next(core, &task_node_kind, 0); key != 0;
          key = core_next(core, &task_node_kind, key)) {
-        if (takes(sim, key, &search)) {
+        if (takes(sim, key, search)) {
             return true;
         }
     }
     return false;
+}
+
+bool room_for(struct sim *sim, int64_t service, const struct service_record_revision *revision,
+              struct text zone)
+{
+    const struct search search = search_of(sim, service, revision, zone);
+    return found(sim, &search);
+}
+
+bool room_short(struct sim *sim, int64_t service, const struct service_record_revision *revision)
+{
+    struct search search = search_of(sim, service, revision, TEXT(""));
+    size_t count = revision->capacity_provider_strategy.count;
+    for (size_t i = 0; i < count; i++) {
+        search.spot = text_is(revision->capacity_provider_strategy.items[i].capacity_provider,
+                              "FARGATE_SPOT");
+        search.cluster = 0;
+        if (!found(sim, &search)) {
+            return true;
+        }
+    }
+    return count == 0 && !found(sim, &search);
 }
 
 // ---- zones --------------------------------------------------------------------------------------
@@ -228,7 +249,8 @@ bool room_uneven(struct sim *sim, int64_t service, const struct service_record_r
 {
     const struct service_record_service *record =
         core_get(sim->server.core, &service_kind, service);
-    if (!evened_out(record)) {
+    // Of a strategy, the providers are kept in proportion first.
+    if (!evened_out(record) || revision->capacity_provider_strategy.count > 0) {
         return false;
     }
     struct counts counts = counts_of(sim, service);

@@ -72,6 +72,10 @@ static void on_answer(struct call *call)
         "Network Configuration is not valid for the given networkMode of this task definition.",
         "Task definition does not support launch_type FARGATE.", // or another launch type
         "TaskSet not found.",
+        // A cluster that was made anew has none:
+        "The specified capacity provider strategy contains a capacity provider that is not "
+        "associated with the cluster. Associate the capacity provider with the cluster and try "
+        "again.",
         "Service deployment not found.",
         "The service deployment has ended and cannot be stopped.",
         "The service deployment has no lifecycle hook with that hookId that is awaiting an action.",
@@ -79,8 +83,9 @@ static void on_answer(struct call *call)
         "maximum limit.",
         "The task set is DRAINING. Create another one and try again.",
     };
+    bool gone = call->fault == &ecs_error_target_not_found_exception; // deregistered meanwhile
     for (size_t i = 0; call->rc == ERR_FAULT && i < ARRAY_LEN(texts); i++) {
-        if (strcmp(call->fault_text, texts[i]) == 0) {
+        if (gone || strcmp(call->fault_text, texts[i]) == 0) {
             call->sim->churn.counts[ACT_SERVICE_REFUSED]++;
             return;
         }
@@ -197,8 +202,8 @@ static void create_replica(struct sim *sim)
     char settings[300];
     char grace[64] = "";
     configuration(sim, settings, sizeof(settings));
-    bool awsvpc = world_chance(world, 400);
-    bool fargate = awsvpc && world_chance(world, 700);
+    bool awsvpc = sim->services.spot || world_chance(world, 400);
+    bool fargate = awsvpc && world_chance(world, sim->services.spot ? 900 : 700);
     if (awsvpc) {
         services_network(sim, network, sizeof(network));
     }
@@ -206,14 +211,19 @@ static void create_replica(struct sim *sim)
         snprintf(grace, sizeof(grace), ",'healthCheckGracePeriodSeconds':%d",
                  (int)world_between(world, 1, 30));
     }
+    char capacity[200];
+    snprintf(capacity, sizeof(capacity), "'launchType':'%s'", fargate ? "FARGATE" : "EC2");
+    if (fargate && world_chance(world, 500)) {
+        spot_strategy(sim, capacity, sizeof(capacity));
+    }
     size_t placement = fargate || world_chance(world, 500) ? 0 : (size_t)world_between(world, 1, 4);
     services_ask(sim, ECS_OP_CREATE_SERVICE,
                  "{'serviceName':'s%d','cluster':'%s','taskDefinition':'%s','desiredCount':%d,"
-                 "'launchType':'%s',%s%s%s%s}",
+                 "%s,%s%s%s%s}",
                  (int)world_between(world, 0, NAMES - 1),
                  world_chance(world, 60) ? "edge" : "default", services_family(sim, awsvpc),
-                 (int)world_between(world, 0, world_chance(world, 150) ? 8 : 4),
-                 fargate ? "FARGATE" : "EC2", settings, network, grace, placements[placement]);
+                 (int)world_between(world, 0, world_chance(world, 150) ? 8 : 4), capacity, settings,
+                 network, grace, placements[placement]);
 }
 
 static void create(struct sim *sim)
@@ -315,6 +325,7 @@ static void change_existing(struct sim *sim, enum change change, const struct ch
         return;
     case CHANGE_CREATE:
     case CHANGE_PROTECT:
+    case CHANGE_SPOT:
     case CHANGE_COUNT_OF:
         return;
     }
@@ -349,6 +360,8 @@ static void on_turn(void *context, void *payload)
             create(sim);
         } else if (change == CHANGE_PROTECT) {
             protect(sim);
+        } else if (change == CHANGE_SPOT) {
+            spot_wave(sim);
         } else {
             change_existing(sim, change, &chosen);
         }
@@ -381,7 +394,7 @@ void services_setup(struct sim *sim, bool hours)
     static const int usual[CHANGE_COUNT_OF] = {
         [CHANGE_CREATE] = 20,        [CHANGE_DEFINITION] = 30, [CHANGE_COUNT] = 20,
         [CHANGE_CONFIGURATION] = 10, [CHANGE_FORCE] = 15,      [CHANGE_PROTECT] = 10,
-        [CHANGE_DELETE] = 6,
+        [CHANGE_DELETE] = 6,         [CHANGE_SPOT] = 8,
     };
     struct services *services = &sim->services;
     services->active = world_chance(&sim->world, 400) || hours;
@@ -400,6 +413,10 @@ void services_setup(struct sim *sim, bool hours)
     static const enum service_sort sorts[] = {SORT_REPLICA, SORT_REPLICA, SORT_REPLICA,
                                               SORT_DAEMON,  SORT_SETS,    SORT_STAGED};
     services->favourite = sorts[world_between(&sim->world, 0, ARRAY_LEN(sorts) - 1)];
+    services->spot = services->favourite == SORT_REPLICA && world_chance(&sim->world, 300);
+    if (services->spot) {
+        services->weights[CHANGE_SPOT] = 40;
+    }
     if (services->favourite == SORT_STAGED) {
         sim->faults.time_ms = world_between(&sim->world, 100000, 300000); // stages take minutes
         services->pause_ms = 16000;
@@ -468,6 +485,7 @@ void services_calm(struct sim *sim)
         return;
     }
     activate_most(sim);
+    spot_calm(sim);
     for (int64_t key = core_next(core, &service_kind, 0); key != 0;
          key = core_next(core, &service_kind, key)) {
         struct chosen chosen;

@@ -63,6 +63,7 @@ struct services {
     bool active;                 ///< this seed has services
     bool alone;                  ///< and nothing else is run
     enum service_sort favourite; ///< most services of this seed are of this kind
+    bool spot;                   ///< this seed is about FARGATE_SPOT
     bool hours;                  ///< the run takes hours, and all happens slowly
     bool loading;                ///< records come from the store
     uint64_t life;               ///< of the people who change them
@@ -108,6 +109,7 @@ enum change {
     CHANGE_FORCE,
     CHANGE_PROTECT,
     CHANGE_DELETE,
+    CHANGE_SPOT,
     CHANGE_COUNT_OF,
 };
 
@@ -146,6 +148,25 @@ void services_delete_all(struct sim *sim);
 /** @return whether tasks of a definition come and go for ever */
 bool services_restless(const struct core *core, int64_t definition);
 
+// ---- FARGATE_SPOT: spot.c -----------------------------------------------------------------------
+
+/** Take the capacity of many hosts back; each is given back later. */
+void spot_wave(struct sim *sim);
+/** Most of what was taken is given back. */
+void spot_calm(struct sim *sim);
+/** A strategy of both pools, as a member. */
+void spot_strategy(struct sim *sim, char *out, size_t size_bytes);
+/** @return whether a host is of that pool, and was not taken back from it */
+bool spot_offers(const struct task_record_membership *membership, bool spot);
+/** A task came or changed. */
+void spot_task_changed(struct sim *sim, const struct core *core,
+                       const struct task_record_task *before, const struct task_record_task *after);
+/** @return whether nothing is to run on what was taken back */
+bool spot_settled(struct sim *sim, char *why, size_t size_bytes);
+/** @return whether the tasks of a service are shared among providers as its strategy has it */
+bool spot_divided(struct sim *sim, int64_t service, const struct service_record_service *record,
+                  const struct service_record_revision *revision);
+
 // ---- lifecycle hooks: hooks.c -------------------------------------------------------------------
 
 /** Let people look after deployments that paused, until the end. */
@@ -176,6 +197,8 @@ int64_t stages_primary(struct sim *sim, const struct service_record_service *ser
 /** @return whether tasks of a deployment may be started now */
 bool stages_may_start(struct sim *sim, const struct service_record_service *service,
                       int64_t deployment);
+/** @return whether blue, which has the traffic, is of what never works */
+bool stages_restless(struct sim *sim, const struct service_record_service *service);
 /** @return whether the circuit breaker is at work */
 bool stages_breaks(struct sim *sim, const struct service_record_service *service);
 /** Trace how it stands, for whoever looks for why it does not go on. */
@@ -205,6 +228,8 @@ struct deployment_watch *watch_deployment(struct sim *sim, int64_t key);
  *  empty name */
 bool room_for(struct sim *sim, int64_t service, const struct service_record_revision *revision,
               struct text zone);
+/** @return whether some provider of a service has no room for one more of its tasks */
+bool room_short(struct sim *sim, int64_t service, const struct service_record_revision *revision);
 /** @return whether a host could take one more task of a service */
 bool room_on(struct sim *sim, int64_t node, int64_t service,
              const struct service_record_revision *revision);

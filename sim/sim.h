@@ -265,6 +265,13 @@ struct host_task {
     struct fact *fact;             ///< NULL until it is looked for
 };
 
+/** Of which pools a host is. */
+enum spot {
+    SPOT_NONE, ///< FARGATE
+    SPOT_ONLY, ///< FARGATE_SPOT
+    SPOT_BOTH,
+};
+
 /** A host, and the agent on it. */
 struct node {
     struct sim *sim;
@@ -277,6 +284,7 @@ struct node {
     int32_t memory_mib;
     int gpu_count;
     bool reserves;     ///< it keeps a port for itself
+    enum spot spot;    ///< of which pools it is a host, when it is one
     int pool_permille; ///< how often its agent is a host of the pool, else an instance
     int64_t full_ms;   ///< its disk is full until then
     bool joined;

@@ -112,6 +112,18 @@ bool stages_may_start(struct sim *sim, const struct service_record_service *serv
            !stalled(sim, service, rollout);
 }
 
+bool stages_restless(struct sim *sim, const struct service_record_service *service)
+{
+    const struct core *core = sim->server.core;
+    const struct service_record_rollout *rollout = stages_rollout(sim, service);
+    int64_t key = rollout == NULL || over(rollout) ? 0 : blue_of(sim, service, rollout);
+    const struct service_record_deployment *blue =
+        key == 0 ? NULL : core_get(core, &service_deployment_kind, key);
+    const struct service_record_revision *revision =
+        blue == NULL ? NULL : core_get(core, &service_revision_kind, blue->revision);
+    return revision != NULL && services_restless(core, revision->definition);
+}
+
 bool stages_breaks(struct sim *sim, const struct service_record_service *service)
 {
     const struct service_record_rollout *rollout = stages_rollout(sim, service);
@@ -349,7 +361,10 @@ static const char *why_not_back(struct sim *sim, const struct service_record_ser
     bool turns = before->status != ECS_SERVICE_DEPLOYMENT_STATUS_ROLLBACK_IN_PROGRESS;
     struct standing blue =
         standing_of_set(sim, after->service, service->completed, service->desired_count, 0);
-    bool ready = blue.primary_healthy >= blue.lower;
+    const struct service_record_deployment *last =
+        core_get(sim->server.core, &service_deployment_kind, service->completed);
+    bool there = last != NULL && last->status != SERVICE_RECORD_DEPLOYMENT_STATUS_INACTIVE;
+    bool ready = there && blue.primary_healthy >= blue.lower;
     if (turns && after->weight > 0 && ready) {
         return "it turns back and leaves traffic to green";
     }

@@ -493,6 +493,9 @@ static void on_changed(void *state, struct core *core, const struct core_kind *k
         return;
     }
     if (kind == &task_kind) {
+        if (after != NULL) {
+            spot_task_changed(sim, core, before, after);
+        }
         on_task(sim, core, key, before, after);
     } else if (kind == &service_deployment_kind) {
         sim->services.parts_touched = true;

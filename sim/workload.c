@@ -117,8 +117,10 @@ static void define(struct sim *sim, const char *json, bool stranger)
 void workload_setup(struct sim *sim, bool hours)
 {
     const struct api_operation *create = &ecs_operations[ECS_OP_CREATE_CLUSTER];
-    workload_ask(sim, create, "{'clusterName':'default'}", false);
-    workload_ask(sim, create, "{'clusterName':'edge'}", false);
+    workload_ask(sim, create,
+                 "{'clusterName':'default','capacityProviders':['FARGATE','FARGATE_SPOT']}", false);
+    workload_ask(sim, create,
+                 "{'clusterName':'edge','capacityProviders':['FARGATE','FARGATE_SPOT']}", false);
     for (size_t i = 0; i < ARRAY_LEN(definitions); i++) {
         define(sim, definitions[i], false);
     }
@@ -217,6 +219,11 @@ void workload_join(struct sim *sim, struct node *node)
     node->reserves = world_chance(&sim->world, 200);
     static const int permille[] = {1000, 1000, 0, 500};
     node->pool_permille = permille[world_between(&sim->world, 0, ARRAY_LEN(permille) - 1)];
+    if (sim->services.spot && world_chance(&sim->world, 600)) {
+        node->pool_permille = 1000;
+    }
+    static const enum spot spots[] = {SPOT_NONE, SPOT_NONE, SPOT_BOTH, SPOT_BOTH, SPOT_ONLY};
+    node->spot = spots[world_between(&sim->world, 0, ARRAY_LEN(spots) - 1)];
     node->journal = sim_journal_new();
     begin_join(node);
 }
