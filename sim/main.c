@@ -73,6 +73,9 @@ static const struct {
     {"two-daemons", "an instance gets another task of its daemon"},
     {"daemon-leaves-first", "a daemon leaves an instance that drains before other tasks do"},
     {"round-down", "a task set's share is rounded down"},
+    {"place-on-reclaimed", "tasks are placed on Spot hosts that were taken back"},
+    {"forget-spot", "tasks of a Spot host that was taken back go on"},
+    {"forget-base", "the base of a capacity provider counts for nothing"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

@@ -37,6 +37,9 @@ static const char *const definitions[] = {
     "{'family':'s-check-plain','containerDefinitions':[{'name':'app','image':'app:1','cpu':100,"
     "'memory':100,'stopTimeout':2,'healthCheck':{'command':['CMD-SHELL','true'],'interval':5,"
     "'retries':1}}]}",
+    "{'family':'s-slow','cpu':'256','memory':'512','networkMode':'awsvpc',"
+    "'requiresCompatibilities':['FARGATE','EC2'],'containerDefinitions':[{'name':'app','image':"
+    "'stubborn:1','essential':true,'stopTimeout':120}]}",
     "{'family':'s-crash','containerDefinitions':[{'name':'app','image':'job:1','cpu':64,'memory':"
     "64}]}",
     "{'family':'s-missing','containerDefinitions':[{'name':'app','image':'missing:1','cpu':64,"
@@ -160,7 +163,8 @@ const char *services_family(struct sim *sim, bool network)
     if (!network && world_chance(world, 350)) {
         return families[world_between(world, WORKING, ARRAY_LEN(families) - 1)];
     }
-    return families[world_between(world, first, last)];
+    bool slow = network && sim->services.spot && world_chance(world, 250);
+    return slow ? "s-slow" : families[world_between(world, first, last)];
 }
 
 // ---- what is asked ------------------------------------------------------------------------------

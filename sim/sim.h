@@ -386,6 +386,7 @@ struct sim_container {
     uint64_t life; ///< of its process
     uint64_t command_lives[ORDER_COMMAND_COUNT];
     uint64_t start_life;
+    int64_t signalled_ms; ///< monotonic time of the host when it was told to stop, or 0
     bool starting;
     bool running;
 };

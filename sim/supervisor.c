@@ -20,6 +20,8 @@
  */
 
 #define SIGKILL_CODE 137
+#define STOP_TIMEOUT_S 30 // ECS's default
+#define STARTING_MS 100 // what is just being started is told when it runs
 
 struct probe {
     struct supervisor *supervisor;
@@ -187,6 +189,23 @@ static void start_container(struct supervisor *supervisor, size_t index)
          fails ? on_start_failed : on_started);
 }
 
+// What was told to stop has its stopTimeout to do so: of an interrupted Spot task up to two
+// minutes.
+static void check_grace(struct supervisor *supervisor, size_t index)
+{
+    const struct ecs_container_definition *container =
+        &supervisor->spec->definition->container_definitions.items[index];
+    int64_t grace_ms =
+        (container->has_stop_timeout ? container->stop_timeout : STOP_TIMEOUT_S) * 1000;
+    int64_t since_ms = supervisor->containers[index].signalled_ms;
+    int64_t now_ms = order_now(supervisor).monotonic_ms;
+    if (since_ms != 0 && now_ms - since_ms + STARTING_MS < grace_ms) {
+        world_fail(world_of(supervisor),
+                   "container %zu of %s is killed %lld ms after it was told to stop", index,
+                   supervisor->id, (long long)(now_ms - since_ms));
+    }
+}
+
 static void act(struct supervisor *supervisor, const struct order_action *action)
 {
     struct world *world = world_of(supervisor);
@@ -198,12 +217,14 @@ static void act(struct supervisor *supervisor, const struct order_action *action
         start_container(supervisor, index);
         return;
     case ORDER_SIGNAL:
+        container->signalled_ms = order_now(supervisor).monotonic_ms;
         if (container->running && !deaf) {
             post(supervisor, index, world_between(world, 1, 1500), &container->life, on_signalled);
         }
         return;
     case ORDER_KILL:
         if (container->running) {
+            check_grace(supervisor, index);
             post(supervisor, index, world_between(world, 0, 3), &container->life, on_killed);
         } else if (container->starting) {
             container->start_life++;

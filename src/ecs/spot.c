@@ -21,7 +21,7 @@ bool task_membership_pooled(const struct task_record_membership *membership, boo
         struct text pool = text_cut(&rest, ',');
         named = named || text_is(pool, spot ? "FARGATE_SPOT" : "FARGATE");
     }
-    return named && !(spot && membership->spot_reclaimed_at != 0);
+    return named && !(spot && membership->spot_reclaimed_at != 0 && !MUTANT("place-on-reclaimed"));
 }
 
 bool task_is_spot(const struct task_record_task *record)
@@ -77,7 +77,7 @@ void task_spot_work(struct core_call *call, void *pointer, int64_t key)
     }
     size_t done = 0;
     for (struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
-        if (!interruptible(call->core, entry)) {
+        if (!interruptible(call->core, entry) || MUTANT("forget-spot")) {
             continue;
         }
         if (done == SPOT_STEP) {
