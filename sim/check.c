@@ -20,9 +20,10 @@
 #define LOST_REASON "The host of the task lost contact"
 #define FORCED_REASON "Container instance deregistration forced by user"
 #define CHECK_ALL_MS 200
-#define CHECK_ALL_HOURS_MS 10000
-#define HOSTS_MS 200  // hosts are looked at so often, when nothing changed
-#define HOLD_MS 61000 // mass silence is held against the server that long
+#define CHECK_ALL_HOURS_MS 15000
+#define CHECK_QUIET_HOURS_MS 60000 // when no record changed
+#define HOSTS_MS 200               // hosts are looked at so often, when nothing changed
+#define HOLD_MS 61000              // mass silence is held against the server that long
 
 // ---- what became durable ------------------------------------------------------------------
 
@@ -343,7 +344,9 @@ static void check_engine(struct sim *sim)
 {
     struct facts *facts = &sim->facts;
     uint64_t version = core_version(sim->server.core);
-    bool due = sim->world.now_ms >= sim->look_ms;
+    bool quiet = sim->services.hours && version == sim->looked_version &&
+                 sim->world.now_ms < sim->look_ms + CHECK_QUIET_HOURS_MS;
+    bool due = sim->world.now_ms >= sim->look_ms && !quiet;
     if (due || (version != sim->looked_version && !sim->services.hours)) {
         check_all(sim);
         sim->looked_version = version;

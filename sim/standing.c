@@ -13,7 +13,7 @@
  * How services stand, counted from records each time, and what must hold of it after every step.
  */
 
-#define LOOK_HOURS_MS 1000   // in runs of hours
+#define LOOK_HOURS_MS 2000   // in runs of hours
 #define PARTS_HOURS_MS 30000 // deployments and events, when no deployment changed
 #define LOOK_MS 200          // all services are looked at so often
 #define SHORT_MS 8000 // a task that is missing is started within this; looking for room is 5 s
