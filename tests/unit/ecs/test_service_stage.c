@@ -99,6 +99,33 @@ static void stop_rollout(struct world *world, int64_t service)
     pass(world, 0);
 }
 
+// Every task of the PRIMARY deployment ends by itself.
+static void fail_green(struct world *world, int64_t service)
+{
+    const struct service_record_service *record =
+        core_get(world->harness.core, &service_kind, service);
+    struct service_task tasks[SVC_TASKS];
+    size_t count = svc_tasks(world, service, tasks);
+    for (size_t i = 0; i < count; i++) {
+        if (tasks[i].deployment == record->primary) {
+            svc_report(world, tasks[i].key, "STOPPED", SVC_ENDS);
+        }
+    }
+    pass(world, 0);
+}
+
+// The server starts anew, and its clock is set back.
+static void set_back(struct world *world, int64_t back_ms)
+{
+    world->harness.now_ms -= back_ms;
+    harness_restart(&world->harness);
+    pass(world, 0);
+    for (size_t i = 0; i < world->node_count; i++) {
+        world_connect(world, i);
+    }
+    pass(world, 0);
+}
+
 // ---- stages ---------------------------------------------------------------------------------
 
 static void blue_green_goes_by_stages(void **state)
@@ -751,6 +778,52 @@ static void a_restart_goes_on(void **state)
     in_stage(world, service, "IN_PROGRESS BAKE_TIME test 100 production 100");
 }
 
+// Green has all traffic when it cleans up. Tasks that it loses then are started again although
+// blue's fill the service's bounds, which would otherwise keep both from moving for ever.
+static void green_is_kept_while_blue_waits(void **state)
+{
+    struct world *world = *state;
+    int64_t service =
+        begun(world, "'deploymentConfiguration':{'strategy':'BLUE_GREEN','bakeTimeInMinutes':5,"
+                     "'minimumHealthyPercent':100,'maximumPercent':100}");
+    deploy(world);
+    heal(world, service);
+    in_stage(world, service, "IN_PROGRESS BAKE_TIME test 100 production 100");
+    fail_green(world, service);
+    svc_stands(world, service, ".. | hh");
+    pass(world, 5 * MINUTE_MS);
+    in_stage(world, service, "IN_PROGRESS CLEAN_UP test 100 production 100");
+    fail_green(world, service);
+    pass(world, MINUTE_MS);
+    svc_stands(world, service, ".. | hh");
+    heal(world, service);
+    svc_stands(world, service, "hh | xx");
+    svc_stop(world, service);
+    in_stage(world, service, "SUCCESSFUL CLEAN_UP test 100 production 100");
+}
+
+// A server that comes back with its clock set back by an hour bakes for the time that was asked
+// for, and not for an hour more.
+static void a_clock_set_back_prolongs_no_stage(void **state)
+{
+    struct world *world = *state;
+    int64_t service =
+        begun(world, "'deploymentConfiguration':{'strategy':'BLUE_GREEN','bakeTimeInMinutes':5,"
+                     "'lifecycleHooks':[{'targetType':'PAUSE','lifecycleStages':['PRE_SCALE_UP'],"
+                     "'timeoutConfiguration':{'timeoutInMinutes':3,'action':'CONTINUE'}}]}");
+    deploy(world);
+    set_back(world, 60 * MINUTE_MS);
+    in_stage(world, service, "IN_PROGRESS PRE_SCALE_UP test 0 production 0");
+    svc_pass(world, 3 * MINUTE_MS, WORLD_NODES);
+    in_stage(world, service, "IN_PROGRESS SCALE_UP test 0 production 0");
+    heal(world, service);
+    in_stage(world, service, "IN_PROGRESS BAKE_TIME test 100 production 100");
+    set_back(world, 60 * MINUTE_MS);
+    in_stage(world, service, "IN_PROGRESS BAKE_TIME test 100 production 100");
+    svc_pass(world, 5 * MINUTE_MS, WORLD_NODES);
+    in_stage(world, service, "IN_PROGRESS CLEAN_UP test 100 production 100");
+}
+
 static void refusals(void **state)
 {
     struct world *world = *state;
@@ -838,6 +911,8 @@ int main(void)
         TEST(a_deleted_service_ends_its_rollout),
         TEST(a_hooks_task_waits_for_a_place),
         TEST(a_restart_goes_on),
+        TEST(green_is_kept_while_blue_waits),
+        TEST(a_clock_set_back_prolongs_no_stage),
         TEST(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
