@@ -91,7 +91,7 @@ static const char *const names[ACT_COUNT] = {
     [ACT_SPOT_WAVE] = "capacity of a Spot host is taken back",
     [ACT_SPOT_START] = "task starts on FARGATE_SPOT",
     [ACT_SPOT_INTERRUPTED] = "task on FARGATE_SPOT is interrupted",
-    [ACT_SPOT_DIVIDED] = "service is shared among providers as its strategy has it, at rest",
+    [ACT_SPOT_DIVIDED] = "service shares its tasks among providers",
 };
 
 const char *act_name(enum act act)

@@ -34,7 +34,7 @@ enum rest {
     REST_FAILED,   ///< its deployment failed, and it stays so
     REST_STUCK,    ///< its own bounds keep it from doing anything
     REST_UNPLACED, ///< there is no room
-    REST_UNEVEN,   ///< its zones are to be evened out, or its providers are out of proportion
+    REST_UNEVEN,   ///< its zones are to be evened out
     REST_MOVING,
 };
 
@@ -146,8 +146,7 @@ static enum rest rest_of(struct sim *sim, int64_t key, const struct service_reco
                      standing.left == standing.desired && deployments_of(core, key) == 1 &&
                      primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_COMPLETED;
     if (converged) {
-        bool divided = standing.guarded || spot_divided(sim, key, record, revision);
-        return !divided || room_uneven(sim, key, revision) ? REST_UNEVEN : REST_CONVERGED;
+        return room_uneven(sim, key, revision) ? REST_UNEVEN : REST_CONVERGED;
     }
     if (primary->rollout_state == ECS_DEPLOYMENT_ROLLOUT_STATE_FAILED) {
         return REST_FAILED;
@@ -229,18 +228,6 @@ bool standing_settled(struct sim *sim, char *why, size_t size_bytes)
     return true;
 }
 
-static void count_divided(struct sim *sim, enum rest rest,
-                          const struct service_record_service *record)
-{
-    const struct service_record_deployment *primary = standing_primary(sim, record);
-    const struct service_record_revision *revision =
-        primary == NULL ? NULL
-                        : core_get(sim->server.core, &service_revision_kind, primary->revision);
-    sim->churn.counts[ACT_SPOT_DIVIDED] += rest == REST_CONVERGED && revision != NULL &&
-                                           revision->capacity_provider_strategy.count > 0 &&
-                                           record->desired_count > 1;
-}
-
 void standing_count(struct sim *sim)
 {
     static const enum act acts[] = {
@@ -254,7 +241,6 @@ void standing_count(struct sim *sim)
         const struct service_record_service *record = core_get(core, &service_kind, key);
         if (record->status == SERVICE_RECORD_SERVICE_STATUS_ACTIVE) {
             enum rest rest = rest_of(sim, key, record);
-            count_divided(sim, rest, record);
             sim->churn.counts[rest < REST_UNEVEN ? acts[rest] : ACT_SERVICE_RESTLESS]++;
         }
     }

@@ -163,9 +163,11 @@ void spot_task_changed(struct sim *sim, const struct core *core,
                        const struct task_record_task *before, const struct task_record_task *after);
 /** @return whether nothing is to run on what was taken back */
 bool spot_settled(struct sim *sim, char *why, size_t size_bytes);
-/** @return whether the tasks of a service are shared among providers as its strategy has it */
-bool spot_divided(struct sim *sim, int64_t service, const struct service_record_service *record,
-                  const struct service_record_revision *revision);
+/** A service started a task: its provider has no more than its share by the strategy. */
+void spot_started(struct sim *sim, const struct core *core,
+                  const struct service_record_service *record,
+                  const struct service_record_revision *revision,
+                  const struct task_record_task *task);
 
 // ---- lifecycle hooks: hooks.c -------------------------------------------------------------------
 
@@ -275,6 +277,10 @@ bool standing_meant(const struct service_record_service *service,
 bool standing_healthy(struct sim *sim, const struct task_record_task *task);
 /** @return whether a task's node is out of contact or gone */
 bool standing_lost(const struct core *core, const struct task_record_task *task);
+/** @return whether a task is RUNNING and known to be unhealthy, for longer than its time of grace
+ */
+bool standing_sick(struct sim *sim, const struct service_record_service *service,
+                   const struct task_record_task *task);
 /** @return whether a task is on an instance that drains or is deregistered */
 bool standing_drains(const struct core *core, const struct task_record_task *task);
 /** @return the PRIMARY deployment of a service, NULL without one */

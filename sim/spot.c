@@ -159,9 +159,8 @@ void spot_strategy(struct sim *sim, char *out, size_t size_bytes)
     int weight = (int)world_between(world, 0, 2);
     snprintf(out, size_bytes,
              "'capacityProviderStrategy':[{'capacityProvider':'FARGATE','base':%d,"
-             "'weight':%d},{'capacityProvider':'FARGATE_SPOT','weight':%d}]%s",
-             (int)world_between(world, 0, 2), weight, (int)world_between(world, 1, 4),
-             world_chance(world, 700) ? ",'availabilityZoneRebalancing':'DISABLED'" : "");
+             "'weight':%d},{'capacityProvider':'FARGATE_SPOT','weight':%d}]",
+             (int)world_between(world, 0, 2), weight, (int)world_between(world, 1, 4));
 }
 
 // One task after the other: to the base first, then where the weights leave the largest deficit.
@@ -194,34 +193,41 @@ static void split(const struct ecs_capacity_provider_strategy_item *items, size_
     }
 }
 
-bool spot_divided(struct sim *sim, int64_t service, const struct service_record_service *record,
-                  const struct service_record_revision *revision)
+void spot_started(struct sim *sim, const struct core *core,
+                  const struct service_record_service *record,
+                  const struct service_record_revision *revision,
+                  const struct task_record_task *task)
 {
-    const struct core *core = sim->server.core;
     size_t count = revision->capacity_provider_strategy.count;
     int32_t want[ITEMS_MAX];
     int32_t have[ITEMS_MAX] = {0};
-    // Evening out zones moves a task from one provider to another: then the split is not kept.
-    bool moves = record->zone_rebalancing == ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED;
-    if (count == 0 || count > ITEMS_MAX || moves) {
-        return true;
+    int32_t total = 0;
+    if (count == 0 || count > ITEMS_MAX) {
+        return;
     }
     const struct ecs_capacity_provider_strategy_item *items =
         revision->capacity_provider_strategy.items;
-    split(items, count, record->desired_count, want);
     for (size_t i = 0; i < sim->services.live_count; i++) {
-        const struct task_record_task *task = core_get(core, &task_kind, sim->services.live[i]);
-        if (standing_service(core, task->deployment) != service) {
+        const struct task_record_task *other = core_get(core, &task_kind, sim->services.live[i]);
+        if (other->deployment != task->deployment ||
+            other->desired_status == TASK_RECORD_TASK_STATUS_STOPPED ||
+            standing_lost(core, other) || standing_sick(sim, record, other)) {
             continue;
         }
+        total++;
         for (size_t j = 0; j < count; j++) {
-            have[j] += is_spot(task) == text_is(items[j].capacity_provider, "FARGATE_SPOT");
+            have[j] += is_spot(other) == text_is(items[j].capacity_provider, "FARGATE_SPOT");
         }
     }
+    split(items, count, MAX(total, record->desired_count), want);
     for (size_t i = 0; i < count; i++) {
-        if (have[i] != want[i]) {
-            return false;
+        bool here = is_spot(task) == text_is(items[i].capacity_provider, "FARGATE_SPOT");
+        if (here && have[i] > want[i]) {
+            world_fail(&sim->world,
+                       "service %.*s of %d tasks starts number %d on %.*s, whose share are %d",
+                       TEXT_FMT(record->name), record->desired_count, have[i],
+                       TEXT_FMT(items[i].capacity_provider), want[i]);
         }
     }
-    return true;
+    sim->churn.counts[ACT_SPOT_DIVIDED]++;
 }

@@ -66,8 +66,8 @@ bool standing_healthy(struct sim *sim, const struct task_record_task *task)
 }
 
 // RUNNING and known to be sick, for longer than the time of grace.
-static bool unhealthy(struct sim *sim, const struct service_record_service *service,
-                      const struct task_record_task *task)
+bool standing_sick(struct sim *sim, const struct service_record_service *service,
+                   const struct task_record_task *task)
 {
     int64_t grace_ms = (int64_t)service->health_check_grace_period_seconds * 1000;
     return task->last_status == TASK_RECORD_TASK_STATUS_RUNNING &&
@@ -111,7 +111,7 @@ static void count_task(struct sim *sim, const struct service_record_service *ser
         return;
     }
     bool healthy = standing_healthy(sim, task);
-    bool sick = unhealthy(sim, service, task);
+    bool sick = standing_sick(sim, service, task);
     bool leaves = standing_drains(core, task);
     standing->drains = standing->drains || leaves;
     standing->guarded = standing->guarded || (task->extra != NULL &&

@@ -21,7 +21,7 @@
 
 #define SIGKILL_CODE 137
 #define STOP_TIMEOUT_S 30 // ECS's default
-#define STARTING_MS 100 // what is just being started is told when it runs
+#define STARTING_MS 100   // what is just being started is told when it runs
 
 struct probe {
     struct supervisor *supervisor;

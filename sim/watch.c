@@ -142,6 +142,7 @@ static void on_started(struct sim *sim, struct core *core, int64_t key,
         return;
     }
     struct standing standing = standing_for(sim, deployment->service, task->deployment, 0);
+    spot_started(sim, core, service, revision, task);
     sim->churn.counts[ACT_SET_START] += deployment->task_set;
     sim->churn.counts[ACT_STAGE_START] += stages_apart(sim, service);
     world_trace(&sim->world, "service %.*s starts %.8s: %d of %d to %d tasks",
