@@ -200,6 +200,13 @@ struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
         suggest(style, &next, arena, "aws", "ecs describe-task-definition --task-definition %.*s",
                 TEXT_FMT(definition));
         break;
+    case BERTH_TASK_CAUSE_PORT_TAKEN:
+        suggest(style, &next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s --query "
+                "'taskDefinition.containerDefinitions[].[name,portMappings]'",
+                TEXT_FMT(definition));
+        suggest(style, &next, arena, "ps", "--cluster %.*s", TEXT_FMT(cluster));
+        break;
     case BERTH_TASK_CAUSE_OUT_OF_MEMORY:
         suggest(style, &next, arena, "aws",
                 "ecs describe-task-definition --task-definition %.*s --query "

@@ -159,6 +159,16 @@ static bool explain_resources(struct core_call *call, const struct subject *subj
     return false;
 }
 
+// What Docker's words say of the port: between the second colon, which ends the container's name,
+// and the advice.
+static struct text port_conflict(struct text reason)
+{
+    struct text rest = text_slice(reason, 0, text_find(reason, ';'));
+    IGNORE(text_empty(text_cut(&rest, ':')), "the error's name");
+    struct text endpoint = text_cut(&rest, ':');
+    return text_trim(rest.data == NULL ? endpoint : rest);
+}
+
 // What the reason of a container, or the task's own, says by its first word. @return whether it
 // says anything that is known
 static bool explain_reason(struct core_call *call, const struct subject *subject,
@@ -184,6 +194,14 @@ static bool explain_reason(struct core_call *call, const struct subject *subject
                  arena_format(call->arena,
                               "The command that %.*s has as its label berth.post-start failed.",
                               TEXT_FMT(name.data == NULL ? TEXT("a container") : name)));
+        return true;
+    }
+    if (text_starts(reason, TEXT("CannotStart")) && has(reason, "external connectivity")) {
+        conclude(subject, BERTH_TASK_CAUSE_PORT_TAKEN, true,
+                 arena_format(call->arena,
+                              "%.*s asks for a port of host %.*s that something else has: %.*s.",
+                              TEXT_FMT(who), TEXT_FMT(subject->host),
+                              TEXT_FMT(port_conflict(reason))));
         return true;
     }
     if (text_starts(reason, TEXT("CannotStart")) || text_starts(reason, TEXT("CannotCreate"))) {

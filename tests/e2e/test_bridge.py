@@ -203,6 +203,10 @@ def test_port_taken_on_the_host(node, run):
     main, side = described["containers"]
     assert main["reason"] == reason and main["networkBindings"] == []
     assert "reason" not in side
+    told = node.run("diagnose", described["taskArn"], check=False)
+    assert told.returncode == 1
+    assert (f"Container main asks for a port of host {socket.gethostname()} that something else "
+            f"has: listen tcp4 0.0.0.0:{port}: bind: address already in use.") in told.stdout
 
 
 def test_port_of_another_task_is_told_before(node, run):

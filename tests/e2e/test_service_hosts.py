@@ -109,6 +109,35 @@ def thaw(agent):
     agent.process.send_signal(signal.SIGCONT)
 
 
+def test_a_port_of_the_host_is_on_each_host_once(fleet):
+    """Tasks that want the same port take one host each, and answer there from outside."""
+    arn = definition(fleet, "ported", app={
+        "command": ["exec nc -ll -p 80 -e hostname"], "stopTimeout": 2,
+        "portMappings": [{"containerPort": 80, "hostPort": 8088}]})
+    tasks = [one["taskArn"] for one in fleet.ecs.run_task(
+        taskDefinition=arn, count=3, launchType="EC2")["tasks"]]
+    answer = fleet.ecs.run_task(taskDefinition=arn, launchType="EC2")
+    assert [one["reason"] for one in answer["failures"]] == ["RESOURCE:PORTS"] * 3
+
+    def names():
+        """each task's host name from another host"""
+        found = {subprocess.run(["busybox", "nc", "-w", "2", host.address, "8088"],
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                check=False).stdout.strip() for host in fleet.hosts}
+        return found == {task.rsplit("/", 1)[1][:12] + "-0" for task in tasks}
+    support.wait_for(names, 30, 0.2)
+    support.wait_for(lambda: all(one["lastStatus"] == "RUNNING" for one in
+                                 fleet.ecs.describe_tasks(tasks=tasks)["tasks"]), 10)
+    for task in fleet.ecs.describe_tasks(tasks=tasks)["tasks"]:
+        assert task["containers"][0]["networkBindings"] == [
+            {"bindIP": "0.0.0.0", "containerPort": 80, "hostPort": 8088, "protocol": "tcp"}]
+        fleet.ecs.stop_task(task=task["taskArn"])
+    support.wait_for(lambda: not fleet.ecs.run_task(
+        taskDefinition=arn, launchType="EC2", count=1)["failures"], 20, 0.2)
+    for task in fleet.ecs.list_tasks()["taskArns"]:
+        fleet.ecs.stop_task(task=task)
+
+
 @pytest.mark.parametrize("how,leave,back", [("cut off", cut, join), ("frozen", freeze, thaw)])
 def test_a_host_that_is_silent(fleet, how, leave, back):
     """Its tasks are replaced elsewhere when its lease is over; when it is back they stop."""

@@ -36,6 +36,16 @@ struct world {
 
 // ---- effects as text ----------------------------------------------------------------------
 
+static void describe_bindings(const struct ecs_network_binding_list *bindings, struct buf *out)
+{
+    for (size_t i = 0; i < bindings->count; i++) {
+        const struct ecs_network_binding *binding = &bindings->items[i];
+        assert_true(text_is(binding->bind_ip, "0.0.0.0"));
+        buf_format(out, " %d>%d%s", binding->host_port, binding->container_port,
+                   binding->protocol == ECS_TRANSPORT_PROTOCOL_UDP ? "/udp" : "");
+    }
+}
+
 static void describe_report(const struct ecs_submit_task_state_change_request *report,
                             struct buf *out)
 {
@@ -59,6 +69,7 @@ static void describe_report(const struct ecs_submit_task_state_change_request *r
         if (container->image_digest.data != NULL) {
             buf_format(out, "@%.*s", TEXT_FMT(container->image_digest));
         }
+        describe_bindings(&container->network_bindings, out);
     }
     if (!text_empty(report->reason)) {
         buf_format(out, " [%.*s]", TEXT_FMT(report->reason));
@@ -107,8 +118,9 @@ static void describe(struct world *world, const struct agent_effect *effect, str
     case AGENT_EFFECT_JOURNAL_PUT:
         assert_true(effect->version > world->put_told);
         world->put_told = effect->version;
-        buf_format(out, "put %s%s", phase_name(effect->record->phase),
-                   effect->record->stop_requested ? "+stop" : "");
+        buf_format(out, "put %s%s%s", phase_name(effect->record->phase),
+                   effect->record->stop_requested ? "+stop" : "",
+                   effect->record->ports.count > 0 ? "+ports" : "");
         break;
     case AGENT_EFFECT_JOURNAL_DELETE:
         assert_true(effect->version > world->put_told);
@@ -156,6 +168,36 @@ static struct ecs_task_definition definition_of_one = {
     .family = TEXT("f"),
     .has_revision = true,
     .revision = 3,
+};
+
+static struct ecs_port_mapping ports_of_web[] = {
+    {.has_container_port = true, .container_port = 80, .protocol = ECS_TRANSPORT_PROTOCOL_TCP},
+    {.has_container_port = true, .container_port = 53, .protocol = ECS_TRANSPORT_PROTOCOL_UDP},
+};
+static struct ecs_container_definition containers_with_ports[] = {
+    {.name = TEXT("web"),
+     .image = TEXT("web:1"),
+     .port_mappings = {.items = ports_of_web, .count = 2}},
+};
+static struct ecs_task_definition definition_on_host = {
+    .container_definitions = {.items = containers_with_ports, .count = 1},
+    .family = TEXT("f"),
+    .has_revision = true,
+    .revision = 3,
+    .network_mode = ECS_NETWORK_MODE_HOST,
+};
+
+// What an agent chose for the first container of a task in network mode bridge.
+static struct ecs_network_binding chosen_bindings[] = {
+    {.bind_ip = TEXT("0.0.0.0"),
+     .has_container_port = true,
+     .container_port = 80,
+     .has_host_port = true,
+     .host_port = 32768,
+     .protocol = ECS_TRANSPORT_PROTOCOL_TCP},
+};
+static struct journal_container_ports chosen_ports[] = {
+    {.name = TEXT("web"), .bindings = {.items = chosen_bindings, .count = 1}},
 };
 
 static struct session_task_spec make_spec(const char *status,
@@ -274,12 +316,12 @@ static void answer(struct world *world, struct agent_event event)
 
 static void recover(struct world *world, const char *what)
 {
-    // PHASE[+stop][@BOOT][ STATE][ alive]
+    // PHASE[+stop][@BOOT][ STATE][ alive][ ports]
     struct supervisor_container_state containers[2];
     struct supervisor_state state = {0};
     char *text = alloc_string(what);
-    char *words[3] = {text, NULL, NULL};
-    for (int i = 1; i < 3 && words[i - 1] != NULL; i++) {
+    char *words[4] = {text, NULL, NULL, NULL};
+    for (int i = 1; i < 4 && words[i - 1] != NULL; i++) {
         words[i] = strchr(words[i - 1], ' ');
         if (words[i] != NULL) {
             *words[i]++ = '\0';
@@ -302,9 +344,12 @@ static void recover(struct world *world, const char *what)
     };
     assert_true(record.phase > 0);
     struct agent_event event = {.kind = AGENT_EVENT_RECOVERED, .record = &record};
-    for (int i = 1; i < 3; i++) {
+    for (int i = 1; i < 4; i++) {
         if (words[i] != NULL && strcmp(words[i], "alive") == 0) {
             event.supervisor_alive = true;
+        } else if (words[i] != NULL && strcmp(words[i], "ports") == 0) {
+            record.ports.items = chosen_ports;
+            record.ports.count = 1;
         } else if (words[i] != NULL) {
             assert_true(make_state(world, words[i], &state, containers));
             event.state = &state;
@@ -336,7 +381,7 @@ static void connect_session(struct world *world)
                                        .cluster = TEXT("c")});
 }
 
-static void answer_prepare(struct world *world, bool fails)
+static void answer_prepare(struct world *world, bool fails, bool with_ports)
 {
     struct journal_container_image images[] = {{TEXT("web"), TEXT("sha256:1")}};
     struct agent_event event = {.kind = AGENT_EVENT_PREPARED};
@@ -347,6 +392,8 @@ static void answer_prepare(struct world *world, bool fails)
     } else {
         event.images.items = images;
         event.images.count = 1;
+        event.ports.items = chosen_ports;
+        event.ports.count = with_ports ? 1 : 0;
     }
     answer(world, event);
 }
@@ -362,6 +409,8 @@ static bool session_event(struct world *world, const char *name)
         apply(world, &(struct agent_event){.kind = AGENT_EVENT_TELEMETRY_CONNECTED});
     } else if (strcmp(name, "run") == 0) {
         payload(world, "RUNNING", &definition_of_two);
+    } else if (strcmp(name, "run-on-host") == 0) {
+        payload(world, "RUNNING", &definition_on_host);
     } else if (strcmp(name, "run-broken") == 0) {
         payload(world, "RUNNING", NULL);
     } else if (strcmp(name, "run-odd") == 0) {
@@ -404,9 +453,11 @@ static void task_event(struct world *world, const char *name)
                                     .rc = ERR_FULL_DISK,
                                     .reason = TEXT("ResourceInitializationError: disk full")});
     } else if (strcmp(name, "prepared") == 0) {
-        answer_prepare(world, false);
+        answer_prepare(world, false, false);
+    } else if (strcmp(name, "prepared-ports") == 0) {
+        answer_prepare(world, false, true);
     } else if (strcmp(name, "prepare-fails") == 0) {
-        answer_prepare(world, true);
+        answer_prepare(world, true, false);
     } else if (strcmp(name, "launched") == 0) {
         answer(world, (struct agent_event){.kind = AGENT_EVENT_LAUNCHED});
     } else if (strcmp(name, "launch-fails") == 0) {
@@ -641,6 +692,48 @@ static const struct scenario scenarios[] = {
       {"killed", "clean"},
       {"cleaned", "report STOPPED web=STOPPED:7@sha256:1 log=STOPPED [ContainerRuntimeError: the "
                   "task's supervisor ended unexpectedly]"}}},
+    {"ports that were chosen are told once a container runs, and stay with its end",
+     {{"recovered", ""},
+      {"connected", ""},
+      {"run", "put ACCEPTED; prepare"},
+      {"journaled", "ack m1"},
+      {"prepared-ports", "put LAUNCHED+ports"},
+      {"journaled", "launch"},
+      {"launched", ""},
+      {"web-started", ""},
+      {"+1000", "report PENDING web=RUNNING@sha256:1 32768>80 log=PENDING"},
+      {"running", ""},
+      {"accepted", "report RUNNING web=RUNNING@sha256:1 32768>80 log=RUNNING"},
+      {"accepted", ""},
+      {"finished", "put STOPPED+ports; kill"},
+      {"killed", ""},
+      {"journaled", "clean"},
+      {"cleaned", "report STOPPED web=STOPPED:7@sha256:1 32768>80 log=STOPPED:143"}}},
+    {"ports that were chosen come back from the journal",
+     {{"recover LAUNCHED running alive ports", "attach"},
+      {"recovered", "report RUNNING web=RUNNING 32768>80 log=RUNNING"}}},
+    {"ports of a container that never ran are not told",
+     {{"recovered", ""},
+      {"connected", ""},
+      {"run", "put ACCEPTED; prepare"},
+      {"journaled", "ack m1"},
+      {"prepared-ports", "put LAUNCHED+ports"},
+      {"journaled", "launch"},
+      {"launched", ""},
+      {"never-started", "put STOPPED+ports; kill"},
+      {"journaled", ""},
+      {"killed", "clean"},
+      {"cleaned",
+       "report STOPPED web=STOPPED(CannotStartContainerError: no)@sha256:1 log=STOPPED"}}},
+    {"on the host's network a container's ports are the host's",
+     {{"recovered", ""},
+      {"connected", ""},
+      {"run-on-host", "put ACCEPTED; prepare"},
+      {"journaled", "ack m1"},
+      {"prepared", "put LAUNCHED"},
+      {"journaled", "launch"},
+      {"launched", ""},
+      {"running", "report RUNNING web=RUNNING@sha256:1 80>80 53>53/udp"}}},
     {"a supervisor that goes after it told the end is not lost",
      {PLAIN_START,
       {"accepted", ""},

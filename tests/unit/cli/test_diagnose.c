@@ -106,6 +106,9 @@ static void tasks_advise(void **state)
         {BERTH_TASK_CAUSE_COMMAND_MISSING,
          "berth aws ecs describe-task-definition --task-definition web:3 --query "
          "'taskDefinition.containerDefinitions[].[name,image,entryPoint,command]'"},
+        {BERTH_TASK_CAUSE_PORT_TAKEN,
+         "berth aws ecs describe-task-definition --task-definition web:3 --query "
+         "'taskDefinition.containerDefinitions[].[name,portMappings]'"},
         {BERTH_TASK_CAUSE_OUT_OF_MEMORY,
          "berth aws ecs describe-task-definition --task-definition web:3 --query "
          "'taskDefinition.[memory,containerDefinitions[].[name,memory]]'"},

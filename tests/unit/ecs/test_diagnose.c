@@ -599,6 +599,13 @@ static void ends_are_told_apart(void **state)
          "'CannotStartContainerError: executable file `nope` not found in $PATH'}]",
          "CommandMissing", "Container app has a command that is not in its image.", false},
         {",'containers':[{'containerName':'app','status':'STOPPED','reason':"
+         "'CannotStartContainerError: driver failed programming external connectivity on endpoint "
+         "app: listen tcp4 0.0.0.0:80: bind: address already in use; free the port'}]",
+         "PortTaken",
+         "Container app asks for a port of host host-0 that something else has: listen tcp4 "
+         "0.0.0.0:80: bind: address already in use.",
+         false},
+        {",'containers':[{'containerName':'app','status':'STOPPED','reason':"
          "'CannotStartContainerError: bad user'}]",
          "CannotStart", "Container app cannot be started.", false},
         {",'containers':[{'containerName':'app','status':'STOPPED','exitCode':137,'reason':"
