@@ -416,6 +416,7 @@ void agent_free(struct agent *agent)
     }
     agent_server_deinit(&agent->server);
     endpoints_free(agent->endpoints);
+    agent_endpoint_deinit(agent);
     agent_credentials_deinit(agent);
     agent_stats_deinit(agent);
     // What the logic decided is in the journal, or is decided again.

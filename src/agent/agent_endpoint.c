@@ -79,7 +79,8 @@ struct text_list agent_endpoint_environment(const struct agent *agent,
                                             struct arena *arena)
 {
     struct text_list list = {.items = arena_array(arena, 4, sizeof(struct text))};
-    if (!agent_endpoint_served(agent, spec)) {
+    if (!agent_endpoint_served(agent, spec) ||
+        spec->definition->container_definitions.items[index].disable_networking) {
         return list;
     }
     char id[ENDPOINT_ID_CHARS];
@@ -119,10 +120,19 @@ struct text agent_endpoint_task(const struct endpoint_call *call)
     return text_slice(call->owner, 0, TASK_ID_CHARS);
 }
 
-struct metadata_source agent_endpoint_source(struct text task_id,
-                                             const struct agent_task_view *view)
+struct metadata_source agent_endpoint_source(const struct agent *agent, struct text task_id,
+                                             const struct agent_task_view *view,
+                                             struct arena *arena)
 {
+    size_t count = view->spec->definition->container_definitions.count;
+    struct text_list addresses = {.items = arena_array(arena, count, sizeof(struct text)),
+                                  .count = count};
+    for (size_t i = 0; i < count; i++) {
+        addresses.items[i] = agent_endpoint_address(agent, task_id, i);
+    }
     return (struct metadata_source){
+        .addresses = addresses,
+        .ports = view->ports,
         .task_id = task_id,
         .spec = view->spec,
         .state = view->state,
@@ -152,9 +162,8 @@ void agent_endpoint_metadata(const struct agent *agent, struct text task_id,
                              const struct agent_task_view *view, int version, struct arena *arena,
                              struct endpoint_task *out_task)
 {
-    (void)agent;
     struct endpoint_clock_drift *clock = ARENA_NEW(arena, struct endpoint_clock_drift);
-    struct metadata_source source = agent_endpoint_source(task_id, view);
+    struct metadata_source source = agent_endpoint_source(agent, task_id, view, arena);
     read_clock(clock);
     source.clock = clock;
     metadata_task(&source, version, arena, out_task);
@@ -169,10 +178,12 @@ static void serve_task(struct agent *agent, struct endpoint_call *call, const st
     agent_endpoint_answer(call, 200, &endpoint_task_shape, &task);
 }
 
-static void serve_container(struct endpoint_call *call, const struct route *route,
-                            const struct agent_task_view *view, size_t index)
+static void serve_container(struct agent *agent, struct endpoint_call *call,
+                            const struct route *route, const struct agent_task_view *view,
+                            size_t index)
 {
-    const struct metadata_source source = agent_endpoint_source(agent_endpoint_task(call), view);
+    const struct metadata_source source =
+        agent_endpoint_source(agent, agent_endpoint_task(call), view, &call->arena);
     struct endpoint_container container;
     metadata_container(&source, index, route->version, &call->arena, &container);
     agent_endpoint_answer(call, 200, &endpoint_container_shape, &container);
@@ -229,7 +240,8 @@ static bool find_container(struct agent *agent, struct endpoint_call *call,
     if (route->version != 2) {
         return agent_endpoint_find(agent, spec, route->id, out_index);
     }
-    const struct metadata_source source = agent_endpoint_source(agent_endpoint_task(call), view);
+    const struct metadata_source source =
+        agent_endpoint_source(agent, agent_endpoint_task(call), view, &call->arena);
     for (size_t i = 0; i < spec->definition->container_definitions.count; i++) {
         if (text_equal(route->id, metadata_container_id(&source, i, &call->arena))) {
             *out_index = i;
@@ -244,7 +256,7 @@ static void serve_known(struct agent *agent, struct endpoint_call *call, const s
 {
     switch (route->kind) {
     case ROUTE_CONTAINER:
-        serve_container(call, route, view, index);
+        serve_container(agent, call, route, view, index);
         return;
     case ROUTE_TASK:
         serve_task(agent, call, route, view);
@@ -301,38 +313,7 @@ static void serve(void *context, struct endpoint_call *call)
     }
 }
 
-// ---- sockets ----------------------------------------------------------------------------------
-
-bool agent_endpoint_served(const struct agent *agent, const struct session_task_spec *spec)
-{
-    return agent->endpoints != NULL && spec->eni != NULL;
-}
-
-int agent_endpoint_open(struct job *job, struct text namespace_path, struct err *err)
-{
-    return net_endpoint_listen(namespace_path, &job->endpoint_fd, err);
-}
-
-void agent_endpoint_take(struct job *job)
-{
-    struct agent *agent = job->agent;
-    struct err err = {0};
-    int fd = job->endpoint_fd;
-    job->endpoint_fd = -1;
-    if (fd >= 0 && endpoints_add(agent->endpoints, text_of(job->task_id), fd, &err) != 0) {
-        LOG(WARN, "a task cannot reach its agent", LOG_STR("task", job->task_id),
-            LOG_STR("reason", err.text));
-    }
-}
-
-void agent_endpoint_close(struct agent *agent, struct text task_id)
-{
-    if (agent->endpoints != NULL) {
-        endpoints_remove(agent->endpoints, task_id);
-    }
-    agent_credentials_forget(agent, task_id);
-    agent_stats_forget(agent, task_id);
-}
+// ---- life ----------------------------------------------------------------------------------
 
 int agent_endpoints_begin(struct agent *agent, struct err *err)
 {

@@ -31,9 +31,13 @@ struct text agent_endpoint_task(const struct endpoint_call *call);
 bool agent_endpoint_find(const struct agent *agent, const struct session_task_spec *spec,
                          struct text id, size_t *out_index);
 
-/** What metadata is made of. Borrows from the view. */
-struct metadata_source agent_endpoint_source(struct text task_id,
-                                             const struct agent_task_view *view);
+/** What metadata is made of. Borrows from the view; the rest is in the arena. */
+struct metadata_source agent_endpoint_source(const struct agent *agent, struct text task_id,
+                                             const struct agent_task_view *view,
+                                             struct arena *arena);
+
+/** @return the address of a container on the bridge network, by its place; absent for none */
+struct text agent_endpoint_address(const struct agent *agent, struct text task_id, size_t index);
 
 /** Answer with a struct as JSON. */
 void agent_endpoint_answer(struct endpoint_call *call, int status, const struct shape_type *shape,

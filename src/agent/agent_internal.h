@@ -4,6 +4,7 @@
 #include "agent/logic.h"
 #include "agent/session.h"
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/map.h"
 #include "client/client.h"
 #include "endpoint/endpoint.h"
@@ -30,6 +31,7 @@ struct job {
     struct arena arena;
     char task_id[ID_CHARS];
     const struct session_task_spec *spec; ///< the logic's; it stays until the job is answered
+    struct session_task_spec *spec_kept;  ///< the job's own, where nothing is answered; or NULL
     int rc;
     struct text reason; ///< `Name: text`, in the arena
     struct text failed_container;
@@ -41,16 +43,17 @@ struct job {
     struct supervisor_state *state; ///< in the arena, or NULL
     struct session_logs_request *logs_request;
     struct session_logs_reply *logs_reply;
-    char *container;           ///< logs: in the arena, or NULL
-    bool ended;                ///< logs: nothing more will be written
-    struct text_list task_ids; ///< sweep
-    struct text_list eni_ids;  ///< sweep
-    int endpoint_fd;           ///< prepare, attach: where the task reaches its agent; or -1
-    struct text endpoint_path; ///< attach: the namespace to listen in, or absent
-    struct agent_looks *looks; ///< of agent_stats.c, in the arena
-    struct text_list net_ids;  ///< sweep: tasks on the bridge network
-    bool check_route;          ///< prepare: see whether this host reaches the VPC
-    struct text unreachable;   ///< prepare: why it does not, or absent
+    char *container;                    ///< logs: in the arena, or NULL
+    bool ended;                         ///< logs: nothing more will be written
+    struct text_list task_ids;          ///< sweep
+    struct text_list eni_ids;           ///< sweep
+    int endpoint_fds[LIMIT_CONTAINERS]; ///< prepare, attach: where the task reaches its agent
+    size_t endpoint_count;
+    struct text *endpoint_addresses; ///< of containers on the bridge network; or NULL
+    struct agent_looks *looks;       ///< of agent_stats.c, in the arena
+    struct text_list net_ids;        ///< sweep: tasks on the bridge network
+    bool check_route;                ///< prepare: see whether this host reaches the VPC
+    struct text unreachable;         ///< prepare: why it does not, or absent
 };
 
 /** Records on their way to the disk. */
@@ -140,6 +143,7 @@ struct agent {
     struct agent_journal journal;
     struct map links;            ///< by task id
     struct endpoints *endpoints; ///< NULL without networks
+    struct map addresses;        ///< task id to what agent_socket.c keeps
     struct map credentials;      ///< task id to what agent_credentials.c keeps
     struct map stats;            ///< task id to what agent_stats.c keeps
     uv_timer_t look;             ///< at what containers take
@@ -322,14 +326,20 @@ struct text_list agent_endpoint_environment(const struct agent *agent,
                                             const struct session_task_spec *spec, size_t index,
                                             struct arena *arena);
 
-/** In a worker: open the task's socket in its network namespace, for agent_endpoint_take. */
-MUST_CHECK int agent_endpoint_open(struct job *job, struct text namespace_path, struct err *err);
+/** In a worker, once the task has its network: open its sockets, for agent_endpoint_take. */
+MUST_CHECK int agent_endpoint_open(struct job *job, struct err *err);
 
-/** Serve on the socket that a job opened, if it did. */
+/** Close sockets that were opened and not taken. */
+void agent_endpoint_drop(struct job *job);
+
+/** Serve on the sockets that a job opened. */
 void agent_endpoint_take(struct job *job);
 
-/** The task is going: close its socket, forget its credentials and statistics. */
+/** The task is going: close its sockets, forget its credentials and statistics. */
 void agent_endpoint_close(struct agent *agent, struct text task_id);
+
+/** Forget where tasks are. */
+void agent_endpoint_deinit(struct agent *agent);
 
 struct endpoint_task;
 

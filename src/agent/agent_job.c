@@ -24,7 +24,6 @@ struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(
     job->run = run;
     job->done = done;
     job->fd = -1;
-    job->endpoint_fd = -1;
     if (task_id.data != NULL) {
         agent_copy_id(task_id, job->task_id);
     }
@@ -34,7 +33,8 @@ struct job *agent_job_new(struct agent *agent, struct text task_id, void (*run)(
 static void job_free(struct job *job)
 {
     fd_close(job->fd);
-    fd_close(job->endpoint_fd);
+    agent_endpoint_drop(job);
+    alloc_free(job->spec_kept);
     arena_deinit(&job->arena);
     alloc_free(job);
 }
@@ -328,12 +328,11 @@ void agent_job_launch(struct agent *agent, const struct agent_effect *effect)
     agent_job_submit(agent_job_new(agent, effect->task_id, run_launch, done_launch));
 }
 
-// The socket in the task's namespace went with the agent that was here before.
+// The sockets in the task's namespaces went with the agent that was here before.
 static void run_attach(struct job *job)
 {
     struct err err = {0};
-    if (job->endpoint_path.data != NULL &&
-        agent_endpoint_open(job, job->endpoint_path, &err) != 0) {
+    if (job->spec != NULL && agent_endpoint_open(job, &err) != 0) {
         LOG(WARN, "a task that was taken over cannot reach its agent",
             LOG_STR("task", job->task_id), LOG_STR("reason", err.text));
     }
@@ -342,7 +341,10 @@ static void run_attach(struct job *job)
 
 static void done_attach(struct job *job)
 {
-    agent_endpoint_take(job);
+    struct agent_task_view view;
+    if (agent_logic_task(job->agent->logic, job_id(job), &view)) {
+        agent_endpoint_take(job);
+    }
     take_connection(job);
 }
 
@@ -350,9 +352,10 @@ void agent_job_attach(struct agent *agent, const struct agent_effect *effect)
 {
     struct job *job = agent_job_new(agent, effect->task_id, run_attach, done_attach);
     struct agent_task_view view;
-    if (agent_logic_task(agent->logic, effect->task_id, &view) &&
-        agent_endpoint_served(agent, view.spec)) {
-        job->endpoint_path = net_eni_path(agent->options.net, view.spec->eni->eni_id, &job->arena);
+    if (agent_logic_task(agent->logic, effect->task_id, &view) && view.spec->definition != NULL) {
+        // A copy: the task may be forgotten before this is answered.
+        job->spec_kept = shape_clone(&session_task_spec_shape, view.spec, NULL);
+        job->spec = job->spec_kept;
     }
     agent_job_submit(job);
 }

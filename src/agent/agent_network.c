@@ -197,12 +197,10 @@ int agent_network_make(struct job *job, struct runtime_task *task,
     }
     if (job->spec->eni != NULL) {
         rc = make_interface(job, &task->network_namespace, &err);
-        if (rc == 0 && agent_endpoint_served(job->agent, job->spec)) {
-            rc = agent_endpoint_open(job, task->network_namespace, &err);
-        }
     } else if (is_bridge(job)) {
         rc = make_bridge(job, containers, &err);
     }
+    rc = rc == 0 ? agent_endpoint_open(job, &err) : rc;
     if (rc == ERR_BUSY && job->failed_container.data != NULL) {
         return no_port(job, &err);
     }

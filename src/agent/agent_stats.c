@@ -486,7 +486,8 @@ static void done_asked(struct job *job)
         agent_endpoint_refuse(call, 404, TEXT("the task has ended"));
         return;
     }
-    const struct metadata_source source = agent_endpoint_source(task_id, &view);
+    const struct metadata_source source =
+        agent_endpoint_source(agent, task_id, &view, &call->arena);
     call->status = 200;
     if (job->looks->whole_task) {
         write_task_stats(agent, job, &source, &call->reply);

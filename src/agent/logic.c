@@ -605,6 +605,7 @@ static struct agent_task_view view_of(const struct agent_task *task)
         .state = task->state,
         .images =
             task->kept == NULL ? (struct journal_container_image_list){0} : task->kept->images,
+        .ports = task->kept == NULL ? (struct journal_container_ports_list){0} : task->kept->ports,
         .pull_started_at = task->pull_started_at,
         .pull_stopped_at = task->pull_stopped_at,
     };

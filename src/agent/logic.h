@@ -170,6 +170,7 @@ struct agent_task_view {
     bool cleaned;
     const struct supervisor_state *state;       ///< NULL when none was seen
     struct journal_container_image_list images; ///< what the containers run, once it is known
+    struct journal_container_ports_list ports;  ///< of the host that they have
     int64_t pull_started_at;
     int64_t pull_stopped_at;
 };

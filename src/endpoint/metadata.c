@@ -107,9 +107,37 @@ static struct text_map labels_of(const struct metadata_source *source,
     return labels;
 }
 
-static struct endpoint_port_list ports_of(const struct ecs_container_definition *container,
+// The ports of the host that a container on the bridge network got.
+static const struct journal_container_ports *
+bound_ports(const struct metadata_source *source, const struct ecs_container_definition *container)
+{
+    for (size_t i = 0; i < source->ports.count; i++) {
+        if (text_equal(source->ports.items[i].name, container->name)) {
+            return &source->ports.items[i];
+        }
+    }
+    return NULL;
+}
+
+static int32_t bound_port(const struct journal_container_ports *bound,
+                          const struct ecs_port_mapping *mapping)
+{
+    bool udp = mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP;
+    for (size_t i = 0; bound != NULL && i < bound->bindings.count; i++) {
+        const struct ecs_network_binding *binding = &bound->bindings.items[i];
+        if (binding->container_port == mapping->container_port &&
+            (binding->protocol == ECS_TRANSPORT_PROTOCOL_UDP) == udp) {
+            return binding->host_port;
+        }
+    }
+    return mapping->host_port;
+}
+
+static struct endpoint_port_list ports_of(const struct metadata_source *source,
+                                          const struct ecs_container_definition *container,
                                           struct arena *arena)
 {
+    const struct journal_container_ports *bound = bound_ports(source, container);
     const struct ecs_port_mapping_list *mappings = &container->port_mappings;
     struct endpoint_port_list ports = {
         .items = arena_array(arena, mappings->count, sizeof(*ports.items))};
@@ -123,8 +151,9 @@ static struct endpoint_port_list ports_of(const struct ecs_container_definition 
         port->container_port = mapping->container_port;
         port->protocol =
             mapping->protocol == ECS_TRANSPORT_PROTOCOL_UDP ? TEXT("udp") : TEXT("tcp");
-        port->has_host_port = mapping->has_host_port && mapping->host_port != 0;
-        port->host_port = mapping->host_port;
+        port->host_port = bound_port(bound, mapping);
+        port->has_host_port = port->host_port != 0;
+        port->host_ip = bound == NULL ? (struct text){0} : TEXT("0.0.0.0");
     }
     return ports;
 }
@@ -179,19 +208,24 @@ static void add_state(const struct supervisor_container_state *state, struct are
     }
 }
 
-static struct endpoint_network_list networks_of(const struct session_task_spec *spec, int version,
-                                                struct arena *arena)
+static struct endpoint_network_list networks_of(const struct metadata_source *source, size_t index,
+                                                int version, struct arena *arena)
 {
+    const struct session_task_spec *spec = source->spec;
     const struct session_eni *eni = spec->eni;
+    struct text address = eni != NULL ? eni->address : (struct text){0};
+    if (eni == NULL && index < source->addresses.count) {
+        address = source->addresses.items[index];
+    }
     enum ecs_network_mode mode = spec->definition->network_mode;
     struct endpoint_network *network = ARENA_NEW(arena, struct endpoint_network);
     network->network_mode = mode == ECS_NETWORK_MODE_ABSENT
                                 ? TEXT("bridge")
                                 : text_of(shape_enum_name(&ecs_network_mode_shape, (int32_t)mode));
     network->ipv4_addresses.items = SHAPE_EMPTY;
-    if (eni != NULL) {
+    if (!text_empty(address)) {
         network->ipv4_addresses = (struct text_list){arena_alloc(arena, sizeof(struct text)), 1};
-        network->ipv4_addresses.items[0] = eni->address;
+        network->ipv4_addresses.items[0] = address;
     }
     if (eni != NULL && version == 4) {
         network->has_attachment_index = true;
@@ -249,7 +283,7 @@ void metadata_container(const struct metadata_source *source, size_t index, int 
         .name = container->name,
         .docker_name = docker_name(source, container->name, arena),
         .image = container->image,
-        .ports = ports_of(container, arena),
+        .ports = ports_of(source, container, arena),
         .labels = labels_of(source, container, arena),
         .desired_status =
             source->stop_requested || source->ended ? TEXT("STOPPED") : TEXT("RUNNING"),
@@ -257,7 +291,7 @@ void metadata_container(const struct metadata_source *source, size_t index, int 
         .created_at = source->pull_stopped_at, // bundles are made as soon as images are there
         .type = TEXT("NORMAL"),
         .volumes = volumes_of(spec->definition, container, arena),
-        .networks = networks_of(spec, version, arena),
+        .networks = networks_of(source, index, version, arena),
     };
     for (size_t i = 0; i < source->images.count; i++) {
         if (text_equal(source->images.items[i].name, container->name)) {

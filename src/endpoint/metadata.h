@@ -19,6 +19,8 @@ struct metadata_source {
     const struct session_task_spec *spec;
     const struct supervisor_state *state; ///< NULL when none was seen
     struct journal_container_image_list images;
+    struct journal_container_ports_list ports; ///< of the host, mode bridge
+    struct text_list addresses;                ///< of containers, mode bridge, by their place
     int64_t pull_started_at;
     int64_t pull_stopped_at;
     bool stop_requested;

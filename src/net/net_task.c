@@ -579,26 +579,34 @@ static int check_task(const struct net_task *task, size_t *out_binding_count, si
     return 0;
 }
 
+// Without its ports.
+static struct net_connection connection_of(const struct net *net,
+                                           const struct net_task_entry *entry, uint32_t index,
+                                           struct arena *arena)
+{
+    char name[NET_ID_MAX + 1];
+    char address[16];
+    space_name(entry, index, name);
+    net_format_address(entry->address + index, address);
+    return (struct net_connection){
+        .path = arena_format(arena, "%s/%s", net->netns_dir, name),
+        .address = arena_text(arena, text_of(address)),
+    };
+}
+
 static void fill_connections(const struct net *net, const struct net_task *task,
                              const struct net_task_entry *entry, struct arena *arena,
                              struct net_connection *out_connections)
 {
     size_t index = 0;
     for (uint32_t i = 0; i < entry->container_count; i++) {
-        char name[NET_ID_MAX + 1];
-        char address[16];
-        space_name(entry, i, name);
-        net_format_address(entry->address + i, address);
         size_t count = task->containers[i].mapping_count;
         uint16_t *ports = arena_array(arena, count, sizeof(*ports));
         for (size_t k = 0; k < count; k++) {
             ports[k] = entry->bindings[index++].forward.host_port;
         }
-        out_connections[i] = (struct net_connection){
-            .path = arena_format(arena, "%s/%s", net->netns_dir, name),
-            .address = arena_text(arena, text_of(address)),
-            .host_ports = ports,
-        };
+        out_connections[i] = connection_of(net, entry, i, arena);
+        out_connections[i].host_ports = ports;
     }
 }
 
@@ -691,6 +699,19 @@ int net_task_destroy(struct net *net, struct text task_id, struct err *err)
     int rc = entry == NULL ? 0 : disconnect(locked, entry, err);
     return rc == 0 ? 0
                    : err_wrap(err, "taking task %.*s off the bridge network", TEXT_FMT(task_id));
+}
+
+size_t net_task_find(struct net *net, struct text task_id, struct arena *arena,
+                     struct net_connection out_connections[NET_TASK_CONTAINERS_MAX])
+{
+    pthread_mutex_lock(&net->lock);
+    AUTO(net_unlock) struct net *locked = net;
+    const struct net_task_entry *entry = find_entry(&locked->tasks, task_id);
+    uint32_t count = entry == NULL ? 0 : entry->container_count;
+    for (uint32_t i = 0; i < count; i++) {
+        out_connections[i] = connection_of(net, entry, i, arena);
+    }
+    return count;
 }
 
 void net_task_list(struct net *net, struct arena *arena, struct text_list *out_ids)

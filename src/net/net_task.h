@@ -61,6 +61,14 @@ MUST_CHECK int net_task_create(struct net *net, const struct net_task *task, str
                                struct net_connection *out_connections, size_t *out_failed,
                                struct err *err);
 
+/**
+ * How the containers of a task are connected, without their ports; in the arena.
+ *
+ * @return how many there are; 0 for a task that has nothing of the network
+ */
+size_t net_task_find(struct net *net, struct text task_id, struct arena *arena,
+                     struct net_connection out_connections[NET_TASK_CONTAINERS_MAX]);
+
 /** Undo it; no error when there is nothing. From here on nothing passes, even if a process still
  *  holds a namespace. */
 MUST_CHECK int net_task_destroy(struct net *net, struct text task_id, struct err *err);

@@ -16,6 +16,8 @@ from fields import box, task
 import support
 
 GET = "wget -qO- "
+ROLE = "arn:aws:iam::000000000000:role/app/reader"
+CREDENTIALS = "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 # The agent hears of the container's start a moment after the container itself.
 STARTED = "until " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -q '\"KnownStatus\":\"RUNNING\"'; " \
           "do sleep 0.1; done; "
@@ -140,6 +142,29 @@ def test_metadata_on_a_container_instance(ended):
     assert container["Labels"]["com.amazonaws.ecs.cluster"] == "default"
 
 
+@task(box(STARTED + GET + "$ECS_CONTAINER_METADATA_URI_V4; echo; ip -o -4 addr show dev eth0 | "
+          "awk '{print $4}' | cut -d/ -f1 | sed 's/.*/\"&\"/'; " + GET + CREDENTIALS, memory=64,
+          portMappings=[{"containerPort": 80}]),
+      box(GET + "$ECS_CONTAINER_METADATA_URI_V4/task; echo; env | grep -c ^ECS_", name="side",
+          memory=64),
+      box("env | grep -c ^ECS_; true", name="alone", memory=64, disableNetworking=True),
+      ec2=True, networkMode="bridge", taskRoleArn=ROLE)
+def test_bridge(ended):
+    """A socket in the namespace of each container; none in one without a network."""
+    container, address, credentials = documents(ended)
+    whole, count = documents(ended, "side")
+    network, = container["Networks"]
+    assert network == {"NetworkMode": "bridge", "IPv4Addresses": [address]}
+    port, = container["Ports"]
+    binding = next(one for one in ended.container()["networkBindings"] if one["bindIP"] == "0.0.0.0")
+    assert port == {"ContainerPort": 80, "Protocol": "tcp", "HostPort": binding["hostPort"],
+                    "HostIp": "0.0.0.0"}
+    assert credentials["RoleArn"] == ROLE
+    assert whole["TaskARN"] == ended.task["taskArn"] and count == 3
+    assert [one["Name"] for one in whole["Containers"]] == ["main", "side", "alone"]
+    assert ended.lines("alone") == ["0"]
+
+
 SERVE = "httpd -p 80 -h /etc -f & sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 >/dev/null && " \
         "wget -qO- http://127.0.0.1/hostname && wget -qO- http://127.0.0.1:80/hostname | wc -l"
 
@@ -168,10 +193,6 @@ def test_no_other_task_gets_in(node, live):
         "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"]},
         {"launchType": "FARGATE"}))
     assert ended.lines() == ["0", "0", "0", "0", "1"]
-
-
-ROLE = "arn:aws:iam::000000000000:role/app/reader"
-CREDENTIALS = "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 
 
 def keys_of(node, arn):
@@ -363,14 +384,14 @@ def test_hostile_input_ends_nothing(ended):
     assert ended.lines()[-1] == "1"
 
 
-def test_an_agent_that_comes_back_answers(node):
+@pytest.mark.parametrize("mode", ["awsvpc", "bridge"])
+def test_an_agent_that_comes_back_answers(node, mode):
     """After a kill -9: the socket is the agent's, and is opened again when the task is taken over."""
     arn = node.launch("kept", {
         "containerDefinitions": [box(
             "while :; do timeout 2 wget -qO- $ECS_CONTAINER_METADATA_URI_V4 >/tmp/a 2>/dev/null "
             "&& echo answered || echo refused; sleep 0.2; done")],
-        "cpu": "256", "memory": "512", "networkMode": "awsvpc",
-        "requiresCompatibilities": ["FARGATE"]}, {"launchType": "FARGATE"})
+        "cpu": "256", "memory": "512", "networkMode": mode}, {"launchType": "EC2"})
     node.until(arn, lastStatus="RUNNING")
 
     def lines():
