@@ -123,12 +123,27 @@ static struct agent_event answer(const struct job *job, enum agent_event_kind ki
 
 // ---- PREPARE ------------------------------------------------------------------------------
 
+// The digest that a container's image is to have; absent for what its tag points to.
+static struct text pinned_digest(const struct session_task_spec *spec, struct text container)
+{
+    for (size_t i = 0; i < spec->containers.count; i++) {
+        if (text_equal(spec->containers.items[i].name, container)) {
+            return spec->containers.items[i].image_digest;
+        }
+    }
+    return (struct text){0};
+}
+
 // In the words of Amazon's agent, which clients know, and with what helps here.
 static int no_image(struct job *job, const struct ecs_container_definition *container, int rc,
                     const struct err *err)
 {
     struct text name = container->image;
+    struct text pinned = pinned_digest(job->spec, container->name);
     IGNORE(image_normalise(container->image, &job->arena, &name), "the name as it was given, then");
+    if (!text_empty(pinned)) {
+        name = arena_format(&job->arena, "%.*s@%.*s", TEXT_FMT(name), TEXT_FMT(pinned));
+    }
     job->failed_container = container->name;
     if (rc == ERR_NOT_FOUND) {
         job->reason = arena_format(
@@ -161,7 +176,11 @@ static int resolve_images(struct job *job, struct runtime_container *containers)
             continue;
         }
         struct err err = {0};
-        int rc = image_resolve(store, definition->image, &job->arena, image, &err);
+        struct text pinned = pinned_digest(job->spec, definition->name);
+        int rc =
+            text_empty(pinned)
+                ? image_resolve(store, definition->image, &job->arena, image, &err)
+                : image_resolve_pinned(store, definition->image, pinned, &job->arena, image, &err);
         if (rc != 0) {
             return no_image(job, definition, rc, &err);
         }

@@ -73,6 +73,13 @@ const struct task_spread *service_spread(struct core_call *call, int64_t deploym
 /** @return whether a deployment's service is a DAEMON */
 bool service_is_daemon(const struct core *core, int64_t deployment);
 
+struct ecs_container_definition;
+
+/** @return the digest that a container of a task is to have, absent when its tag decides: see
+ *  revision_image.c */
+struct text service_pinned_image(const struct core *core, const struct task_record_task *task,
+                                 const struct ecs_container_definition *container);
+
 /** @return the key of the service of a deployment */
 int64_t service_of(const struct core *core, int64_t deployment);
 

@@ -234,6 +234,7 @@ int service_ask_update(struct core_call *call, const struct ecs_update_service_r
         if (out_ask->deploy) { // a revision of its own, whose images are yet to be resolved
             out_ask->revision.created_at = call->now_ms;
             out_ask->revision.container_images.count = 0;
+            out_ask->revision.images_from = (struct text){0};
         }
     }
     rc = service_check(call, out_ask);

@@ -248,6 +248,8 @@ void task_spec(struct core_call *call, int64_t key, const struct task_record_tas
         spec.containers.items[i].name = definition->container_definitions.items[i].name;
         spec.containers.items[i].container_arn = task_container_arn(call, record, i);
         spec.containers.items[i].gpu_ids = record->containers.items[i].gpu_ids;
+        spec.containers.items[i].image_digest =
+            service_pinned_image(call->core, record, &definition->container_definitions.items[i]);
     }
     spec.launch_type =
         record->launch_type == ECS_LAUNCH_TYPE_FARGATE ? TEXT("FARGATE") : TEXT("EC2");

@@ -454,6 +454,28 @@ int image_resolve(struct image_store *store, struct text reference, struct arena
     return rc == 0 ? read_image(store, &record, arena, out_image, err) : rc;
 }
 
+int image_resolve_pinned(struct image_store *store, struct text reference, struct text digest,
+                         struct arena *arena, struct image *out_image, struct err *err)
+{
+    struct image_record record = {.manifest = digest};
+    if (image_normalise(reference, arena, &record.name) != 0 || !image_is_digest(digest)) {
+        return err_set(err, ERR_INVALID, "'%.*s' is not an image reference, or '%.*s' no digest",
+                       TEXT_FMT(text_slice(reference, 0, IMAGE_REFERENCE_MAX)),
+                       TEXT_FMT(text_slice(digest, 0, IMAGE_REFERENCE_MAX)));
+    }
+    AUTO(fd_close) int lock_fd = -1;
+    int rc = image_lock(store, false, &lock_fd, err);
+    if (rc == 0) {
+        rc = read_image(store, &record, arena, out_image, err);
+    }
+    if (rc == ERR_NOT_FOUND) {
+        struct text whole =
+            arena_format(arena, "%.*s@%.*s", TEXT_FMT(record.name), TEXT_FMT(digest));
+        return not_found(whole, err);
+    }
+    return rc;
+}
+
 int image_list(struct image_store *store, struct arena *arena, struct image **out_images,
                size_t *out_count, struct err *err)
 {

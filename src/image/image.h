@@ -76,6 +76,19 @@ MUST_CHECK int image_load(struct image_store *store, const char *path, const cha
 MUST_CHECK int image_resolve(struct image_store *store, struct text reference, struct arena *arena,
                              struct image *out_image, struct err *err);
 
+/**
+ * Find what a reference pointed to once: the image with that digest of its manifest, whatever the
+ * reference points to now.
+ *
+ * What no name refers to any more is there until something is removed, and beyond that while an
+ * overlay mounted on this host shows its uppermost layer.
+ *
+ * @return as image_resolve; ERR_INVALID also when the digest is none
+ */
+MUST_CHECK int image_resolve_pinned(struct image_store *store, struct text reference,
+                                    struct text digest, struct arena *arena,
+                                    struct image *out_image, struct err *err);
+
 /** Normalise a reference as above. @return 0, or ERR_INVALID */
 MUST_CHECK int image_normalise(struct text reference, struct arena *arena, struct text *out_name);
 

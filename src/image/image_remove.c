@@ -74,7 +74,8 @@ static bool is_hex_run(const char *text)
     return strspn(text, "0123456789abcdef") >= 64;
 }
 
-// Keep every layer whose digest is named in a mount table: lower directories show there by path.
+// Keep every layer whose digest is named in a mount table: lower directories show there by path, or
+// the uppermost one as the source (task/overlay.h).
 static void keep_named(const struct buf *mounts, struct map *layers)
 {
     for (const char *at = mounts->data; at != NULL && *at != '\0';) {
@@ -130,9 +131,15 @@ static bool is_hex_name(const char *name)
     return strlen(name) == 64 && is_hex_run(name);
 }
 
-// Move what is not live from one directory of the store into the scratch directory.
-static int collect(int from_fd, const struct map *live, const struct image_scratch *scratch,
-                   const char *prefix, struct err *err)
+static bool stays(const struct map *live, const struct map *mounted, const char *hex)
+{
+    return map_get(live, text_of(hex)) != NULL ||
+           (mounted != NULL && map_get(mounted, text_of(hex)) != NULL);
+}
+
+// Move what is not live, nor mounted, from one directory of the store into the scratch directory.
+static int collect(int from_fd, const struct map *live, const struct map *mounted,
+                   const struct image_scratch *scratch, const char *prefix, struct err *err)
 {
     int list_fd = openat(from_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
@@ -147,7 +154,7 @@ static int collect(int from_fd, const struct map *live, const struct image_scrat
         if (entry == NULL || rc != 0) {
             break;
         }
-        if (!is_hex_name(entry->d_name) || map_get(live, text_of(entry->d_name)) != NULL) {
+        if (!is_hex_name(entry->d_name) || stays(live, mounted, entry->d_name)) {
             continue;
         }
         char to[IMAGE_HEX_SIZE + 16];
@@ -160,6 +167,42 @@ static int collect(int from_fd, const struct map *live, const struct image_scrat
     return rc;
 }
 
+// An image that a container shows stays whole, though no name refers to it any more: its service
+// may start another one of it. It is known by its uppermost layer.
+static void keep_shown(const struct image_store *store, const struct map *mounted,
+                       struct arena *arena, struct live *live)
+{
+    int list_fd = openat(store->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
+    for (struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL;
+         entry = readdir(dir)) {
+        if (!is_hex_name(entry->d_name) || map_get(&live->blobs, text_of(entry->d_name)) != NULL) {
+            continue;
+        }
+        struct image_config config;
+        struct text config_digest;
+        struct err ignored;
+        struct text manifest = arena_format(arena, "sha256:%s", entry->d_name);
+        if (image_config_read(store, manifest, arena, &config, &config_digest, &ignored) != 0 ||
+            config.diff_ids.count == 0) {
+            continue; // a configuration, or damaged
+        }
+        struct text top = config.diff_ids.items[config.diff_ids.count - 1];
+        if (map_get(mounted, text_slice(top, 7, top.size)) != NULL) {
+            add(&live->blobs, manifest);
+            add(&live->blobs, config_digest);
+            for (size_t i = 0; i < config.diff_ids.count; i++) {
+                add(&live->layers, config.diff_ids.items[i]);
+            }
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    } else {
+        fd_close(list_fd);
+    }
+}
+
 static int collect_all(const struct image_store *store, struct arena *arena,
                        struct image_scratch *scratch, struct err *err)
 {
@@ -168,13 +211,15 @@ static int collect_all(const struct image_store *store, struct arena *arena,
     if (rc != 0) {
         return rc;
     }
-    keep_mounted(&live.layers);
+    AUTO(map_deinit) struct map mounted = {0};
+    keep_mounted(&mounted);
+    keep_shown(store, &mounted, arena, &live);
     rc = image_scratch_create(store, true, scratch, err);
     if (rc == 0) {
-        rc = collect(store->layers_fd, &live.layers, scratch, "layer", err);
+        rc = collect(store->layers_fd, &live.layers, &mounted, scratch, "layer", err);
     }
     if (rc == 0) {
-        rc = collect(store->blobs_fd, &live.blobs, scratch, "blob", err);
+        rc = collect(store->blobs_fd, &live.blobs, NULL, scratch, "blob", err);
     }
     return rc;
 }

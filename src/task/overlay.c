@@ -43,6 +43,19 @@ static int add(struct overlay_fds *open_fds, const char *option, struct text pat
     return 0;
 }
 
+// What mount tables show in the place of a device. Options there tell descriptors, which mean
+// nothing to others, so this tells the uppermost layer: its directory is in one named by its
+// digest.
+static void name_source(const struct overlay *overlay, struct buf *source)
+{
+    struct text top = overlay->layers.items[overlay->layers.count - 1];
+    size_t end = text_find_last(top, '/');
+    struct text parent = end == SIZE_MAX ? TEXT("") : text_slice(top, 0, end);
+    size_t start = text_find_last(parent, '/');
+    buf_format(source, "overlay-%.*s",
+               TEXT_FMT(text_slice(parent, start == SIZE_MAX ? 0 : start + 1, parent.size)));
+}
+
 int overlay_mount(const struct overlay *overlay, const char *target, struct err *err)
 {
     ASSERT(overlay->layers.count > 0);
@@ -66,7 +79,9 @@ int overlay_mount(const struct overlay *overlay, const char *target, struct err 
     if (rc != 0) {
         return rc;
     }
-    if (mount("overlay", target, "overlay", 0, options.data) != 0) {
+    AUTO(buf_deinit) struct buf source = {0};
+    name_source(overlay, &source);
+    if (mount(source.data, target, "overlay", 0, options.data) != 0) {
         return err_sys(err, errno, "mounting %zu layers on '%s'", overlay->layers.count, target);
     }
     return 0;

@@ -20,6 +20,9 @@ struct overlay {
 /**
  * Mount an overlay. Safe with other threads.
  *
+ * Its source in mount tables is `overlay-` and the name of the directory that the uppermost layer
+ * is in, by which the image store knows which images are in use.
+ *
  * @param target  an existing directory
  * @return 0, ERR_UNSUPPORTED for too many layers, or the error of the kernel
  */

@@ -4,7 +4,7 @@ import datetime
 import support
 from messages import Case, Refusal, Unreachable, refused, rules, send
 from messages_services import GROUP, INVALID, TARGET
-from service_world import ARN, DIGEST
+from service_world import ARN, CONTAINER, DIGEST
 
 CASES = []
 rule = rules(CASES)
@@ -325,6 +325,43 @@ def _(world):
     made = named(world, world.create(cluster=cluster, count=1, loadBalancers=[TARGET]))
     world.stable(made)
     return timeless(revision(world, made))
+
+
+def digests(world, made, host):
+    """The digests that the host was told to use for the service's tasks, in the order of these."""
+    arns = {task["taskArn"] for task in world.tasks(made)}
+    given = [spec for arn, spec in host.specs.items() if arn in arns]
+    return [one["containers"][0].get("imageDigest") for one in given]
+
+
+@rule(SECTION, "versionConsistency: later tasks of a revision get the image of its first one, those "
+      "of a new deployment the one of their own first", [[None], [None, DIGEST, DIGEST], [None]])
+def _(world):
+    cluster, [host] = world.place()
+    made = world.create(cluster=cluster, count=1)
+    world.stable(made)
+    seen = [digests(world, made, host)]
+    world.update(made, desiredCount=3)
+    world.stable(made)
+    support.wait_for(lambda: len(digests(world, made, host)) == 3)
+    seen.append(digests(world, made, host))
+    world.update(made, desiredCount=1)
+    world.update(made, forceNewDeployment=True)
+    world.stable(made)
+    return [*seen, digests(world, made, host)]
+
+
+@rule(SECTION, "versionConsistency disabled: every task resolves its tag", [[None, None]])
+def _(world):
+    cluster, [host] = world.place()
+    family = world.fresh("tags")
+    world.register(family, containerDefinitions=[{**CONTAINER, "versionConsistency": "disabled"}])
+    made = world.create(cluster=cluster, count=1, family=family)
+    world.stable(made)
+    world.update(made, desiredCount=2)
+    world.stable(made)
+    support.wait_for(lambda: len(digests(world, made, host)) == 2)
+    return [digests(world, made, host)]
 
 
 @rule(SECTION, "a revision on Fargate is of a platform version that is resolved",

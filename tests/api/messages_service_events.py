@@ -118,22 +118,6 @@ unplaced("a constraint means no instance",
          placementConstraints=[{"type": "memberOf", "expression": "attribute:rack == none"}])
 
 
-@rule(SECTION, "a capacity provider without instances",
-      ["was unable to reach steady state. Reason: No Container Instances were found in your capacity "
-       "provider.", ["SERVICE_TASK_PLACEMENT_FAILURE"]])
-def _(world):
-    cluster, _ = world.place()  # its host is of no group
-    name = world.fresh("void")
-    world.ecs.create_capacity_provider(name=name, autoScalingGroupProvider={
-        "autoScalingGroupArn": "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:1:"
-                               f"autoScalingGroupName/{name}"})
-    world.ecs.put_cluster_capacity_providers(cluster=cluster, capacityProviders=[name],
-                                             defaultCapacityProviderStrategy=[])
-    made = world.create(cluster=cluster, count=1, capacityProviderStrategy=[
-        {"capacityProvider": name, "weight": 1}])
-    return [world.told(made, "was unable to reach steady state"), world.actions(made)]
-
-
 @rule(SECTION, "the agent is not connected", CLOSEST.format("doesn't have the agent connected"))
 def _(world):
     cluster, _ = world.place(hosts=0)

@@ -26,6 +26,7 @@ class Host(stock_agent.StockAgent):
         self.does = {}      # by family: run (the default), hold (says nothing), fail, crash, or a
                             # function of the host and the task's ARN
         self.work = queue.Queue()
+        self.specs = {}     # by ARN of a task: what the host was given to run
         self.held = []      # ARNs of tasks that were told to stop, with "stop": "hold"
         threading.Thread(target=self.answer, daemon=True).start()
 
@@ -51,6 +52,7 @@ class Host(stock_agent.StockAgent):
             else:
                 self.end(arn)
             return
+        self.specs.setdefault(arn, task)
         what = self.does.get(task["definition"]["family"], "run")
         if what == "fail":
             self.task(arn, "STOPPED", reason="CannotPullContainerError: no such image")

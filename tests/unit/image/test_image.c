@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 /** A store in a folder of its own. */
 struct place {
     char *folder;
@@ -491,6 +493,66 @@ static void image_load_moves_names(void **state)
     assert_empty(place);
 }
 
+static struct text digest_of(struct place *place, const char *name)
+{
+    struct image image;
+    assert_int_equal(image_resolve(place->store, text_of(name), &place->arena, &image, &place->err),
+                     0);
+    return image.digest;
+}
+
+// What a name pointed to is found by its digest, until something is removed.
+static void image_resolve_pinned_finds_what_a_name_left(void **state)
+{
+    struct place *place = need(state);
+    load_named(place, "app", 1);
+    struct text old = digest_of(place, "app");
+    AUTO(fixture_image_deinit) struct fixture_image next = {.name = "app"};
+    add_layer(&next, upper, ARRAY_LEN(upper));
+    AUTO(fixture_files_deinit) struct fixture_files files = {0};
+    fixture_layout(&next, 1, false, &files);
+    assert_int_equal(load_files(place, &files, NULL), 0);
+    struct text now = digest_of(place, "app");
+    assert_false(text_equal(old, now));
+
+    struct image image;
+    assert_int_equal(
+        image_resolve_pinned(place->store, TEXT("app"), old, &place->arena, &image, &place->err),
+        0);
+    assert_string_equal(image.name.data, "docker.io/library/app:latest");
+    assert_true(text_equal(image.digest, old));
+    assert_int_equal(image.layers.count, 2);
+    assert_int_equal(
+        image_resolve_pinned(place->store, TEXT("app"), now, &place->arena, &image, &place->err),
+        0);
+    assert_int_equal(image.layers.count, 1);
+
+    static const struct {
+        const char *reference;
+        const char *digest;
+        int want;
+    } cases[] = {
+        {"../x", NULL, ERR_INVALID},
+        {"app", "sha256:12", ERR_INVALID},
+        {"app", "sha256:" HEX64, ERR_NOT_FOUND},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s %s\n", cases[i].reference,
+                      cases[i].digest == NULL ? "" : cases[i].digest);
+        struct text digest = cases[i].digest == NULL ? old : text_of(cases[i].digest);
+        assert_int_equal(image_resolve_pinned(place->store, text_of(cases[i].reference), digest,
+                                              &place->arena, &image, &place->err),
+                         cases[i].want);
+    }
+    assert_string_equal(place->err.text, "image 'docker.io/library/app:latest@sha256:" HEX64
+                                         "' is not on this node");
+    load_named(place, "other", 1);
+    assert_int_equal(image_remove(place->store, TEXT("other"), &place->err), 0);
+    assert_int_equal(
+        image_resolve_pinned(place->store, TEXT("app"), old, &place->arena, &image, &place->err),
+        ERR_NOT_FOUND);
+}
+
 static void image_list_is_ordered(void **state)
 {
     struct place *place = need(state);
@@ -726,11 +788,17 @@ static int remove_while_mounted(struct place *place)
     if (access(gone, F_OK) == 0 || access(there, F_OK) != 0) {
         return 2;
     }
+    struct text digest = image.digest;
     if (image_remove(place->store, TEXT("app"), &place->err) != 0) {
         return 3;
     }
     if (count(place, "names") != 1 || count(place, "layers") != 3 || access(there, F_OK) != 0) {
         return 4;
+    }
+    // It is whole: another container of it can be started.
+    if (image_resolve_pinned(place->store, TEXT("app"), digest, &place->arena, &image,
+                             &place->err) != 0) {
+        return 7;
     }
     if (umount(target) != 0 || image_remove(place->store, TEXT("other"), &place->err) != 0) {
         return 5;
@@ -793,6 +861,7 @@ int main(void)
         CASE(image_load_wants_this_machine),
         CASE(image_remove_keeps_what_is_shared),
         CASE(image_load_moves_names),
+        CASE(image_resolve_pinned_finds_what_a_name_left),
         CASE(image_list_is_ordered),
         CASE(image_resolve_notices_damage),
         CASE(image_load_runs_beside_itself),
