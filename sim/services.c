@@ -485,7 +485,7 @@ void services_calm(struct sim *sim)
 {
     const struct core *core = sim->server.core;
     sim->services.life++;
-    if (!sim->services.active) {
+    if (!sim->services.active || core == NULL) {
         return;
     }
     activate_most(sim);
