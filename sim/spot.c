@@ -159,8 +159,9 @@ void spot_strategy(struct sim *sim, char *out, size_t size_bytes)
     int weight = (int)world_between(world, 0, 2);
     snprintf(out, size_bytes,
              "'capacityProviderStrategy':[{'capacityProvider':'FARGATE','base':%d,"
-             "'weight':%d},{'capacityProvider':'FARGATE_SPOT','weight':%d}]",
-             (int)world_between(world, 0, 2), weight, (int)world_between(world, 1, 4));
+             "'weight':%d},{'capacityProvider':'FARGATE_SPOT','weight':%d}]%s",
+             (int)world_between(world, 0, 2), weight, (int)world_between(world, 1, 4),
+             world_chance(world, 700) ? ",'availabilityZoneRebalancing':'DISABLED'" : "");
 }
 
 // One task after the other: to the base first, then where the weights leave the largest deficit.
@@ -202,7 +203,9 @@ void spot_started(struct sim *sim, const struct core *core,
     int32_t want[ITEMS_MAX];
     int32_t have[ITEMS_MAX] = {0};
     int32_t total = 0;
-    if (count == 0 || count > ITEMS_MAX) {
+    // To even out zones it starts more than are desired, all of one provider before the next.
+    bool moves = record->zone_rebalancing == ECS_AVAILABILITY_ZONE_REBALANCING_ENABLED;
+    if (count == 0 || count > ITEMS_MAX || moves) {
         return;
     }
     const struct ecs_capacity_provider_strategy_item *items =
@@ -211,7 +214,8 @@ void spot_started(struct sim *sim, const struct core *core,
         const struct task_record_task *other = core_get(core, &task_kind, sim->services.live[i]);
         if (other->deployment != task->deployment ||
             other->desired_status == TASK_RECORD_TASK_STATUS_STOPPED ||
-            standing_lost(core, other) || standing_sick(sim, record, other)) {
+            standing_lost(core, other) || standing_drains(core, other) ||
+            standing_sick(sim, record, other)) {
             continue;
         }
         total++;
