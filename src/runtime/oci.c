@@ -304,6 +304,7 @@ static int oci_clean(struct runtime *runtime, struct text task_id, struct err *e
     struct text run = oci_run_directory(oci, task_id, &arena);
     struct text data = oci_data_directory(oci, task_id, &arena);
     unmount_roots(run, &arena);
+    oci_storage_remove(data);
     rc = file_remove_tree(AT_FDCWD, data.data, err);
     if (rc != 0) {
         return rc;

@@ -98,6 +98,17 @@ MUST_CHECK int oci_link_environment(const struct oci_task *task, size_t index,
                                     struct text_list *out_variables, struct err *err);
 
 /**
+ * Put a file system of the task's ephemeralStorage where its layers and scratch volumes are going to
+ * be, unless it is there already, or the task asks for none.
+ *
+ * @return 0, or why this host cannot: it takes mkfs.ext4 and loop devices
+ */
+MUST_CHECK int oci_storage_make(const struct oci_task *task, struct err *err);
+
+/** Take it away again, with all that is on it; nothing there is no error. */
+void oci_storage_remove(struct text data);
+
+/**
  * The directory on this host that is a volume, made when it is absent and filled then with what the
  * image has where it is mounted first.
  *

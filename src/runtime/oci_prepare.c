@@ -99,6 +99,7 @@ static int write_plan(const struct oci_task *task, struct supervisor_plan_contai
         .output_max_bytes = (int64_t)MIN(task->oci->output_max_bytes, (uint64_t)INT64_MAX),
         .cgroups = cgroup_supervisor_directories(&task->cgroup, task->arena),
         .network_namespace = task->task->network_namespace,
+        .storage = task->data,
         .network_namespaces = own_namespaces(task),
     };
     int rc = share(task, &plan, err);
@@ -143,6 +144,9 @@ static int prepare(const struct oci_task *task, struct err *err)
     int rc = file_make_dirs(task->run.data, 0711, err);
     if (rc == 0) {
         rc = file_make_dirs(task->data.data, 0711, err);
+    }
+    if (rc == 0) {
+        rc = oci_storage_make(task, err);
     }
     if (rc != 0) {
         return rc;

@@ -37,6 +37,14 @@ static bool is_kept(const struct supervisor_plan *plan, const char *path)
     return kept;
 }
 
+// What a task writes can be a file system of its own, beside those of others.
+static bool is_storage_of_another(const struct supervisor_plan *plan, const char *path)
+{
+    size_t slash = text_find_last(plan->storage, '/');
+    return slash != SIZE_MAX && text_starts(text_of(path), text_slice(plan->storage, 0, slash + 1)) &&
+           !text_starts(text_of(path), plan->storage);
+}
+
 static void let_go(struct text line, const struct supervisor_plan *plan)
 {
     struct text rest = line;
@@ -49,19 +57,20 @@ static void let_go(struct text line, const struct supervisor_plan *plan)
         word = text_cut(&rest, ' ');
     }
     char mount_point[4096];
-    if (!text_is(text_cut(&rest, ' '), "nsfs") ||
-        text_copy(path, mount_point, sizeof(mount_point)) != 0) {
+    bool namespace = text_is(text_cut(&rest, ' '), "nsfs");
+    if (text_copy(path, mount_point, sizeof(mount_point)) != 0) {
         return;
     }
     unescape(mount_point);
-    if (!is_kept(plan, mount_point)) {
+    if (namespace ? !is_kept(plan, mount_point) : is_storage_of_another(plan, mount_point)) {
         IGNORE(umount2(mount_point, MNT_DETACH) != 0, "it may just have gone");
     }
 }
 
 // Our copy of a mounted network namespace would keep it alive, with its link and address, for as
-// long as this task runs, even after its own task has ended and the host has unmounted it.
-static int let_namespaces_go(const struct supervisor_plan *plan, struct err *err)
+// long as this task runs, even after its own task has ended and the host has unmounted it. So would
+// that of another task's storage keep its disk.
+static int let_others_go(const struct supervisor_plan *plan, struct err *err)
 {
     AUTO(buf_deinit) struct buf table = {0};
     int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_BYTES_MAX, &table, err);
@@ -119,7 +128,7 @@ int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
             return err_sys(err, errno, "unmounting '%s'", path);
         }
     }
-    int rc = let_namespaces_go(plan, err);
+    int rc = let_others_go(plan, err);
     if (rc != 0) {
         return rc;
     }

@@ -152,3 +152,24 @@ def test_devices_permissions(node, tmp_path):
 def test_devices_that_are_none(node, tmp_path):
     ended = device_errors(node, "none", str(tmp_path / "nothing"))
     assert f"linuxParameters.devices names '{tmp_path}/nothing'" in ended.reason
+
+
+STORAGE = "df -k / | tail -n 1; df -k /v | tail -n 1; stat -c %d / /v; touch / /v/file && echo written"
+
+
+@task(box(STORAGE, user="0", mountPoints=[{"sourceVolume": "v", "containerPath": "/v"}]),
+      volumes=[{"name": "v"}], ephemeralStorage={"sizeInGiB": 21})
+def test_ephemeral_storage(ended):
+    """Layer and scratch volumes are on a file system of that size, less its own tables."""
+    root, volume, *_, last = ended.lines()
+    assert last == "written"
+    for line in (root, volume):
+        size_gib = int(line.split()[1]) / (1 << 20)
+        assert 20 < size_gib <= 21, line
+
+
+@task(box("fallocate -l 30000000000 /file || dd if=/dev/zero of=/file bs=1M seek=30000 count=1; "
+          "ls -l /file | grep -c 30000000000", user="0"), ephemeralStorage={"sizeInGiB": 21})
+def test_ephemeral_storage_is_a_limit(ended):
+    """There is no room for more."""
+    assert "No space left" in ended.log() or ended.log().splitlines()[-1] == "0", ended.log()

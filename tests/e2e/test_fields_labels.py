@@ -1,4 +1,7 @@
 """Labels that Berth reads: commands at a start and before a stop, readiness apart from health."""
+import json
+import os
+
 import support
 from fields import SLEEP, box, task
 
@@ -55,3 +58,14 @@ def test_readiness(node, live):
 def test_readiness_apart_from_health(node, live):
     """Not to be ready is no illness: it takes the health check to say so."""
     node.until(live, healthStatus="UNHEALTHY")
+
+
+@task(box(SLEEP, dockerLabels={"com.example.team": "a b", "run.oci.handler": "wasm"}))
+def test_docker_labels(node, live):
+    """They are annotations for the OCI runtime, but for those that it would obey."""
+    node.until(live, lastStatus="RUNNING")
+    with open(os.path.join(node.data, "instance"), encoding="utf-8") as file:
+        instance = file.read().strip()
+    path = f"/run/berth/{instance}/tasks/{live.rsplit('/', 1)[1]}/c/0/config.json"
+    with open(path, encoding="utf-8") as file:
+        assert json.load(file)["annotations"] == {"com.example.team": "a b"}

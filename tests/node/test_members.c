@@ -214,9 +214,9 @@ static void labels_run_commands(void **state)
 static void failed_post_start_is_told(void **state)
 {
     struct fixture_task *task = fixture_task(*state);
-    struct text_entry label = {TEXT("berth.post-start"), TEXT("exit 4")};
-    struct ecs_container_definition *definition =
-        fixture_add(task, "web", "trap 'exit 5' TERM; while true; do sleep 0.05; done");
+    struct text_entry label = {TEXT("berth.post-start"), TEXT("while ! test -e /up; do sleep 0.05; done; exit 4")};
+    struct ecs_container_definition *definition = fixture_add(
+        task, "web", "trap 'exit 5' TERM; touch /up; while true; do sleep 0.05; done");
     definition->docker_labels = (struct text_map){&label, 1};
     fixture_start(task);
     fixture_wait(task, fixture_finished);
