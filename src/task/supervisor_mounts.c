@@ -41,7 +41,8 @@ static bool is_kept(const struct supervisor_plan *plan, const char *path)
 static bool is_storage_of_another(const struct supervisor_plan *plan, const char *path)
 {
     size_t slash = text_find_last(plan->storage, '/');
-    return slash != SIZE_MAX && text_starts(text_of(path), text_slice(plan->storage, 0, slash + 1)) &&
+    return slash != SIZE_MAX &&
+           text_starts(text_of(path), text_slice(plan->storage, 0, slash + 1)) &&
            !text_starts(text_of(path), plan->storage);
 }
 

@@ -214,9 +214,10 @@ static void labels_run_commands(void **state)
 static void failed_post_start_is_told(void **state)
 {
     struct fixture_task *task = fixture_task(*state);
-    struct text_entry label = {TEXT("berth.post-start"), TEXT("while ! test -e /up; do sleep 0.05; done; exit 4")};
-    struct ecs_container_definition *definition = fixture_add(
-        task, "web", "trap 'exit 5' TERM; touch /up; while true; do sleep 0.05; done");
+    struct text_entry label = {TEXT("berth.post-start"),
+                               TEXT("while ! test -e /up; do sleep 0.05; done; exit 4")};
+    struct ecs_container_definition *definition =
+        fixture_add(task, "web", "trap 'exit 5' TERM; touch /up; while true; do sleep 0.05; done");
     definition->docker_labels = (struct text_map){&label, 1};
     fixture_start(task);
     fixture_wait(task, fixture_finished);
@@ -343,6 +344,79 @@ static void image_volumes_are_made(void **state)
     fixture_end(task);
 }
 
+static bool mounts_hold(pid_t pid, struct text path)
+{
+    struct err err = {0};
+    AUTO(buf_deinit) struct buf table = {0};
+    AUTO(alloc_string) char *name = alloc_format("/proc/%d/mountinfo", (int)pid);
+    AUTO(alloc_string) char *wanted = alloc_format("%.*s", TEXT_FMT(path));
+    assert_int_equal(file_read(AT_FDCWD, name, 16u << 20, &table, &err), 0);
+    return fixture_holds(buf_view(&table), wanted);
+}
+
+// Loop devices whose file is in the fixture's directory; the kernel lets go of them a moment after
+// the last use.
+static size_t devices_of(const struct fixture *fixture)
+{
+    struct err err = {0};
+    size_t count = 0;
+    DIR *dir = opendir("/sys/block");
+    const struct dirent *entry = NULL;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        AUTO(buf_deinit) struct buf file = {0};
+        AUTO(alloc_string)
+        char *path = alloc_format("/sys/block/%s/loop/backing_file", entry->d_name);
+        count += file_read(AT_FDCWD, path, 4096, &file, &err) == 0 &&
+                 fixture_holds(buf_view(&file), fixture->directory);
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return count;
+}
+
+// A task's own file system is as large as it asks, and goes with it, also when others began while
+// it was there: their supervisors do not hold it.
+static void storage_is_of_one_task(void **state)
+{
+    if (access("/sbin/mkfs.ext4", X_OK) != 0 || access("/dev/loop-control", F_OK) != 0) {
+        print_message("SKIP: mkfs.ext4 or loop devices are missing\n");
+        skip();
+    }
+    struct err err = {0};
+    struct fixture_task *first = fixture_task(*state);
+    struct fixture *fixture = first->fixture;
+    struct ecs_ephemeral_storage storage = {.has_size_in_gib = true, .size_in_gib = 1};
+    first->definition.ephemeral_storage = &storage;
+    fixture_add(first, "web",
+                "busybox fallocate -l 2000000000 /file 2>/dev/null || echo no room; rm /file; "
+                "busybox fallocate -l 500000000 /file && echo room; sleep 1000");
+    assert_int_equal(fixture_prepare(first, &err), 0);
+    fixture_start(first);
+    fixture_wait(first, fixture_running);
+    struct text path =
+        arena_format(&fixture->arena, "%s/tasks/%.*s ", fixture->data_dir, TEXT_FMT(first->id));
+    assert_true(mounts_hold(fixture_supervisor(first), path));
+    assert_int_equal(devices_of(fixture), 1);
+    struct fixture_task *second = fixture_task(*state);
+    second->definition.ephemeral_storage = &storage;
+    fixture_add(second, "web", "exec sleep 1000");
+    fixture_start(second);
+    fixture_wait(second, fixture_running);
+    assert_false(mounts_hold(fixture_supervisor(second), path));
+    wait_output(first, "\nroom\n");
+    assert_true(text_starts(fixture_output(first, "web"), TEXT("no room\n")));
+    fixture_command(first, SUPERVISOR_COMMAND_KIND_KILL);
+    fixture_end(first);
+    struct pollfd nothing = {.fd = -1};
+    for (size_t i = 0; i < 1000 && devices_of(fixture) != 1; i++) {
+        poll(&nothing, 1, 5);
+    }
+    assert_int_equal(devices_of(fixture), 1);
+    fixture_command(second, SUPERVISOR_COMMAND_KIND_KILL);
+    fixture_end(second);
+}
+
 static int set_up(void **state)
 {
     *state = fixture_new(NULL);
@@ -369,6 +443,7 @@ int members_run(void)
         NODE_TEST(shared_namespaces_end_with_the_supervisor),
         NODE_TEST(terminals_lose_nothing),
         NODE_TEST(image_volumes_are_made),
+        NODE_TEST(storage_is_of_one_task),
     };
     return cmocka_run_group_tests_name("members", tests, NULL, NULL);
 }
