@@ -1,6 +1,7 @@
 #include "runtime/config.h"
 
 #include "base/text.h"
+#include "runtime/config_internal.h"
 #include "shape/json.h"
 
 #include <string.h>
@@ -60,7 +61,7 @@ static const struct device_rule device_rules[] = {
     {true, 'c', 5, 2, "rwm"},    {true, 'c', 136, -1, "rwm"},
 };
 
-static void comma(struct buf *out)
+void config_comma(struct buf *out)
 {
     char last = out->size == 0 ? '{' : out->data[out->size - 1];
     if (last != '{' && last != '[') {
@@ -68,36 +69,36 @@ static void comma(struct buf *out)
     }
 }
 
-static void key(struct buf *out, const char *name)
+void config_key(struct buf *out, const char *name)
 {
-    comma(out);
+    config_comma(out);
     buf_format(out, "\"%s\":", name);
 }
 
 static void member(struct buf *out, const char *name, struct text value)
 {
-    key(out, name);
+    config_key(out, name);
     json_quote(value, out);
 }
 
 static void member_number(struct buf *out, const char *name, uint64_t value)
 {
-    key(out, name);
+    config_key(out, name);
     buf_format(out, "%llu", (unsigned long long)value);
 }
 
 static void member_bool(struct buf *out, const char *name, bool value)
 {
-    key(out, name);
+    config_key(out, name);
     buf_string(out, value ? "true" : "false");
 }
 
 static void member_texts(struct buf *out, const char *name, struct text_list list)
 {
-    key(out, name);
+    config_key(out, name);
     buf_byte(out, '[');
     for (size_t i = 0; i < list.count; i++) {
-        comma(out);
+        config_comma(out);
         json_quote(list.items[i], out);
     }
     buf_byte(out, ']');
@@ -106,10 +107,10 @@ static void member_texts(struct buf *out, const char *name, struct text_list lis
 static void member_strings(struct buf *out, const char *name, const char *const *strings,
                            size_t count)
 {
-    key(out, name);
+    config_key(out, name);
     buf_byte(out, '[');
     for (size_t i = 0; i < count && strings[i] != NULL; i++) {
-        comma(out);
+        config_comma(out);
         json_quote(text_of(strings[i]), out);
     }
     buf_byte(out, ']');
@@ -117,14 +118,14 @@ static void member_strings(struct buf *out, const char *name, const char *const 
 
 static void write_user(const struct config_process *process, struct buf *out)
 {
-    key(out, "user");
+    config_key(out, "user");
     buf_byte(out, '{');
     member_number(out, "uid", process->uid);
     member_number(out, "gid", process->gid);
-    key(out, "additionalGids");
+    config_key(out, "additionalGids");
     buf_byte(out, '[');
     for (size_t i = 0; i < process->group_count; i++) {
-        comma(out);
+        config_comma(out);
         buf_format(out, "%u", process->groups[i]);
     }
     buf_string(out, "]}");
@@ -132,10 +133,10 @@ static void write_user(const struct config_process *process, struct buf *out)
 
 static void write_limits(const struct config_process *process, struct buf *out)
 {
-    key(out, "rlimits");
+    config_key(out, "rlimits");
     buf_byte(out, '[');
     for (size_t i = 0; i < process->limit_count; i++) {
-        comma(out);
+        config_comma(out);
         buf_byte(out, '{');
         member(out, "type", text_of(process->limits[i].name));
         member_number(out, "hard", process->limits[i].hard);
@@ -153,7 +154,7 @@ void config_write_process(const struct config_process *process, struct buf *out)
     member_texts(out, "args", process->arguments);
     member_texts(out, "env", process->environment);
     member(out, "cwd", process->directory);
-    key(out, "capabilities");
+    config_key(out, "capabilities");
     buf_byte(out, '{');
     // Not inheritable ones, as Docker since 20.10.14: a program could pass them on by file
     // capabilities. The kernel takes effective and permitted ones from other users than root.
@@ -173,23 +174,23 @@ static void write_shm(const struct config *config, struct buf *out)
     if (config->shm_bytes == 0) {
         return;
     }
-    comma(out);
+    config_comma(out);
     buf_byte(out, '{');
     member(out, "destination", TEXT("/dev/shm"));
     member(out, "type", TEXT("tmpfs"));
     member(out, "source", TEXT("shm"));
-    key(out, "options");
+    config_key(out, "options");
     buf_format(out, "[\"nosuid\",\"noexec\",\"nodev\",\"mode=1777\",\"size=%llu\"]}",
                (unsigned long long)config->shm_bytes);
 }
 
 static void write_options(const struct default_mount *mount, bool writable, struct buf *out)
 {
-    key(out, "options");
+    config_key(out, "options");
     buf_byte(out, '[');
     for (size_t i = 0; i < ARRAY_LEN(mount->options) && mount->options[i] != NULL; i++) {
         if (!writable || strcmp(mount->options[i], "ro") != 0) {
-            comma(out);
+            config_comma(out);
             json_quote(text_of(mount->options[i]), out);
         }
     }
@@ -198,11 +199,11 @@ static void write_options(const struct default_mount *mount, bool writable, stru
 
 static void write_mounts(const struct config *config, struct buf *out)
 {
-    key(out, "mounts");
+    config_key(out, "mounts");
     buf_byte(out, '[');
     for (size_t i = 0; i < ARRAY_LEN(default_mounts); i++) {
         const struct default_mount *mount = &default_mounts[i];
-        comma(out);
+        config_comma(out);
         buf_byte(out, '{');
         member(out, "destination", text_of(mount->destination));
         member(out, "type", text_of(mount->type));
@@ -213,7 +214,7 @@ static void write_mounts(const struct config *config, struct buf *out)
     write_shm(config, out);
     for (size_t i = 0; i < config->mount_count; i++) {
         const struct config_mount *mount = &config->mounts[i];
-        comma(out);
+        config_comma(out);
         buf_byte(out, '{');
         member(out, "destination", mount->destination);
         member(out, "type", mount->type);
@@ -230,7 +231,7 @@ static void write_namespace(const char *type, const struct config_namespace *nam
     if (namespace->host) {
         return;
     }
-    comma(out);
+    config_comma(out);
     buf_byte(out, '{');
     member(out, "type", text_of(type));
     if (namespace->path.data != NULL) {
@@ -243,7 +244,7 @@ static void write_namespaces(const struct config *config, struct buf *out)
 {
     static const struct config_namespace own = {0};
     static const char *const names[] = {"uts", "mount", "cgroup"};
-    key(out, "namespaces");
+    config_key(out, "namespaces");
     buf_byte(out, '[');
     write_namespace("pid", &config->pid, out);
     write_namespace("ipc", &config->ipc, out);
@@ -251,7 +252,7 @@ static void write_namespaces(const struct config *config, struct buf *out)
         write_namespace(names[i], &own, out);
     }
     if (config->network_off || config->network_namespace.data != NULL) {
-        comma(out);
+        config_comma(out);
         buf_byte(out, '{');
         member(out, "type", TEXT("network"));
         if (!config->network_off) {
@@ -264,7 +265,7 @@ static void write_namespaces(const struct config *config, struct buf *out)
 
 static void write_device_rule(const struct device_rule *rule, struct buf *out)
 {
-    comma(out);
+    config_comma(out);
     buf_byte(out, '{');
     member_bool(out, "allow", rule->allow);
     if (rule->type != 'a') {
@@ -283,7 +284,7 @@ static void write_device_rule(const struct device_rule *rule, struct buf *out)
 static void write_device_rules(const struct config *config, struct buf *out)
 {
     static const struct device_rule everything = {true, 'a', -1, -1, "rwm"};
-    key(out, "devices");
+    config_key(out, "devices");
     buf_byte(out, '[');
     if (config->privileged) {
         write_device_rule(&everything, out);
@@ -304,11 +305,11 @@ static void write_device_rules(const struct config *config, struct buf *out)
 
 static void write_device_nodes(const struct config *config, struct buf *out)
 {
-    key(out, "devices");
+    config_key(out, "devices");
     buf_byte(out, '[');
     for (size_t i = 0; i < config->device_count; i++) {
         const struct config_device *device = &config->devices[i];
-        comma(out);
+        config_comma(out);
         buf_byte(out, '{');
         member(out, "path", device->path);
         member(out, "type", (struct text){&device->type, 1});
@@ -324,11 +325,11 @@ static void write_device_nodes(const struct config *config, struct buf *out)
 
 static void write_resources(const struct config *config, struct buf *out)
 {
-    key(out, "resources");
+    config_key(out, "resources");
     buf_byte(out, '{');
     write_device_rules(config, out);
     if (config->memory_bytes > 0 || config->memory_reservation_bytes > 0) {
-        key(out, "memory");
+        config_key(out, "memory");
         buf_byte(out, '{');
         if (config->memory_bytes > 0) {
             member_number(out, "limit", config->memory_bytes);
@@ -344,7 +345,7 @@ static void write_resources(const struct config *config, struct buf *out)
         }
         buf_byte(out, '}');
     }
-    key(out, "cpu");
+    config_key(out, "cpu");
     buf_byte(out, '{');
     member_number(out, "shares", config->cpu_shares);
     buf_string(out, "}}");
@@ -352,10 +353,10 @@ static void write_resources(const struct config *config, struct buf *out)
 
 static void member_map(struct buf *out, const char *name, const struct text_map *map)
 {
-    key(out, name);
+    config_key(out, name);
     buf_byte(out, '{');
     for (size_t i = 0; i < map->count; i++) {
-        comma(out);
+        config_comma(out);
         json_quote(map->items[i].key, out);
         buf_byte(out, ':');
         json_quote(map->items[i].value, out);
@@ -365,13 +366,16 @@ static void member_map(struct buf *out, const char *name, const struct text_map 
 
 static void write_linux(const struct config *config, struct buf *out)
 {
-    key(out, "linux");
+    config_key(out, "linux");
     buf_byte(out, '{');
     write_namespaces(config, out);
     member(out, "cgroupsPath", config->cgroup_path);
     write_resources(config, out);
     write_device_nodes(config, out);
     member_map(out, "sysctl", &config->sysctls);
+    if (config->confined) {
+        config_write_seccomp(config->process.capabilities, out);
+    }
     if (!config->privileged) {
         member_strings(out, "maskedPaths", masked_paths, ARRAY_LEN(masked_paths));
         member_strings(out, "readonlyPaths", readonly_paths, ARRAY_LEN(readonly_paths));
@@ -385,9 +389,9 @@ void config_write(const struct config *config, struct buf *out)
     ASSERT(config->process.arguments.count > 0);
     buf_byte(out, '{');
     member(out, "ociVersion", TEXT("1.0.2"));
-    key(out, "process");
+    config_key(out, "process");
     config_write_process(&config->process, out);
-    key(out, "root");
+    config_key(out, "root");
     buf_byte(out, '{');
     member(out, "path", TEXT("rootfs"));
     member_bool(out, "readonly", config->readonly_root);

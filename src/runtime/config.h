@@ -6,9 +6,8 @@
 /*
  * The documents that an OCI runtime reads: config.json of a bundle, and the process document of an
  * exec. Everything is decided before: this only writes. What every container of Berth has in common
- * is here: namespaces, Docker's masked and read-only paths, its default mounts and devices.
- *
- * There is no seccomp filter yet; issue 5 adds one.
+ * is here: namespaces, Docker's masked and read-only paths, its default mounts and devices, and its
+ * filter of system calls.
  */
 
 /** A mount besides the default ones. */
@@ -67,6 +66,7 @@ struct config {
     struct config_namespace pid;
     struct config_namespace ipc;
     bool network_off; ///< a namespace of its own, with loopback alone, instead
+    bool confined;    ///< by Docker's default filter of system calls
     bool privileged;  ///< all devices, nothing masked; capabilities are listed as ever
     const struct config_device *devices; ///< besides the default ones
     size_t device_count;

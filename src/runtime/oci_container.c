@@ -375,6 +375,7 @@ static int write_config(struct bundle *bundle, struct err *err)
     config->network_off = definition->disable_networking ||
                           task->spec->definition->network_mode == ECS_NETWORK_MODE_NONE;
     config->privileged = definition->privileged;
+    config->confined = spec_confined(definition);
     config->process.terminal = definition->pseudo_terminal;
     fill_namespaces(bundle);
     int rc = oci_devices(definition, bundle->arena, &config->devices, &config->device_count, err);

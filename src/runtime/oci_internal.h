@@ -98,8 +98,8 @@ MUST_CHECK int oci_link_environment(const struct oci_task *task, size_t index,
                                     struct text_list *out_variables, struct err *err);
 
 /**
- * Put a file system of the task's ephemeralStorage where its layers and scratch volumes are going to
- * be, unless it is there already, or the task asks for none.
+ * Put a file system of the task's ephemeralStorage where its layers and scratch volumes are going
+ * to be, unless it is there already, or the task asks for none.
  *
  * @return 0, or why this host cannot: it takes mkfs.ext4 and loop devices
  */

@@ -21,6 +21,10 @@
 MUST_CHECK int spec_supported(const struct ecs_task_definition *task,
                               const struct ecs_container_definition *definition, struct err *err);
 
+/** @return whether a container's system calls are filtered: unless it is privileged, or asks for
+ * `seccomp=unconfined` */
+bool spec_confined(const struct ecs_container_definition *definition);
+
 /** @return whether dockerSecurityOptions keep a container from gaining privileges by programs */
 bool spec_no_new_privileges(const struct ecs_container_definition *definition);
 

@@ -36,8 +36,8 @@ static const char *unsupported_volume(const struct ecs_volume *volume)
     return volume->configured_at_launch ? "configuredAtLaunch" : NULL;
 }
 
-// After Docker, `=` may stand for `:`. What is not confined by seccomp, AppArmor or SELinux here
-// may be asked to be unconfined.
+// After Docker, `=` may stand for `:`. What is not confined by AppArmor or SELinux here may be
+// asked to be unconfined.
 static bool security_option_known(struct text option)
 {
     static const char *const names[] = {"no-new-privileges", "seccomp", "apparmor", "label"};
@@ -54,6 +54,16 @@ static bool security_option_known(struct text option)
         }
     }
     return false;
+}
+
+bool spec_confined(const struct ecs_container_definition *definition)
+{
+    for (size_t i = 0; i < definition->docker_security_options.count; i++) {
+        if (text_starts(definition->docker_security_options.items[i], TEXT("seccomp"))) {
+            return false; // the one value that spec_supported lets through
+        }
+    }
+    return !definition->privileged;
 }
 
 bool spec_no_new_privileges(const struct ecs_container_definition *definition)

@@ -183,3 +183,26 @@ def test_interactive(ended):
     """Standard input stays open: who reads it waits, until the task ends."""
     assert ended.log("reader") == "begin\n"
     assert ended.code("reader") == 137
+
+
+# What root may do with its default capabilities, were it not for the filter: a user namespace of
+# its own, in which it has all of them.
+UNSHARE = "grep Seccomp: /proc/self/status; unshare -U true && echo made"
+
+
+@task(box(UNSHARE, user="0"))
+def test_seccomp_default(ended):
+    """Docker's default profile: a filter (2), and no new namespaces."""
+    assert "Seccomp:\t2\n" in ended.log()
+    assert "made" not in ended.log()
+
+
+@task(box(UNSHARE, user="0", dockerSecurityOptions=["seccomp=unconfined"]), ec2=True)
+def test_seccomp_unconfined(ended):
+    assert "Seccomp:\t0\n" in ended.log()
+    assert "made" in ended.log()
+
+
+@task(box(UNSHARE, user="0", privileged=True), ec2=True)
+def test_seccomp_privileged(ended):
+    assert "Seccomp:\t0\n" in ended.log()

@@ -297,11 +297,75 @@ static void config_names_namespaces(void **state)
     json_decref(root);
 }
 
+// @return whether a rule without conditions allows the call
+static bool allows(json_t *root, const char *call)
+{
+    json_t *rules = at(root, "linux/seccomp/syscalls");
+    for (size_t i = 0; i < json_array_size(rules); i++) {
+        json_t *rule = json_array_get(rules, i);
+        const char *action = json_string_value(json_object_get(rule, "action"));
+        if (json_object_get(rule, "args") == NULL && strcmp(action, "SCMP_ACT_ALLOW") == 0 &&
+            holds(json_object_get(rule, "names"), call)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What a capability is not there for is not to be called either.
+static void calls_follow_capabilities(void **state)
+{
+    (void)state;
+    struct text arguments[2];
+    struct text capabilities[2];
+    struct config config = sample(arguments, capabilities);
+    config.confined = true;
+    capabilities[1] = TEXT("CAP_SYS_TIME");
+    AUTO(buf_deinit) struct buf out = {0};
+    config_write(&config, &out);
+    json_t *root = parse(&out);
+    assert_string_equal(json_string_value(at(root, "linux/seccomp/defaultAction")),
+                        "SCMP_ACT_ERRNO");
+    static const char *const allowed[] = {"read", "execve", "futex", "vfork", "openat2"};
+    static const char *const refused[] = {"mount",        "bpf",    "keyctl",     "clone",
+                                          "settimeofday", "socket", "kexec_load", "io_uring_setup",
+                                          "userfaultfd"};
+    for (size_t i = 0; i < ARRAY_LEN(allowed); i++) {
+        assert_true(allows(root, allowed[i]));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        print_message("%s\n", refused[i]);
+        assert_false(allows(root, refused[i]));
+    }
+    json_decref(root);
+    buf_reset(&out);
+    config.process.capabilities.count = 2;
+    config_write(&config, &out);
+    root = parse(&out);
+    assert_true(allows(root, "settimeofday"));
+    assert_false(allows(root, "mount"));
+    json_decref(root);
+    buf_reset(&out);
+    capabilities[1] = TEXT("CAP_SYS_ADMIN");
+    config_write(&config, &out);
+    root = parse(&out);
+    assert_true(allows(root, "mount"));
+    assert_true(allows(root, "clone3"));
+    json_decref(root);
+    buf_reset(&out);
+    config.confined = false;
+    config_write(&config, &out);
+    root = parse(&out);
+    assert_null(at(root, "linux/seccomp"));
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config_says_what_it_was_given),
         cmocka_unit_test(config_names_namespaces),
+        cmocka_unit_test(calls_follow_capabilities),
         cmocka_unit_test(config_confines),
         cmocka_unit_test(config_opens_what_is_asked),
         cmocka_unit_test(config_privileged_hides_nothing),

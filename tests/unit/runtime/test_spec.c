@@ -392,6 +392,9 @@ static void security_options_are_read(void **state)
         print_message("%s, %s\n", options[0].data, options[1].data);
         assert_int_equal(spec_supported(&task, &definition, &err), cases[i].want_rc);
         assert_int_equal(spec_no_new_privileges(&definition), cases[i].want_set);
+        bool named =
+            text_starts(options[0], TEXT("seccomp")) || text_starts(options[1], TEXT("seccomp"));
+        assert_int_equal(spec_confined(&definition), !named);
     }
 }
 
