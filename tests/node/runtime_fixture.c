@@ -374,6 +374,16 @@ void fixture_end(struct fixture_task *task)
     }
 }
 
+void fixture_touch(struct fixture_task *task, size_t index, const char *name)
+{
+    assert_true(index < task->state.containers.count);
+    AUTO(alloc_string)
+    char *path =
+        alloc_format("/proc/%d/root/%s", (int)task->state.containers.items[index].pid, name);
+    AUTO(fd_close) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+}
+
 struct text fixture_output(struct fixture_task *task, const char *name)
 {
     struct err err = {0};

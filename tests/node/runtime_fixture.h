@@ -87,6 +87,9 @@ void fixture_command(struct fixture_task *task, enum supervisor_command_kind kin
 /** Wait for the end, then kill what is left, clean, and clean once more. */
 void fixture_end(struct fixture_task *task);
 
+/** Make an empty file in the root of a container that runs. */
+void fixture_touch(struct fixture_task *task, size_t index, const char *name);
+
 /** What a container wrote, in the arena. */
 struct text fixture_output(struct fixture_task *task, const char *name);
 

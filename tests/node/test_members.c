@@ -197,9 +197,7 @@ static void labels_run_commands(void **state)
     assert_true(container(task, 0)->has_ready);
     AUTO(alloc_string)
     char *ready = alloc_format("/proc/%d/root/ready", (int)container(task, 0)->pid);
-    int fd = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    assert_true(fd >= 0);
-    close(fd);
+    fixture_touch(task, 0, "ready");
     fixture_wait(task, is_healthy);
     assert_true(container(task, 0)->ready);
     assert_int_equal(unlink(ready), 0);
@@ -238,8 +236,9 @@ static void shared_pids_end_with_their_container(void **state)
     struct fixture_task *task = fixture_task(*state);
     task->definition.pid_mode = ECS_PID_MODE_TASK;
     fixture_add(task, "web", "echo here; exec sleep 1000");
-    struct ecs_container_definition *definition =
-        fixture_add(task, "helper", "(sleep 1001 &); (sleep 1002 &); sleep 0.2; exit 3");
+    struct ecs_container_definition *definition = fixture_add(
+        task, "helper",
+        "(sleep 1001 &); (sleep 1002 &); while ! test -e /go; do sleep 0.05; done; exit 3");
     definition->essential = false;
     fixture_start(task);
     fixture_wait(task, fixture_running);
@@ -251,6 +250,7 @@ static void shared_pids_end_with_their_container(void **state)
     assert_true(readlink(web_ns, names[0], sizeof(names[0]) - 1) > 0);
     assert_true(readlink(helper_ns, names[1], sizeof(names[1]) - 1) > 0);
     assert_string_equal(names[0], names[1]);
+    fixture_touch(task, 1, "go");
     fixture_wait(task, second_ended);
     assert_int_equal(container(task, 1)->exit_code, 3);
     struct pollfd nothing = {.fd = -1};
