@@ -47,6 +47,7 @@ static const char *const names[ACT_COUNT] = {
     [ACT_PAGES_CLUSTERS] = "clusters are listed in pages",
     [ACT_PAGES_ATTRIBUTES] = "attributes are listed in pages",
     [ACT_TASK_REAPED] = "stopped task goes after its time",
+    [ACT_RESTART] = "container is started again",
     [ACT_STRANGER_TASK] = "another account runs a task",
     [ACT_STRANGER_REFUSED] = "another account is refused what is not its own",
     [ACT_DISK_KILLED] = "server dies over its database",

@@ -259,6 +259,7 @@ static void call_register(struct node *node)
         {.name = TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.24")},
         {.name = TEXT("ecs.capability.container-health-check")},
         {.name = TEXT("ecs.capability.container-ordering")},
+        {.name = TEXT("ecs.capability.container-restart-policy")},
         {.name = TEXT("ecs.capability.task-cpu-mem-limit")},
         {.name = TEXT("ecs.capability.task-eni")},
         {.name = TEXT("berth.capacity"), .value = text_of(pools[node->spot])},

@@ -12,8 +12,9 @@
 #define RETRY_MS 700
 #define RUNS_MAX 400
 
-static const char *const families[] = {"web",     "job",   "stubborn", "broken",
-                                       "missing", "chain", "sick",     "plain"};
+// The last is for instances only, and has no address of its own.
+static const char *const families[] = {"web",   "job",  "stubborn", "broken", "missing",
+                                       "chain", "sick", "again",    "plain"};
 // Of instances only, and without addresses of their own.
 static const char *const placed_families[] = {"plain", "plain", "port", "ports",
                                               "gpu",   "picky", "rev"};

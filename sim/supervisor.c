@@ -16,12 +16,15 @@
  *   stubborn  does not hear the stop signal
  *   broken    often cannot be started
  *   sick      its health comes and goes
- *   again     ends by itself after a minute, more or less: the least period of a restart policy
+ *   again     ends by itself after the period of its restart policy, more or less
  */
 
 #define SIGKILL_CODE 137
 #define STOP_TIMEOUT_S 30 // ECS's default
 #define STARTING_MS 100   // what is just being started is told when it runs
+
+// The least period of a restart policy is a minute, about as long as a whole run.
+#define PERIOD_PART 20
 
 struct probe {
     struct supervisor *supervisor;
@@ -146,6 +149,7 @@ static void on_started(void *context, void *payload)
     if (fact->started && (policy == NULL || !policy->enabled || !fact->exited)) {
         world_fail(world, "container %zu of %s starts twice", index, supervisor->id);
     }
+    supervisor->node->sim->churn.counts[ACT_RESTART] += fact->started;
     fact->exited = false;
     container->starting = false;
     container->running = true;
@@ -154,7 +158,8 @@ static void on_started(void *context, void *payload)
     if (text_starts(image_of(supervisor, index), TEXT("job"))) {
         post(supervisor, index, world_between(world, 20, 12000), &container->life, on_own_end);
     } else if (text_starts(image_of(supervisor, index), TEXT("again"))) {
-        post(supervisor, index, world_between(world, 55000, 75000), &container->life, on_own_end);
+        post(supervisor, index, world_between(world, 55000 / PERIOD_PART, 75000 / PERIOD_PART),
+             &container->life, on_own_end);
     } else if (!supervisor->node->sim->calm && world_chance(world, 40)) {
         post(supervisor, index, world_between(world, 20, 40000), &container->life, on_own_end);
     }
@@ -375,6 +380,9 @@ static bool make_plan(struct supervisor *supervisor)
         if (spec_plan(&definitions->items[i], &image, &supervisor->arena, &containers[i], &err) !=
             0) {
             return false;
+        }
+        if (containers[i].restart_policy != NULL) {
+            containers[i].restart_policy->attempt_period_ms /= PERIOD_PART;
         }
     }
     supervisor->plan.task_arn = supervisor->spec->task_arn;

@@ -35,8 +35,9 @@ static const char *const definitions[] = {
     "{'family':'sick','cpu':'256','memory':'512','containerDefinitions':[{'name':'app','image':"
     "'sick:1','essential':true,'healthCheck':{'command':['CMD-SHELL','true'],'interval':5,"
     "'retries':1}}]}",
-    "{'family':'again','containerDefinitions':[{'name':'app','image':'again:1','cpu':64,'memory':"
-    "64,'stopTimeout':2,'restartPolicy':{'enabled':true,'ignoredExitCodes':[3],"
+    "{'family':'again','cpu':'256','memory':'512','containerDefinitions':[{'name':'app','image':"
+    "'again:1','essential':true,'stopTimeout':2,'restartPolicy':{'enabled':true,'ignoredExitCodes':"
+    "[3],"
     "'restartAttemptPeriod':60}}]}",
     "{'family':'plain','containerDefinitions':[{'name':'app','image':'app:1','cpu':300,'memory':"
     "200,'stopTimeout':2}]}",
