@@ -66,7 +66,7 @@ static int listen_here(int *out_fd, struct err *err)
     ASSERT(rc == 0);
     rc = add_address(address, err);
     if (rc == 0) {
-        rc = net_filter_endpoint(err);
+        rc = net_filter_endpoint(address, err);
     }
     return rc == 0 ? open_socket(address, out_fd, err) : rc;
 }

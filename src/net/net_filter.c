@@ -247,24 +247,6 @@ int net_filter_router(const char *instance, struct net_range cidr, struct err *e
     return run_alone(&commands, "setting up a router's packet filter", err);
 }
 
-// Both ways of a connection leave here, the agent's answers too, so both are rewritten on their way
-// out. Stateless: see net_endpoint.c.
-int net_filter_endpoint(struct err *err)
-{
-    AUTO(buf_deinit) struct buf commands = {0};
-    replace_table(&commands, "endpoint");
-    buf_format(&commands,
-               "table ip berth-endpoint {\n"
-               "  chain output {\n"
-               "    type filter hook output priority -300; policy accept;\n"
-               "    ip daddr " NET_ENDPOINT_ADDRESS " tcp dport 80 tcp dport set %d\n"
-               "    ip saddr " NET_ENDPOINT_ADDRESS " tcp sport %d tcp sport set 80\n"
-               "  }\n"
-               "}\n",
-               NET_ENDPOINT_PORT, NET_ENDPOINT_PORT);
-    return run_alone(&commands, "leading a task to its endpoints", err);
-}
-
 static void peer_elements(const char *instance, bool add, const struct net_peers *peers,
                           struct buf *commands)
 {

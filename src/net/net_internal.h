@@ -286,6 +286,12 @@ struct net_router;
 MUST_CHECK int net_plug_make(struct net *net, const struct net_plug *plug,
                              struct net_router *router, struct err *err);
 
+/* ---- the way to a task's endpoints: net_endpoint_filter.c. */
+
+/** The table in a task's namespace, which the calling thread is in, that leads to the endpoints at
+ *  an address. What is there stays. */
+MUST_CHECK int net_filter_endpoint(uint32_t address, struct err *err);
+
 /* ---- packet filter: net_filter.c. All work in the namespace of the calling thread. */
 
 /** Ports of the host that lead to a container's, one after the other. */
@@ -316,9 +322,6 @@ MUST_CHECK int net_filter_forward(const char *instance, bool add,
 
 /** The table in a router. */
 MUST_CHECK int net_filter_router(const char *instance, struct net_range cidr, struct err *err);
-
-/** The table in a task's namespace that leads to its endpoints: see net_endpoint.c. */
-MUST_CHECK int net_filter_endpoint(struct err *err);
 
 /** Addresses of containers that may meet: those of one task, in pairs. */
 struct net_peers {
