@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 #define OUTPUT_MAX_BYTES (64u << 20)
 // Ready network namespaces: enough for a burst, cheap to keep.
 #define NAMESPACE_POOL 16
+// Of the C library, for all threads of the process. Measured with 40 tasks: 5.9 MiB with one, 6.8
+// with two, 7.8 with as many as it likes.
+#define HEAPS_MAX 1
 
 struct node {
     struct arena arena;
@@ -45,6 +49,9 @@ void node_process_limits(void)
     }
     // The agent's blocking calls share libuv's workers; its default of 4 would queue a burst.
     setenv("UV_THREADPOOL_SIZE", "16", 0);
+    // Each of them would keep what it once needed in a heap of its own: a third more memory, for
+    // work that waits for the kernel anyway.
+    IGNORE(mallopt(M_ARENA_MAX, HEAPS_MAX) != 1, "it then takes more memory");
     signal(SIGPIPE, SIG_IGN);
 }
 
