@@ -68,6 +68,22 @@ static struct text roll_text(const struct plan_order *order, int32_t desired, st
                         (int)order->starts, (int)order->upper, (int)order->lower);
 }
 
+// On each instance the old task stops before the new one starts; bounds say on how many at a time.
+static struct text daemon_text(const struct plan_order *order, int32_t desired, struct arena *arena)
+{
+    if (order->lower >= desired) {
+        return arena_format(
+            arena,
+            "Stops none and starts none: minimumHealthyPercent keeps all %d, and no "
+            "instance ever has two.",
+            (int)desired);
+    }
+    return arena_format(arena,
+                        "Stops the old task of an instance, then starts the new one there, on at "
+                        "most %d of %d instances at a time: never fewer than %d healthy.",
+                        (int)(desired - order->lower), (int)desired, (int)order->lower);
+}
+
 struct plan_order plan_order(const struct ecs_service *service, int32_t desired, bool deploys,
                              struct arena *arena)
 {
@@ -90,6 +106,12 @@ struct plan_order plan_order(const struct ecs_service *service, int32_t desired,
                                   "Starts all %d beside the old ones, moves over, and stops the %d "
                                   "old ones after the bake time.",
                                   (int)desired, (int)there);
+        return order;
+    }
+    if (service != NULL && service->scheduling_strategy == ECS_SCHEDULING_STRATEGY_DAEMON &&
+        there > 0) {
+        order.blocked = true;
+        order.text = daemon_text(&order, desired, arena);
         return order;
     }
     order.starts = MIN(desired, MAX(order.upper - there, 0));

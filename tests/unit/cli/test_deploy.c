@@ -459,6 +459,35 @@ static void a_steady_service_is_known(void **state)
     assert_false(diagnose_service_steady(&service, &list));
 }
 
+// Of a DAEMON no instance has two tasks: the old one goes first, whatever the counts say.
+static void a_daemon_stops_before_it_starts(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct ecs_deployment_configuration configuration = {
+        .has_maximum_percent = true,
+        .maximum_percent = 100,
+        .has_minimum_healthy_percent = true,
+        .minimum_healthy_percent = 50,
+    };
+    const struct ecs_service service = {
+        .scheduling_strategy = ECS_SCHEDULING_STRATEGY_DAEMON,
+        .deployment_configuration = &configuration,
+        .running_count = 3, // a fourth instance is new
+    };
+    struct plan_order order = plan_order(&service, 4, true, &arena);
+    assert_true(order.blocked);
+    assert_int_equal(order.starts, 0);
+    assert_int_equal(order.stops, 3);
+    assert_string_equal(order.text.data,
+                        "Stops the old task of an instance, then starts the new one there, on at "
+                        "most 2 of 4 instances at a time: never fewer than 2 healthy.");
+    configuration.minimum_healthy_percent = 100;
+    order = plan_order(&service, 4, true, &arena);
+    assert_string_equal(order.text.data, "Stops none and starts none: minimumHealthyPercent keeps "
+                                         "all 4, and no instance ever has two.");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +500,7 @@ int main(void)
         cmocka_unit_test(standings_are_written),
         cmocka_unit_test(tasks_start_and_stop_in_order),
         cmocka_unit_test(all_start_beside_the_old_ones),
+        cmocka_unit_test(a_daemon_stops_before_it_starts),
         cmocka_unit_test(changes_are_written),
         cmocka_unit_test(durations_are_read),
         cmocka_unit_test(images_are_replaced),
