@@ -91,7 +91,8 @@ enum server_step { SERVER_REGISTER, SERVER_DISCOVER, SERVER_SESSION };
 
 /** How it stands with the server. */
 struct agent_server {
-    struct client *client;
+    struct client *client;       ///< registers, asks for sessions
+    struct client *reporter;     ///< reports
     struct report_call *reports; ///< under way
     struct sessions *sessions;
     enum server_step step;

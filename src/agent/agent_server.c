@@ -23,6 +23,10 @@
 #define SILENCE_MS 10000           // the server sends a heartbeat every second
 #define TELEMETRY_SILENCE_MS 50000 // there it sends one every 20 s
 #define URL_BYTES_MAX 2048
+// Connections for reports, each of which costs a handshake and room in the server: when many tasks
+// start, hundreds of reports are under way, and share these. Registering and asking for sessions
+// have a client of their own, so that they never wait behind reports.
+#define REPORT_CONNECTIONS 4
 
 static void server_step(struct agent *agent);
 
@@ -546,7 +550,7 @@ void agent_server_report(struct agent *agent, const struct agent_effect *effect)
     agent->report_count++;
     LOG(INFO, "reporting a task", LOG_STR("task", call->task_id),
         LOG_TXT("status", effect->report->status), LOG_TXT("reason", effect->report->reason));
-    client_call(agent->server.client, &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE],
+    client_call(agent->server.reporter, &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE],
                 effect->report, CALL_TIMEOUT_MS, on_reported, call);
 }
 
@@ -562,7 +566,7 @@ static void open_timer(struct agent *agent, uv_timer_t *timer)
 int agent_server_begin(struct agent *agent, struct err *err)
 {
     struct agent_server *server = &agent->server;
-    const struct client_options options = {
+    struct client_options options = {
         .loop = agent->options.loop,
         .endpoint = agent->identity.endpoint.data,
         .ca_file = agent->identity.ca_file.data,
@@ -571,6 +575,10 @@ int agent_server_begin(struct agent *agent, struct err *err)
         .region = agent->identity.region.data,
     };
     int rc = client_new(&options, &server->client, err);
+    options.connection_max = REPORT_CONNECTIONS;
+    if (rc == 0) {
+        rc = client_new(&options, &server->reporter, err);
+    }
     if (rc == 0) {
         rc = agent_sessions_new(agent->options.loop, &agent->identity, &server->sessions, err);
     }
@@ -604,7 +612,9 @@ void agent_server_end(struct agent *agent)
         agent_close_handle(agent, (uv_handle_t *)&server->tcs_retry);
     }
     client_free(server->client); // calls no callbacks any more
+    client_free(server->reporter);
     server->client = NULL;
+    server->reporter = NULL;
     while (server->reports != NULL) {
         struct report_call *call = server->reports;
         server->reports = call->next;

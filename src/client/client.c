@@ -12,10 +12,6 @@
 #define REPLY_BYTES_MAX ((size_t)16 << 20)
 // What an endpoint of somebody else may answer to a client_post.
 #define POST_REPLY_BYTES_MAX ((size_t)64 << 10)
-// Connections to the endpoint, each of which costs a handshake and room in the server: an agent has
-// hundreds of reports under way when many tasks start, which share these. Calls to URLs of others
-// (client_post) have no such limit: one that is slow must not hold back the rest.
-#define CONNECTIONS_MAX 4L
 // Handles of finished calls kept for the next ones.
 #define IDLE_HANDLES_MAX 4
 
@@ -537,7 +533,7 @@ static int check_endpoint(const char *endpoint, struct text *out_authority, stru
     return 0;
 }
 
-static void start_multi(struct client *client)
+static void start_multi(struct client *client, long connection_max)
 {
     client->multi = curl_multi_init();
     if (client->multi == NULL) {
@@ -547,9 +543,7 @@ static void start_multi(struct client *client)
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, set_timer);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    if (client->url != NULL) {
-        curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, CONNECTIONS_MAX);
-    }
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, connection_max);
     int rc = uv_timer_init(client->loop, &client->timer);
     ASSERT(rc == 0);
     client->open_handles++;
@@ -589,7 +583,7 @@ int client_new(const struct client_options *options, struct client **out_client,
     client->session_token = copy_or_null(options->session_token);
     client->region = copy_or_null(options->region);
     if (client->loop != NULL) {
-        start_multi(client);
+        start_multi(client, (long)options->connection_max);
     }
     *out_client = client;
     return 0;

@@ -23,6 +23,7 @@ struct client_options {
     const char *secret;
     const char *session_token; ///< goes with the key of a role; NULL for none
     const char *region;
+    uint32_t connection_max; ///< to one host at once; further calls wait. 0: as many as calls
 };
 
 /** How a call ended. Borrowed for the callback. */
