@@ -343,7 +343,7 @@ def stage_sim_long(result):
     else:
         tail(log)
         result.fail("10,000 seeds", " ".join(command))
-    # About 2 s of a core each: every core takes a part.
+    # About 0.2 s of a core each: every core takes a part.
     part = -(-10000 // (os.cpu_count() or 1))
     parts = [(first, min(first + part - 1, 10000)) for first in range(1, 10001, part)]
 
