@@ -571,6 +571,8 @@ static int start_node(struct program *program, struct err *err)
         .identity = &identity,
         .zone = zones_of(program),
         .cluster = program->settings.cluster,
+        .capacity = program->settings.capacity,
+        .scaling_group = program->settings.scaling_group,
         .host_route = true,
         .bridge_cidr = program->settings.bridge_cidr,
         .environment_files = program->settings.environment_files,

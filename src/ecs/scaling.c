@@ -197,6 +197,9 @@ static bool step(struct core_call *call, const struct task_state *state, int64_t
         view.record.smallest = keep_size(call, &view.sizes.smallest);
         view.record.largest = keep_size(call, &view.sizes.largest);
     }
+    if (view.here >= view.record.coming_size) {
+        view.record.coming_size = 0; // all came: should one go again, it is not on its way
+    }
     bool shrinks = too_large(call, state, &view);
     bool told = view.record.under_way != NULL;
     if (!told && state->scaling_command && call->now_ms >= view.record.retry_at) {

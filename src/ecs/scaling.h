@@ -46,6 +46,7 @@ struct scaling_view {
     struct scaling_scaling record;      ///< a copy
     struct scaling_instance *instances; ///< ascending by node
     size_t instance_count;
+    int64_t here; ///< of the group's size, those that registered
     int64_t active;
     int64_t draining;
     int64_t terminating; ///< of those that drain, and others: given up
@@ -71,8 +72,9 @@ bool scaling_may_go(const struct core_call *call, const struct scaling_view *vie
 /** @return whether an instance that has tasks is kept, whatever is asked */
 bool scaling_protects(const struct scaling_view *view);
 /** Give an instance up. Nothing is placed there any more, and where draining is managed or it has
- * no tasks it drains. */
-void scaling_give_up(struct core_call *call, const struct scaling_view *view,
+ * no tasks it drains. What the last growth was to bring is one less then: the view's record
+ *  changes, which the caller puts. */
+void scaling_give_up(struct core_call *call, struct scaling_view *view,
                      const struct scaling_instance *instance, struct text reason);
 /** Choose instances without tasks that a group can do without, the ones it misses least first.
  * @return how many, at most count */

@@ -224,6 +224,7 @@ void scaling_look(struct core_call *call, int64_t provider, int64_t cluster,
     find_sizes(call, &view);
     const struct ecs_managed_scaling *scaling = view.settings->managed_scaling;
     view.ask.needed = count_waiting(call, &view);
+    view.here = view.ask.size;
     view.ask.size += coming(call, &view);
     view.ask.busy = view.busy;
     view.ask.target_percent = scaling->target_capacity;
@@ -275,12 +276,13 @@ bool scaling_may_go(const struct core_call *call, const struct scaling_view *vie
     return !scaling_protects(view) && (!drains(view) || late);
 }
 
-void scaling_give_up(struct core_call *call, const struct scaling_view *view,
+void scaling_give_up(struct core_call *call, struct scaling_view *view,
                      const struct scaling_instance *instance, struct text reason)
 {
     struct task_record_node *record = task_node_edit(call, instance->node->key);
     size_t index = task_instance_in(record, view->cluster);
     struct task_record_membership *membership = &record->memberships.items[index];
+    view->record.coming_size = MAX(INT64_C(0), view->record.coming_size - 1);
     membership->terminate_at = call->now_ms;
     membership->terminate_reason = reason;
     if (!membership->draining && (drains(view) || instance->tasks == 0)) {

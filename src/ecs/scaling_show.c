@@ -264,6 +264,9 @@ int scaling_terminate(struct core_call *call, void *pointer, const void *input, 
     };
     if (instance->membership->terminate_at == 0) {
         scaling_give_up(call, &view, instance, TEXT("It was asked for with TerminateInstance."));
+        if (view.key != 0) {
+            core_put(call, &task_scaling_kind, view.key, &view.record);
+        }
     }
     return 0;
 }

@@ -201,3 +201,12 @@ def test_commands_refuse_what_they_do_not_understand(arguments, message):
                           check=False)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_a_node_is_a_host_of_the_pools_that_its_option_names(tmp_path):
+    berth = support.Berth(tmp_path, "--capacity", "FARGATE_SPOT").start()
+    try:
+        [node] = berth.run("node", "ls").splitlines()[1:]
+        assert node.split()[4] == "FARGATE_SPOT", node
+    finally:
+        assert berth.stop() == 0

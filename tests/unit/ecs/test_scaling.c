@@ -223,6 +223,30 @@ static void what_does_not_come_is_asked_for_again(void **state)
     world_effect(world, "'current':0,'desired':2");
 }
 
+// What came and was given up again is not on its way any more.
+static void an_instance_that_went_is_not_waited_for(void **state)
+{
+    struct world *world = *state;
+    provider(world, "'managedScaling':{'status':'ENABLED'},'managedDraining':'DISABLED'");
+    run(world, "job", 2);
+    pass(world, MINUTE_MS);
+    ended(world, NULL);
+    size_t first = host(world, 100);
+    harness_contains(
+        &world->harness, "TerminateInstance",
+        world_text("{'cluster':'c','containerInstance':'%s'}", world->nodes[first].instance),
+        "'named':true");
+    capacity_has(world, "'size':1,"); // the other one of the two
+    harness_advance(&world->harness, 0);
+    ended(world, NULL);
+    host(world, 100);
+    pass(world, MINUTE_MS);
+    run(world, "job", 1);
+    capacity_has(world, "'size':1,'needed':2");
+    pass(world, MINUTE_MS);
+    world_effect(world, "'current':1,'desired':2");
+}
+
 static void tasks_without_a_strategy_scale_nothing(void **state)
 {
     struct world *world = *state;
@@ -644,6 +668,7 @@ int main(void)
         WORLD(steps_bound_the_growth),
         WORLD(a_target_below_100_keeps_some_free),
         WORLD(what_does_not_come_is_asked_for_again),
+        WORLD(an_instance_that_went_is_not_waited_for),
         WORLD(tasks_without_a_strategy_scale_nothing),
         WORLD(without_a_command_people_are_told),
         WORLD(a_disabled_group_is_left_alone),
