@@ -154,7 +154,7 @@ def test_devices_that_are_none(node, tmp_path):
     assert f"linuxParameters.devices names '{tmp_path}/nothing'" in ended.reason
 
 
-STORAGE = "df -k / | tail -n 1; df -k /v | tail -n 1; stat -c %d / /v; touch / /v/file && echo written"
+STORAGE = "df -kP / | tail -n 1; df -kP /v | tail -n 1; stat -c %d / /v; touch / /v/file && echo written"
 
 
 @task(box(STORAGE, user="0", mountPoints=[{"sourceVolume": "v", "containerPath": "/v"}]),
