@@ -267,6 +267,21 @@ def _(world):
 
 # ---- capacity --------------------------------------------------------------------------------
 
+@rule(EVENTS, "a capacity provider without instances",
+      ["was unable to reach steady state. Reason: No Container Instances were found in your capacity "
+       "provider.", ["SERVICE_TASK_PLACEMENT_FAILURE"]])
+def _(world):
+    cluster, _ = world.place()  # its host is of no group
+    name = world.fresh("void")
+    world.ecs.create_capacity_provider(name=name, autoScalingGroupProvider={
+        "autoScalingGroupArn": name, "managedScaling": {"status": "DISABLED"}})
+    world.ecs.put_cluster_capacity_providers(cluster=cluster, capacityProviders=[name],
+                                             defaultCapacityProviderStrategy=[])
+    made = world.create(cluster=cluster, count=1, capacityProviderStrategy=[
+        {"capacityProvider": name, "weight": 1}])
+    return [world.told(made, "was unable to reach steady state"), world.actions(made)]
+
+
 @rule(EVENTS, "a task that its host cannot set up",
       "was unable to place a task. Reason: ResourceInitializationError: no secret.")
 def _(world):
