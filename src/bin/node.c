@@ -72,6 +72,20 @@ static int find_supervisor(struct arena *arena, struct text *out_path, struct er
     return 0;
 }
 
+// Without a free range a node does all but network mode bridge, which says so.
+static int choose_bridge(struct node *node, const struct node_options *options,
+                         struct text *out_cidr, struct err *err)
+{
+    int rc = reserve_cidr(options->data->instance, NET_USE_BRIDGE, text_of(options->bridge_cidr),
+                          &node->arena, out_cidr, &node->cidr_fd, err);
+    if (rc == ERR_NO_ROOM && options->bridge_cidr == NULL) {
+        LOG(WARN, "tasks in network mode bridge cannot run here; name a range with --bridge-cidr",
+            LOG_STR("reason", err->text));
+        rc = 0;
+    }
+    return rc;
+}
+
 static int open_parts(struct node *node, const struct node_options *options, struct err *err)
 {
     struct data_dir *data = options->data;
@@ -88,10 +102,9 @@ static int open_parts(struct node *node, const struct node_options *options, str
     if (rc == 0) {
         rc = image_open(data_path(data, "node/images"), &node->images, err);
     }
-    struct text bridge_cidr = text_of(options->bridge_cidr);
+    struct text bridge_cidr = {0};
     if (rc == 0) {
-        rc = reserve_cidr(data->instance, NET_USE_BRIDGE, bridge_cidr, &node->arena, &bridge_cidr,
-                          &node->cidr_fd, err);
+        rc = choose_bridge(node, options, &bridge_cidr, err);
     }
     if (rc == 0) {
         const struct net_options net = {

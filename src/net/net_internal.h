@@ -364,8 +364,9 @@ struct net_router {
     uint32_t bridge_count;
 };
 
-/* ---- the bridge network: net_task.c, net_task_file.c, net_port.c, net_conntrack.c */
+/* ---- the bridge network: net_task.c, net_tasks.c, net_task_file.c, net_port.c, net_conntrack.c */
 
+#define NET_TASK_ID_CHARS 32
 #define NET_TASK_PREFIX "task-" ///< of names of namespaces
 #define NET_BRIDGE_ID "bridge"  ///< of its router, beside those of VPCs
 #define NET_TASK_BLOCK 16       ///< addresses of a task, so that its containers are neighbours
@@ -422,6 +423,21 @@ size_t net_tasks_forwards(const struct net_tasks *tasks, struct arena *arena,
 /** All containers that may meet, in the arena. */
 size_t net_tasks_peers(const struct net_tasks *tasks, struct arena *arena,
                        struct net_peers **out_peers);
+
+/** @return the entry of a task, or NULL */
+struct net_task_entry *net_tasks_find(const struct net_tasks *tasks, struct text id);
+
+/** Take an entry in. */
+void net_tasks_add(struct net_tasks *tasks, struct net_task_entry *entry);
+
+/** Take an entry out, which is the caller's then. */
+void net_tasks_take(struct net_tasks *tasks, const struct net_task_entry *entry);
+
+/** @return the containers of a task, which may meet */
+struct net_peers net_task_peers(const struct net_task_entry *entry);
+
+/** Ids of tasks become names of files. @return whether it is one */
+bool net_task_id_valid(struct text id);
 
 /** Append an entry as the file that remembers it. */
 void net_task_file_write(const struct net_task_entry *entry, struct buf *out);

@@ -307,8 +307,8 @@ def start(tmp_path):
     leaves."""
     started = []
 
-    def begin(name):
-        started.append(fields.Node(tmp_path / name))
+    def begin(name, *options):
+        started.append(fields.Node(tmp_path / name, *options))
         started[-1].begin()
         return started[-1]
     yield begin
@@ -366,3 +366,26 @@ def test_bridges_side_by_side(start):
     assert leftovers(one) == []
     for described in tasks[two]:
         assert answered(host_port(described))
+
+
+def test_ranges_of_addresses_and_ports(start):
+    berth = start("one", "--bridge-cidr", "10.77.16.0/20", "--dynamic-host-ports", "41000-41001")
+    tasks = run_servers(berth, 2)
+    assert {host_port(described) for described in tasks} == {41000, 41001}
+    assert address_of(berth, tasks[0]["taskArn"]) == "10.77.16.16"
+    assert gateway_of(berth, tasks[0]["taskArn"]) == "10.77.16.1"
+    third = berth.stopped(launch(berth, "web", server(portMappings=[{"containerPort": 80}])))
+    assert third.reason == ("ResourceInitializationError: failed to set up the task's network: no 1 "
+                            "tcp ports in a row are free of 41000 to 41001 of the host")
+
+
+@pytest.mark.parametrize("option, value, said", [
+    ("--dynamic-host-ports", "41000", "takes the first and the last port"),
+    ("--dynamic-host-ports", "41001-41000", "takes the first and the last port"),
+    ("--bridge-cidr", "10.0.0.0/8", "'10.0.0.0/8' is no range for the bridge network"),
+])
+def test_ranges_are_checked(tmp_path, option, value, said):
+    done = subprocess.run([support.BERTH, "up", "--data", str(tmp_path), "--listen",
+                           f"127.0.0.1:{support.free_port()}", option, value],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0 and said in done.stderr
