@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,11 @@ char *alloc_format(const char *format, ...)
 void alloc_free(void *pointer)
 {
     free(pointer);
+}
+
+void alloc_trim(void)
+{
+    IGNORE(malloc_trim(0) == 0, "there was nothing to give back");
 }
 
 // Small enough that a plain request fits in one chunk, large enough to keep chunks rare.

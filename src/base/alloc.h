@@ -25,6 +25,12 @@ char *alloc_format(const char *format, ...) PRINTF_LIKE(1, 2) __attribute__((ret
 /** Release; NULL is allowed. */
 void alloc_free(void *pointer);
 
+/**
+ * Give what was released back to the system. For after a library that takes much at once: without,
+ * each thread that ever called it keeps that much for itself.
+ */
+void alloc_trim(void);
+
 AUTO_POINTER(void, alloc_free)
 UNUSED static inline void alloc_string_auto(char **string)
 {

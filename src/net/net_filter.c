@@ -22,6 +22,13 @@ static struct nft_ctx *context_new(void)
     return context;
 }
 
+// A context holds a megabyte of what it knows of the ruleset, and this runs in many threads.
+static void context_free(struct nft_ctx *context)
+{
+    nft_ctx_free(context);
+    alloc_trim();
+}
+
 static int run(struct nft_ctx *context, const struct buf *commands, const char *what,
                struct err *err)
 {
@@ -38,7 +45,7 @@ static int run_alone(const struct buf *commands, const char *what, struct err *e
 {
     struct nft_ctx *context = context_new();
     int rc = run(context, commands, what, err);
-    nft_ctx_free(context);
+    context_free(context);
     return rc;
 }
 
@@ -212,7 +219,7 @@ int net_filter_host(const struct net_filter_host *host, struct err *err)
     forward_elements(host->forwards, host->forward_count, false, true, instance, &commands);
     forward_elements(host->forwards, host->forward_count, true, true, instance, &commands);
     int rc = run(context, &commands, "setting up the host's packet filter", err);
-    nft_ctx_free(context);
+    context_free(context);
     return rc;
 }
 
@@ -322,6 +329,6 @@ int net_filter_remove(const char *instance, struct err *err)
     delete_all_marked(context, instance, &commands);
     replace_table(&commands, instance);
     int rc = run(context, &commands, "removing the host's packet filter", err);
-    nft_ctx_free(context);
+    context_free(context);
     return rc;
 }

@@ -508,7 +508,7 @@ size_t net_task_find(struct net *net, struct text task_id, struct arena *arena,
 {
     pthread_mutex_lock(&net->lock);
     AUTO(net_unlock) struct net *locked = net;
-    const struct net_task_entry *entry = find_entry(&locked->tasks, task_id);
+    const struct net_task_entry *entry = net_tasks_find(&locked->tasks, task_id);
     uint32_t count = entry == NULL ? 0 : entry->container_count;
     for (uint32_t i = 0; i < count; i++) {
         out_connections[i] = connection_of(net, entry, i, arena);
