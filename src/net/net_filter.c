@@ -41,12 +41,36 @@ static int run(struct nft_ctx *context, const struct buf *commands, const char *
                    text == NULL ? "" : text);
 }
 
-static int run_alone(const struct buf *commands, const char *what, struct err *err)
+/** Commands for a thread of their own. */
+struct commands {
+    const struct buf *text;
+    const char *what;
+    struct err *err;
+    int rc;
+};
+
+static void *run_commands(void *context)
 {
-    struct nft_ctx *context = context_new();
-    int rc = run(context, commands, what, err);
-    context_free(context);
-    return rc;
+    struct commands *commands = context;
+    struct nft_ctx *nft = context_new();
+    commands->rc = run(nft, commands->text, commands->what, commands->err);
+    context_free(nft);
+    return NULL;
+}
+
+// Libnftables leaves half a megabyte of stack touched, and as much memory with the thread that
+// calls it. Callers are many threads that live long, so each call gets a short-lived one, which is
+// in its caller's network namespace.
+static int run_alone(const struct buf *text, const char *what, struct err *err)
+{
+    struct commands commands = {.text = text, .what = what, .err = err};
+    pthread_t thread;
+    int number = pthread_create(&thread, NULL, run_commands, &commands);
+    if (number != 0) {
+        return err_sys(err, number, "starting a thread");
+    }
+    pthread_join(thread, NULL);
+    return commands.rc;
 }
 
 // Declaring before deleting makes deleting succeed whether or not the table was there.
