@@ -7,12 +7,12 @@
 #include "bin/node.h"
 #include "bin/reserve.h"
 #include "bin/serve.h"
+#include "bin/settings.h"
 #include "cli/cli.h"
 #include "identity/identity.h"
 #include "vpc/vpc.h"
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,45 +25,7 @@
  */
 
 #define DEFAULT_LISTEN "127.0.0.1:4566"
-#define DEFAULT_REGION "us-east-1"
 #define AWS_DEFAULT_VPC "172.31.0.0/16"
-#define DURATION_SECONDS_MAX (UINT64_C(3650) * 86400)
-
-enum half { HALF_SERVER = 1, HALF_NODE = 2 };
-
-struct settings {
-    enum half halves;
-    const char *data_dir;
-    const char *listen;
-    const char *session_listen;
-    const char *advertise;
-    const char *region;
-    const char *zone;
-    const char *cluster;       ///< that the node is an instance of; NULL: a host of the pools
-    const char *capacity;      ///< which pools; NULL: FARGATE and FARGATE_SPOT
-    const char *scaling_group; ///< Auto Scaling group of the instance, or NULL
-    bool spot_fallback;
-    uint32_t spot_permille; ///< of Spot tasks that are interrupted in an hour
-    const char *vpc_cidr;
-    const char *bridge_cidr;       ///< NULL: a free one
-    const char *environment_files; ///< folder or URL; NULL for none
-    uint16_t port_first;           ///< ports of the host for containers; 0: the host's own
-    uint16_t port_last;
-    const char *token;
-    char name[256];
-    uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
-    uint32_t memory_mib; ///< likewise
-    enum agent_stop_mode on_exit;
-    int64_t retention_ms; ///< of stopped tasks; 0: the default
-    uint32_t events_mib;  ///< of the event log; 0: the default
-    const char *scale_command;
-    int64_t scale_timeout_ms;
-    int64_t scaling_period_ms;
-    int64_t waiting_ms;
-    int64_t settle_ms; ///< until a task without a health check is healthy; 0: the default
-    bool any_credentials;
-    bool strict;
-};
 
 struct program {
     struct settings settings;
@@ -77,264 +39,6 @@ struct program {
     bool stopping;
     int status;
 };
-
-// ---- the command line -----------------------------------------------------------------------
-
-static int set_on_exit(struct settings *settings, const char *word)
-{
-    if (strcmp(word, "stop") == 0) {
-        settings->on_exit = AGENT_STOP_TASKS;
-    } else if (strcmp(word, "keep") == 0) {
-        settings->on_exit = AGENT_STOP_KEEP;
-    } else {
-        fprintf(stderr, "berth: --on-exit is stop or keep, not '%s'\n", word);
-        return ERR_INVALID;
-    }
-    return 0;
-}
-
-static int set_size(const char *name, const char *value, uint32_t *out_size)
-{
-    uint64_t size = 0;
-    if (text_to_u64(text_of(value), &size) != 0 || size < 1 || size > INT32_MAX) {
-        fprintf(stderr, "berth: --%s takes a number from 1, not '%s'\n", name, value);
-        return ERR_INVALID;
-    }
-    *out_size = (uint32_t)size;
-    return 0;
-}
-
-// A whole number and a unit: 90s, 30m, 1h, 7d.
-static int set_duration(const char *name, const char *value, int64_t *out_ms)
-{
-    static const struct {
-        char unit;
-        int64_t seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-    struct text text = text_of(value);
-    uint64_t count = 0;
-    for (size_t i = 0; i < ARRAY_LEN(units) && text.size > 1; i++) {
-        if (text.data[text.size - 1] == units[i].unit &&
-            text_to_u64(text_slice(text, 0, text.size - 1), &count) == 0 && count >= 1 &&
-            count <= DURATION_SECONDS_MAX / (uint64_t)units[i].seconds) {
-            *out_ms = (int64_t)count * units[i].seconds * 1000;
-            return 0;
-        }
-    }
-    fprintf(
-        stderr,
-        "berth: --%s takes a number with a unit, such as 90s, 30m, 1h or 7d, and at most 3650d; "
-        "not '%s'\n",
-        name, value);
-    return ERR_INVALID;
-}
-
-// Percent with up to one decimal, such as 5% or 0.5%.
-static int set_percent(const char *name, const char *value, uint32_t *out_permille)
-{
-    struct text text = text_of(value);
-    if (text_ends(text, TEXT("%"))) {
-        text = text_slice(text, 0, text.size - 1);
-    }
-    struct text whole = text_cut(&text, '.');
-    uint64_t percent = 0;
-    uint64_t tenths = 0;
-    bool fine = text_to_u64(whole, &percent) == 0 && percent <= 100 &&
-                (text.data == NULL || (text.size == 1 && text_to_u64(text, &tenths) == 0)) &&
-                percent * 10 + tenths <= 1000;
-    if (!fine) {
-        fprintf(stderr, "berth: --%s takes percent from 0%% to 100%%, such as 5%%, not '%s'\n",
-                name, value);
-        return ERR_INVALID;
-    }
-    *out_permille = (uint32_t)(percent * 10 + tenths);
-    return 0;
-}
-
-// A name without a slash is looked for in PATH when it is run.
-static int set_program(const char *name, const char *value, const char **out_program)
-{
-    if (strchr(value, '/') != NULL && access(value, X_OK) != 0) {
-        fprintf(stderr, "berth: --%s: '%s' cannot be run: %s\n", name, value, strerror(errno));
-        return ERR_INVALID;
-    }
-    *out_program = value;
-    return 0;
-}
-
-// FIRST-LAST, as ECS_DYNAMIC_HOST_PORT_RANGE of ECS's agent.
-static int set_ports(const char *name, const char *value, struct settings *settings)
-{
-    struct text rest = text_of(value);
-    uint64_t first = 0;
-    uint64_t last = 0;
-    if (text_to_u64(text_cut(&rest, '-'), &first) != 0 || text_to_u64(rest, &last) != 0 ||
-        first < 1 || first > last || last > UINT16_MAX) {
-        fprintf(stderr,
-                "berth: --%s takes the first and the last port, such as 49153-65535, not "
-                "'%s'\n",
-                name, value);
-        return ERR_INVALID;
-    }
-    settings->port_first = (uint16_t)first;
-    settings->port_last = (uint16_t)last;
-    return 0;
-}
-
-static int check_environment_files(const char *place)
-{
-    struct text text = text_of(place);
-    if (text_starts(text, TEXT("/")) || text_starts(text, TEXT("http://")) ||
-        text_starts(text, TEXT("https://"))) {
-        return 0;
-    }
-    fprintf(stderr,
-            "berth: --environment-files takes an absolute path of a folder or an http or https "
-            "URL, not '%s'\n",
-            place);
-    return ERR_INVALID;
-}
-
-static int set_option(struct settings *settings, int option, const char *value)
-{
-    switch (option) {
-    case 'd':
-        settings->data_dir = value;
-        return 0;
-    case 'l':
-        settings->listen = value;
-        return 0;
-    case 's':
-        settings->session_listen = value;
-        return 0;
-    case 'a':
-        settings->advertise = value;
-        return 0;
-    case 'r':
-        settings->region = value;
-        return 0;
-    case 'z':
-        settings->zone = value;
-        return 0;
-    case 'i':
-        settings->cluster = value;
-        return 0;
-    case 'y':
-        settings->capacity = value;
-        return 0;
-    case 'g':
-        settings->scaling_group = value;
-        return 0;
-    case 'f':
-        settings->spot_fallback = true;
-        return 0;
-    case 'p':
-        return set_percent("spot-interruption-rate", value, &settings->spot_permille);
-    case 'v':
-        settings->vpc_cidr = value;
-        return 0;
-    case 'b':
-        settings->bridge_cidr = value;
-        return 0;
-    case 'E':
-        settings->environment_files = value;
-        return check_environment_files(value);
-    case 'P':
-        return set_ports("dynamic-host-ports", value, settings);
-    case 'j':
-        settings->token = value;
-        return 0;
-    case 'n':
-        return text_copy(text_of(value), settings->name, sizeof(settings->name));
-    case 'x':
-        return set_on_exit(settings, value);
-    case 'u':
-        return set_size("cpu-units", value, &settings->cpu_units);
-    case 'm':
-        return set_size("memory-mib", value, &settings->memory_mib);
-    case 'k':
-        return set_duration("keep-stopped-tasks", value, &settings->retention_ms);
-    case 'h':
-        return set_duration("healthy-after", value, &settings->settle_ms);
-    case 'e':
-        return set_size("events-mib", value, &settings->events_mib);
-    case 'o':
-        return set_program("scale-command", value, &settings->scale_command);
-    case 'w':
-        return set_duration("scale-timeout", value, &settings->scale_timeout_ms);
-    case 'Z':
-        return set_duration("provisioning-timeout", value, &settings->waiting_ms);
-    case 'q':
-        return set_duration("scaling-period", value, &settings->scaling_period_ms);
-    case 'c':
-        settings->any_credentials = true;
-        return 0;
-    case 't':
-        settings->strict = true;
-        return 0;
-    default:
-        return ERR_INVALID;
-    }
-}
-
-static int read_settings(int argc, char **argv, struct settings *settings)
-{
-    static const struct option known[] = {{"data", required_argument, NULL, 'd'},
-                                          {"listen", required_argument, NULL, 'l'},
-                                          {"session-listen", required_argument, NULL, 's'},
-                                          {"advertise", required_argument, NULL, 'a'},
-                                          {"region", required_argument, NULL, 'r'},
-                                          {"zone", required_argument, NULL, 'z'},
-                                          {"cluster", required_argument, NULL, 'i'},
-                                          {"capacity", required_argument, NULL, 'y'},
-                                          {"auto-scaling-group", required_argument, NULL, 'g'},
-                                          {"spot-fallback", no_argument, NULL, 'f'},
-                                          {"spot-interruption-rate", required_argument, NULL, 'p'},
-                                          {"vpc-cidr", required_argument, NULL, 'v'},
-                                          {"bridge-cidr", required_argument, NULL, 'b'},
-                                          {"environment-files", required_argument, NULL, 'E'},
-                                          {"dynamic-host-ports", required_argument, NULL, 'P'},
-                                          {"join", required_argument, NULL, 'j'},
-                                          {"name", required_argument, NULL, 'n'},
-                                          {"on-exit", required_argument, NULL, 'x'},
-                                          {"cpu-units", required_argument, NULL, 'u'},
-                                          {"memory-mib", required_argument, NULL, 'm'},
-                                          {"keep-stopped-tasks", required_argument, NULL, 'k'},
-                                          {"healthy-after", required_argument, NULL, 'h'},
-                                          {"events-mib", required_argument, NULL, 'e'},
-                                          {"scale-command", required_argument, NULL, 'o'},
-                                          {"scale-timeout", required_argument, NULL, 'w'},
-                                          {"provisioning-timeout", required_argument, NULL, 'Z'},
-                                          {"scaling-period", required_argument, NULL, 'q'},
-                                          {"any-credentials", no_argument, NULL, 'c'},
-                                          {"strict", no_argument, NULL, 't'},
-                                          {0}};
-    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        if (set_option(settings, option, optarg) != 0) {
-            return ERR_INVALID;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "berth: '%s' is not understood\n", argv[optind]);
-        return ERR_INVALID;
-    }
-    if (settings->scaling_group != NULL && settings->cluster == NULL) {
-        fprintf(stderr, "berth: --auto-scaling-group is for an instance of a cluster: give "
-                        "--cluster as well\n");
-        return ERR_INVALID;
-    }
-    if (settings->capacity != NULL && settings->cluster != NULL) {
-        fprintf(stderr, "berth: --capacity is for a host of the pools, --cluster for an instance "
-                        "of a cluster: give one of them\n");
-        return ERR_INVALID;
-    }
-    if (!identity_region_known(text_of(settings->region))) {
-        fprintf(stderr, "berth: '%s' is no region that AWS knows, such as %s\n", settings->region,
-                DEFAULT_REGION);
-        return ERR_INVALID;
-    }
-    return 0;
-}
 
 // ---- running and ending ---------------------------------------------------------------------
 
@@ -576,8 +280,8 @@ static int start_node(struct program *program, struct err *err)
         .host_route = true,
         .bridge_cidr = program->settings.bridge_cidr,
         .environment_files = program->settings.environment_files,
-        .port_first = program->settings.port_first,
-        .port_last = program->settings.port_last,
+        .port_first = program->settings.ports.first,
+        .port_last = program->settings.ports.last,
         .cpu_units = program->settings.cpu_units,
         .memory_mib = program->settings.memory_mib,
         .on_ready = on_node_ready,
@@ -592,10 +296,10 @@ static int run(int argc, char **argv, enum half halves, enum agent_stop_mode on_
     struct program program = {.cidr_fd = -1,
                               .settings = {.halves = halves,
                                            .listen = DEFAULT_LISTEN,
-                                           .region = DEFAULT_REGION,
+                                           .region = SETTINGS_DEFAULT_REGION,
                                            .on_exit = on_exit}};
     gethostname(program.settings.name, sizeof(program.settings.name) - 1);
-    if (read_settings(argc, argv, &program.settings) != 0) {
+    if (settings_read(argc, argv, &program.settings) != 0) {
         return CLI_USAGE;
     }
     struct err err;

@@ -269,7 +269,7 @@ static bool drains(const struct scaling_view *view)
 bool scaling_may_go(const struct core_call *call, const struct scaling_view *view,
                     const struct scaling_instance *instance)
 {
-    if (instance->tasks == 0 || MUTANT("terminate-busy")) {
+    if (instance->tasks == 0) {
         return true;
     }
     bool late = call->now_ms >= instance->membership->terminate_at + SCALING_DRAIN_MS;
