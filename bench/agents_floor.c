@@ -229,8 +229,8 @@ void floor_measure(const struct floor_load *load, struct floor_times *out_times)
     pthread_t wire;
     pthread_t journals;
     int64_t begin_ns = clock_monotonic_ns();
-    stop_on(pthread_create(&wire, NULL, send_frames, &work) != 0 ||
-                pthread_create(&journals, NULL, write_all_journals, &work) != 0,
+    stop_on(pthread_create(&wire, NULL, send_frames, &work) != 0, "bench_agents: a thread");
+    stop_on(pthread_create(&journals, NULL, write_all_journals, &work) != 0,
             "bench_agents: a thread");
     write_rows(load, &rows);
     out_times->store_seconds = seconds_since(begin_ns);

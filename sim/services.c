@@ -76,14 +76,14 @@ static void on_answer(struct call *call)
         "Task definition does not support launch_type FARGATE.", // or another launch type
         "TaskSet not found.",
         // A cluster that was made anew has none:
-        "The specified capacity provider strategy contains a capacity provider that is not "
-        "associated with the cluster. Associate the capacity provider with the cluster and try "
-        "again.",
+        ("The specified capacity provider strategy contains a capacity provider that is not "
+         "associated with the cluster. Associate the capacity provider with the cluster and try "
+         "again."),
         "Service deployment not found.",
         "The service deployment has ended and cannot be stopped.",
         "The service deployment has no lifecycle hook with that hookId that is awaiting an action.",
-        "5 deployments exist on the service. Unable to create new TaskSet since this exceeds the "
-        "maximum limit.",
+        ("5 deployments exist on the service. Unable to create new TaskSet since this exceeds the "
+         "maximum limit."),
         "The task set is DRAINING. Create another one and try again.",
     };
     bool gone = call->fault == &ecs_error_target_not_found_exception; // deregistered meanwhile
