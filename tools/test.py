@@ -240,7 +240,7 @@ def stage_sanitize(result):
     """ASan and UBSan: unit and simulator tests, fuzz corpora, API tests that go deepest"""
     if build(result, "build-asan", SANITIZE):
         meson_test(result, "build-asan", ["unit", "fuzz"], timeout=5)
-        meson_test(result, "build-asan", ["sim"], timeout=30)
+        meson_test(result, "build-asan", ["sim_run"], timeout=30)
         if images(result):
             pytest(result, "api-asan", ASAN_API, berth="build-asan/berth")
 
