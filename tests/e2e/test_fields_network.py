@@ -86,10 +86,12 @@ def test_no_port_needs_privileges(ended):
     assert ended.log().splitlines()[0] == "0"
 
 
-# The one that prints is the essential one: the task does not end before it has.
+# The one that prints is the essential one: the task does not end before it has. Its input stays
+# open, else it says at once that it is done, and the other one may leave before it has spoken.
 @task(box("while ! echo hello | nc 127.0.0.1 8080; do sleep 0.05; done", name="main",
           essential=False),
-      box("nc -l -p 8080", name="server", portMappings=[{"containerPort": 8080}]))
+      box("mkfifo /tmp/open; exec 3<>/tmp/open; nc -l -p 8080 <&3", name="server",
+          portMappings=[{"containerPort": 8080}]))
 def test_port_mappings_in_awsvpc(ended):
     """The task's ports are its own: the containers meet at localhost."""
     assert ended.output("server") == "hello\n"
