@@ -100,14 +100,26 @@ MUST_CHECK int task_run_read(struct core_call *call, struct task_run *run);
  */
 size_t task_run_place(struct core_call *call, const struct task_run *run,
                       struct task_spots *out_spots, int64_t *out_keys, struct ecs_task *out_tasks);
+/** @return why the provider's Auto Scaling group takes no task whatever it needs; NULL when it has
+ *  instances that are ACTIVE, and without a group */
+const char *task_run_group_refusal(struct core_call *call, const struct task_run *run);
+/** Find the nodes that a request that was read is about: those of its provider. */
+void task_run_group(const struct core_call *call, struct task_run *run);
+/** From now on tasks go to one of the providers of the strategy. */
+void task_run_provider(const struct core_call *call, struct task_run *run, size_t item);
+/** The strategy's items for capacity.h, without any tasks; room for CAPACITY_ITEMS_MAX. */
+void task_run_items(const struct task_run *run, struct capacity_item *out_items);
+/** From now on tasks go to one zone: that of their subnets, or of their instances where they have
+ *  none. An empty name is for any. */
+void task_run_confine(const struct core *core, struct task_run *run, struct text zone);
+
+// ---- task_make.c --------------------------------------------------------------------------
+
 /** @return whether a task of the request that finds no place waits for one: its capacity provider
  * has managed scaling, and not too many wait already */
 bool task_run_may_wait(const struct core_call *call, const struct task_run *run);
 /** @return whether it would wait, if not too many did */
 bool task_run_waits_in_vain(const struct core_call *call, const struct task_run *run);
-/** @return why the provider's Auto Scaling group takes no task whatever it needs; NULL when it has
- *  instances that are ACTIVE, and without a group */
-const char *task_run_group_refusal(struct core_call *call, const struct task_run *run);
 /** @return when a task gets its place: now, but never before its instance was registered, even if
  * the wall clock was set back since. task_membership tells the instances of a host apart by that */
 int64_t task_run_placed_at(const struct core_call *call, const struct task_run *run,
@@ -119,17 +131,12 @@ void task_run_settle(struct core_call *call, const struct task_run *run,
  *  @return its key */
 int64_t task_run_make(struct core_call *call, const struct task_run *run,
                       const struct task_spot *spot, struct ecs_task *out_task);
-/** Find the nodes that a request that was read is about: those of its provider. */
-void task_run_group(const struct core_call *call, struct task_run *run);
-/** From now on tasks go to one of the providers of the strategy. */
-void task_run_provider(const struct core_call *call, struct task_run *run, size_t item);
-/** The strategy's items for capacity.h, without any tasks; room for CAPACITY_ITEMS_MAX. */
-void task_run_items(const struct task_run *run, struct capacity_item *out_items);
+/** Make a task that found no place, and waits for one with what it was asked for. @return its key
+ */
+int64_t task_run_make_waiting(struct core_call *call, const struct task_run *run,
+                              struct ecs_task *out_task);
 /** Tell each node of its new tasks, at most TASK_RUN_MAX, in one message. */
 void task_run_send(struct core_call *call, const int64_t *keys, size_t count);
-/** From now on tasks go to one zone: that of their subnets, or of their instances where they have
- *  none. An empty name is for any. */
-void task_run_confine(const struct core *core, struct task_run *run, struct text zone);
 
 // ---- task_placement.c ---------------------------------------------------------------------
 
