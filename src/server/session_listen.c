@@ -1,0 +1,183 @@
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "server/listen.h"
+#include "server/session_internal.h"
+
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/*
+ * The websocket library and the listeners for sessions.
+ */
+
+#define UPGRADE_SECONDS 10
+#define RECEIVE_BYTES 4096
+#define FILES_MAX 65536 // sessions of 10,000 nodes, and all else that is open
+
+static void on_log(int level, const char *line)
+{
+    (void)level;
+    struct text text = text_trim(text_of(line));
+    LOG(WARN, "websocket library", LOG_TXT("line", text));
+}
+
+// The library takes memory for every descriptor that the process may open, used or not; where that
+// is a million, it would be most of the server. It refuses descriptors above what it saw.
+static struct lws_context *create_limited(const struct lws_context_creation_info *info)
+{
+    struct rlimit limit = {0};
+    bool lowered = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > FILES_MAX;
+    if (lowered) {
+        const struct rlimit lower = {.rlim_cur = FILES_MAX, .rlim_max = limit.rlim_max};
+        IGNORE(setrlimit(RLIMIT_NOFILE, &lower), "it then takes more memory");
+    }
+    struct lws_context *context = lws_create_context(info);
+    if (lowered) {
+        // Programs that are started later must find the limit as it was.
+        int rc = setrlimit(RLIMIT_NOFILE, &limit);
+        ASSERT(rc == 0);
+    }
+    return context;
+}
+
+static int create_context(struct sessions *sessions, struct err *err)
+{
+    lws_set_log_level(LLL_ERR, on_log);
+    sessions->protocols[0] = (struct lws_protocols){.name = "berth",
+                                                    .callback = session_event,
+                                                    .rx_buffer_size = RECEIVE_BYTES,
+                                                    .user = sessions};
+    void *loops[] = {sessions->server->options.loop};
+    const struct lws_context_creation_info info = {
+        .port = CONTEXT_PORT_NO_LISTEN,
+        .foreign_loops = loops,
+        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+                   LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
+                   LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME,
+        .gid = -1,
+        .uid = -1,
+        .max_http_header_data = LIMIT_HEADER_BYTES,
+        .timeout_secs = UPGRADE_SECONDS,
+    };
+    sessions->context = create_limited(&info);
+    if (sessions->context == NULL) {
+        return err_set(err, ERR_SYS,
+                       "the websocket library does not start: is libwebsockets-evlib-uv there?");
+    }
+    return 0;
+}
+
+// The library reports a port in use late or not at all, so try first.
+static int probe(const struct server_listen *listen, struct err *err)
+{
+    int fd = -1;
+    int rc = listen_open(listen, &fd, err);
+    if (rc == 0) {
+        close(fd);
+    }
+    return rc;
+}
+
+static int listener_start(struct sessions *sessions, size_t index, struct err *err)
+{
+    const struct server *server = sessions->server;
+    const struct server_listen *listen = &server->options.sessions[index];
+    int rc = probe(listen, err);
+    if (rc != 0) {
+        return rc;
+    }
+    bool any = listen_is_any(listen->address);
+    bool ipv6 = strchr(listen->address, ':') != NULL;
+    // The library keeps the pointer.
+    static const char *const names[SERVER_LISTEN_MAX] = {"sessions-0", "sessions-1", "sessions-2",
+                                                         "sessions-3"};
+    const struct lws_context_creation_info info = {
+        .port = listen->port,
+        .iface = any ? NULL : listen->address,
+        .vhost_name = names[index],
+        .protocols = sessions->protocols,
+        // Without the first option the library serves plain text, whatever certificate it has.
+        .options =
+            LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
+            (ipv6 ? LWS_SERVER_OPTION_IPV6_V6ONLY_MODIFY | LWS_SERVER_OPTION_IPV6_V6ONLY_VALUE
+                  : LWS_SERVER_OPTION_DISABLE_IPV6),
+        .ssl_cert_filepath = listen->tls ? pki_certificate_file(server->options.pki) : NULL,
+        .ssl_private_key_filepath = listen->tls ? pki_key_file(server->options.pki) : NULL,
+        .ssl_options_set = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1,
+    };
+    struct lws_vhost *vhost = lws_create_vhost(sessions->context, &info);
+    int port = vhost == NULL ? -1 : lws_get_vhost_listen_port(vhost);
+    if (port <= 0) {
+        return err_set(err, ERR_SYS, "the websocket server cannot listen on %s port %u",
+                       listen->address, listen->port);
+    }
+    const char *host = any && server->advertise != NULL ? server->advertise : listen->address;
+    bool brackets = strchr(host, ':') != NULL;
+    sessions->urls[index] = alloc_format("%s://%s%s%s:%d", listen->tls ? "https" : "http",
+                                         brackets ? "[" : "", host, brackets ? "]" : "", port);
+    return 0;
+}
+
+int server_sessions_new(struct server *server, struct sessions **out_sessions, struct err *err)
+{
+    struct sessions *sessions = ALLOC(struct sessions);
+    sessions->server = server;
+    *out_sessions = sessions;
+    int rc = uv_timer_init(server->options.loop, &sessions->timer);
+    ASSERT(rc == 0);
+    sessions->timer_open = true;
+    if (server->options.session_count == 0) {
+        return 0;
+    }
+    rc = create_context(sessions, err);
+    for (size_t i = 0; i < server->options.session_count && rc == 0; i++) {
+        rc = listener_start(sessions, i, err);
+    }
+    if (rc == 0) {
+        uv_timer_start(&sessions->timer, sessions_tick, SESSION_TICK_MS, SESSION_TICK_MS);
+    }
+    return rc;
+}
+
+const char *server_sessions_url(const struct sessions *sessions, size_t index)
+{
+    ASSERT(index < SERVER_LISTEN_MAX);
+    return sessions->urls[index];
+}
+
+size_t server_sessions_count(const struct sessions *sessions, bool telemetry)
+{
+    return telemetry ? sessions->telemetry_count : sessions->nodes.count;
+}
+
+void server_sessions_close(struct sessions *sessions)
+{
+    if (sessions->timer_open) {
+        sessions->timer_open = false;
+        uv_close((uv_handle_t *)&sessions->timer, NULL);
+    }
+    if (sessions->context != NULL) {
+        lws_context_destroy(sessions->context);
+    }
+}
+
+void server_sessions_free(struct sessions *sessions)
+{
+    if (sessions == NULL) {
+        return;
+    }
+    ASSERT(sessions->first == NULL);
+    if (sessions->context != NULL) {
+        // On a loop that is not its own, the library asks to be told twice: to let go of the loop,
+        // and, once the loop has closed its handles, to free the rest.
+        lws_context_destroy(sessions->context);
+    }
+    for (size_t i = 0; i < SERVER_LISTEN_MAX; i++) {
+        alloc_free(sessions->urls[i]);
+    }
+    map_deinit(&sessions->nodes);
+    arena_deinit(&sessions->scratch);
+    alloc_free(sessions);
+}
