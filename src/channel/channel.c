@@ -13,6 +13,7 @@
 #define EARLY_MAX 1024    // frames that came before their turn; the other end sends no more at once
 #define VERSION "1.2.0.0" // of the protocol's programs; clients look that it is not too old
 #define ID_MAX 128
+#define EXIT_CODE_ACTION "ExitCode" // what our own clients say that they do, unasked
 
 /** A frame that was sent and not acknowledged. */
 struct pending {
@@ -39,6 +40,7 @@ struct channel {
     bool opened;
     bool ready;
     bool closed; // either end said so
+    bool takes_exit_code;
     int64_t opened_ms;
     int64_t next_out;
     struct pending *first;
@@ -162,6 +164,11 @@ static void acknowledge(struct channel *channel, int64_t now_ms, const struct me
     send_frame(channel, &frame);
 }
 
+bool channel_takes_exit_code(const struct channel *channel)
+{
+    return channel->takes_exit_code;
+}
+
 size_t channel_room(const struct channel *channel)
 {
     // Counted from the oldest that is missing there: what is behind it is kept until it comes.
@@ -249,7 +256,7 @@ static int answer_handshake(struct channel *channel, int64_t now_ms, struct text
         return err_set(err, ERR_INVALID, "the handshake cannot be read: %s", error.text);
     }
     size_t count = request.requested_client_actions.count;
-    struct channel_processed_client_action *done = arena_array(&arena, count, sizeof(*done));
+    struct channel_processed_client_action *done = arena_array(&arena, count + 1, sizeof(*done));
     for (size_t i = 0; i < count; i++) {
         struct text type = request.requested_client_actions.items[i].action_type;
         bool known = text_is(type, "SessionType");
@@ -260,9 +267,11 @@ static int answer_handshake(struct channel *channel, int64_t now_ms, struct text
             .error = known ? (struct text){0} : TEXT("This client cannot do that."),
         };
     }
+    done[count] = (struct channel_processed_client_action){
+        .action_type = TEXT(EXIT_CODE_ACTION), .has_action_status = true, .action_status = 1};
     const struct channel_handshake_response response = {
         .client_version = TEXT(VERSION),
-        .processed_client_actions = {.items = done, .count = count},
+        .processed_client_actions = {.items = done, .count = count + 1},
     };
     send_shape(channel, now_ms, MESSAGE_PAYLOAD_HANDSHAKE_RESPONSE,
                &channel_handshake_response_shape, &response);
@@ -286,6 +295,7 @@ static int finish_handshake(struct channel *channel, int64_t now_ms, struct text
             return err_set(err, ERR_INVALID, "the client refused the action '%.*s': %.*s",
                            TEXT_FMT(action->action_type), TEXT_FMT(action->error));
         }
+        channel->takes_exit_code |= text_is(action->action_type, EXIT_CODE_ACTION);
     }
     const struct channel_handshake_complete complete = {
         .has_handshake_time_to_complete = true,

@@ -65,6 +65,13 @@ void channel_send(struct channel *channel, int64_t now_ms, uint32_t payload_type
 /** Say that the channel is closed, with a sentence for the person at the other end. */
 void channel_close(struct channel *channel, int64_t now_ms, struct text output);
 
+/**
+ * @return whether the client knows what to do with MESSAGE_PAYLOAD_EXIT_CODE. Amazon's prints any
+ *         payload, digits of an exit code as well, so that only those get one which say in their
+ *         handshake, unasked, that they did the action "ExitCode"; CHANNEL_CLIENT does.
+ */
+bool channel_takes_exit_code(const struct channel *channel);
+
 /** @return whether all that was sent is acknowledged */
 bool channel_idle(const struct channel *channel);
 

@@ -136,6 +136,7 @@ static void obey(struct supervisor *supervisor, const struct supervisor_command 
         event.kind = ORDER_KILL_ALL;
         break;
     case SUPERVISOR_COMMAND_KIND_EXEC:
+    case SUPERVISOR_COMMAND_KIND_END_EXEC:
     case SUPERVISOR_COMMAND_KIND_ABSENT:
     case SUPERVISOR_COMMAND_KIND_UNRECOGNIZED:
         LOG(WARN, "an agent sent a command that this version does not know",

@@ -282,6 +282,43 @@ static void closing_says_why(void **state)
     world_free(world);
 }
 
+// A client's answer to the handshake, as Amazon's gives it, or with what ours adds.
+static void exit_codes_are_for_those_who_ask(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *actions;
+        bool takes;
+    } cases[] = {
+        {"", false},
+        {",{\"ActionType\":\"ExitCode\",\"ActionStatus\":1}", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct world *world = world_new(5);
+        struct end *node = &world->ends[0];
+        channel_open(node->channel, world->now_ms);
+        AUTO(buf_deinit) struct buf answer = {0};
+        buf_format(&answer,
+                   "{\"ClientVersion\":\"1.2.0.0\",\"ProcessedClientActions\":[{\"ActionType\":"
+                   "\"SessionType\",\"ActionStatus\":1}%s]}",
+                   cases[i].actions);
+        const struct message message = {.type = TEXT(MESSAGE_TYPE_INPUT),
+                                        .payload_type = MESSAGE_PAYLOAD_HANDSHAKE_RESPONSE,
+                                        .payload = buf_view(&answer)};
+        AUTO(buf_deinit) struct buf frame = {0};
+        message_encode(&message, &frame);
+        struct err err = {0};
+        assert_int_equal(channel_receive(node->channel, world->now_ms, buf_view(&frame), &err), 0);
+        assert_true(node->ready);
+        assert_int_equal(channel_takes_exit_code(node->channel), cases[i].takes);
+        world_free(world);
+    }
+    struct world *world = world_new(6);
+    run(world, false);
+    assert_true(channel_takes_exit_code(world->ends[0].channel));
+    world_free(world);
+}
+
 // The bytes of a message, field by field, as the protocol has them.
 static void messages_have_their_bytes(void **state)
 {
@@ -372,6 +409,7 @@ int main(void)
         cmocka_unit_test(nothing_is_lost_on_bad_ways),
         cmocka_unit_test(room_is_bounded_until_acknowledged),
         cmocka_unit_test(closing_says_why),
+        cmocka_unit_test(exit_codes_are_for_those_who_ask),
         cmocka_unit_test(messages_have_their_bytes),
         cmocka_unit_test(broken_messages_are_refused),
         cmocka_unit_test(a_gap_holds_a_bounded_number),
