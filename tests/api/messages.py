@@ -105,6 +105,16 @@ def client_of(berth, **changes):
         parameter_validation=False, retries={"max_attempts": 1}, read_timeout=30), **changes)
 
 
+def strict_worlds(folder_of):
+    """Two servers without nodes: one as it comes, and one that wants roles as ECS does."""
+    berths = [support.Berth(folder_of("containers"), *flags, command="server").start()
+              for flags in ((), ("--strict",))]
+    world = World(berths[0])
+    world.strict = client_of(berths[1])
+    yield world
+    assert [berth.stop() for berth in berths] == [0, 0]
+
+
 class World:
     """A server that is asked, and the words for what is new in each run."""
 

@@ -5,6 +5,17 @@ import time
 import support
 
 
+def make_house(folder, *images, healthy_after="1s"):
+    """A Berth that counts a task as healthy soon: ECS waits forty seconds. For a fixture."""
+    berth = support.Berth(folder, "--cpu-units", "16384", "--memory-mib", "32768",
+                          "--healthy-after", healthy_after)
+    berth.start()
+    berth.load(*[f"{image}.tar.gz" for image in images])
+    berth.client().create_cluster(clusterName="default")
+    yield berth
+    assert berth.stop() == 0, berth.tail()
+
+
 def register(ecs, family, command=None, image="hello", check=None, **more):
     """A Fargate definition of one container `app`; check is a health check's command."""
     container = {"name": "app", "image": image, "essential": True}

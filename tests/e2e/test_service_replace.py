@@ -8,22 +8,15 @@ import time
 import pytest
 
 import support
-from services import (container, create, describe, messages, register, remove, running, stable,
-                      steadies, steady, supervisor, tasks_of)
+from services import (container, create, describe, make_house, messages, register, remove, running,
+                      stable, steadies, steady, supervisor, tasks_of)
 
 KILLS = 12
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A Berth that counts a task as healthy after a second: ECS waits forty."""
-    berth = support.Berth(tmp_path_factory.mktemp("replace"), "--cpu-units", "16384",
-                          "--memory-mib", "32768", "--healthy-after", "1s")
-    berth.start()
-    berth.load("hello.tar.gz")
-    berth.client().create_cluster(clusterName="default")
-    yield berth
-    assert berth.stop() == 0, berth.tail()
+    yield from make_house(tmp_path_factory.mktemp("replace"), "hello")
 
 
 @pytest.fixture(scope="module")

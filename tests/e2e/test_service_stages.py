@@ -6,7 +6,8 @@ import pytest
 
 import support
 from hook_endpoint import Endpoint
-from services import create, describe, messages, register, remove, running, stable, tasks_of
+from services import (create, describe, make_house, messages, register, remove, running, stable,
+                      tasks_of)
 
 
 ROLE = "arn:aws:iam::000000000000:role/hooks"
@@ -14,14 +15,7 @@ ROLE = "arn:aws:iam::000000000000:role/hooks"
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A Berth that counts a task as healthy after a second: ECS waits forty."""
-    berth = support.Berth(tmp_path_factory.mktemp("stages"), "--cpu-units", "16384",
-                          "--memory-mib", "32768", "--healthy-after", "1s")
-    berth.start()
-    berth.load("hello.tar.gz", "processor.tar.gz")
-    berth.client().create_cluster(clusterName="default")
-    yield berth
-    assert berth.stop() == 0, berth.tail()
+    yield from make_house(tmp_path_factory.mktemp("stages"), "hello", "processor")
 
 
 @pytest.fixture(scope="module")

@@ -9,20 +9,13 @@ import pytest
 
 import raw
 import support
-from services import (address, create, describe, messages, register, remove, running,
+from services import (address, create, describe, make_house, messages, register, remove, running,
                       stable, tasks_of)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A Berth that counts a task as healthy after two seconds: ECS waits forty."""
-    berth = support.Berth(tmp_path_factory.mktemp("services"), "--cpu-units", "16384",
-                          "--memory-mib", "32768", "--healthy-after", "2s")
-    berth.start()
-    berth.load("hello.tar.gz", "processor.tar.gz")
-    berth.client().create_cluster(clusterName="default")
-    yield berth
-    assert berth.stop() == 0, berth.tail()
+    yield from make_house(tmp_path_factory.mktemp("services"), "hello", "processor", healthy_after="2s")
 
 
 @pytest.fixture(scope="module")
