@@ -205,6 +205,50 @@ static void connect_supervisor(struct node *node, const struct job *job)
                                            .task_id = text_of(job->id)});
 }
 
+/** A supervisor's process on its way up; the agent that began it may be gone by then. */
+struct starter {
+    char id[SIM_ID_CHARS];
+    struct session_task_spec *spec; // owned
+};
+
+static void starter_free(void *payload)
+{
+    struct starter *starter = payload;
+    alloc_free(starter->spec);
+    alloc_free(starter);
+}
+
+// It gives up where the task has one, had one, was killed, or is gone.
+static void on_start(void *context, void *payload)
+{
+    struct node *node = context;
+    const struct starter *starter = payload;
+    struct host_task *task = host_find(node, text_of(starter->id));
+    bool taken = task != NULL && ((task->supervisor != NULL && task->supervisor->order != NULL) ||
+                                  task->left != NULL);
+    if (task != NULL && task->files && !taken && !task->killed) {
+        task->supervisor = supervisor_start(node, task, starter->spec);
+    } else {
+        world_trace(world_of(node), "%s a supervisor of %.8s gives up", node->name, starter->id);
+    }
+}
+
+static void post_start(struct node *node, const struct job *job,
+                       const struct session_task_spec *spec, int64_t delay_ms)
+{
+    struct starter *starter = ALLOC(struct starter);
+    memcpy(starter->id, job->id, sizeof(starter->id));
+    starter->spec = shape_clone(&session_task_spec_shape, spec, NULL);
+    world_post(world_of(node), &(struct world_event){
+                                   .delay_ms = delay_ms,
+                                   .life = &node->power_life,
+                                   .run = on_start,
+                                   .context = node,
+                                   .payload = starter,
+                                   .release = starter_free,
+                               });
+}
+
 static void on_launch(void *context, void *payload)
 {
     struct node *node = context;
@@ -229,15 +273,16 @@ static void on_launch(void *context, void *payload)
         world_fail(world_of(node), "%s launches %s, which is not prepared", node->name, job->id);
         return;
     }
+    int64_t start_ms = world_between(world_of(node), 0, 4);
     if (!failed || world_chance(world_of(node), 500)) {
-        task->supervisor = supervisor_start(node, task, view.spec);
+        post_start(node, job, view.spec, start_ms);
     }
     if (failed) {
         job->rc = ERR_SYS;
         job->reason = "ContainerRuntimeError: the supervisor cannot be started";
     }
     job->stage = 1;
-    post(job, 0, 5, on_launch);
+    post(job, start_ms, start_ms + 4, on_launch);
 }
 
 static void on_attach(void *context, void *payload)
@@ -253,6 +298,11 @@ static void check_launch(struct node *node, const struct agent_effect *effect)
         world_fail(world_of(node), "%s launches %.*s, which is to stop", node->name,
                    TEXT_FMT(effect->task_id));
     }
+    const struct host_task *task = host_find(node, effect->task_id);
+    if (task != NULL && task->found_started) {
+        world_fail(world_of(node), "%s launches %.*s, which it found started", node->name,
+                   TEXT_FMT(effect->task_id));
+    }
 }
 
 // ---- KILL and CLEAN -----------------------------------------------------------------------
@@ -265,8 +315,11 @@ static void on_kill(void *context, void *payload)
     if (faults_host(node->sim)) {
         job->rc = ERR_SYS;
         job->reason = "ContainerRuntimeError: a process does not end";
-    } else if (task != NULL && task->supervisor != NULL) {
-        supervisor_kill(task->supervisor);
+    } else if (task != NULL) {
+        task->killed = true;
+        if (task->supervisor != NULL) {
+            supervisor_kill(task->supervisor);
+        }
     }
     world_trace(world_of(node), "%s killed %.8s", node->name, job->id);
     answer(job, AGENT_EVENT_KILLED);
@@ -384,6 +437,8 @@ void host_reset(struct node *node)
         }
         // Bundles, sockets, states and interfaces do not outlive a boot; writable layers do.
         task->interface = false;
+        task->files = false;
+        task->killed = false;
         alloc_free(task->left);
         task->left = NULL;
     }

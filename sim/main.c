@@ -19,7 +19,7 @@ static const struct {
     {"skip-commit-wait", "replies and effects leave the server before they are durable"},
     {"launch-before-journal", "a task is launched before its record is durable"},
     {"forget-launched", "records in phase LAUNCHED never reach the journal"},
-    {"relaunch-after-crash", "a task found launched is launched again"},
+    {"relaunch-after-crash", "a task that was launched is launched again, though it may have run"},
     {"forget-ended-tasks", "a late payload starts a task that has ended"},
     {"launch-after-stop", "a task that is to stop is launched all the same"},
     {"forget-clean", "what is left of a task stays on its host"},

@@ -395,16 +395,24 @@ static int recover_task(void *context, struct text task_id, const struct journal
 {
     (void)err;
     struct node *node = context;
-    const struct host_task *task = host_find(node, task_id);
+    struct host_task *task = host_find(node, task_id);
     bool alive = task != NULL && task->supervisor != NULL && task->supervisor->order != NULL;
+    bool unstarted = task != NULL && task->files && !alive && task->left == NULL && !task->killed;
+    if (task != NULL) {
+        task->found_started = task->found_started || alive || task->left != NULL;
+    }
     world_trace(world_of(node), "%s finds %.8s in phase %d%s", node->name, task_id.data,
-                (int)record->phase, alive ? ", its supervisor alive" : "");
+                (int)record->phase,
+                alive       ? ", its supervisor alive"
+                : unstarted ? ", not started"
+                            : "");
     node_apply(node, &(struct agent_event){
                          .kind = AGENT_EVENT_RECOVERED,
                          .task_id = task_id,
                          .record = record,
                          .state = task == NULL ? NULL : task->left,
                          .supervisor_alive = alive,
+                         .unstarted = unstarted,
                      });
     return 0;
 }
@@ -481,6 +489,7 @@ void node_power_off(struct node *node)
     }
     world_trace(world_of(node), "%s loses power", node->name);
     node_agent_crash(node, false);
+    node->power_life++;
     host_reset(node);
     node->powered = false;
 }

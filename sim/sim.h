@@ -262,6 +262,8 @@ struct host_task {
     struct supervisor *supervisor; ///< NULL: never started in this boot
     int64_t superseded_ms;         ///< since when it should be told to stop, 0, or -1 when it was
     struct supervisor_state *left; ///< owned; the state file, or NULL
+    bool killed;                   ///< before a supervisor that starts looks
+    bool found_started;            ///< an agent was told so when it began
     struct fact *fact;             ///< NULL until it is looked for
 };
 
@@ -294,8 +296,9 @@ struct node {
     int64_t booted_ms;
     int64_t offset_ms; ///< of its wall clock
     uint32_t boot_count;
-    int64_t heard_ms; ///< when the server heard of it last
-    int64_t beat_ms;  ///< the same on the session that renews its lease
+    uint64_t power_life; ///< of what runs without an agent
+    int64_t heard_ms;    ///< when the server heard of it last
+    int64_t beat_ms;     ///< the same on the session that renews its lease
     bool partitioned;
     uint64_t partition_life;
 

@@ -159,6 +159,7 @@ static int take_over_task(void *context, struct text task_id, const struct journ
         .record = task,
         .state = found != NULL && found->has_state ? &found->state : NULL,
         .supervisor_alive = found != NULL && found->supervisor_alive,
+        .unstarted = found != NULL && found->unstarted,
     };
     agent_apply(takeover->agent, &event);
     return 0;

@@ -317,15 +317,31 @@ static void take_connection(struct job *job)
                 &(struct agent_event){.kind = AGENT_EVENT_SUPERVISOR_LOST, .task_id = job_id(job)});
 }
 
+// The sockets in the task's namespaces went with the agent that was here before.
+static void open_endpoint(struct job *job)
+{
+    struct err err = {0};
+    if (agent_endpoint_open(job, &err) != 0) {
+        LOG(WARN, "a task that was taken over cannot reach its agent",
+            LOG_STR("task", job->task_id), LOG_STR("reason", err.text));
+    }
+}
+
 static void run_launch(struct job *job)
 {
     struct runtime *runtime = job->agent->options.runtime;
     struct err err = {0};
+    if (job->spec != NULL) {
+        open_endpoint(job);
+    }
     job->rc = runtime->ops->launch(runtime, job_id(job), &err);
-    if (job->rc != 0) {
+    // What the agent before this one began came up meanwhile, and is over: its state tells how.
+    bool over = job->spec != NULL && job->rc == ERR_EXISTS;
+    if (job->rc != 0 && !over) {
         job->rc = agent_job_fail(job, "ContainerRuntimeError", &err);
         return;
     }
+    job->rc = 0;
     connect_supervisor(job);
 }
 
@@ -336,6 +352,9 @@ static void done_launch(struct job *job)
             LOG_TXT("reason", job->reason));
     }
     struct agent_event event = answer(job, AGENT_EVENT_LAUNCHED);
+    if (job->rc == 0) {
+        agent_endpoint_take(job);
+    }
     agent_apply(job->agent, &event);
     if (job->rc == 0) {
         take_connection(job);
@@ -344,16 +363,15 @@ static void done_launch(struct job *job)
 
 void agent_job_launch(struct agent *agent, const struct agent_effect *effect)
 {
-    agent_job_submit(agent_job_new(agent, effect->task_id, run_launch, done_launch));
+    struct job *job = agent_job_new(agent, effect->task_id, run_launch, done_launch);
+    job->spec = effect->spec;
+    agent_job_submit(job);
 }
 
-// The sockets in the task's namespaces went with the agent that was here before.
 static void run_attach(struct job *job)
 {
-    struct err err = {0};
-    if (job->spec != NULL && agent_endpoint_open(job, &err) != 0) {
-        LOG(WARN, "a task that was taken over cannot reach its agent",
-            LOG_STR("task", job->task_id), LOG_STR("reason", err.text));
+    if (job->spec != NULL) {
+        open_endpoint(job);
     }
     connect_supervisor(job);
 }

@@ -16,9 +16,10 @@
  * good by recovery, which starts from the journal and from what is found on the host.
  *
  * What always holds:
- *   - A task is launched at most once in its life, over crashes, reboots and repeated messages: it
- *     is launched only after a record in phase LAUNCHED is durable, and a task found in that phase
- *     is never launched again.
+ *   - A task runs at most once in its life, over crashes, reboots and repeated messages: it is
+ *     launched only after a record in phase LAUNCHED is durable, and a task found in that phase is
+ *     launched only when the host can tell that nothing of it was ever started, and the server
+ *     still wants it.
  *   - Desired status STOPPED is final. A task that is to stop before it was launched never is.
  *   - STOPPED is reported after nothing of the task runs any more and, where that is possible,
  *     nothing of it is left on the host, so its address may be used again.
@@ -92,6 +93,7 @@ struct agent_event {
     const struct supervisor_state *state; ///< STATE; RECOVERED: the last that was left, or NULL
     const struct journal_task *record;    ///< RECOVERED
     bool supervisor_alive;                ///< RECOVERED
+    bool unstarted;                       ///< RECOVERED: prepared, and nothing of it ever started
     struct text failed_container;         ///< PREPARED with an rc: the one at fault, or absent
     struct journal_container_image_list images; ///< PREPARED: what the containers run
     struct journal_container_ports_list ports;  ///< PREPARED: which ports of the host they have
@@ -103,7 +105,7 @@ enum agent_effect_kind {
     AGENT_EFFECT_JOURNAL_PUT, ///< make record durable; puts and deletes keep their order
     AGENT_EFFECT_JOURNAL_DELETE,
     AGENT_EFFECT_PREPARE, ///< images, network interface, bundles
-    AGENT_EFFECT_LAUNCH,  ///< start the supervisor and connect to it
+    AGENT_EFFECT_LAUNCH,  ///< start the supervisor, or find that it runs, and connect to it
     AGENT_EFFECT_ATTACH,  ///< connect to a supervisor that runs already; no direct answer
     AGENT_EFFECT_STOP,    ///< tell the supervisor; no answer but its states
     AGENT_EFFECT_KILL,    ///< kill all that runs of the task
@@ -123,7 +125,8 @@ struct agent_effect {
     struct text task_id;
     int64_t version;                      ///< JOURNAL_PUT, JOURNAL_DELETE: for the answer
     const struct journal_task *record;    ///< JOURNAL_PUT
-    const struct session_task_spec *spec; ///< PREPARE, CLEAN
+    const struct session_task_spec *spec; ///< PREPARE, CLEAN; LAUNCH of what an agent before this
+                                          ///< one prepared
     int64_t report_id;                    ///< REPORT: for the answer
     const struct ecs_submit_task_state_change_request *report;
     const char *frame_type; ///< SEND, HEALTH: constant text

@@ -41,7 +41,8 @@ void agent_task_end(struct turn *turn, struct agent_task *task, struct text reas
     }
     if (task->launch == STEP_TODO) {
         task->launch = STEP_SKIPPED;
-        task->kill = STEP_DONE; // nothing of it was ever started
+        // Nothing of it was ever started; but what an agent before this one began may come up yet.
+        task->kill = task->relaunch ? STEP_TODO : STEP_DONE;
     }
     agent_task_put(turn, task);
     task->stopped_version = task->put_version;

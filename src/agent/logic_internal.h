@@ -61,7 +61,8 @@ struct agent_task {
     struct text id;                 ///< in spec
 
     bool stop_requested;
-    bool unconfirmed;         ///< found ACCEPTED: the server must say again that it wants it
+    bool unconfirmed;         ///< found unstarted: the server must say again that it wants it
+    bool relaunch;            ///< found LAUNCHED, but nothing of it had been started
     bool queued;              ///< to be prepared
     bool journaled;           ///< false: known only to tell the server that it is over
     enum journal_phase phase; ///< as in the newest record, durable or not

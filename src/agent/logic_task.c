@@ -193,9 +193,10 @@ static void step_start(struct turn *turn, struct agent_task *task)
         agent_task_put(turn, task);
         task->launch_version = task->put_version;
     }
-    if (task->launch == STEP_TODO && may_launch(task)) {
+    if (task->launch == STEP_TODO && !task->unconfirmed && may_launch(task)) {
         task->launch = STEP_BUSY;
-        agent_turn_effect(turn, AGENT_EFFECT_LAUNCH, task);
+        agent_turn_effect(turn, AGENT_EFFECT_LAUNCH, task)->spec =
+            task->relaunch ? task->spec : NULL;
     }
 }
 
@@ -361,11 +362,16 @@ static void recover_launched(struct turn *turn, struct agent_task *task,
     task->phase = JOURNAL_PHASE_LAUNCHED;
     task->launch_version = task->put_version;
     task->prepare = STEP_DONE;
-    task->launch = MUTANT("relaunch-after-crash") ? STEP_TODO : STEP_DONE;
+    // The agent was killed between its record and the supervisor's first state.
+    bool unstarted = event->unstarted && text_is(event->record->boot_id, turn->logic->boot_id);
+    task->relaunch = unstarted || (MUTANT("relaunch-after-crash") && !event->supervisor_alive);
+    task->launch = task->relaunch ? STEP_TODO : STEP_DONE;
     if (event->state != NULL) {
         take_state(turn, task, event->state);
     }
-    if (same_boot && event->supervisor_alive) {
+    if (task->relaunch) {
+        task->unconfirmed = true; // for the reason that agent_task_recover tells
+    } else if (same_boot && event->supervisor_alive) {
         task->start_deadline_ms = turn->now.monotonic_ms + START_TIMEOUT_MS;
         agent_turn_effect(turn, AGENT_EFFECT_ATTACH, task);
     } else if (task->state != NULL && task->state->finished) {
@@ -374,7 +380,7 @@ static void recover_launched(struct turn *turn, struct agent_task *task,
         agent_task_end(turn, task, TEXT("ContainerRuntimeError: the host was restarted"));
     } else if (task->state != NULL) {
         agent_task_supervisor_lost(turn, task);
-    } else if (task->launch == STEP_DONE) {
+    } else {
         agent_task_end(
             turn, task,
             TEXT("ContainerRuntimeError: the node's agent was interrupted while it started "

@@ -295,7 +295,14 @@ static int fake_read_state(struct runtime *runtime, struct text task_id, struct 
 static int fake_kill(struct runtime *runtime, struct text task_id, struct err *err)
 {
     (void)err;
+    struct fake *fake = fake_of(runtime);
     runtime_fake_crash(runtime, task_id);
+    fake_lock(fake);
+    struct fake_task *task = map_get(&fake->tasks, task_id);
+    if (task != NULL) {
+        task->launched = true; // or it never will be
+    }
+    fake_unlock(fake);
     return 0;
 }
 
@@ -328,6 +335,7 @@ static int fake_list(struct runtime *runtime, struct arena *arena, struct runtim
     while ((task = map_next(&fake->tasks, &cursor, NULL)) != NULL) {
         found[count].id = arena_text(arena, text_of(task->id));
         found[count].supervisor_alive = task->order != NULL;
+        found[count].unstarted = !task->launched;
         found[count].has_state = last_state(task, arena, &found[count].state);
         count++;
     }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "shape/cbor.h"
+#include "task/supervisor.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -170,6 +171,9 @@ static int wait_supervisor(pid_t pid, int error_fd, struct err *err)
         return err_set(err, ERR_TIMEOUT, "the supervisor was not ready after %d s",
                        LAUNCH_TIMEOUT_MS / 1000);
     }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == SUPERVISOR_EXIT_TAKEN) {
+        return err_set(err, ERR_EXISTS, "the task has run before, or was killed");
+    }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         struct text reason = text_trim(text_of(text));
         return err_set(err, ERR_SYS, "the supervisor did not start: %.*s", TEXT_FMT(reason));
@@ -192,8 +196,11 @@ static int oci_launch(struct runtime *runtime, struct text task_id, struct err *
     if (!has_file(directory, "plan")) {
         return err_set(err, ERR_NOT_FOUND, "the task is not prepared");
     }
-    if (has_file(directory, "state")) {
+    if (has_file(directory, SUPERVISOR_STATE_NAME)) {
         return err_set(err, ERR_EXISTS, "the task has run before; a task runs once");
+    }
+    if (has_file(directory, SUPERVISOR_KILLED_NAME)) {
+        return err_set(err, ERR_EXISTS, "the task was killed; a task runs once");
     }
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -203,7 +210,9 @@ static int oci_launch(struct runtime *runtime, struct text task_id, struct err *
     pid_t pid = 0;
     rc = spawn_supervisor(oci, task_id, ends[1], &pid, err);
     close(ends[1]);
-    return rc == 0 ? wait_supervisor(pid, read_fd, err) : rc;
+    rc = rc == 0 ? wait_supervisor(pid, read_fd, err) : rc;
+    // One that was begun before may have come first.
+    return rc == ERR_EXISTS && oci_alive(oci, task_id) ? 0 : rc;
 }
 
 static int oci_attach(struct runtime *runtime, struct text task_id, int *out_fd, struct err *err)
@@ -240,7 +249,7 @@ static int oci_read_state(struct runtime *runtime, struct text task_id, struct a
         return rc;
     }
     struct text directory = oci_run_directory(oci_of(runtime), task_id, arena);
-    struct text path = arena_format(arena, "%.*s/state", TEXT_FMT(directory));
+    struct text path = arena_format(arena, "%.*s/%s", TEXT_FMT(directory), SUPERVISOR_STATE_NAME);
     AUTO(buf_deinit) struct buf bytes = {0};
     rc = file_read(AT_FDCWD, path.data, STATE_BYTES_MAX, &bytes, err);
     if (rc != 0) {
@@ -256,9 +265,25 @@ static int oci_read_state(struct runtime *runtime, struct text task_id, struct a
     return 0;
 }
 
+static int mark_killed(struct text directory, struct err *err)
+{
+    AUTO(alloc_string)
+    char *path = alloc_format("%.*s/%s", TEXT_FMT(directory), SUPERVISOR_KILLED_NAME);
+    AUTO(fd_close) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    return fd >= 0 || errno == ENOENT ? 0 : err_sys(err, errno, "making '%s'", path);
+}
+
 static int oci_kill(struct runtime *runtime, struct text task_id, struct err *err)
 {
     int rc = oci_check_id(task_id, err);
+    if (rc != 0) {
+        return rc;
+    }
+    // A supervisor that was just begun may not be in its cgroup yet. It looks for this file once it
+    // is, so either it finds it, or it is found here.
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text directory = oci_run_directory(oci_of(runtime), task_id, &arena);
+    rc = mark_killed(directory, err);
     if (rc != 0) {
         return rc;
     }
@@ -357,10 +382,33 @@ static int find_ids(const struct oci *oci, struct arena *arena, struct buf *ids,
     return rc;
 }
 
+/*
+ * A supervisor that an agent began to launch before it died may come up at any moment. It writes a
+ * state before it starts anything, while it has the lock, and one that finds a state gives up: so
+ * whoever sees a state and then no lock sees an end, and without a state nothing was started.
+ */
+static void find_task(struct oci *oci, struct arena *arena, struct runtime_found *found)
+{
+    struct text directory = oci_run_directory(oci, found->id, arena);
+    bool began = false;
+    bool begins = false;
+    do {
+        struct err ignored = {0};
+        began = has_file(directory, SUPERVISOR_STATE_NAME);
+        found->supervisor_alive = oci_alive(oci, found->id);
+        // After that: one that ends in between has written its last state by then.
+        found->has_state =
+            oci_read_state(&oci->runtime, found->id, arena, &found->state, &ignored) == 0;
+        begins = !began && has_file(directory, SUPERVISOR_STATE_NAME);
+    } while (begins && !found->supervisor_alive);
+    found->unstarted = !began && !begins && !found->supervisor_alive &&
+                       has_file(directory, "plan") && !has_file(directory, SUPERVISOR_KILLED_NAME);
+}
+
 static int oci_list(struct runtime *runtime, struct arena *arena, struct runtime_found **out_found,
                     size_t *out_count, struct err *err)
 {
-    const struct oci *oci = oci_of(runtime);
+    struct oci *oci = oci_of(runtime);
     AUTO(buf_deinit) struct buf ids = {0};
     int rc = find_ids(oci, arena, &ids, err);
     if (rc != 0) {
@@ -369,12 +417,8 @@ static int oci_list(struct runtime *runtime, struct arena *arena, struct runtime
     size_t count = ids.size / ID_CHARS;
     struct runtime_found *found = arena_array(arena, count, sizeof(*found));
     for (size_t i = 0; i < count; i++) {
-        struct err ignored = {0};
         found[i].id = arena_text(arena, (struct text){ids.data + i * ID_CHARS, ID_CHARS});
-        // Alive first: a supervisor that ends in between has written its last state by then.
-        found[i].supervisor_alive = oci_alive(oci, found[i].id);
-        found[i].has_state =
-            oci_read_state(runtime, found[i].id, arena, &found[i].state, &ignored) == 0;
+        find_task(oci, arena, &found[i]);
     }
     *out_found = found;
     *out_count = count;

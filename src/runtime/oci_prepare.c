@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "runtime/spec.h"
 #include "shape/cbor.h"
+#include "task/supervisor.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -138,11 +139,21 @@ static int check_task(const struct oci *oci, const struct runtime_task *task, st
     return 0;
 }
 
+// Left by a clean of the same task that failed half-way; it was never launched, or no agent would
+// prepare it.
+static void forget_kill(const struct oci_task *task)
+{
+    AUTO(alloc_string)
+    char *path = alloc_format("%.*s/%s", TEXT_FMT(task->run), SUPERVISOR_KILLED_NAME);
+    IGNORE(unlink(path) != 0, "it is hardly ever there");
+}
+
 static int prepare(const struct oci_task *task, struct err *err)
 {
     const struct session_task_spec *spec = task->task->spec;
     int rc = file_make_dirs(task->run.data, 0711, err);
     if (rc == 0) {
+        forget_kill(task);
         rc = file_make_dirs(task->data.data, 0711, err);
     }
     if (rc == 0) {

@@ -46,6 +46,7 @@ struct runtime_found {
     bool has_state; ///< state is the last the supervisor wrote
     struct supervisor_state state;
     bool supervisor_alive;
+    bool unstarted; ///< prepared, and no supervisor has begun: launch may be called
 };
 
 /** Which container to look at. */
@@ -64,7 +65,8 @@ struct runtime_ops {
     int (*prepare)(struct runtime *runtime, const struct runtime_task *task, struct err *err);
     /** Start the supervisor of a prepared task, detached from this process; 0 means that attach
      *  works, and also that it runs already. ERR_NOT_FOUND when it is not prepared, ERR_EXISTS when
-     *  it has run before: a task runs once. */
+     *  it has run before, or was killed: a task runs once, also when one that another agent began
+     *  to launch comes up meanwhile. */
     int (*launch)(struct runtime *runtime, struct text task_id, struct err *err);
     /** Connect to a task's supervisor: a non-blocking stream of supervisor frames.
      *  ERR_NOT_FOUND when there is none. */
@@ -72,7 +74,8 @@ struct runtime_ops {
     /** The last state the supervisor wrote, into the arena. ERR_NOT_FOUND when there is none. */
     int (*read_state)(struct runtime *runtime, struct text task_id, struct arena *arena,
                       struct supervisor_state *out_state, struct err *err);
-    /** Kill all processes of the task, supervisor included, and wait until they are gone.
+    /** Kill all processes of the task, supervisor included, and wait until they are gone; one that
+     *  is just being started ends by itself. The task cannot be launched any more.
      *  ERR_TIMEOUT when the kernel holds some. */
     int (*kill)(struct runtime *runtime, struct text task_id, struct err *err);
     /** Remove all that prepare made, but output files. The task must have ended: else ERR_BUSY. */

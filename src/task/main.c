@@ -24,13 +24,15 @@
  *   berth-task --pause
  *
  * With --detach it returns once agents can connect, and goes on in a session of its own that writes
- * its log to DIRECTORY/log; what keeps it from starting is told on standard error, status 1.
+ * its log to DIRECTORY/log; what keeps it from starting is told on standard error, status 1, or 3
+ * when another has the task or had it.
  * --cgroup names the v2 group, out of the plan, in which that process is to be made.
  * --init is the first process of a container that asks for one: see init.h.
  * --pause is the first process of namespaces that containers share: see pause.h.
  */
 
 #define READY_BYTE 'R'
+#define TAKEN_BYTE 'T'
 
 struct arguments {
     bool detach;
@@ -68,10 +70,14 @@ static int supervise(const char *directory, bool in_cgroup, struct ready *ready)
     }
     LOG(ERROR, "the task cannot be supervised", LOG_STR("directory", directory),
         LOG_STR("error", err.text));
-    if (ready->fd >= 0) {
+    bool taken = rc == ERR_BUSY || rc == ERR_EXISTS;
+    if (ready->fd >= 0 && taken) {
+        char byte = TAKEN_BYTE;
+        IGNORE(write(ready->fd, &byte, 1) < 0, "it is in the log as well");
+    } else if (ready->fd >= 0) {
         IGNORE(write(ready->fd, err.text, strlen(err.text)) < 0, "it is in the log as well");
     }
-    return 1;
+    return taken ? SUPERVISOR_EXIT_TAKEN : 1;
 }
 
 // Waits for the detached process: its ready byte, or what went wrong and then the end.
@@ -85,6 +91,9 @@ static int wait_ready(int fd)
     } while (got < 0 && errno == EINTR);
     if (got == 1 && text[0] == READY_BYTE) {
         return 0;
+    }
+    if (got == 1 && text[0] == TAKEN_BYTE) {
+        return SUPERVISOR_EXIT_TAKEN;
     }
     static const char unknown[] = "berth-task ended before it was ready";
     if (got > 0) {

@@ -57,7 +57,18 @@ static int take_lock(struct supervisor *supervisor, struct err *err)
                    ? err_set(err, ERR_BUSY, "the task has a supervisor already")
                    : err_sys(err, errno, "locking '%s/lock'", supervisor->directory);
     }
+    if (faccessat(supervisor->dir_fd, SUPERVISOR_STATE_NAME, F_OK, 0) == 0) {
+        return err_set(err, ERR_EXISTS, "the task has run before; a task runs once");
+    }
     return 0;
+}
+
+// Looked at in the task's cgroup: whoever makes the file kills all that is there afterwards.
+static int check_killed(const struct supervisor *supervisor, struct err *err)
+{
+    return faccessat(supervisor->dir_fd, SUPERVISOR_KILLED_NAME, F_OK, 0) != 0
+               ? 0
+               : err_set(err, ERR_EXISTS, "the task was killed before it started");
 }
 
 static bool has_documents(const struct supervisor_plan_container *container)
@@ -248,7 +259,9 @@ static int run_loop(struct supervisor *supervisor, struct err *err)
         while (order_next(supervisor->order, supervisor_time(), &action)) {
             supervisor_children_act(supervisor, &action);
         }
-        supervisor_links_publish(supervisor);
+        if (supervisor_links_publish(supervisor, err) != 0) {
+            LOG(ERROR, "the state of the task cannot be written", LOG_STR("error", err->text));
+        }
         if (order_finished(supervisor->order)) {
             return 0;
         }
@@ -274,6 +287,7 @@ static int prepare(struct supervisor *supervisor, struct err *err)
         return rc;
     }
     rc = supervisor->in_cgroup ? 0 : join_cgroups(&supervisor->plan, err);
+    rc = rc == 0 ? check_killed(supervisor, err) : rc;
     if (rc != 0) {
         return rc;
     }
@@ -334,8 +348,12 @@ int supervisor_run(const struct supervisor_options *options, struct err *err)
     if (rc != 0) {
         return rc;
     }
-    // An agent that connects at once finds a state to be told.
-    supervisor_links_publish(&supervisor);
+    // An agent that connects at once finds a state to be told, and one that comes later knows by it
+    // that containers may have been started: without it none may be.
+    rc = supervisor_links_publish(&supervisor, err);
+    if (rc != 0) {
+        return rc;
+    }
     options->ready(options->context);
     rc = run_loop(&supervisor, err);
     for (size_t i = 0; i < supervisor.count; i++) {

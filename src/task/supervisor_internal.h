@@ -165,8 +165,12 @@ void supervisor_links_accept(struct supervisor *supervisor);
 /** An agent's connection is ready for what epoll says. */
 void supervisor_link_event(struct supervisor *supervisor, size_t index, uint32_t events);
 
-/** Write the state file and send the state to every agent, if it has changed. */
-void supervisor_links_publish(struct supervisor *supervisor);
+/**
+ * Write the state file and send the state to every agent, if it has changed.
+ *
+ * @return 0, or why the file was not written; agents have the state all the same
+ */
+MUST_CHECK int supervisor_links_publish(struct supervisor *supervisor, struct err *err);
 
 /** Send what is still to be sent, for at most timeout_ms, and close all connections. */
 void supervisor_links_close(struct supervisor *supervisor, int64_t timeout_ms);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "shape/cbor.h"
 #include "task/frame.h"
+#include "task/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,6 @@
 
 #define READ_BYTES 4096
 #define STATE_VERSION 1
-#define STATE_NAME "state"
 #define STATE_NEW_NAME "state.new"
 #define SOCKET_NAME "socket"
 
@@ -208,24 +208,22 @@ static int write_state(const struct supervisor *supervisor, struct text bytes, s
     if (rc != 0) {
         return rc;
     }
-    if (renameat(supervisor->dir_fd, STATE_NEW_NAME, supervisor->dir_fd, STATE_NAME) != 0) {
+    if (renameat(supervisor->dir_fd, STATE_NEW_NAME, supervisor->dir_fd, SUPERVISOR_STATE_NAME) !=
+        0) {
         return err_sys(err, errno, "renaming '%s'", STATE_NEW_NAME);
     }
     return 0;
 }
 
-void supervisor_links_publish(struct supervisor *supervisor)
+int supervisor_links_publish(struct supervisor *supervisor, struct err *err)
 {
     if (order_version(supervisor->order) == supervisor->version) {
-        return;
+        return 0;
     }
     struct supervisor_state state = *order_state(supervisor->order);
     AUTO(buf_deinit) struct buf record = {0};
     cbor_encode(&supervisor_state_shape, &state, STATE_VERSION, NULL, &record);
-    struct err err = {0};
-    if (write_state(supervisor, buf_view(&record), &err) != 0) {
-        LOG(ERROR, "the state of the task cannot be written", LOG_STR("error", err.text));
-    }
+    int rc = write_state(supervisor, buf_view(&record), err);
     buf_reset(&supervisor->frame);
     frame_encode(&(struct supervisor_frame){.state = &state}, &supervisor->frame);
     supervisor->version = state.sequence;
@@ -235,6 +233,7 @@ void supervisor_links_publish(struct supervisor *supervisor)
             send_state(supervisor, i);
         }
     }
+    return rc;
 }
 
 void supervisor_links_close(struct supervisor *supervisor, int64_t timeout_ms)

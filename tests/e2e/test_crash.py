@@ -108,14 +108,10 @@ def test_kill_server_and_agent_in_transition(crashing):
     assert {task["taskArn"] for task in tasks} == set(acknowledged)
     for task in tasks:
         assert (task["desiredStatus"] == "STOPPED") >= (task["taskArn"] in stopped)
-    # Only what was asked to stop has ended; and what an agent was about to launch when it was
-    # killed: whether that ran cannot be known, so it is told and not started again (docs/agent.md).
-    ended = {t["taskArn"]: t["stoppedReason"] for t in tasks_of(tasks, "STOPPED")}
-    half_way = {arn for arn, reason in ended.items() if arn not in stopped
-                and "interrupted while it started the task" in reason}
-    assert set(ended) - half_way == stopped, ended
-    assert len(half_way) < len(acknowledged) / 2, half_way
-    print(f"{len(half_way)} of {len(acknowledged)} tasks were caught while they were launched")
+    # Only what was asked to stop has ended: a task that was caught while it was being launched goes
+    # on, or is launched by the next agent when nothing of it had started (docs/agent.md).
+    ended = {t["taskArn"]: t.get("stoppedReason") for t in tasks_of(tasks, "STOPPED")}
+    assert set(ended) == stopped, ended
     started_once(crashing, acknowledged)
     for arn in acknowledged:
         ecs.stop_task(task=arn)

@@ -23,7 +23,9 @@ enum asked { ASKED_PREPARE, ASKED_LAUNCH, ASKED_KILL, ASKED_CLEAN, ASKED_COUNT }
 /** What the world knows of a task. */
 struct fate {
     bool asked[ASKED_COUNT]; ///< and not answered yet
-    bool launched;           ///< ever, in all lives of the agent
+    bool launched;           ///< by this agent
+    bool started;            ///< ever, in all lives of the agent
+    bool killed;             ///< and not cleaned since
     bool supervisor;         ///< is alive
     bool told_stopped;       ///< the server took it
     bool remains;            ///< something is left on the host
@@ -142,6 +144,7 @@ static void take_effect(struct world *world, const struct agent_effect *effect)
     case AGENT_EFFECT_LAUNCH:
         ask(fate, ASKED_LAUNCH);
         ASSERT(!fate->launched);
+        ASSERT(!fate->started);
         ASSERT(!fate->stop_sent);
         ASSERT(fate->durable == JOURNAL_PHASE_LAUNCHED);
         fate->launched = true;
@@ -159,7 +162,7 @@ static void take_effect(struct world *world, const struct agent_effect *effect)
         break;
     case AGENT_EFFECT_STOP:
     case AGENT_EFFECT_ATTACH:
-        ASSERT(fate->launched);
+        ASSERT(fate->launched || fate->started);
         break;
     case AGENT_EFFECT_SEND:
     case AGENT_EFFECT_HEALTH:
@@ -222,10 +225,13 @@ static void answer(struct world *world, size_t task, enum asked what, enum agent
     fate->asked[what] = false;
     if (what == ASKED_LAUNCH) {
         fate->supervisor = !fails;
+        fate->started = true;
     } else if (what == ASKED_KILL && !fails) {
+        fate->killed = true;
         fate->supervisor = false;
     } else if (what == ASKED_CLEAN) {
         fate->remains = fails;
+        fate->killed = fate->killed && fails;
         fate->clean_failed = fate->clean_failed || fails;
     }
     apply(world, (struct agent_event){.kind = kind,
@@ -352,7 +358,9 @@ static void begin(struct world *world, bool reboot)
                                           .task_id = id_of(i),
                                           .record = &record,
                                           .state = fate->supervisor ? &state : NULL,
-                                          .supervisor_alive = fate->supervisor});
+                                          .supervisor_alive = fate->supervisor,
+                                          .unstarted = fate->remains && !fate->started &&
+                                                       !fate->killed && !reboot});
     }
     apply(world, (struct agent_event){.kind = AGENT_EVENT_RECOVERY_DONE});
 }
@@ -371,7 +379,10 @@ static void crash(struct world *world, uint8_t how)
     for (size_t i = 0; i < TASK_COUNT; i++) {
         struct fate *fate = &world->fates[i];
         fate->supervisor = fate->supervisor || (fate->asked[ASKED_LAUNCH] && (how & 4) != 0);
+        fate->started = fate->started || fate->supervisor;
+        fate->launched = false;
         fate->supervisor = fate->supervisor && !reboot;
+        fate->remains = fate->remains || fate->started;
         memset(fate->asked, 0, sizeof(fate->asked));
         fate->report_id = 0;
         fate->stop_sent = fate->durable_stop;

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "runtime_fixture.h"
+#include "task/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +10,14 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -543,6 +546,92 @@ static void agents_come_and_go(void **state)
     fixture_end(task);
 }
 
+static struct runtime_found find_task(struct fixture_task *task)
+{
+    struct err err = {0};
+    struct runtime *runtime = task->fixture->runtime;
+    struct runtime_found *found = NULL;
+    size_t count = 0;
+    assert_int_equal(runtime->ops->list(runtime, &task->fixture->arena, &found, &count, &err), 0);
+    assert_int_equal(count, 1);
+    return found[0];
+}
+
+// An agent that was killed at a launch: the next one can tell whether anything was started, and
+// what is killed never starts, also when its supervisor comes up later.
+static void what_never_started_can_be_told(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    struct runtime *runtime = task->fixture->runtime;
+    fixture_add(task, "web", "echo started");
+    assert_int_equal(fixture_prepare(task, &err), 0);
+    assert_true(find_task(task).unstarted);
+    assert_int_equal(runtime->ops->kill(runtime, task->id, &err), 0);
+    assert_false(find_task(task).unstarted);
+    assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_EXISTS);
+    char *directory = alloc_format("%s/tasks/%.*s", task->fixture->run_dir, TEXT_FMT(task->id));
+    char detach[] = "--detach";
+    char *arguments[] = {getenv("BERTH_TASK"), detach, directory, NULL};
+    pid_t pid = 0;
+    int status = 0;
+    assert_int_equal(posix_spawn(&pid, arguments[0], NULL, NULL, arguments, environ), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), SUPERVISOR_EXIT_TAKEN);
+    alloc_free(directory);
+    // Preparing it anew is the word of somebody who knows that it was never launched.
+    assert_int_equal(fixture_prepare(task, &err), 0);
+    assert_true(find_task(task).unstarted);
+    fixture_start(task);
+    assert_false(find_task(task).unstarted);
+    fixture_wait(task, fixture_finished);
+    assert_string_equal(fixture_output(task, "web").data, "started\n");
+    fixture_end(task);
+}
+
+struct launcher {
+    struct fixture_task *task;
+    pthread_t thread;
+    int rc;
+    struct err err;
+};
+
+static void *launch_it(void *context)
+{
+    struct launcher *launcher = context;
+    struct runtime *runtime = launcher->task->fixture->runtime;
+    launcher->rc = runtime->ops->launch(runtime, launcher->task->id, &launcher->err);
+    return NULL;
+}
+
+// However many begin to launch a task, it runs once, and each of them can attach to it.
+static void many_launch_a_task_once(void **state)
+{
+    struct err err = {0};
+    struct fixture_task *task = fixture_task(*state);
+    struct launcher launchers[4];
+    fixture_add(task, "web", "echo started; trap 'exit 0' TERM; while true; do sleep 0.1; done");
+    assert_int_equal(fixture_prepare(task, &err), 0);
+    for (size_t i = 0; i < ARRAY_LEN(launchers); i++) {
+        launchers[i] = (struct launcher){.task = task};
+        assert_int_equal(pthread_create(&launchers[i].thread, NULL, launch_it, &launchers[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(launchers); i++) {
+        assert_int_equal(pthread_join(launchers[i].thread, NULL), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(launchers); i++) {
+        print_message("launcher %zu: %d %s\n", i, launchers[i].rc, launchers[i].err.text);
+        assert_int_equal(launchers[i].rc, 0);
+    }
+    fixture_attach(task);
+    fixture_wait(task, fixture_running);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    fixture_wait(task, fixture_finished);
+    assert_string_equal(fixture_output(task, "web").data, "started\n");
+    fixture_end(task);
+}
+
 static size_t status_kib(pid_t pid, const char *name)
 {
     struct err err = {0};
@@ -678,6 +767,8 @@ int main(void)
         NODE_TEST(prepare_refuses_with_a_reason),
         NODE_TEST(files_are_as_asked),
         NODE_TEST(agents_come_and_go),
+        NODE_TEST(what_never_started_can_be_told),
+        NODE_TEST(many_launch_a_task_once),
         NODE_TEST(killed_supervisor_leaves_nothing_unfound),
         NODE_TEST(instances_are_apart),
         cmocka_unit_test(runc_does_as_well),

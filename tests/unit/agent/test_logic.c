@@ -316,7 +316,7 @@ static void answer(struct world *world, struct agent_event event)
 
 static void recover(struct world *world, const char *what)
 {
-    // PHASE[+stop][@BOOT][ STATE][ alive][ ports]
+    // PHASE[+stop][@BOOT][ STATE][ alive|unstarted][ ports]
     struct supervisor_container_state containers[2];
     struct supervisor_state state = {0};
     char *text = alloc_string(what);
@@ -347,6 +347,8 @@ static void recover(struct world *world, const char *what)
     for (int i = 1; i < 4; i++) {
         if (words[i] != NULL && strcmp(words[i], "alive") == 0) {
             event.supervisor_alive = true;
+        } else if (words[i] != NULL && strcmp(words[i], "unstarted") == 0) {
+            event.unstarted = true;
         } else if (words[i] != NULL && strcmp(words[i], "ports") == 0) {
             record.ports.items = chosen_ports;
             record.ports.count = 1;
@@ -897,6 +899,28 @@ static const struct scenario scenarios[] = {
       {"journaled", "clean"},
       {"cleaned", "report STOPPED web=STOPPED log=STOPPED [ContainerRuntimeError: the node's agent "
                   "was interrupted while it started the task]"}}},
+    {"recovery: launched, but nothing was started",
+     {{"recover LAUNCHED unstarted", ""},
+      {"recovered", ""},
+      {"connected", ""},
+      {"run", "launch; ack m1"},
+      {"launched", ""},
+      {"running", "report RUNNING web=RUNNING log=RUNNING"}}},
+    {"recovery: launched, nothing was started, and the server does not want it any more",
+     {{"recover LAUNCHED unstarted", ""},
+      {"recovered", ""},
+      {"connected", ""},
+      {"stop", "put LAUNCHED+stop; put STOPPED+stop; kill"},
+      {"killed", ""},
+      {"journaled", "ack m1"},
+      {"journaled", "clean"}}},
+    {"recovery: launched in another boot, and prepared by whatever chance",
+     {{"recover LAUNCHED@boot-0 unstarted", "put STOPPED"},
+      {"recovered", "kill"},
+      {"killed", ""},
+      {"journaled", "clean"},
+      {"cleaned", "report STOPPED web=STOPPED log=STOPPED [ContainerRuntimeError: the host was "
+                  "restarted]"}}},
     {"recovery: a supervisor that died unseen",
      {{"recover LAUNCHED ending", "put STOPPED"},
       {"recovered", "kill; report RUNNING web=RUNNING log=RUNNING"},
