@@ -38,6 +38,10 @@ MISSED_BY_SERVICE = {
 }
 
 
+# Operations that read by name and yet note something.
+CHANGES = {"GetSecretValue"}
+
+
 class Importer:
     """Turns one botocore model into the text of an .api file."""
 
@@ -113,12 +117,21 @@ class Importer:
                      f"{self.rules(members[member])}\n")
         return f"struct {name} {{\n{rows}}}\n"
 
+    def side(self, name, reference):
+        """Name of an operation's input or output; an empty struct where the model has none."""
+        if reference is None:
+            self.shapes.setdefault(name, {"type": "structure"})
+            reference = {"shape": name}
+        self.type_of(reference["shape"])
+        return reference["shape"]
+
     def error_line(self, name):
         shape = self.shapes[name]
         error = shape.get("error", {})
         status = error.get("httpStatusCode", 500 if shape.get("fault") else 400)
         code = error.get("code")
-        return f"error {name} {status}" + (f' = "{code}"' if code and code != name else "")
+        says = " says Message" if "Message" in shape.get("members", {}) else ""
+        return f"error {name} {status}" + (f' = "{code}"' if code and code != name else "") + says
 
     def text(self, name, only):
         meta = self.model["metadata"]
@@ -137,14 +150,13 @@ class Importer:
         lines += [self.error_line(error) for error in errors] + [""]
         for key, operation in operations.items():
             throws = ", ".join(error["shape"] for error in operation.get("errors", []))
-            given = operation["input"]["shape"]
-            result = operation["output"]["shape"]
-            self.type_of(given)
-            self.type_of(result)
+            given = self.side(key + "Request", operation.get("input"))
+            result = self.side(key + "Response", operation.get("output"))
             lines.append(f"operation {key}({given}) -> {result}"
                          + (f"\n    throws {throws}" if throws else "")
-                         + (" readonly" if operation.get("readonly")
-                            or re.match("(Describe|List|Get|Discover)", key) else ""))
+                         + (" readonly" if key not in CHANGES and
+                            (operation.get("readonly")
+                             or re.match("(Describe|List|Get|Discover)", key)) else ""))
         lines.append("")
         at = 0
         while at < len(self.wanted):

@@ -315,7 +315,8 @@ class Module:
         self.declare(parser, name, "error")
         status = parser.take_integer("an HTTP status", 400, 599)
         code = parser.take_word("a code") if parser.maybe("=") else name
-        self.errors[name] = (status, code)
+        says = parser.take_word("a member") if parser.maybe("says") else "message"
+        self.errors[name] = (status, code, says)
 
     def read_operation(self, parser):
         name = parser.take_name("an operation")
@@ -649,10 +650,10 @@ class Writer:
     def write_service(self):
         module, service = self.module, self.module.service
         name, upper = module.name, module.name.upper()
-        for error, (status, code) in module.errors.items():
+        for error, (status, code, says) in module.errors.items():
             symbol = f"{name}_error_{snake(error)}"
             self.header.append(f"extern const struct api_error {symbol};\n")
-            self.source.append(f'const struct api_error {symbol} = {{"{error}", {status}, "{code}"}};\n')
+            self.source.append(f'const struct api_error {symbol} = {{"{error}", {status}, "{code}", "{says}"}};\n')
         rows = []
         constants = []
         for index, (operation, given, result, throws, read_only) in enumerate(module.operations):

@@ -3,6 +3,7 @@
 #include "api/berth.h"
 #include "api/ecs.h"
 #include "api/identity.h"
+#include "api/secretsmanager.h"
 #include "api/sts.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -12,7 +13,9 @@
 #include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
+#include "secrets/secrets.h"
 #include "server/debug.h"
+#include "server/seal_key.h"
 #include "server/server.h"
 #include "vpc/vpc.h"
 
@@ -30,12 +33,14 @@ struct serve {
     struct store *store;
     struct host *host;
     struct pki *pki;
+    struct seal_key *seal_key;
     struct event_log *events;
     struct server *server;
 };
 
 const struct core_module *const serve_modules[] = {
-    &identity_module, &vpc_module, &ecs_module, &task_module, &service_module, &debug_module,
+    &identity_module, &vpc_module,     &secrets_module, &ecs_module,
+    &task_module,     &service_module, &debug_module,
 };
 const size_t serve_module_count = ARRAY_LEN(serve_modules);
 
@@ -58,6 +63,7 @@ static const struct server_service services[] = {
     {.api = &ecs_service,
      .node_operations = node_ecs_operations,
      .client_exception_operations = client_exception_ecs_operations},
+    {.api = &secretsmanager_service, .validation_exceptions = true},
     {.api = &sts_service, .node_operations = node_sts_operations},
     {.api = &berth_service, .unsigned_operations = unsigned_berth_operations, .no_roles = true},
 };
@@ -116,7 +122,14 @@ static int open_engine(struct serve *serve, struct err *err)
     if (rc != 0) {
         return rc;
     }
+    bool made = false;
+    rc =
+        seal_key_open(data_path(options->data, "server/secrets.key"), &serve->seal_key, &made, err);
+    if (rc != 0) {
+        return rc;
+    }
     serve->core = core_new(serve_modules, serve_module_count);
+    secrets_set_cipher(serve->core, seal_key_cipher(serve->seal_key));
     vpc_set_default_cidr(serve->core, text_of(options->vpc_cidr));
     ecs_set_strict(serve->core, options->strict);
     if (options->retention_ms > 0) {
@@ -145,7 +158,17 @@ static int open_engine(struct serve *serve, struct err *err)
         .on_fatal = on_fatal,
         .context = serve,
     };
-    return host_start(&host, &serve->host, err);
+    rc = host_start(&host, &serve->host, err);
+    size_t lost = rc == 0 ? secrets_count_foreign(serve->core) : 0;
+    if (lost > 0) {
+        LOG(ERROR,
+            "values of secrets cannot be read: they were sealed with another key. Put back the key "
+            "file that belongs to this store, or put these values again",
+            LOG_U64("values", lost),
+            LOG_STR("file", data_path(serve->options.data, "server/secrets.key")),
+            LOG_STR("key", made ? "made just now, as the file was not there" : "read"));
+    }
+    return rc;
 }
 
 /** An operation from inside, as the account's root user. */
@@ -274,6 +297,7 @@ void serve_stop(struct serve *serve)
     store_close(serve->store);
     event_log_close(serve->events);
     pki_free(serve->pki);
+    seal_key_free(serve->seal_key);
     alloc_free(serve);
 }
 

@@ -297,6 +297,10 @@ static void refuse_values(struct exchange *exchange, const struct shape_error *e
 {
     struct text message =
         arena_format(&exchange->arena, "1 validation error detected: %s", error->text);
+    if (exchange->service->validation_exceptions) {
+        refuse(exchange, FRONT_VALIDATION, message);
+        return;
+    }
     bool client = listed(exchange->service->client_exception_operations, exchange->operation->name);
     refuse_declared(exchange, client ? "ClientException" : "InvalidParameterException",
                     FRONT_VALIDATION, message);

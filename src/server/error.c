@@ -51,6 +51,7 @@ struct refusal refusal_modelled(const struct api_error *error, struct text messa
     return (struct refusal){.code = error->name,
                             .query_code =
                                 error->query_code == NULL ? error->name : error->query_code,
+                            .message_name = error->message_name,
                             .json_status = error->http_status,
                             .query_status = error->http_status,
                             .message = message};
@@ -86,7 +87,7 @@ void refusal_write(const struct refusal *refusal, const struct api_service *serv
     }
     buf_string(out, "{\"__type\":");
     json_quote(text_of(refusal->code), out);
-    buf_string(out, ",\"message\":");
+    buf_format(out, ",\"%s\":", refusal->message_name == NULL ? "message" : refusal->message_name);
     json_quote(message, out);
     if (refusal->resource_ids.items != NULL) {
         buf_string(out, ",\"resourceIds\":[");

@@ -33,6 +33,8 @@ struct server_service {
     const char *const *node_operations; ///< allowed to keys of nodes; ends with NULL; may be NULL
     /// Say ClientException, not InvalidParameterException, of values that do not fit; likewise.
     const char *const *client_exception_operations;
+    /// Say ValidationException of values that do not fit, though the operation declares another.
+    bool validation_exceptions;
     bool no_roles; ///< for people: a role that a task has may not call it
 };
 

@@ -49,8 +49,9 @@ enum front_error {
 
 /** A refusal in the words of each protocol. */
 struct refusal {
-    const char *code;       ///< in JSON's __type; constant text
-    const char *query_code; ///< in XML
+    const char *code;         ///< in JSON's __type; constant text
+    const char *query_code;   ///< in XML
+    const char *message_name; ///< of JSON's member for the text; NULL for `message`
     int json_status;
     int query_status;
     struct text message;

@@ -15,7 +15,8 @@ enum api_protocol {
 struct api_error {
     const char *name; ///< such as `ClientException`
     int http_status;
-    const char *query_code; ///< the code in query responses, often the name without `Exception`
+    const char *query_code;   ///< the code in query responses, often the name without `Exception`
+    const char *message_name; ///< JSON: of the member that holds the text; NULL for `message`
 };
 
 /** One operation. */

@@ -6,6 +6,7 @@
 #include "api/identity.h"
 #include "api/node.h"
 #include "api/scaling.h"
+#include "api/secretsmanager.h"
 #include "api/sts.h"
 #include "base/text.h"
 #include "shape/json.h"
@@ -21,8 +22,8 @@ struct harness_row {
 };
 
 static const struct api_service *const services[] = {
-    &ecs_service, &berth_service, &sts_service, &identity_service, &node_service, &hook_service,
-    &scaling_service};
+    &ecs_service,  &berth_service, &sts_service,     &identity_service,
+    &node_service, &hook_service,  &scaling_service, &secretsmanager_service};
 
 static struct core_input next_input(struct harness *harness)
 {
@@ -136,11 +137,15 @@ void harness_advance(struct harness *harness, int64_t passed_ms)
     }
 }
 
+// A name that several services have comes with the service's in front: `ssm.PutParameter`.
 static const struct api_operation *find_operation(const char *name)
 {
+    struct text rest = text_of(name);
+    bool prefixed = text_find(rest, '.') != SIZE_MAX;
+    struct text service = prefixed ? text_cut(&rest, '.') : (struct text){0};
     for (size_t i = 0; i < ARRAY_LEN(services); i++) {
-        const struct api_operation *operation = api_find(services[i], text_of(name));
-        if (operation != NULL) {
+        const struct api_operation *operation = api_find(services[i], rest);
+        if (operation != NULL && (!prefixed || text_is(service, services[i]->name))) {
             return operation;
         }
     }

@@ -49,7 +49,7 @@ void harness_restart(struct harness *harness);
 void harness_advance(struct harness *harness, int64_t passed_ms);
 
 /**
- * Call an operation of any service by its name.
+ * Call an operation of any service by its name; `service.Operation` where several have it.
  *
  * @return the response as JSON, or `Error: message`; valid until the next call
  */
