@@ -425,6 +425,8 @@ static void on_deployment(struct sim *sim, const struct core *core, int64_t key,
         struct deployment_watch *watch = watch_deployment(sim, key);
         watch->failures = 0;
         watch->streak = 0;
+        // Its back-off begins anew, too: what it is given as PRIMARY once more counts by itself.
+        watch->failed_count = 0;
     }
 }
 
