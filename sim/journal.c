@@ -90,7 +90,7 @@ static bool forgotten(const struct journal_change *change)
     AUTO(arena_deinit) struct arena arena = {0};
     struct journal_task task = {0};
     struct err err = {0};
-    int rc = journal_decode(change->bytes, &arena, &task, &err);
+    int rc = journal_decode(change->bytes, &arena, &task, NULL, &err);
     ASSERT(rc == 0);
     return task.phase == JOURNAL_PHASE_LAUNCHED;
 }
@@ -137,7 +137,7 @@ bool sim_journal_find(struct journal *journal, const char *id, enum journal_phas
     AUTO(arena_deinit) struct arena arena = {0};
     struct journal_task task = {0};
     struct err err = {0};
-    int rc = journal_decode(buf_view(&record->bytes), &arena, &task, &err);
+    int rc = journal_decode(buf_view(&record->bytes), &arena, &task, NULL, &err);
     ASSERT(rc == 0);
     *out_phase = task.phase;
     return true;

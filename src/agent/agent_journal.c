@@ -38,7 +38,9 @@ void agent_journal_add(struct agent *agent, const struct agent_effect *effect)
     }
     struct buf bytes = {0};
     if (effect->record != NULL) {
-        journal_encode(effect->record, &bytes);
+        journal_encode_again(agent->journal.journal, effect->task_id, effect->record, &bytes);
+    } else {
+        journal_forget(agent->journal.journal, effect->task_id);
     }
     batch->versions[batch->count] = effect->version;
     batch->changes[batch->count++] = (struct journal_change){

@@ -3,11 +3,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "bin/pin.h"
 #include "bin/reserve.h"
 #include "image/image.h"
 #include "net/net.h"
 #include "runtime/runtime.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -72,6 +74,31 @@ static int find_supervisor(struct arena *arena, struct text *out_path, struct er
     return 0;
 }
 
+static bool has_tasks(const struct node *node)
+{
+    AUTO(alloc_string) char *path = alloc_format("%s/tasks", node->run_dir);
+    DIR *dir = opendir(path);
+    size_t count = 0;
+    while (dir != NULL && readdir(dir) != NULL) {
+        count++;
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return count > 2; // besides itself and its parent
+}
+
+// The supervisors of this agent's tasks stay what they are when the program is upgraded.
+static void pin_supervisor(struct node *node, struct data_dir *data, struct text *path)
+{
+    struct err err = {0};
+    if (pin_program(path->data, data_path(data, "node/bin"), has_tasks(node), &node->arena, path,
+                    &err) != 0) {
+        LOG(WARN, "the supervisor runs from where it was installed; do not replace it meanwhile",
+            LOG_STR("reason", err.text));
+    }
+}
+
 // Without a free range a node does all but network mode bridge, which says so.
 static int choose_bridge(struct node *node, const struct node_options *options,
                          struct text *out_cidr, struct err *err)
@@ -100,6 +127,7 @@ static int open_parts(struct node *node, const struct node_options *options, str
         rc = file_make_dirs(node->run_dir, 0711, err);
     }
     if (rc == 0) {
+        pin_supervisor(node, data, &supervisor);
         rc = image_open(data_path(data, "node/images"), &node->images, err);
     }
     struct text bridge_cidr = {0};

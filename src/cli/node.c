@@ -27,13 +27,14 @@ static void add_node(struct cli_table *table, const struct berth_node *node)
     cli_table_cell(table,
                    arena_format(&table->arena, "%d/%d", node->memory_mib_free, node->memory_mib));
     cli_table_number(table, node->task_count);
+    cli_table_cell(table, node->agent_version);
     cli_table_cell(table, cli_age(node->last_seen_at, clock_wall_ms(), &table->arena));
 }
 
 static int list(struct cli_context *context, struct err *err)
 {
-    static const char *const headings[] = {"NODE",     "NAME",   "STATUS", "ZONE", "CAPACITY",
-                                           "CPU FREE", "MEMORY", "TASKS",  "SEEN"};
+    static const char *const headings[] = {"NODE",     "NAME",   "STATUS", "ZONE",    "CAPACITY",
+                                           "CPU FREE", "MEMORY", "TASKS",  "VERSION", "SEEN"};
     AUTO(cli_table_deinit) struct cli_table table;
     cli_table_init(&table, ARRAY_LEN(headings), headings);
     struct text next = {0};

@@ -236,8 +236,10 @@ static int check_header(struct text content, struct err *err)
         return err_set(err, ERR_CORRUPT, "the file is not a journal of berth's");
     }
     if (le32toh(header.version) > FILE_VERSION) {
-        return err_set(err, ERR_VERSION, "the journal is of version %u, which a newer berth wrote",
-                       le32toh(header.version));
+        return err_set(err, ERR_VERSION,
+                       "the journal is of version %u, which a newer berth wrote; this one reads up "
+                       "to %d: start that version or a newer one",
+                       le32toh(header.version), FILE_VERSION);
     }
     return 0;
 }

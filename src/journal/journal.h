@@ -4,6 +4,8 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/map.h"
+#include "shape/cbor.h"
 
 /*
  * What a node must remember: one record for each task, under the task's id.
@@ -52,6 +54,7 @@ struct journal_ops {
 /** Embed as the first member of an implementation. */
 struct journal {
     const struct journal_ops *ops;
+    struct map unknown; ///< see journal_encode_again; by task id, values are owned
 };
 
 /**
@@ -82,13 +85,24 @@ AUTO_POINTER(struct journal, journal_close)
 void journal_encode(const struct journal_task *task, struct buf *out);
 
 /**
+ * Append the bytes of a task's next record, with the members of the one that was loaded which this
+ * version does not know: a newer Berth wrote them, and may be back. Not while a load runs.
+ */
+void journal_encode_again(const struct journal *journal, struct text task_id,
+                          const struct journal_task *task, struct buf *out);
+
+/** Let go of those members: the task's record is to be deleted. */
+void journal_forget(struct journal *journal, struct text task_id);
+
+/**
  * Read the bytes of a record.
  *
- * @param out_task  borrows from the arena
+ * @param out_task     borrows from the arena, as does out_unknown
+ * @param out_unknown  members that this version does not know; may be NULL
  * @return 0, ERR_CORRUPT, or ERR_VERSION when a newer Berth wrote it
  */
 MUST_CHECK int journal_decode(struct text bytes, struct arena *arena, struct journal_task *out_task,
-                              struct err *err);
+                              struct cbor_unknown *out_unknown, struct err *err);
 
 /** Records in memory: for tests and the simulator. Survives nothing. */
 struct journal *journal_memory_new(void);

@@ -63,7 +63,7 @@ static void try_record(struct text bytes)
     AUTO(buf_deinit) struct buf again = {0};
     struct journal_task task = {0};
     struct err err = {0};
-    int rc = journal_decode(bytes, &arena, &task, &err);
+    int rc = journal_decode(bytes, &arena, &task, NULL, &err);
     if (rc != 0) {
         ASSERT(rc == ERR_CORRUPT || rc == ERR_VERSION);
         return;
@@ -71,7 +71,7 @@ static void try_record(struct text bytes)
     ASSERT(task.spec != NULL && task.spec->definition != NULL);
     journal_encode(&task, &again);
     struct journal_task second = {0};
-    rc = journal_decode(buf_view(&again), &arena, &second, &err);
+    rc = journal_decode(buf_view(&again), &arena, &second, NULL, &err);
     ASSERT(rc == 0);
 }
 
