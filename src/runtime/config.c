@@ -146,12 +146,11 @@ static void write_limits(const struct config_process *process, struct buf *out)
     buf_byte(out, ']');
 }
 
-void config_write_process(const struct config_process *process, struct buf *out)
+void config_begin_process(const struct config_process *process, struct buf *out)
 {
     buf_byte(out, '{');
     member_bool(out, "terminal", process->terminal);
     write_user(process, out);
-    member_texts(out, "args", process->arguments);
     member_texts(out, "env", process->environment);
     member(out, "cwd", process->directory);
     config_key(out, "capabilities");
@@ -166,7 +165,18 @@ void config_write_process(const struct config_process *process, struct buf *out)
     // The supervisor is protected from the OOM killer; what it starts is not.
     member_number(out, "oomScoreAdj", 0);
     member_bool(out, "noNewPrivileges", process->no_new_privileges);
+}
+
+void config_end_process(struct text_list arguments, struct buf *out)
+{
+    member_texts(out, "args", arguments);
     buf_byte(out, '}');
+}
+
+void config_write_process(const struct config_process *process, struct buf *out)
+{
+    config_begin_process(process, out);
+    config_end_process(process->arguments, out);
 }
 
 static void write_shm(const struct config *config, struct buf *out)

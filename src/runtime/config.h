@@ -90,3 +90,9 @@ void config_write(const struct config *config, struct buf *out);
 
 /** Append the document of a process to be executed in a running container. */
 void config_write_process(const struct config_process *process, struct buf *out);
+
+/** Append the same document without its arguments and its end: config_end_process adds them. */
+void config_begin_process(const struct config_process *process, struct buf *out);
+
+/** See config_begin_process. */
+void config_end_process(struct text_list arguments, struct buf *out);

@@ -345,6 +345,16 @@ static int fake_list(struct runtime *runtime, struct arena *arena, struct runtim
     return 0;
 }
 
+static int fake_exec(struct runtime *runtime, const struct runtime_exec *exec, struct arena *arena,
+                     struct runtime_exec_ready *out_ready, struct err *err)
+{
+    (void)runtime;
+    (void)exec;
+    (void)arena;
+    (void)out_ready;
+    return err_set(err, ERR_UNSUPPORTED, "invented containers have no processes to run a command");
+}
+
 // Each look finds another second of a CPU, and the same memory.
 static int fake_sample(struct runtime *runtime, const struct runtime_sample *which,
                        struct arena *arena, struct container_sample *out_sample, struct err *err)
@@ -410,6 +420,7 @@ static const struct runtime_ops fake_ops = {
     .clean = fake_clean,
     .list = fake_list,
     .sample = fake_sample,
+    .exec = fake_exec,
     .check = fake_check,
     .close = fake_close,
 };

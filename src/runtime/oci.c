@@ -483,6 +483,7 @@ static const struct runtime_ops oci_ops = {
     .clean = oci_clean,
     .list = oci_list,
     .sample = oci_sample,
+    .exec = oci_exec,
     .check = oci_check,
     .close = oci_close,
 };

@@ -33,6 +33,7 @@ struct bundle {
     int root_fd;
     struct config config;
     struct config_mount *mounts;
+    struct text_list links; ///< variables of the containers that it links to
 };
 
 static struct text joined(struct arena *arena, struct text directory, const char *name)
@@ -271,6 +272,14 @@ static struct text_list init_arguments(const struct bundle *bundle, struct text_
     return list;
 }
 
+static struct text_list environment_of(const struct bundle *bundle, struct text home)
+{
+    const struct runtime_task *task = bundle->task->task;
+    return spec_environment(bundle->definition, bundle->image, bundle->links, task->environment,
+                            task->containers[bundle->index].environment, bundle->config.hostname,
+                            home, bundle->arena);
+}
+
 static int fill_process(struct bundle *bundle, struct err *err)
 {
     struct config_process *process = &bundle->config.process;
@@ -303,8 +312,7 @@ static int fill_process(struct bundle *bundle, struct err *err)
     if (rc != 0) {
         return rc;
     }
-    struct text_list links = {0};
-    rc = oci_link_environment(bundle->task, bundle->index, &links, err);
+    rc = oci_link_environment(bundle->task, bundle->index, &bundle->links, err);
     if (rc != 0) {
         return rc;
     }
@@ -312,10 +320,7 @@ static int fill_process(struct bundle *bundle, struct err *err)
     process->gid = user.gid;
     process->groups = user.groups;
     process->group_count = user.group_count;
-    process->environment =
-        spec_environment(definition, bundle->image, links, bundle->task->task->environment,
-                         bundle->task->task->containers[bundle->index].environment,
-                         bundle->config.hostname, user.home, bundle->arena);
+    process->environment = environment_of(bundle, user.home);
     process->capabilities = spec_capabilities(definition, own_capabilities(), bundle->arena);
     process->no_new_privileges = spec_no_new_privileges(definition);
     struct config_limit *limits = NULL;
@@ -437,6 +442,26 @@ static int write_commands(struct bundle *bundle, struct supervisor_plan_containe
     return rc;
 }
 
+// How commands of ECS Exec are run: as root, on a terminal, with the container's environment.
+static int write_exec(struct bundle *bundle, struct err *err)
+{
+    struct config_process process = bundle->config.process;
+    struct user root = {0};
+    int rc = user_resolve(bundle->root_fd, TEXT("0"), bundle->arena, &root, err);
+    if (rc != 0) {
+        return rc;
+    }
+    process.terminal = true;
+    process.uid = root.uid;
+    process.gid = root.gid;
+    process.groups = root.groups;
+    process.group_count = root.group_count;
+    process.environment = spec_exec_environment(environment_of(bundle, root.home), bundle->arena);
+    AUTO(buf_deinit) struct buf document = {0};
+    config_begin_process(&process, &document);
+    return oci_write_file(bundle->path, OCI_EXEC_TEMPLATE, 0600, buf_view(&document), err);
+}
+
 static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *out_plan,
                      struct err *err)
 {
@@ -460,6 +485,9 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
     plan.upper = bundle->overlay.upper;
     plan.work = bundle->overlay.work;
     rc = write_commands(bundle, &plan, err);
+    if (rc == 0 && task->spec->enable_execute_command) {
+        rc = write_exec(bundle, err);
+    }
     if (rc == 0) {
         *out_plan = plan;
     }

@@ -7,8 +7,8 @@
 #include "runtime/runtime.h"
 
 /*
- * The parts of the OCI driver: prepare (a task), container (a bundle), device (nodes), files
- * (hosts, resolv.conf), and the rest in oci.c.
+ * The parts of the OCI driver: prepare (a task), container (a bundle), device (nodes), exec
+ * (commands of ECS Exec), files (hosts, resolv.conf), and the rest in oci.c.
  *
  *   <run_dir>/tasks/<id>/            plan, state, lock, socket, log: see task/supervisor.h
  *   <run_dir>/tasks/<id>/c/<n>/      bundle of a container
@@ -61,6 +61,13 @@ MUST_CHECK int oci_check_id(struct text task_id, struct err *err);
 
 /** @return whether a supervisor holds the task's lock */
 bool oci_alive(const struct oci *oci, struct text task_id);
+
+/** The exec of runtime_ops. */
+MUST_CHECK int oci_exec(struct runtime *runtime, const struct runtime_exec *exec,
+                        struct arena *arena, struct runtime_exec_ready *out_ready, struct err *err);
+
+/** Name, in a bundle, of how a command of ECS Exec is run there: all but its arguments. */
+#define OCI_EXEC_TEMPLATE "exec.part"
 
 /** The prepare of runtime_ops. */
 MUST_CHECK int oci_prepare(struct runtime *runtime, const struct runtime_task *task,

@@ -58,6 +58,21 @@ struct runtime_sample {
     bool host_network; ///< it has none of its own
 };
 
+/** A command to be run in a container, for ECS Exec. */
+struct runtime_exec {
+    struct text task_id;
+    size_t index;               ///< of the container, in the definition
+    uint32_t number;            ///< tells it from others of the task; names its files
+    struct text_list arguments; ///< of the program, with its name
+};
+
+/** What the supervisor is to be told of it, in the arena, and where the terminal is to come. */
+struct runtime_exec_ready {
+    struct text process; ///< path of its document
+    struct text console; ///< path of the socket
+    int console_fd;      ///< that socket, listening, non-blocking; the caller's
+};
+
 struct runtime_ops {
     const char *name;
     /** Bundles, mounts, cgroup, plan. A failure leaves nothing that clean does not remove.
@@ -88,6 +103,11 @@ struct runtime_ops {
      *  when that is the host's. */
     int (*sample)(struct runtime *runtime, const struct runtime_sample *which, struct arena *arena,
                   struct container_sample *out_sample, struct err *err);
+    /** Make ready to run a command in a container as root, on a terminal: the supervisor runs it,
+     *  and takes the files away at its end. ERR_NOT_FOUND for a task that was not prepared with
+     *  enableExecuteCommand. */
+    int (*exec)(struct runtime *runtime, const struct runtime_exec *exec, struct arena *arena,
+                struct runtime_exec_ready *out_ready, struct err *err);
     /** Whether this host can run containers now. @return 0, or why not */
     int (*check)(struct runtime *runtime, struct err *err);
     void (*close)(struct runtime *runtime);

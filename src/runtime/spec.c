@@ -196,6 +196,19 @@ struct text_list spec_environment(const struct ecs_container_definition *definit
     return list;
 }
 
+struct text_list spec_exec_environment(struct text_list environment, struct arena *arena)
+{
+    struct text_list list = {.items =
+                                 arena_array(arena, environment.count + 1, sizeof(struct text))};
+    for (size_t i = 0; i < environment.count; i++) {
+        list.items[list.count++] = environment.items[i];
+    }
+    if (!has_variable(&list, "TERM")) {
+        list.items[list.count++] = TEXT("TERM=xterm-256color"); // of Session Manager's agent
+    }
+    return list;
+}
+
 static int realtime_signal(struct text name, int32_t *out_signal)
 {
     struct text digits = text_slice(name, sizeof("RTMIN+") - 1, name.size);

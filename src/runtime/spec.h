@@ -48,6 +48,9 @@ struct text_list spec_environment(const struct ecs_container_definition *definit
                                   struct text_list task_environment, struct text_list own,
                                   struct text hostname, struct text home, struct arena *arena);
 
+/** The same for a command of ECS Exec, which has a terminal: TERM, when nobody set it. */
+struct text_list spec_exec_environment(struct text_list environment, struct arena *arena);
+
 /** A container that another links to, and by which name. */
 struct spec_link {
     const struct ecs_container_definition *container;

@@ -243,7 +243,7 @@ static void handle(struct supervisor *supervisor, const struct epoll_event *even
 
 static int timeout_ms(const struct supervisor *supervisor)
 {
-    int64_t wake_ms = order_wake_ms(supervisor->order);
+    int64_t wake_ms = MIN(order_wake_ms(supervisor->order), supervisor_exec_wake_ms(supervisor));
     if (wake_ms == ORDER_NEVER) {
         return -1;
     }
@@ -259,6 +259,7 @@ static int run_loop(struct supervisor *supervisor, struct err *err)
         while (order_next(supervisor->order, supervisor_time(), &action)) {
             supervisor_children_act(supervisor, &action);
         }
+        supervisor_exec_tick(supervisor);
         if (supervisor_links_publish(supervisor, err) != 0) {
             LOG(ERROR, "the state of the task cannot be written", LOG_STR("error", err->text));
         }

@@ -22,10 +22,8 @@
 // Where the kernel cannot kill a cgroup: what forks meanwhile is found in the next round.
 #define KILL_ROUNDS_MAX 64
 
-static pid_t read_pid(const struct supervisor *supervisor, size_t index, const char *suffix)
+pid_t supervisor_read_pid(const struct supervisor *supervisor, const char *name)
 {
-    char name[NAME_BYTES];
-    snprintf(name, sizeof(name), "%zu.%s", index, suffix);
     AUTO(buf_deinit) struct buf content = {0};
     struct err ignored = {0};
     int64_t pid = 0;
@@ -36,6 +34,13 @@ static pid_t read_pid(const struct supervisor *supervisor, size_t index, const c
     return (pid_t)pid;
 }
 
+static pid_t read_pid(const struct supervisor *supervisor, size_t index, const char *suffix)
+{
+    char name[NAME_BYTES];
+    snprintf(name, sizeof(name), "%zu.%s", index, suffix);
+    return supervisor_read_pid(supervisor, name);
+}
+
 // While a child is not reaped, its number belongs to it: then it is safe to signal by number.
 static bool child_of_ours(pid_t pid)
 {
@@ -43,8 +48,7 @@ static bool child_of_ours(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-// @return false when the process is not our child, and so nothing was sent
-static bool kill_child(pid_t pid, int signal)
+bool supervisor_signal_child(pid_t pid, int signal)
 {
     if (pid == 0 || !child_of_ours(pid)) {
         return false;
@@ -61,7 +65,7 @@ static bool kill_child(pid_t pid, int signal)
 // When that ends, the process becomes our child, and gets what it is owed.
 static void signal_container(struct supervised *container, int signal)
 {
-    bool sent = container->pid == 0 || kill_child(container->pid, signal);
+    bool sent = container->pid == 0 || supervisor_signal_child(container->pid, signal);
     if (sent) {
         container->owed_signal = 0;
     } else if (container->owed_signal != SIGKILL) {
@@ -78,7 +82,7 @@ static void pay_signals(struct supervisor *supervisor)
         }
         for (size_t k = 0; k < ORDER_COMMAND_COUNT; k++) {
             if (container->commands[k].cancelled) {
-                IGNORE(kill_child(container->commands[k].pid, SIGKILL),
+                IGNORE(supervisor_signal_child(container->commands[k].pid, SIGKILL),
                        "it has ended, or is tried again");
             }
         }
@@ -123,8 +127,9 @@ static void cancel_command(struct supervised *container, enum order_command whic
 {
     struct supervised_command *command = &container->commands[which];
     command->cancelled = true;
-    IGNORE(kill_child(command->start_pid, SIGKILL), "it has just ended");
-    IGNORE(kill_child(command->pid, SIGKILL), "it has ended, or pay_signals tries again");
+    IGNORE(supervisor_signal_child(command->start_pid, SIGKILL), "it has just ended");
+    IGNORE(supervisor_signal_child(command->pid, SIGKILL),
+           "it has ended, or pay_signals tries again");
 }
 
 static void tell(struct supervisor *supervisor, const struct order_event *event)
@@ -186,7 +191,7 @@ void supervisor_children_act(struct supervisor *supervisor, const struct order_a
     case ORDER_KILL:
         signal_container(container, SIGKILL);
         if (container->start_pid != 0) {
-            IGNORE(kill_child(container->start_pid, SIGKILL), "it has just ended");
+            IGNORE(supervisor_signal_child(container->start_pid, SIGKILL), "it has just ended");
             kill_cgroup(container->plan->cgroup);
         }
         return;
@@ -213,7 +218,7 @@ static bool starting_anything(const struct supervisor *supervisor)
             return true;
         }
     }
-    return false;
+    return supervisor_exec_starting(supervisor);
 }
 
 // A short-lived container can be reaped before the runtime that started it: its end is kept until
@@ -232,7 +237,7 @@ static void keep_unclaimed(struct supervisor *supervisor, pid_t pid, int status)
         (struct supervisor_unclaimed){.pid = pid, .status = status};
 }
 
-static bool claim(struct supervisor *supervisor, pid_t pid, int *out_status)
+bool supervisor_claim(struct supervisor *supervisor, pid_t pid, int *out_status)
 {
     for (size_t i = 0; i < supervisor->unclaimed_count; i++) {
         if (supervisor->unclaimed[i].pid == pid) {
@@ -244,7 +249,7 @@ static bool claim(struct supervisor *supervisor, pid_t pid, int *out_status)
     return false;
 }
 
-static int32_t exit_code(int status)
+int32_t supervisor_exit_code(int status)
 {
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -291,12 +296,12 @@ static void container_ended(struct supervisor *supervisor, size_t index, int sta
     supervisor_output_drain(supervisor, index);
     tell(supervisor, &(struct order_event){.kind = ORDER_EXITED,
                                            .container = index,
-                                           .exit_code = exit_code(status),
+                                           .exit_code = supervisor_exit_code(status),
                                            .oom_killed = oom});
 }
 
-// The text behind the last `"msg":"` of a runtime's log in JSON, without its escapes.
-static void last_message(struct text log, char out_message[ORDER_REASON_MAX])
+// The text behind the last `"msg":"`, without its escapes.
+void supervisor_log_message(struct text log, char out_message[ORDER_REASON_MAX])
 {
     static const char mark[] = "\"msg\":\"";
     const char *found = NULL;
@@ -326,7 +331,7 @@ static void start_failed(struct supervisor *supervisor, size_t index, int status
     struct err ignored = {0};
     snprintf(name, sizeof(name), "%zu.log", index);
     if (file_read(supervisor->dir_fd, name, LOG_BYTES_MAX, &log, &ignored) == 0) {
-        last_message(buf_view(&log), message);
+        supervisor_log_message(buf_view(&log), message);
     }
     if (message[0] == '\0') {
         snprintf(message, sizeof(message), "the runtime ended with %s %d and no message",
@@ -345,7 +350,7 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
 {
     struct supervised *container = &supervisor->containers[index];
     container->start_pid = 0;
-    pid_t pid = exit_code(status) == 0 ? read_pid(supervisor, index, "pid") : 0;
+    pid_t pid = supervisor_exit_code(status) == 0 ? read_pid(supervisor, index, "pid") : 0;
     if (pid == 0) {
         start_failed(supervisor, index, status);
         return;
@@ -356,7 +361,7 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
     }
     tell(supervisor, &(struct order_event){.kind = ORDER_STARTED, .container = index, .pid = pid});
     int ended = 0;
-    if (claim(supervisor, pid, &ended)) {
+    if (supervisor_claim(supervisor, pid, &ended)) {
         container_ended(supervisor, index, ended);
     }
 }
@@ -370,7 +375,7 @@ static void command_ended(struct supervisor *supervisor, size_t index, enum orde
         tell(supervisor, &(struct order_event){.kind = ORDER_COMMANDED,
                                                .container = index,
                                                .command = which,
-                                               .healthy = exit_code(status) == 0});
+                                               .healthy = supervisor_exit_code(status) == 0});
     }
 }
 
@@ -384,9 +389,9 @@ static void command_started(struct supervisor *supervisor, size_t index, enum or
     if (command->cancelled && pid != 0 && kill(pid, 0) == 0) {
         // Cancelled half-way; it is ended as soon as it is ours.
         command->pid = pid;
-    } else if (exit_code(status) != 0 || pid == 0) {
+    } else if (supervisor_exit_code(status) != 0 || pid == 0) {
         command_ended(supervisor, index, which, status == 0 ? 1 << 8 : status);
-    } else if (claim(supervisor, pid, &ended)) {
+    } else if (supervisor_claim(supervisor, pid, &ended)) {
         command_ended(supervisor, index, which, ended);
     } else {
         command->pid = pid;
@@ -431,15 +436,15 @@ static bool took_child(struct supervisor *supervisor, size_t index, pid_t pid, i
 
 static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
 {
-    for (size_t i = 0; i < supervisor->count; i++) {
-        if (took_child(supervisor, i, pid, status)) {
-            if (!starting_anything(supervisor)) {
-                supervisor->unclaimed_count = 0;
-            }
-            return;
-        }
+    bool taken = supervisor_exec_took_child(supervisor, pid, status);
+    for (size_t i = 0; i < supervisor->count && !taken; i++) {
+        taken = took_child(supervisor, i, pid, status);
     }
-    keep_unclaimed(supervisor, pid, status);
+    if (!taken) {
+        keep_unclaimed(supervisor, pid, status);
+    } else if (!starting_anything(supervisor)) {
+        supervisor->unclaimed_count = 0;
+    }
 }
 
 static bool belongs(const struct supervised *container, pid_t pid)
@@ -459,7 +464,7 @@ static bool known(const struct supervisor *supervisor, pid_t pid)
             return true;
         }
     }
-    return pid == supervisor->holder_pid;
+    return pid == supervisor->holder_pid || supervisor_exec_knows(supervisor, pid);
 }
 
 // Kills our children that belong to no container. @return whether there were any
@@ -504,6 +509,7 @@ void supervisor_children_end(struct supervisor *supervisor)
 {
     // What holds the task's namespaces is the last to be needed.
     supervisor->holder_pid = 0;
+    supervisor_exec_forget(supervisor);
     for (size_t i = 0; i < STRAY_ROUNDS_MAX && kill_strays(supervisor); i++) {
         while (waitpid(-1, NULL, 0) > 0) {}
     }

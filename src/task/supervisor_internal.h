@@ -2,6 +2,7 @@
 
 #include "task/order.h"
 
+#include "api/supervisor.h"
 #include "base/alloc.h"
 #include "base/buf.h"
 
@@ -9,12 +10,15 @@
 
 /*
  * The parts of the supervisor: mounts (its mount namespace), namespaces (those that containers
- * share), runtime (its command lines), children (what becomes of them, exit codes), output (what
- * containers write), links (agents, the state file).
+ * share), runtime (its command lines), children (what becomes of them, exit codes), exec (processes
+ * of ECS Exec), output (what containers write), links (agents, the state file).
  */
 
 /** Agents at one time: one, a second that takes over, and somebody who looks. */
 #define SUPERVISOR_LINK_MAX 8
+
+/** Processes of ECS Exec at one time: an agent runs at most two for each of ten containers. */
+#define SUPERVISOR_EXEC_MAX 20
 
 /** Processes that ended before their pid file was read: at most two for each start or probe. */
 #define SUPERVISOR_UNCLAIMED_MAX 64
@@ -65,7 +69,8 @@ struct supervisor_unclaimed {
 struct supervisor_link {
     int fd; ///< -1 for a free slot
     struct buf in;
-    struct buf out; ///< the frame being sent
+    struct buf out;  ///< what is being sent
+    struct buf told; ///< frames to be sent before the next state
     size_t sent_bytes;
     int64_t version; ///< of the state in out, or sent last
     bool waits_to_write;
@@ -89,10 +94,13 @@ struct supervisor {
     struct supervisor_link links[SUPERVISOR_LINK_MAX];
     struct supervisor_unclaimed unclaimed[SUPERVISOR_UNCLAIMED_MAX];
     size_t unclaimed_count;
-    bool has_strays;  ///< a start failed: helpers of the runtime may go on
-    pid_t holder_pid; ///< of the shared namespaces; 0 for none
-    struct buf frame; ///< the newest state, encoded
-    int64_t version;  ///< of frame
+    struct supervised_exec *execs; ///< of supervisor_exec.c
+    size_t exec_count;
+    uint64_t exec_number; ///< of the next one, for names of files
+    bool has_strays;      ///< a start failed: helpers of the runtime may go on
+    pid_t holder_pid;     ///< of the shared namespaces; 0 for none
+    struct buf frame;     ///< the newest state, encoded
+    int64_t version;      ///< of frame
 };
 
 /** Both clocks, now. */
@@ -121,6 +129,19 @@ MUST_CHECK int supervisor_runtime_delete(struct supervisor *supervisor, size_t i
 MUST_CHECK int supervisor_runtime_exec(struct supervisor *supervisor, size_t index,
                                        enum order_command which, struct err *err);
 
+/** How to run a process of ECS Exec: absolute paths, and names in the task's directory. */
+struct supervisor_runtime_session {
+    const char *process;
+    const char *console;
+    const char *pid_name;
+    const char *log_name;
+};
+
+/** Run it in a container; out_pid is the runtime's child. */
+MUST_CHECK int supervisor_runtime_exec_session(struct supervisor *supervisor, size_t index,
+                                               const struct supervisor_runtime_session *session,
+                                               pid_t *out_pid, struct err *err);
+
 /** @return how the file is called, behind the container's number, that gets a command's pid */
 const char *supervisor_runtime_suffix(enum order_command command);
 
@@ -135,6 +156,49 @@ void supervisor_children_reap(struct supervisor *supervisor);
 
 /** Kill whatever is left of children, when no container runs any more, and wait for it. */
 void supervisor_children_end(struct supervisor *supervisor);
+
+/** Signal a child, with SIGKILL its group, too. @return false when it is none of ours (any more) */
+bool supervisor_signal_child(pid_t pid, int signal);
+
+/** @return a child's exit code, 128 and more for signals */
+int32_t supervisor_exit_code(int status);
+
+/** @return the pid in a file of the task's directory, or 0 */
+pid_t supervisor_read_pid(const struct supervisor *supervisor, const char *name);
+
+/** @return whether a process has ended already, with its status in out_status */
+bool supervisor_claim(struct supervisor *supervisor, pid_t pid, int *out_status);
+
+/** The text of the last message in a log of the runtime's, in JSON; empty when there is none. */
+void supervisor_log_message(struct text log, char out_message[ORDER_REASON_MAX]);
+
+/** An agent asks for a process of ECS Exec. Whatever comes of it is told on its connection. */
+void supervisor_exec_begin(struct supervisor *supervisor, size_t link,
+                           const struct supervisor_exec *request);
+
+/** An agent wants one to end that it has asked for. */
+void supervisor_exec_end(struct supervisor *supervisor, size_t link, struct text session);
+
+/** An agent is gone: what it asked for ends. */
+void supervisor_exec_link_closed(struct supervisor *supervisor, size_t link);
+
+/** @return when supervisor_exec_tick has something to do, monotonic ms; or ORDER_NEVER */
+int64_t supervisor_exec_wake_ms(const struct supervisor *supervisor);
+
+/** Kill those that did not end in time. */
+void supervisor_exec_tick(struct supervisor *supervisor);
+
+/** @return whether a child that ended was one of these; it is told then */
+bool supervisor_exec_took_child(struct supervisor *supervisor, pid_t pid, int status);
+
+/** @return whether a child is one of these */
+bool supervisor_exec_knows(const struct supervisor *supervisor, pid_t pid);
+
+/** @return whether the runtime is starting one */
+bool supervisor_exec_starting(const struct supervisor *supervisor);
+
+/** Forget all, with their files: the task is over. */
+void supervisor_exec_forget(struct supervisor *supervisor);
 
 /**
  * Open the pipe and the file of a container's output.
@@ -171,6 +235,10 @@ void supervisor_link_event(struct supervisor *supervisor, size_t index, uint32_t
  * @return 0, or why the file was not written; agents have the state all the same
  */
 MUST_CHECK int supervisor_links_publish(struct supervisor *supervisor, struct err *err);
+
+/** Send a frame to one agent; nothing when it is gone. */
+void supervisor_link_tell(struct supervisor *supervisor, size_t index,
+                          const struct supervisor_frame *frame);
 
 /** Send what is still to be sent, for at most timeout_ms, and close all connections. */
 void supervisor_links_close(struct supervisor *supervisor, int64_t timeout_ms);

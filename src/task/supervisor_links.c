@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "shape/cbor.h"
 #include "task/frame.h"
 #include "task/supervisor.h"
@@ -20,6 +21,9 @@
 #define STATE_VERSION 1
 #define STATE_NEW_NAME "state.new"
 #define SOCKET_NAME "socket"
+
+// What one agent is told apart from states: an end of each process that it asked for.
+#define TOLD_BYTES_MAX (256u << 10)
 
 int supervisor_links_open(struct supervisor *supervisor, struct err *err)
 {
@@ -44,12 +48,15 @@ int supervisor_links_open(struct supervisor *supervisor, struct err *err)
     return supervisor_watch(supervisor, fd, EPOLLIN, SOURCE_LISTEN, 0, err);
 }
 
-static void close_link(struct supervisor_link *link)
+static void close_link(struct supervisor *supervisor, size_t index)
 {
+    struct supervisor_link *link = &supervisor->links[index];
     fd_close(link->fd);
     buf_deinit(&link->in);
     buf_deinit(&link->out);
+    buf_deinit(&link->told);
     *link = (struct supervisor_link){.fd = -1};
+    supervisor_exec_link_closed(supervisor, index);
 }
 
 static void watch_writable(struct supervisor *supervisor, size_t index, bool waits)
@@ -63,26 +70,39 @@ static void watch_writable(struct supervisor *supervisor, size_t index, bool wai
         .data.u64 = (uint64_t)SOURCE_LINK << 32 | index,
     };
     if (epoll_ctl(supervisor->epoll_fd, EPOLL_CTL_MOD, link->fd, &event) != 0) {
-        close_link(link);
+        close_link(supervisor, index);
         return;
     }
     link->waits_to_write = waits;
 }
 
+// What goes out next: what the agent is told, then the newest state. @return false for nothing
+static bool fill_out(const struct supervisor *supervisor, struct supervisor_link *link)
+{
+    bool told = link->told.size > 0;
+    if (!told && link->version == supervisor->version) {
+        return false;
+    }
+    buf_reset(&link->out);
+    link->sent_bytes = 0;
+    if (told) {
+        buf_text(&link->out, buf_view(&link->told));
+        buf_deinit(&link->told);
+    } else {
+        buf_text(&link->out, buf_view(&supervisor->frame));
+        link->version = supervisor->version;
+    }
+    return true;
+}
+
 // An agent that reads slowly misses states in between, never the newest one.
-static void send_state(struct supervisor *supervisor, size_t index)
+static void send_out(struct supervisor *supervisor, size_t index)
 {
     struct supervisor_link *link = &supervisor->links[index];
     for (;;) {
-        if (link->sent_bytes == link->out.size) {
-            if (link->version == supervisor->version) {
-                watch_writable(supervisor, index, false);
-                return;
-            }
-            buf_reset(&link->out);
-            buf_text(&link->out, buf_view(&supervisor->frame));
-            link->sent_bytes = 0;
-            link->version = supervisor->version;
+        if (link->sent_bytes == link->out.size && !fill_out(supervisor, link)) {
+            watch_writable(supervisor, index, false);
+            return;
         }
         ssize_t done = send(link->fd, link->out.data + link->sent_bytes,
                             link->out.size - link->sent_bytes, MSG_NOSIGNAL);
@@ -94,7 +114,7 @@ static void send_state(struct supervisor *supervisor, size_t index)
             return;
         }
         if (done < 0) {
-            close_link(link);
+            close_link(supervisor, index);
             return;
         }
         link->sent_bytes += (size_t)done;
@@ -122,10 +142,41 @@ void supervisor_links_accept(struct supervisor *supervisor)
         return;
     }
     supervisor->links[index] = (struct supervisor_link){.fd = fd};
-    send_state(supervisor, index);
+    send_out(supervisor, index);
 }
 
-static void obey(struct supervisor *supervisor, const struct supervisor_command *command)
+void supervisor_link_tell(struct supervisor *supervisor, size_t index,
+                          const struct supervisor_frame *frame)
+{
+    if (index >= SUPERVISOR_LINK_MAX || supervisor->links[index].fd < 0) {
+        return;
+    }
+    struct supervisor_link *link = &supervisor->links[index];
+    if (link->told.size > TOLD_BYTES_MAX) {
+        LOG(WARN, "an agent does not read what it is told, closing its connection");
+        shutdown(link->fd, SHUT_RDWR); // closed in its turn
+        return;
+    }
+    frame_encode(frame, &link->told);
+    if (!link->waits_to_write) {
+        // Not from here: what calls us may hold the link.
+        watch_writable(supervisor, index, true);
+    }
+}
+
+static void begin_exec(struct supervisor *supervisor, size_t link,
+                       const struct supervisor_exec *request)
+{
+    if (request == NULL || text_empty(request->session) || text_empty(request->process) ||
+        text_empty(request->console)) {
+        LOG(WARN, "an agent asked for a process without saying which");
+        return;
+    }
+    supervisor_exec_begin(supervisor, link, request);
+}
+
+static void obey(struct supervisor *supervisor, size_t link,
+                 const struct supervisor_command *command)
 {
     struct order_event event = {0};
     switch (command->kind) {
@@ -136,7 +187,11 @@ static void obey(struct supervisor *supervisor, const struct supervisor_command 
         event.kind = ORDER_KILL_ALL;
         break;
     case SUPERVISOR_COMMAND_KIND_EXEC:
+        begin_exec(supervisor, link, command->exec);
+        return;
     case SUPERVISOR_COMMAND_KIND_END_EXEC:
+        supervisor_exec_end(supervisor, link, command->exec_session);
+        return;
     case SUPERVISOR_COMMAND_KIND_ABSENT:
     case SUPERVISOR_COMMAND_KIND_UNRECOGNIZED:
         LOG(WARN, "an agent sent a command that this version does not know",
@@ -147,8 +202,9 @@ static void obey(struct supervisor *supervisor, const struct supervisor_command 
 }
 
 // @return false when the connection is to be closed
-static bool take_frames(struct supervisor *supervisor, struct supervisor_link *link)
+static bool take_frames(struct supervisor *supervisor, size_t index)
 {
+    struct supervisor_link *link = &supervisor->links[index];
     for (;;) {
         AUTO(arena_deinit) struct arena arena = {0};
         struct supervisor_frame frame = {0};
@@ -162,7 +218,7 @@ static bool take_frames(struct supervisor *supervisor, struct supervisor_link *l
             return false;
         }
         if (frame.command != NULL) {
-            obey(supervisor, frame.command);
+            obey(supervisor, index, frame.command);
         }
     }
 }
@@ -175,12 +231,12 @@ static void receive(struct supervisor *supervisor, size_t index)
         return;
     }
     if (got <= 0) {
-        close_link(link);
+        close_link(supervisor, index);
         return;
     }
     link->in.size += (size_t)got;
-    if (!take_frames(supervisor, link)) {
-        close_link(link);
+    if (!take_frames(supervisor, index)) {
+        close_link(supervisor, index);
     }
 }
 
@@ -191,7 +247,7 @@ void supervisor_link_event(struct supervisor *supervisor, size_t index, uint32_t
         receive(supervisor, index);
     }
     if (link->fd >= 0 && (events & EPOLLOUT) != 0) {
-        send_state(supervisor, index);
+        send_out(supervisor, index);
     }
 }
 
@@ -230,7 +286,7 @@ int supervisor_links_publish(struct supervisor *supervisor, struct err *err)
     for (size_t i = 0; i < SUPERVISOR_LINK_MAX; i++) {
         // One that waits to write gets the newest when its turn comes.
         if (supervisor->links[i].fd >= 0 && !supervisor->links[i].waits_to_write) {
-            send_state(supervisor, i);
+            send_out(supervisor, i);
         }
     }
     return rc;
@@ -241,15 +297,15 @@ void supervisor_links_close(struct supervisor *supervisor, int64_t timeout_ms)
     int64_t deadline_ms = supervisor_time().monotonic_ms + timeout_ms;
     for (size_t i = 0; i < SUPERVISOR_LINK_MAX; i++) {
         struct supervisor_link *link = &supervisor->links[i];
-        while (link->fd >= 0 && link->sent_bytes < link->out.size) {
+        while (link->fd >= 0 && (link->sent_bytes < link->out.size || link->told.size > 0)) {
             int64_t left_ms = deadline_ms - supervisor_time().monotonic_ms;
             struct pollfd poll_fd = {.fd = link->fd, .events = POLLOUT};
             if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) <= 0) {
                 break;
             }
-            send_state(supervisor, i);
+            send_out(supervisor, i);
         }
-        close_link(link);
+        close_link(supervisor, i);
     }
     fd_close(supervisor->listen_fd);
     supervisor->listen_fd = -1;

@@ -179,35 +179,12 @@ int supervisor_output_open(struct supervisor *supervisor, size_t index, int *out
     return 0;
 }
 
-// The message that carries the runtime's end of a terminal. @return the descriptor, or -1
-static int receive_fd(int socket_fd)
-{
-    char byte;
-    struct iovec part = {&byte, 1};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {0};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-    int fd = -1;
-    ssize_t got = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    const struct cmsghdr *header = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof(int))) {
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    }
-    return fd;
-}
-
 void supervisor_output_take(struct supervisor *supervisor, size_t index)
 {
     struct supervised *container = &supervisor->containers[index];
     struct err err = {0};
     AUTO(fd_close) int peer_fd = accept4(container->console_fd, NULL, NULL, SOCK_CLOEXEC);
-    AUTO(fd_close) int fd = peer_fd < 0 ? -1 : receive_fd(peer_fd);
+    AUTO(fd_close) int fd = peer_fd < 0 ? -1 : fd_receive(peer_fd);
     fd_close(container->console_fd);
     container->console_fd = -1;
     int rc = fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0

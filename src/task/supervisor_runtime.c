@@ -45,6 +45,12 @@ static void add(struct command *command, const char *string)
     add_text(command, text_of(string));
 }
 
+static void add_named(struct command *command, const struct supervisor *supervisor,
+                      const char *name)
+{
+    add_text(command, arena_format(&command->arena, "%s/%s", supervisor->directory, name));
+}
+
 static void add_path(struct command *command, const struct supervisor *supervisor, size_t index,
                      const char *suffix)
 {
@@ -222,4 +228,26 @@ int supervisor_runtime_exec(struct supervisor *supervisor, size_t index, enum or
     add_text(&command, container->plan->id);
     return spawn(&command, supervisor->null_fd, supervisor->null_fd,
                  &container->commands[which].start_pid, err);
+}
+
+int supervisor_runtime_exec_session(struct supervisor *supervisor, size_t index,
+                                    const struct supervisor_runtime_session *session,
+                                    pid_t *out_pid, struct err *err)
+{
+    AUTO(command_deinit) struct command command = {0};
+    begin_command(&command, supervisor);
+    add(&command, "--log");
+    add_named(&command, supervisor, session->log_name);
+    add(&command, "--log-format");
+    add(&command, "json");
+    add(&command, "exec");
+    add(&command, "--detach");
+    add(&command, "--pid-file");
+    add_named(&command, supervisor, session->pid_name);
+    add(&command, "--console-socket");
+    add(&command, session->console);
+    add(&command, "--process");
+    add(&command, session->process);
+    add_text(&command, supervisor->containers[index].plan->id);
+    return spawn(&command, supervisor->null_fd, supervisor->null_fd, out_pid, err);
 }

@@ -319,7 +319,10 @@ static bool take_frame(struct fixture_task *task)
     if (rc < 0) {
         fail_msg("%s", err.text);
     }
-    if (rc > 0) {
+    if (rc > 0 && frame.exec_ended != NULL) {
+        task->ended = *frame.exec_ended;
+        task->ended_count++;
+    } else if (rc > 0) {
         assert_non_null(frame.state);
         assert_true(frame.state->sequence >= task->state.sequence);
         task->state = *frame.state;
@@ -347,13 +350,18 @@ void fixture_wait(struct fixture_task *task, fixture_when_fn when)
     }
 }
 
-void fixture_command(struct fixture_task *task, enum supervisor_command_kind kind)
+void fixture_send(struct fixture_task *task, const struct supervisor_command *command)
 {
     struct err err = {0};
     AUTO(buf_deinit) struct buf out = {0};
-    struct supervisor_command command = {.kind = kind};
-    frame_encode(&(struct supervisor_frame){.command = &command}, &out);
+    struct supervisor_command copy = *command;
+    frame_encode(&(struct supervisor_frame){.command = &copy}, &out);
     assert_int_equal(fd_write_all(task->fd, out.data, out.size, &err), 0);
+}
+
+void fixture_command(struct fixture_task *task, enum supervisor_command_kind kind)
+{
+    fixture_send(task, &(struct supervisor_command){.kind = kind});
 }
 
 void fixture_end(struct fixture_task *task)

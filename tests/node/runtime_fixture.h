@@ -38,11 +38,16 @@ struct fixture_task {
     struct image image;
     int fd; ///< of the supervisor's stream, -1 before attach
     struct buf in;
-    struct supervisor_state state; ///< the newest; in the fixture's arena
+    struct supervisor_state state;      ///< the newest; in the fixture's arena
+    struct supervisor_exec_ended ended; ///< the last that was told; likewise
+    size_t ended_count;
 };
 
 /** Run the tests of test_members.c. @return how many failed */
 int members_run(void);
+
+/** Run the tests of test_exec.c. @return how many failed */
+int exec_run(void);
 
 /** @return whether the tests can run here; else prints why not */
 bool fixture_possible(void);
@@ -80,6 +85,9 @@ bool fixture_finished(const struct fixture_task *task);
 
 /** For fixture_wait: all containers run. */
 bool fixture_running(const struct fixture_task *task);
+
+/** Send a command with what belongs to it. */
+void fixture_send(struct fixture_task *task, const struct supervisor_command *command);
 
 /** Send a command. */
 void fixture_command(struct fixture_task *task, enum supervisor_command_kind kind);

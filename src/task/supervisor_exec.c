@@ -1,0 +1,293 @@
+#include "task/supervisor_internal.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "task/frame.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/*
+ * Processes of ECS Exec. Each is started by the runtime, on a terminal whose other end the agent
+ * gets, and becomes our child as containers do. It belongs to the agent's connection that asked for
+ * it: without that nobody holds its terminal.
+ */
+
+// From the hang-up to SIGKILL: a shell ends at once, an editor saves what it has.
+#define KILL_AFTER_MS 3000
+
+#define NAME_BYTES 64
+#define LOG_BYTES_MAX (64u << 10)
+
+struct supervised_exec {
+    struct supervised_exec *next;
+    char *session;
+    char *process; ///< path of the document
+    char *console; ///< path of the socket
+    uint64_t number;
+    size_t link;
+    pid_t start_pid; ///< the runtime, while it starts the process; or 0
+    pid_t pid;       ///< or 0
+    bool ending;
+    int64_t kill_at_ms; ///< with ending; monotonic
+};
+
+static void file_name(const struct supervised_exec *exec, const char *suffix,
+                      char out_name[NAME_BYTES])
+{
+    snprintf(out_name, NAME_BYTES, "exec-%llu.%s", (unsigned long long)exec->number, suffix);
+}
+
+static void forget_files(const struct supervisor *supervisor, const struct supervised_exec *exec)
+{
+    static const char *const suffixes[] = {"pid", "log"};
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        char name[NAME_BYTES];
+        file_name(exec, suffixes[i], name);
+        IGNORE(unlinkat(supervisor->dir_fd, name, 0) != 0, "it need not exist");
+    }
+    // The agent that made these may be gone.
+    IGNORE(unlink(exec->process) != 0, "it need not exist");
+    IGNORE(unlink(exec->console) != 0, "it need not exist");
+}
+
+static void exec_free(struct supervised_exec *exec)
+{
+    alloc_free(exec->session);
+    alloc_free(exec->process);
+    alloc_free(exec->console);
+    alloc_free(exec);
+}
+
+static void tell_ended(struct supervisor *supervisor, size_t link, struct text session, int status,
+                       const char *reason)
+{
+    struct supervisor_exec_ended ended = {.session = session, .reason = text_of(reason)};
+    if (reason == NULL) {
+        ended.has_exit_code = true;
+        ended.exit_code = supervisor_exit_code(status);
+    }
+    supervisor_link_tell(supervisor, link, &(struct supervisor_frame){.exec_ended = &ended});
+}
+
+// It is over: tell, and forget.
+static void finish(struct supervisor *supervisor, struct supervised_exec *exec, int status,
+                   const char *reason)
+{
+    struct supervised_exec **at = &supervisor->execs;
+    while (*at != exec) {
+        at = &(*at)->next;
+    }
+    *at = exec->next;
+    supervisor->exec_count--;
+    forget_files(supervisor, exec);
+    tell_ended(supervisor, exec->link, text_of(exec->session), status, reason);
+    exec_free(exec);
+}
+
+static size_t find_container(const struct supervisor *supervisor, struct text name)
+{
+    size_t index = 0;
+    while (index < supervisor->count &&
+           !text_equal(supervisor->containers[index].plan->name, name)) {
+        index++;
+    }
+    return index;
+}
+
+static const char *why_not(const struct supervisor *supervisor, size_t container)
+{
+    if (container == supervisor->count) {
+        return "The task has no such container.";
+    }
+    if (supervisor->containers[container].pid == 0) {
+        return "The container is not running.";
+    }
+    return supervisor->exec_count > SUPERVISOR_EXEC_MAX
+               ? "Too many commands run in the containers of this task."
+               : NULL;
+}
+
+void supervisor_exec_begin(struct supervisor *supervisor, size_t link,
+                           const struct supervisor_exec *request)
+{
+    struct supervised_exec *exec = ALLOC(struct supervised_exec);
+    exec->session = alloc_format("%.*s", TEXT_FMT(request->session));
+    exec->process = alloc_format("%.*s", TEXT_FMT(request->process));
+    exec->console = alloc_format("%.*s", TEXT_FMT(request->console));
+    exec->number = supervisor->exec_number++;
+    exec->link = link;
+    exec->next = supervisor->execs;
+    supervisor->execs = exec;
+    supervisor->exec_count++;
+    size_t container = find_container(supervisor, request->container);
+    const char *refusal = why_not(supervisor, container);
+    if (refusal != NULL) {
+        finish(supervisor, exec, 0, refusal);
+        return;
+    }
+    char pid_name[NAME_BYTES];
+    char log_name[NAME_BYTES];
+    file_name(exec, "pid", pid_name);
+    file_name(exec, "log", log_name);
+    const struct supervisor_runtime_session session = {.process = exec->process,
+                                                       .console = exec->console,
+                                                       .pid_name = pid_name,
+                                                       .log_name = log_name};
+    struct err err = {0};
+    if (supervisor_runtime_exec_session(supervisor, container, &session, &exec->start_pid, &err) !=
+        0) {
+        finish(supervisor, exec, 0, err.text);
+    }
+}
+
+// ---- its end --------------------------------------------------------------------------------
+
+static void hang_up(const struct supervised_exec *exec)
+{
+    // A stopped one takes its signals only once it goes on.
+    if (supervisor_signal_child(exec->pid, SIGHUP)) {
+        IGNORE(supervisor_signal_child(exec->pid, SIGCONT), "it has just ended");
+    }
+}
+
+static void begin_end(struct supervised_exec *exec)
+{
+    if (!exec->ending) {
+        exec->ending = true;
+        exec->kill_at_ms = supervisor_time().monotonic_ms + KILL_AFTER_MS;
+        hang_up(exec);
+    }
+}
+
+void supervisor_exec_end(struct supervisor *supervisor, size_t link, struct text session)
+{
+    for (struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        if (exec->link == link && text_is(session, exec->session)) {
+            begin_end(exec);
+        }
+    }
+}
+
+void supervisor_exec_link_closed(struct supervisor *supervisor, size_t link)
+{
+    for (struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        if (exec->link == link) {
+            exec->link = SUPERVISOR_LINK_MAX;
+            begin_end(exec);
+        }
+    }
+}
+
+int64_t supervisor_exec_wake_ms(const struct supervisor *supervisor)
+{
+    int64_t wake_ms = ORDER_NEVER;
+    for (const struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        wake_ms = exec->ending ? MIN(wake_ms, exec->kill_at_ms) : wake_ms;
+    }
+    return wake_ms;
+}
+
+void supervisor_exec_tick(struct supervisor *supervisor)
+{
+    int64_t now_ms = supervisor_time().monotonic_ms;
+    for (struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        if (!exec->ending || now_ms < exec->kill_at_ms) {
+            continue;
+        }
+        // Once more, should it not be our child yet, or not gone.
+        exec->kill_at_ms = now_ms + KILL_AFTER_MS;
+        IGNORE(supervisor_signal_child(exec->pid, SIGKILL), "it has just ended");
+        if (supervisor_signal_child(exec->start_pid, SIGKILL)) {
+            supervisor->has_strays = true;
+        }
+    }
+}
+
+// ---- children -------------------------------------------------------------------------------
+
+// Why the runtime did not start it; the runtime's own words are about the image, mostly.
+static void start_failed(struct supervisor *supervisor, struct supervised_exec *exec, int status)
+{
+    char name[NAME_BYTES];
+    char message[ORDER_REASON_MAX] = "";
+    AUTO(buf_deinit) struct buf log = {0};
+    struct err ignored = {0};
+    file_name(exec, "log", name);
+    if (file_read(supervisor->dir_fd, name, LOG_BYTES_MAX, &log, &ignored) == 0) {
+        supervisor_log_message(buf_view(&log), message);
+    }
+    if (message[0] == '\0') {
+        snprintf(message, sizeof(message), "the runtime ended with code %d and no message",
+                 supervisor_exit_code(status));
+    }
+    supervisor->has_strays = true;
+    finish(supervisor, exec, 0, message);
+}
+
+static void started(struct supervisor *supervisor, struct supervised_exec *exec, int status)
+{
+    char name[NAME_BYTES];
+    int ended = 0;
+    file_name(exec, "pid", name);
+    exec->start_pid = 0;
+    exec->pid = supervisor_exit_code(status) == 0 ? supervisor_read_pid(supervisor, name) : 0;
+    if (exec->pid == 0) {
+        start_failed(supervisor, exec, status);
+    } else if (supervisor_claim(supervisor, exec->pid, &ended)) {
+        finish(supervisor, exec, ended, NULL);
+    } else if (exec->ending) {
+        hang_up(exec);
+    }
+}
+
+bool supervisor_exec_took_child(struct supervisor *supervisor, pid_t pid, int status)
+{
+    for (struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        if (pid == exec->start_pid) {
+            started(supervisor, exec, status);
+            return true;
+        }
+        if (pid == exec->pid) {
+            finish(supervisor, exec, status, NULL);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool supervisor_exec_knows(const struct supervisor *supervisor, pid_t pid)
+{
+    for (const struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        if (pid == exec->start_pid || pid == exec->pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool supervisor_exec_starting(const struct supervisor *supervisor)
+{
+    for (const struct supervised_exec *exec = supervisor->execs; exec != NULL; exec = exec->next) {
+        if (exec->start_pid != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void supervisor_exec_forget(struct supervisor *supervisor)
+{
+    while (supervisor->execs != NULL) {
+        struct supervised_exec *exec = supervisor->execs;
+        supervisor->execs = exec->next;
+        forget_files(supervisor, exec);
+        exec_free(exec);
+    }
+    supervisor->exec_count = 0;
+}
