@@ -19,6 +19,7 @@
 
 struct message {
     struct message *next;
+    bool binary;
     size_t size;
     unsigned char data[]; // LWS_PRE bytes for the library come first
 };
@@ -46,9 +47,11 @@ struct session {
     bool resolving;
     bool tls;
     bool is_open;
-    bool ending; // end at the next chance
+    bool ending;    // end at the next chance
+    bool finishing; // end once all is sent
     bool refused;
-    char *host; // without brackets and port
+    uint16_t code; // of the server's closing
+    char *host;    // without brackets and port
     char *host_header;
     uint16_t port;
     char *path; // with the query
@@ -286,9 +289,9 @@ struct session *agent_session_open(struct sessions *sessions, const char *url,
 
 // ---- frames -------------------------------------------------------------------------------
 
-void agent_session_send(struct session *session, struct text frame)
+static void queue(struct session *session, struct text frame, bool binary)
 {
-    if (session->ending || !session->is_open) {
+    if (session->ending || session->finishing || !session->is_open) {
         return;
     }
     if (session->out_bytes + frame.size > LIMIT_FRAME_BYTES) {
@@ -297,6 +300,7 @@ void agent_session_send(struct session *session, struct text frame)
     }
     struct message *message = alloc_zero(sizeof(*message) + LWS_PRE + frame.size);
     message->size = frame.size;
+    message->binary = binary;
     memcpy(message->data + LWS_PRE, frame.data, frame.size);
     if (session->out_last == NULL) {
         session->out_first = message;
@@ -308,6 +312,30 @@ void agent_session_send(struct session *session, struct text frame)
     lws_callback_on_writable(session->wsi);
 }
 
+void agent_session_send(struct session *session, struct text frame)
+{
+    queue(session, frame, false);
+}
+
+void agent_session_send_binary(struct session *session, struct text frame)
+{
+    queue(session, frame, true);
+}
+
+size_t agent_session_queued(const struct session *session)
+{
+    return session->out_bytes;
+}
+
+// All is sent: the library sends what it is given here when its callback closes the connection.
+static bool say_goodbye(struct session *session)
+{
+    if (session->finishing) {
+        lws_close_reason(session->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
+    }
+    return !session->finishing;
+}
+
 // @return false when the connection must be closed
 static bool write_next(struct session *session)
 {
@@ -316,17 +344,18 @@ static bool write_next(struct session *session)
         return false;
     }
     if (message == NULL) {
-        return true;
+        return say_goodbye(session);
     }
     session->out_first = message->next;
     if (session->out_first == NULL) {
         session->out_last = NULL;
     }
     session->out_bytes -= message->size;
-    int wrote = lws_write(session->wsi, message->data + LWS_PRE, message->size, LWS_WRITE_TEXT);
+    int wrote = lws_write(session->wsi, message->data + LWS_PRE, message->size,
+                          message->binary ? LWS_WRITE_BINARY : LWS_WRITE_TEXT);
     bool sent = wrote >= (int)message->size;
     alloc_free(message);
-    if (session->out_first != NULL) {
+    if (session->out_first != NULL || session->finishing) {
         lws_callback_on_writable(session->wsi);
     }
     return sent;
@@ -339,7 +368,8 @@ static bool receive(struct session *session, const char *bytes, size_t size)
     if (session->ending) {
         return false;
     }
-    if (lws_frame_is_binary(session->wsi)) {
+    bool binary = lws_frame_is_binary(session->wsi) != 0;
+    if (binary && session->handlers.binary == NULL) {
         agent_session_end(session, "the server sent a binary frame");
         return false;
     }
@@ -351,7 +381,11 @@ static bool receive(struct session *session, const char *bytes, size_t size)
     if (!lws_is_final_fragment(session->wsi) || lws_remaining_packet_payload(session->wsi) > 0) {
         return true;
     }
-    session->handlers.frame(session->handlers.context, session, buf_view(&session->in));
+    if (binary) {
+        session->handlers.binary(session->handlers.context, session, buf_view(&session->in));
+    } else {
+        session->handlers.frame(session->handlers.context, session, buf_view(&session->in));
+    }
     buf_reset(&session->in);
     return !session->ending;
 }
@@ -401,6 +435,11 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     if (reason == LWS_CALLBACK_CLIENT_CONNECTION_ERROR && session != NULL) {
         return open_failed(session, wsi, in, size);
     }
+    if (reason == LWS_CALLBACK_WS_PEER_INITIATED_CLOSE && session != NULL) {
+        const unsigned char *code = in;
+        session->code = size >= 2 ? (uint16_t)(code[0] << 8 | code[1]) : 0;
+        return 0;
+    }
     if (reason == LWS_CALLBACK_CLIENT_CLOSED) {
         finish(session, wsi, "the connection was closed");
         return 0;
@@ -424,6 +463,21 @@ void agent_session_end(struct session *session, const char *why)
     if (session->wsi != NULL) {
         lws_set_timeout(session->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
     }
+}
+
+void agent_session_finish(struct session *session)
+{
+    if (!session->is_open) {
+        agent_session_end(session, "done");
+        return;
+    }
+    session->finishing = true;
+    lws_callback_on_writable(session->wsi);
+}
+
+uint16_t agent_session_code(const struct session *session)
+{
+    return session->code;
 }
 
 int64_t agent_session_heard_ms(const struct session *session)

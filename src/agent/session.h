@@ -6,10 +6,11 @@
 #include <uv.h>
 
 /*
- * Websocket sessions with the server, as a client: the ACS and the TCS session of a node.
+ * Websockets with the server, as a client: the ACS and the TCS session of a node, and the data
+ * channels of ECS Exec.
  *
- * Opening is asynchronous and signed with the node's key. Text frames go both ways, whole. All
- * calls and callbacks are on the loop's thread. A session never comes back: open another.
+ * Opening is asynchronous and signed with the node's key. Frames go both ways, whole. All calls and
+ * callbacks are on the loop's thread. A session never comes back: open another.
  */
 
 struct sessions;
@@ -20,6 +21,8 @@ struct session_handlers {
     void (*open)(void *context, struct session *session);
     /** A whole text frame. Borrowed for the call. */
     void (*frame)(void *context, struct session *session, struct text frame);
+    /** A whole binary frame. NULL: a session on which one comes ends. */
+    void (*binary)(void *context, struct session *session, struct text frame);
     /** It could not be opened, or was closed, by whomever: the session is gone after the call.
      *  Not called for sessions that agent_sessions_close ends. */
     void (*closed)(void *context, struct session *session, struct text why, bool refused);
@@ -51,8 +54,20 @@ struct session *agent_session_open(struct sessions *sessions, const char *url,
 /** Queue a text frame. A session whose queue is longer than LIMIT_FRAME_BYTES ends. */
 void agent_session_send(struct session *session, struct text frame);
 
+/** Queue a binary frame; as agent_session_send. */
+void agent_session_send_binary(struct session *session, struct text frame);
+
+/** @return bytes of frames that are queued */
+size_t agent_session_queued(const struct session *session);
+
 /** End a session; its closed handler is called, later. */
 void agent_session_end(struct session *session, const char *why);
+
+/** End a session once all that is queued was sent, with the code of a regular end, 1000. */
+void agent_session_finish(struct session *session);
+
+/** @return the code with which the server closed the session; 0 when it gave none */
+uint16_t agent_session_code(const struct session *session);
 
 /** @return when the last frame or ping came, monotonic ms */
 int64_t agent_session_heard_ms(const struct session *session);
