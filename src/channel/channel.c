@@ -41,6 +41,7 @@ struct channel {
     bool ready;
     bool closed; // either end said so
     bool takes_exit_code;
+    bool held; // takes no stream data
     int64_t opened_ms;
     int64_t next_out;
     struct pending *first;
@@ -162,6 +163,11 @@ static void acknowledge(struct channel *channel, int64_t now_ms, const struct me
     AUTO(buf_deinit) struct buf frame = {0};
     message_encode(&message, &frame);
     send_frame(channel, &frame);
+}
+
+void channel_hold(struct channel *channel, bool hold)
+{
+    channel->held = hold;
 }
 
 bool channel_takes_exit_code(const struct channel *channel)
@@ -401,6 +407,10 @@ static int keep_early(struct channel *channel, const struct message *message, st
 static int on_stream(struct channel *channel, int64_t now_ms, const struct message *message,
                      struct err *err)
 {
+    // What it has is acknowledged again: the other end may not know.
+    if (channel->held && message->sequence >= channel->next_in) {
+        return 0;
+    }
     if (message->sequence > channel->next_in) {
         int rc = keep_early(channel, message, err);
         if (rc != 0) {

@@ -55,6 +55,12 @@ void channel_open(struct channel *channel, int64_t now_ms);
 MUST_CHECK int channel_receive(struct channel *channel, int64_t now_ms, struct text frame,
                                struct err *err);
 
+/**
+ * Take no stream data for now, or again: what comes meanwhile is not acknowledged, so that the
+ * other end sends it once more. Acknowledgements and an end are still taken.
+ */
+void channel_hold(struct channel *channel, bool hold);
+
 /** @return how many bytes channel_send takes now */
 size_t channel_room(const struct channel *channel);
 

@@ -268,6 +268,44 @@ static void room_is_bounded_until_acknowledged(void **state)
     world_free(world);
 }
 
+// What comes while an end takes nothing is not lost, and what it says is still acknowledged.
+static void held_streams_go_on_later(void **state)
+{
+    (void)state;
+    struct world *world = world_new(7);
+    struct end *node = &world->ends[0];
+    struct end *client = &world->ends[1];
+    channel_open(node->channel, world->now_ms);
+    channel_open(client->channel, world->now_ms);
+    for (size_t i = 0; i < 100; i++) {
+        world->now_ms += 5;
+        arrive(node);
+        arrive(client);
+        channel_tick(node->channel, world->now_ms);
+        channel_tick(client->channel, world->now_ms);
+        if (i == 20) {
+            assert_true(node->ready && client->ready);
+            channel_hold(node->channel, true);
+            channel_send(client->channel, world->now_ms, MESSAGE_PAYLOAD_OUTPUT, TEXT("in"));
+            channel_send(node->channel, world->now_ms, MESSAGE_PAYLOAD_OUTPUT, TEXT("out"));
+        } else if (i == 60) {
+            assert_int_equal(node->received.size, 0);
+            assert_true(text_is(buf_view(&client->received), "out"));
+            assert_true(channel_idle(node->channel));
+            assert_false(channel_idle(client->channel));
+            channel_hold(node->channel, false);
+        }
+    }
+    for (size_t i = 0; i < 300 && node->received.size == 0; i++) {
+        world->now_ms += 5;
+        arrive(node);
+        arrive(client);
+        channel_tick(client->channel, world->now_ms);
+    }
+    assert_true(text_is(buf_view(&node->received), "in"));
+    world_free(world);
+}
+
 static void closing_says_why(void **state)
 {
     (void)state;
@@ -408,6 +446,7 @@ int main(void)
         cmocka_unit_test(streams_arrive_whole),
         cmocka_unit_test(nothing_is_lost_on_bad_ways),
         cmocka_unit_test(room_is_bounded_until_acknowledged),
+        cmocka_unit_test(held_streams_go_on_later),
         cmocka_unit_test(closing_says_why),
         cmocka_unit_test(exit_codes_are_for_those_who_ask),
         cmocka_unit_test(messages_have_their_bytes),
