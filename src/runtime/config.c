@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "runtime/config_internal.h"
+#include "runtime/syscalls.h"
 #include "shape/json.h"
 
 #include <string.h>
@@ -361,15 +362,24 @@ static void write_resources(const struct config *config, struct buf *out)
     buf_string(out, "}}");
 }
 
-static void member_map(struct buf *out, const char *name, const struct text_map *map)
+static void write_entries(const struct text_map *map, struct buf *out)
 {
-    config_key(out, name);
-    buf_byte(out, '{');
     for (size_t i = 0; i < map->count; i++) {
         config_comma(out);
         json_quote(map->items[i].key, out);
         buf_byte(out, ':');
         json_quote(map->items[i].value, out);
+    }
+}
+
+static void write_annotations(const struct config *config, struct buf *out)
+{
+    config_key(out, "annotations");
+    buf_byte(out, '{');
+    write_entries(&config->annotations, out);
+    if (config->confined && config->filter.data != NULL) {
+        config_key(out, SYSCALLS_ANNOTATION);
+        json_quote_bytes(config->filter, out);
     }
     buf_byte(out, '}');
 }
@@ -382,9 +392,13 @@ static void write_linux(const struct config *config, struct buf *out)
     member(out, "cgroupsPath", config->cgroup_path);
     write_resources(config, out);
     write_device_nodes(config, out);
-    member_map(out, "sysctl", &config->sysctls);
-    if (config->confined) {
-        config_write_seccomp(config->process.capabilities, out);
+    config_key(out, "sysctl");
+    buf_byte(out, '{');
+    write_entries(&config->sysctls, out);
+    buf_byte(out, '}');
+    // Never both: reading this much of a document takes the runtime milliseconds.
+    if (config->confined && config->filter.data == NULL) {
+        syscalls_write(syscalls_grants(config->process.capabilities), out);
     }
     if (!config->privileged) {
         member_strings(out, "maskedPaths", masked_paths, ARRAY_LEN(masked_paths));
@@ -409,6 +423,6 @@ void config_write(const struct config *config, struct buf *out)
     member(out, "hostname", config->hostname);
     write_mounts(config, out);
     write_linux(config, out);
-    member_map(out, "annotations", &config->annotations);
+    write_annotations(config, out);
     buf_byte(out, '}');
 }

@@ -6,8 +6,7 @@
 /*
  * The documents that an OCI runtime reads: config.json of a bundle, and the process document of an
  * exec. Everything is decided before: this only writes. What every container of Berth has in common
- * is here: namespaces, Docker's masked and read-only paths, its default mounts and devices, and its
- * filter of system calls.
+ * is here: namespaces, Docker's masked and read-only paths, its default mounts and devices.
  */
 
 /** A mount besides the default ones. */
@@ -65,9 +64,10 @@ struct config {
     struct text network_namespace; ///< path; absent: the host's
     struct config_namespace pid;
     struct config_namespace ipc;
-    bool network_off; ///< a namespace of its own, with loopback alone, instead
-    bool confined;    ///< by Docker's default filter of system calls
-    bool privileged;  ///< all devices, nothing masked; capabilities are listed as ever
+    bool network_off;   ///< a namespace of its own, with loopback alone, instead
+    bool confined;      ///< by Docker's default filter of system calls: see syscalls.h
+    struct text filter; ///< with confined, that filter as a program; absent: the runtime makes it
+    bool privileged;    ///< all devices, nothing masked; capabilities are listed as ever
     const struct config_device *devices; ///< besides the default ones
     size_t device_count;
     struct text cgroup_path;

@@ -456,6 +456,7 @@ static void oci_close(struct runtime *runtime)
 {
     struct oci *oci = oci_of(runtime);
     pthread_mutex_destroy(&oci->group_lock);
+    oci_filters_deinit(&oci->filters);
     alloc_free(oci->instance);
     alloc_free(oci->run_dir);
     alloc_free(oci->data_dir);
@@ -531,6 +532,7 @@ int runtime_oci_open(const struct runtime_options *options, struct runtime **out
     AUTO(oci_free) struct oci *oci = ALLOC(struct oci);
     oci->runtime.ops = &oci_ops;
     pthread_mutex_init(&oci->group_lock, NULL); // never fails on Linux
+    oci_filters_init(&oci->filters);
     oci->instance = alloc_string(options->instance);
     oci->run_dir = alloc_string(options->run_dir);
     oci->data_dir = alloc_string(options->data_dir);
@@ -542,6 +544,8 @@ int runtime_oci_open(const struct runtime_options *options, struct runtime **out
         return err_set(err, ERR_UNSUPPORTED,
                        "no OCI runtime is installed: `apt-get install crun` gives one");
     }
+    struct err ignored = {0};
+    IGNORE(oci_check_binary(oci, &ignored), "a program that does not run is told by check");
     rc = cgroup_host_read(&oci->cgroups, err);
     if (rc != 0) {
         return rc;

@@ -1,12 +1,14 @@
 #include "runtime/oci_internal.h"
 
 #include "base/file.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,28 +18,49 @@
  */
 
 #define VERSION_TIMEOUT_MS 10000 // a runtime that takes longer to say its version is of no use
+#define VERSION_BYTES 256
+#define CRUN_VERSION "crun version "
+#define CRUN_TAKES_PROGRAMS 18 // from 0.18 on
 
-// It may be gone, of another architecture, or lack a library: only running it tells.
-static int run_binary(const struct oci *oci, struct err *err)
+// Its first words are all that is wanted; the rest of a long answer is dropped with the pipe.
+static void read_version(int fd, struct buf *out)
+{
+    ssize_t got = read(fd, buf_reserve(out, VERSION_BYTES), VERSION_BYTES);
+    out->size += got > 0 ? (size_t)got : 0;
+}
+
+static int spawn_binary(const struct oci *oci, int output_fd, pid_t *out_pid, struct err *err)
 {
     char version[] = "--version";
     char *const arguments[] = {oci->binary, version, NULL};
     char *const environment[] = {NULL};
     posix_spawn_file_actions_t actions;
-    pid_t pid = -1;
     int rc = posix_spawn_file_actions_init(&actions);
-    if (rc != 0) {
-        return err_sys(err, rc, "starting '%s'", oci->binary);
-    }
-    for (int fd = 0; fd < 3 && rc == 0; fd++) {
-        rc = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-    }
     if (rc == 0) {
-        rc = posix_spawn(&pid, oci->binary, &actions, NULL, arguments, environment);
+        for (int fd = 0; fd < 3 && rc == 0; fd++) {
+            rc = posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+        }
+        rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 1);
+        rc = rc != 0 ? rc
+                     : posix_spawn(out_pid, oci->binary, &actions, NULL, arguments, environment);
+        posix_spawn_file_actions_destroy(&actions);
     }
-    posix_spawn_file_actions_destroy(&actions);
+    return rc == 0 ? 0 : err_sys(err, rc, "starting '%s'", oci->binary);
+}
+
+// It may be gone, of another architecture, or lack a library: only running it tells.
+static int run_binary(const struct oci *oci, struct buf *out_version, struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return err_sys(err, errno, "making a pipe");
+    }
+    AUTO(fd_close) int read_fd = ends[0];
+    pid_t pid = -1;
+    int rc = spawn_binary(oci, ends[1], &pid, err);
+    close(ends[1]);
     if (rc != 0) {
-        return err_sys(err, rc, "starting '%s'", oci->binary);
+        return rc;
     }
     AUTO(fd_close) int pidfd = pidfd_open(pid, 0);
     struct pollfd poller = {.fd = pidfd, .events = POLLIN};
@@ -50,14 +73,40 @@ static int run_binary(const struct oci *oci, struct err *err)
     if (!ended) {
         return err_set(err, ERR_TIMEOUT, "'%s --version' does not end", oci->binary);
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0
-               ? 0
-               : err_set(err, ERR_SYS, "'%s --version' fails with status %d", oci->binary, status);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        return err_set(err, ERR_SYS, "'%s --version' fails with status %d", oci->binary, status);
+    }
+    read_version(read_fd, out_version);
+    return 0;
+}
+
+bool oci_takes_programs(struct text version)
+{
+    struct text number = text_cut(&version, '\n');
+    if (!text_starts(number, TEXT(CRUN_VERSION))) {
+        return false;
+    }
+    number = text_slice(number, strlen(CRUN_VERSION), number.size);
+    uint64_t major = 0;
+    uint64_t minor = 0;
+    if (text_to_u64(text_cut(&number, '.'), &major) != 0) {
+        return false;
+    }
+    return major > 0 ||
+           (text_to_u64(text_cut(&number, '.'), &minor) == 0 && minor >= CRUN_TAKES_PROGRAMS);
+}
+
+int oci_check_binary(struct oci *oci, struct err *err)
+{
+    AUTO(buf_deinit) struct buf version = {0};
+    int rc = run_binary(oci, &version, err);
+    atomic_store(&oci->takes_programs, rc == 0 && oci_takes_programs(buf_view(&version)));
+    return rc;
 }
 
 int oci_check(struct runtime *runtime, struct err *err)
 {
-    const struct oci *oci = oci_of(runtime);
+    struct oci *oci = oci_of(runtime);
     struct cgroup_host cgroups = {0};
     if (access(oci->supervisor, X_OK) != 0) {
         return err_sys(err, errno, "the supervisor '%s' cannot be run", oci->supervisor);
@@ -66,5 +115,5 @@ int oci_check(struct runtime *runtime, struct err *err)
         return err_sys(err, errno, "'%s' cannot be written", oci->data_dir);
     }
     int rc = cgroup_host_read(&cgroups, err);
-    return rc != 0 ? rc : run_binary(oci, err);
+    return rc != 0 ? rc : oci_check_binary(oci, err);
 }

@@ -399,6 +399,13 @@ static int write_config(struct bundle *bundle, struct err *err)
         return rc;
     }
     config->annotations = spec_annotations(definition, bundle->arena);
+    if (config->confined && atomic_load(&bundle->task->oci->takes_programs)) {
+        rc = oci_filter(bundle->task->oci, config->process.capabilities, bundle->arena,
+                        &config->filter, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     config->cpu_shares = (uint64_t)MAX(definition->cpu, CPU_SHARES_MIN);
     AUTO(buf_deinit) struct buf document = {0};
     config_write(config, &document);

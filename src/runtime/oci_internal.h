@@ -1,6 +1,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "runtime/cgroup.h"
 #include "runtime/config.h"
@@ -8,7 +9,8 @@
 
 /*
  * The parts of the OCI driver: prepare (a task), container (a bundle), device (nodes), exec
- * (commands of ECS Exec), files (hosts, resolv.conf), and the rest in oci.c.
+ * (commands of ECS Exec), files (hosts, resolv.conf), syscalls (compiled filters), and the rest in
+ * oci.c.
  *
  *   <run_dir>/tasks/<id>/            plan, state, lock, socket, log: see task/supervisor.h
  *   <run_dir>/tasks/<id>/c/<n>/      bundle of a container
@@ -17,6 +19,21 @@
  *   <data_dir>/volumes/<name>/       Docker volumes that tasks share; nothing removes them
  *   <data_dir>/output/<id>/<name>/   its output; clean leaves it
  */
+
+#define OCI_FILTERS_MAX 8 ///< sets of capabilities in use at a time; more are compiled again
+
+/** A filter of system calls, compiled: see syscalls.h. */
+struct oci_filter {
+    uint32_t grants;
+    struct buf program;
+};
+
+/** Those that were needed lately. */
+struct oci_filters {
+    pthread_mutex_t lock;
+    struct oci_filter items[OCI_FILTERS_MAX];
+    size_t next; ///< to be replaced
+};
 
 struct oci {
     struct runtime runtime;
@@ -28,6 +45,8 @@ struct oci {
     uint64_t output_max_bytes;
     struct cgroup_host cgroups;
     pthread_mutex_t group_lock; ///< held while the instance's group comes or goes
+    atomic_bool takes_programs; ///< filters of system calls are given to the runtime compiled
+    struct oci_filters filters;
 };
 
 /** A task being prepared. */
@@ -46,6 +65,12 @@ struct oci *oci_of(struct runtime *runtime);
 
 /** The check of runtime_ops. */
 MUST_CHECK int oci_check(struct runtime *runtime, struct err *err);
+
+/** Look whether the runtime's program runs, and what it can do. */
+MUST_CHECK int oci_check_binary(struct oci *oci, struct err *err);
+
+/** @return whether what says this on `--version` takes compiled filters: crun, from 0.18 on */
+bool oci_takes_programs(struct text version);
 
 /** @return <run_dir>/tasks/<id>, in the arena */
 struct text oci_run_directory(const struct oci *oci, struct text task_id, struct arena *arena);
@@ -95,6 +120,21 @@ MUST_CHECK int oci_container_prepare(const struct oci_task *task, size_t index,
 MUST_CHECK int oci_devices(const struct ecs_container_definition *definition, struct arena *arena,
                            const struct config_device **out_devices, size_t *out_count,
                            struct err *err);
+
+/** Prepare an empty cache. */
+void oci_filters_init(struct oci_filters *filters);
+
+/** Empty it. */
+void oci_filters_deinit(struct oci_filters *filters);
+
+/**
+ * The default filter for a container with these capabilities, as a program; in the arena. From any
+ * thread: the first who asks compiles it, and others wait.
+ *
+ * @return 0, or why it cannot be compiled
+ */
+MUST_CHECK int oci_filter(struct oci *oci, struct text_list capabilities, struct arena *arena,
+                          struct text *out_program, struct err *err);
 
 /**
  * The variables of the containers that one links to; in the task's arena.

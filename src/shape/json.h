@@ -41,3 +41,6 @@ void json_encode_iso(const struct shape_type *type, const void *value, struct bu
 
 /** Append a text as a JSON string literal; bytes that are not UTF-8 become U+FFFD. */
 void json_quote(struct text text, struct buf *out);
+
+/** Append bytes as JSON has blobs: a string literal of base64, with padding. */
+void json_quote_bytes(struct text bytes, struct buf *out);

@@ -122,6 +122,13 @@ void json_quote(struct text text, struct buf *out)
     put_end(out);
 }
 
+void json_quote_bytes(struct text bytes, struct buf *out)
+{
+    buf_byte(out, '"');
+    put_base64(out, bytes);
+    buf_byte(out, '"');
+}
+
 // Digits in front of end; returns where they begin.
 static char *digits_before(char *end, uint64_t value)
 {

@@ -30,9 +30,10 @@
 #define WAIT_MS 20000
 #define OUTPUT_MAX_BYTES (256u << 10)
 
-static const char *const applets[] = {"sh",   "cat",  "echo", "env",  "id",    "pwd",   "sleep",
-                                      "yes",  "head", "tail", "ls",   "rm",    "touch", "hostname",
-                                      "kill", "stat", "test", "true", "false", "grep",  "trap"};
+static const char *const applets[] = {"sh",    "cat",      "echo", "env",    "id",      "pwd",
+                                      "sleep", "yes",      "head", "tail",   "ls",      "rm",
+                                      "touch", "hostname", "kill", "stat",   "test",    "true",
+                                      "false", "grep",     "trap", "chroot", "unshare", "dmesg"};
 
 // Network and mount namespaces, cgroups and root are what containers need.
 bool fixture_possible(void)

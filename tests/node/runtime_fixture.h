@@ -49,6 +49,9 @@ int members_run(void);
 /** Run the tests of test_exec.c. @return how many failed */
 int exec_run(void);
 
+/** Run the tests of test_filter.c. @return how many failed */
+int filter_run(void);
+
 /** @return whether the tests can run here; else prints why not */
 bool fixture_possible(void);
 

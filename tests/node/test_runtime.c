@@ -778,5 +778,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(runc_does_as_well),
     };
     int failed = cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
-    return failed + members_run() + exec_run();
+    return failed + members_run() + exec_run() + filter_run();
 }

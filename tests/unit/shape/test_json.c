@@ -468,6 +468,25 @@ static void json_encode_keeps_the_limit(void **state)
     }
 }
 
+static void json_quote_bytes_is_base64(void **state)
+{
+    (void)state;
+    static const struct {
+        struct text bytes;
+        const char *want;
+    } cases[] = {
+        {{"", 0}, "\"\""},
+        {{"\0", 1}, "\"AA==\""},
+        {{"\xff\xfe", 2}, "\"//4=\""},
+        {{"abc", 3}, "\"YWJj\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(buf_deinit) struct buf out = {0};
+        json_quote_bytes(cases[i].bytes, &out);
+        assert_true(text_is(buf_view(&out), cases[i].want));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +501,7 @@ int main(void)
         cmocka_unit_test(json_encode_writes_times),
         cmocka_unit_test(json_encode_iso_writes_times),
         cmocka_unit_test(json_quote_escapes),
+        cmocka_unit_test(json_quote_bytes_is_base64),
         cmocka_unit_test(json_encode_masks_secrets),
         cmocka_unit_test(json_encode_keeps_the_limit),
     };
