@@ -10,6 +10,8 @@
 /*
  * The address at which a task finds its agent.
  *
+ * It is the same in every namespace, so those that are made ahead have it already: see net_pool.c.
+ *
  * It is an address of the namespace's own loopback, so packets for it never leave the namespace,
  * and the socket takes only what came over loopback: a neighbour that sends packets for it to the
  * task's interface finds nothing there. Containers may have port 80 for themselves, on every
@@ -34,8 +36,21 @@ static int add_address(uint32_t address, struct err *err)
     return net_batch_commit(socket_fd, &batch, EEXIST, err);
 }
 
-static int open_socket(uint32_t address, int *out_fd, struct err *err)
+int net_endpoint_prepare(struct err *err)
 {
+    uint32_t address = 0;
+    int rc = net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &address);
+    ASSERT(rc == 0);
+    // In this order: where the address is, the rules are, too.
+    rc = net_filter_endpoint(address, err);
+    return rc == 0 ? add_address(address, err) : rc;
+}
+
+static int open_socket(int *out_fd, struct err *err)
+{
+    uint32_t address = 0;
+    int rc = net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &address);
+    ASSERT(rc == 0);
     AUTO(fd_close)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
@@ -51,8 +66,11 @@ static int open_socket(uint32_t address, int *out_fd, struct err *err)
     }
     if (bind(fd, (const struct sockaddr *)(const void *)&at, sizeof(at)) != 0 ||
         listen(fd, BACKLOG) != 0) {
-        return err_sys(err, errno, "listening on " NET_ENDPOINT_ADDRESS " port %d",
-                       NET_ENDPOINT_PORT);
+        int number = errno;
+        return number == EADDRNOTAVAIL
+                   ? err_set(err, ERR_NOT_FOUND, "nothing has the address " NET_ENDPOINT_ADDRESS)
+                   : err_sys(err, number, "listening on " NET_ENDPOINT_ADDRESS " port %d",
+                             NET_ENDPOINT_PORT);
     }
     *out_fd = fd;
     fd = -1;
@@ -61,14 +79,12 @@ static int open_socket(uint32_t address, int *out_fd, struct err *err)
 
 static int listen_here(int *out_fd, struct err *err)
 {
-    uint32_t address = 0;
-    int rc = net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &address);
-    ASSERT(rc == 0);
-    rc = add_address(address, err);
-    if (rc == 0) {
-        rc = net_filter_endpoint(address, err);
+    int rc = open_socket(out_fd, err);
+    if (rc == ERR_NOT_FOUND) {
+        rc = net_endpoint_prepare(err);
+        rc = rc == 0 ? open_socket(out_fd, err) : rc;
     }
-    return rc == 0 ? open_socket(address, out_fd, err) : rc;
+    return rc;
 }
 
 int net_endpoint_listen(struct text path, int *out_fd, struct err *err)

@@ -243,7 +243,7 @@ MUST_CHECK int net_unmount_directory(const char *dir, struct err *err);
 
 /* ---- the pool: net_pool.c */
 
-/** Namespaces made ahead by a thread of the pool's own. */
+/** Namespaces for tasks, made ahead by a thread of the pool's own. */
 struct net_pool {
     pthread_mutex_t lock;
     pthread_cond_t wanted; ///< there is room, or it is to stop
@@ -261,7 +261,7 @@ MUST_CHECK int net_pool_init(struct net_pool *pool, uint32_t size, struct err *e
 /** Stop, and drop what is ready. */
 void net_pool_deinit(struct net_pool *pool);
 
-/** A ready namespace, or a new one when there is none. */
+/** A ready namespace with the address of the task's endpoints, or a new one when there is none. */
 MUST_CHECK int net_pool_take(struct net_pool *pool, struct net_space *out_space, struct err *err);
 
 /* ---- plugs: net_plug.c */
@@ -286,7 +286,11 @@ struct net_router;
 MUST_CHECK int net_plug_make(struct net *net, const struct net_plug *plug,
                              struct net_router *router, struct err *err);
 
-/* ---- the way to a task's endpoints: net_endpoint_filter.c. */
+/* ---- the way to a task's endpoints: net_endpoint.c, net_endpoint_filter.c. */
+
+/** Give the namespace that the calling thread is in the address of endpoints, after the rules that
+ *  lead there. What is there stays. */
+MUST_CHECK int net_endpoint_prepare(struct err *err);
 
 /** The table in a task's namespace, which the calling thread is in, that leads to the endpoints at
  *  an address. What is there stays. */

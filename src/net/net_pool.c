@@ -7,8 +7,23 @@
 
 /*
  * Making a namespace takes a third of a millisecond, and far longer while the kernel tears others
- * down, so a thread makes some ahead.
+ * down; giving it the address of a task's endpoints takes another. So a thread makes some ahead.
  */
+
+static int make(struct net_space *out_space, struct err *err)
+{
+    int back = -1;
+    int rc = net_space_create(out_space, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct err ignored = {0};
+    if (net_namespace_enter(out_space->fd, &back, &ignored) == 0) {
+        IGNORE(net_endpoint_prepare(&ignored), "who listens there tries again and reports it");
+        net_namespace_leave(back);
+    }
+    return 0;
+}
 
 static void wait_after_failure(struct net_pool *pool)
 {
@@ -31,7 +46,7 @@ static void *pool_run(void *context)
         pthread_mutex_unlock(&pool->lock);
         struct net_space space;
         struct err ignored; // whoever needs a namespace makes one and reports what hinders it
-        int rc = net_space_create(&space, &ignored);
+        int rc = make(&space, &ignored);
         pthread_mutex_lock(&pool->lock);
         if (rc == 0) {
             pool->ready[pool->count++] = space;
@@ -104,5 +119,5 @@ int net_pool_take(struct net_pool *pool, struct net_space *out_space, struct err
         pthread_cond_signal(&pool->wanted);
     }
     pthread_mutex_unlock(&pool->lock);
-    return found ? 0 : net_space_create(out_space, err);
+    return found ? 0 : make(out_space, err);
 }

@@ -509,7 +509,7 @@ static int create_router(struct net *net, const char *vpc_id, struct net_router 
                          struct err *err)
 {
     AUTO(net_space_deinit) struct net_space space = {-1, -1};
-    int rc = net_pool_take(&net->pool, &space, err);
+    int rc = net_space_create(&space, err);
     if (rc == 0) {
         rc = net_space_mount(&space, net->netns_dir, vpc_id, err);
     }

@@ -807,6 +807,61 @@ static void endpoint_is_the_tasks_own(struct host *host)
     net_close(net);
 }
 
+static bool has_endpoint_address(struct host *host, int namespace_fd)
+{
+    AUTO(fd_close) int socket_fd = socket_in(host, namespace_fd);
+    struct net_address *addresses = NULL;
+    size_t count = 0;
+    uint32_t wanted = 0;
+    bool found = false;
+    CHECK(net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &wanted) == 0);
+    OK(net_addresses(socket_fd, &host->arena, &addresses, &count, &host->err));
+    for (size_t i = 0; i < count; i++) {
+        found = found || addresses[i].range.address == wanted;
+    }
+    return found;
+}
+
+// A namespace that was not made for a task, or by an earlier Berth, is given what it lacks; those
+// of tasks have it from the beginning, and routers never, as they pass packets for others on.
+static void endpoint_address_is_where_it_belongs(struct host *host)
+{
+    struct net *net = open_instance(host, "1a2b3c4d", 2);
+    struct net_space bare = {-1, -1};
+    OK(net_space_create(&bare, &host->err));
+    CHECK(!has_endpoint_address(host, bare.fd));
+    int fd = -1;
+    struct text path = arena_format(&host->arena, "/proc/self/fd/%d", bare.fd);
+    OK(net_endpoint_listen(path, &fd, &host->err));
+    CHECK(has_endpoint_address(host, bare.fd));
+    int client = connect_from(host, bare.fd, NET_ENDPOINT_ADDRESS);
+    CHECK(client >= 0);
+    CHECK(accepts(fd));
+    close(client);
+    close(fd);
+    net_space_deinit(&bare);
+
+    for (uint32_t i = 1; i < 5; i++) { // more than the pool has ready
+        int one = make_nth(host, net, 0, i);
+        CHECK(has_endpoint_address(host, one));
+        close(one);
+    }
+    struct text router =
+        arena_format(&host->arena, "/run/berth-test/1a2b3c4d/netns/%.*s", TEXT_FMT(vpc.id));
+    int router_fd = open(router.data, O_RDONLY | O_CLOEXEC);
+    CHECK(router_fd >= 0);
+    CHECK(!has_endpoint_address(host, router_fd));
+    close(router_fd);
+    OK(net_destroy_all(net, &host->err));
+    net_close(net);
+}
+
+static void net_endpoint_address_is_where_it_belongs(void **state)
+{
+    (void)state;
+    in_own_host(endpoint_address_is_where_it_belongs);
+}
+
 static void net_endpoint_listen_reaches_its_task_only(void **state)
 {
     (void)state;
@@ -817,6 +872,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(net_endpoint_listen_reaches_its_task_only),
+        cmocka_unit_test(net_endpoint_address_is_where_it_belongs),
         cmocka_unit_test(net_eni_connects_its_vpc),
         cmocka_unit_test(net_translates_outward),
         cmocka_unit_test(net_vpc_host_route_is_answered),
