@@ -38,6 +38,9 @@ MISSED_BY_SERVICE = {
 }
 
 
+# Lists in answers that AWS sends empty, though the model has a least length.
+MAY_BE_EMPTY = {"InvalidParameters", "DeletedParameters", "InvalidLabels", "RemovedLabels"}
+
 # Operations that read by name and yet note something.
 CHANGES = {"GetSecretValue"}
 
@@ -66,11 +69,11 @@ class Importer:
             return name
         return SCALARS[kind]
 
-    def rules(self, member):
+    def rules(self, member, name):
         shape = self.shapes[member["shape"]]
         found = []
         for key in ("min", "max"):
-            if key in shape:
+            if key in shape and not (key == "min" and name in MAY_BE_EMPTY):
                 found.append(f"{key} {int(shape[key])}")
         # Rules are POSIX expressions; Unicode classes such as those of tags are checked by the
         # service itself.
@@ -114,7 +117,7 @@ class Importer:
         for number, member in self.numbered(members, old):
             mark = "!" if member in required else ""
             rows += (f"    {number} {member}{mark}: {self.type_of(members[member]['shape'])}"
-                     f"{self.rules(members[member])}\n")
+                     f"{self.rules(members[member], member)}\n")
         return f"struct {name} {{\n{rows}}}\n"
 
     def side(self, name, reference):

@@ -4,6 +4,7 @@
 #include "api/ecs.h"
 #include "api/identity.h"
 #include "api/secretsmanager.h"
+#include "api/ssm.h"
 #include "api/sts.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -13,6 +14,7 @@
 #include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
+#include "secrets/parameter.h"
 #include "secrets/secrets.h"
 #include "server/debug.h"
 #include "server/seal_key.h"
@@ -39,8 +41,8 @@ struct serve {
 };
 
 const struct core_module *const serve_modules[] = {
-    &identity_module, &vpc_module,     &secrets_module, &ecs_module,
-    &task_module,     &service_module, &debug_module,
+    &identity_module, &vpc_module,  &secrets_module, &parameter_module,
+    &ecs_module,      &task_module, &service_module, &debug_module,
 };
 const size_t serve_module_count = ARRAY_LEN(serve_modules);
 
@@ -64,6 +66,7 @@ static const struct server_service services[] = {
      .node_operations = node_ecs_operations,
      .client_exception_operations = client_exception_ecs_operations},
     {.api = &secretsmanager_service, .validation_exceptions = true},
+    {.api = &ssm_service, .validation_exceptions = true},
     {.api = &sts_service, .node_operations = node_sts_operations},
     {.api = &berth_service, .unsigned_operations = unsigned_berth_operations, .no_roles = true},
 };
@@ -159,10 +162,12 @@ static int open_engine(struct serve *serve, struct err *err)
         .context = serve,
     };
     rc = host_start(&host, &serve->host, err);
-    size_t lost = rc == 0 ? secrets_count_foreign(serve->core) : 0;
+    size_t lost =
+        rc == 0 ? secrets_count_foreign(serve->core) + parameter_count_foreign(serve->core) : 0;
     if (lost > 0) {
         LOG(ERROR,
-            "values of secrets cannot be read: they were sealed with another key. Put back the key "
+            "values of secrets and parameters cannot be read: they were sealed with another key. "
+            "Put back the key "
             "file that belongs to this store, or put these values again",
             LOG_U64("values", lost),
             LOG_STR("file", data_path(serve->options.data, "server/secrets.key")),

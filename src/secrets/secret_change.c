@@ -20,10 +20,35 @@ static struct text version_id_of(struct core_call *call, struct text token)
     return token.data == NULL ? core_random_uuid(call) : token;
 }
 
+static struct secrets_record_tag_list keep_tags(struct core_call *call,
+                                                const struct secretsmanager_tag_list *tags)
+{
+    struct secrets_record_tag_list kept = {
+        .items = arena_array(call->arena, tags->count, sizeof(*kept.items)), .count = tags->count};
+    for (size_t i = 0; i < tags->count; i++) {
+        kept.items[i] =
+            (struct secrets_record_tag){.key = tags->items[i].key, .value = tags->items[i].value};
+    }
+    return kept;
+}
+
+static int check_tags(struct core_call *call, const struct secrets_record_tag_list *tags)
+{
+    if (tags->count > SECRETS_TAGS_MAX) {
+        return core_fault(call, &secretsmanager_error_invalid_parameter_exception,
+                          "A secret can have at most %d tags.", SECRETS_TAGS_MAX);
+    }
+    struct text fault = tags_fault(call->arena, tags);
+    return fault.data == NULL ? 0
+                              : core_fault(call, &secretsmanager_error_invalid_parameter_exception,
+                                           "%.*s", TEXT_FMT(fault));
+}
+
 // ---- creating -----------------------------------------------------------------------------------
 
 static int check_create(struct core_call *call,
-                        const struct secretsmanager_create_secret_request *in)
+                        const struct secretsmanager_create_secret_request *in,
+                        const struct secrets_record_tag_list *tags)
 {
     if (in->add_replica_regions.items != NULL) {
         return core_fault(call, &secretsmanager_error_invalid_parameter_exception,
@@ -31,7 +56,7 @@ static int check_create(struct core_call *call,
                           "AddReplicaRegions out and create the secret in each region.");
     }
     int rc = secret_check_name(call, in->name);
-    return rc == 0 ? secret_tags_check(call, &in->tags) : rc;
+    return rc == 0 ? check_tags(call, tags) : rc;
 }
 
 // A secret of that name is there: the same request once more, or a refusal.
@@ -67,7 +92,7 @@ static int check_count(struct core_call *call)
 {
     const struct secrets_state *state = secrets_state(call->core);
     int64_t realm = identity_realm(call->core, call->caller->account, call->caller->region);
-    if (realm != 0 && (uintptr_t)map_get_u64(&state->counts, (uint64_t)realm) >= SECRETS_MAX) {
+    if (realm != 0 && secrets_count(&state->counts, realm) >= SECRETS_MAX) {
         return core_fault(call, &secretsmanager_error_limit_exceeded_exception,
                           "There are %d secrets in this account and region, which is the limit.",
                           SECRETS_MAX);
@@ -81,9 +106,10 @@ int secret_create(struct core_call *call, void *state, const void *request, void
     const struct secretsmanager_create_secret_request *in = request;
     struct secretsmanager_create_secret_response *out = response;
     struct secret_value value = {0};
+    const struct secrets_record_tag_list tags = keep_tags(call, &in->tags);
     int rc = secret_value_take(call, in->secret_string, in->secret_binary, &value);
     if (rc == 0) {
-        rc = check_create(call, in);
+        rc = check_create(call, in, &tags);
     }
     if (rc != 0) {
         return rc;
@@ -110,7 +136,7 @@ int secret_create(struct core_call *call, void *state, const void *request, void
         .suffix = secret_suffix(call),
         .description = in->description,
         .kms_key_id = in->kms_key_id,
-        .tags = secret_tags_keep(call, &in->tags),
+        .tags = tags,
         .created_at = call->now_ms,
         .changed_at = call->now_ms,
         .type = in->type,
@@ -127,8 +153,7 @@ int secret_create(struct core_call *call, void *state, const void *request, void
     return 0;
 }
 
-// ---- values
-// ---------------------------------------------------------------------------------------
+// ---- values -------------------------------------------------------------------------------------
 
 static void touch(struct core_call *call, int64_t key)
 {
@@ -222,8 +247,7 @@ int secret_update(struct core_call *call, void *state, const void *request, void
     return 0;
 }
 
-// ---- staging labels
-// -------------------------------------------------------------------------------
+// ---- staging labels -----------------------------------------------------------------------------
 
 static int check_remove(struct core_call *call, const struct secret_version *holder,
                         const struct secretsmanager_update_secret_version_stage_request *in)
@@ -298,8 +322,7 @@ int secret_update_stage(struct core_call *call, void *state, const void *request
     return rc;
 }
 
-// ---- deleting
-// ---------------------------------------------------------------------------------------
+// ---- deleting -----------------------------------------------------------------------------------
 
 static int check_window(struct core_call *call,
                         const struct secretsmanager_delete_secret_request *in)
@@ -392,18 +415,7 @@ int secret_restore(struct core_call *call, void *state, const void *request, voi
     return 0;
 }
 
-// ---- tags
-// -------------------------------------------------------------------------------------------
-
-static bool tag_listed(const struct secretsmanager_tag_list *tags, struct text key)
-{
-    for (size_t i = 0; i < tags->count; i++) {
-        if (text_equal(tags->items[i].key, key)) {
-            return true;
-        }
-    }
-    return false;
-}
+// ---- tags ---------------------------------------------------------------------------------------
 
 static void put_tags(struct core_call *call, int64_t key, struct secrets_record_tag_list tags)
 {
@@ -420,30 +432,18 @@ int secret_tag(struct core_call *call, void *state, const void *request, void *r
     const struct secretsmanager_tag_resource_request *in = request;
     int64_t key = 0;
     const struct secrets_record_secret *secret = NULL;
+    const struct secrets_record_tag_list given = keep_tags(call, &in->tags);
     int rc = secret_open_live(call, in->secret_id, &key, &secret);
     if (rc == 0) {
-        rc = secret_tags_check(call, &in->tags);
+        rc = check_tags(call, &given);
     }
     if (rc != 0) {
         return rc;
     }
-    // New values in the place of older ones, then what is new.
-    struct secretsmanager_tag_list merged = {
-        .items =
-            arena_array(call->arena, secret->tags.count + in->tags.count, sizeof(*merged.items))};
-    for (size_t i = 0; i < secret->tags.count; i++) {
-        const struct secrets_record_tag *tag = &secret->tags.items[i];
-        if (!tag_listed(&in->tags, tag->key)) {
-            merged.items[merged.count++] =
-                (struct secretsmanager_tag){.key = tag->key, .value = tag->value};
-        }
-    }
-    for (size_t i = 0; i < in->tags.count; i++) {
-        merged.items[merged.count++] = in->tags.items[i];
-    }
-    rc = secret_tags_check(call, &merged);
+    const struct secrets_record_tag_list merged = tags_merge(call->arena, &secret->tags, &given);
+    rc = check_tags(call, &merged);
     if (rc == 0) {
-        put_tags(call, key, secret_tags_keep(call, &merged));
+        put_tags(call, key, merged);
     }
     return rc;
 }
@@ -456,21 +456,8 @@ int secret_untag(struct core_call *call, void *state, const void *request, void 
     int64_t key = 0;
     const struct secrets_record_secret *secret = NULL;
     int rc = secret_open_live(call, in->secret_id, &key, &secret);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        put_tags(call, key, tags_without(call->arena, &secret->tags, &in->tag_keys));
     }
-    struct secrets_record_tag_list left = {
-        .items = arena_array(call->arena, secret->tags.count, sizeof(*left.items))};
-    for (size_t i = 0; i < secret->tags.count; i++) {
-        bool listed = false;
-        for (size_t j = 0; j < in->tag_keys.count; j++) {
-            listed = listed || text_equal(in->tag_keys.items[j], secret->tags.items[i].key);
-        }
-        if (!listed) {
-            left.items[left.count++] = secret->tags.items[i];
-        }
-    }
-    left.items = left.count == 0 ? NULL : left.items;
-    put_tags(call, key, left);
-    return 0;
+    return rc;
 }

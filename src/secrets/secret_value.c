@@ -83,7 +83,7 @@ static struct text bound_to(struct arena *arena, int64_t secret, struct text ver
 static int open_value(const struct core *core, struct arena *arena,
                       const struct secrets_record_version *version, struct text *out_bytes)
 {
-    const struct seal_cipher *cipher = secrets_state(core)->cipher;
+    const struct seal_cipher *cipher = secrets_cipher(core);
     if (cipher == NULL) {
         return ERR_UNSUPPORTED;
     }
@@ -137,7 +137,7 @@ static size_t count_versions(const struct core *core, int64_t secret)
 static int check_room(struct core_call *call, int64_t secret, const struct secret_value *value)
 {
     const struct secrets_state *state = secrets_state(call->core);
-    if (state->cipher == NULL) {
+    if (secrets_cipher(call->core) == NULL) {
         return core_fault(call, &secretsmanager_error_encryption_failure,
                           "Secrets Manager can't encrypt the protected secret text: this server "
                           "has no key.");
@@ -202,7 +202,7 @@ void secret_version_put(struct core_call *call, int64_t secret, struct text vers
         .secret = secret,
         .version_id = version_id,
         .created_at = call->now_ms,
-        .sealed = seal_close(call, secrets_state(call->core)->cipher,
+        .sealed = seal_close(call, secrets_cipher(call->core),
                              bound_to(call->arena, secret, version_id), value->bytes),
         .has_binary = value->binary,
         .binary = value->binary,

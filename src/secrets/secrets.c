@@ -42,6 +42,11 @@ void secrets_set_cipher(struct core *core, const struct seal_cipher *cipher)
     secrets_state(core)->cipher = cipher;
 }
 
+const struct seal_cipher *secrets_cipher(const struct core *core)
+{
+    return secrets_state(core)->cipher;
+}
+
 size_t secrets_count_foreign(const struct core *core)
 {
     const struct seal_cipher *cipher = secrets_state(core)->cipher;
@@ -62,18 +67,6 @@ static void number_key(struct index_key *out_key, int64_t number)
     index_key_u64(out_key, (uint64_t)number);
 }
 
-static void count_change(struct map *counts, int64_t realm, int change)
-{
-    uintptr_t count = (uintptr_t)map_get_u64(counts, (uint64_t)realm);
-    ASSERT(change > 0 || count > 0);
-    count = change > 0 ? count + 1 : count - 1;
-    if (count == 0) {
-        map_remove_u64(counts, (uint64_t)realm);
-    } else {
-        map_put_u64(counts, (uint64_t)realm, (void *)count);
-    }
-}
-
 // Neither realm nor name of a secret ever changes.
 static void secret_changed(struct secrets_state *state, int64_t key,
                            const struct secrets_record_secret *before,
@@ -91,11 +84,11 @@ static void secret_changed(struct secrets_state *state, int64_t key,
     if (before == NULL) {
         index_add(state->by_name, &name, key);
         index_add(state->by_realm, &realm, key);
-        count_change(&state->counts, secret->realm, 1);
+        secrets_count_change(&state->counts, secret->realm, 1);
     } else {
         index_remove(state->by_name, &name, key);
         index_remove(state->by_realm, &realm, key);
-        count_change(&state->counts, secret->realm, -1);
+        secrets_count_change(&state->counts, secret->realm, -1);
     }
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "api/secretsmanager.h"
-#include "base/map.h"
 #include "core/index.h"
+#include "secrets/common.h"
 #include "secrets/secrets.h"
 
 /*
@@ -138,21 +138,13 @@ MUST_CHECK int secret_stages_check(struct core_call *call, int64_t secret,
  */
 void secret_stage_move(struct core_call *call, int64_t secret, struct text stage, int64_t version);
 
-// ---- words and days -----------------------------------------------------------------------
+// ---- words --------------------------------------------------------------------------------
 
 /** @return whether text begins with prefix; ASCII case is ignored */
 bool words_start(struct text text, struct text prefix);
 
 /** @return whether some word of text begins with the prefix; ASCII case is ignored */
 bool words_any_start(struct text text, struct text prefix);
-
-/** Check tags as AWS does. */
-MUST_CHECK int secret_tags_check(struct core_call *call,
-                                 const struct secretsmanager_tag_list *tags);
-
-/** @return tags as records keep them, in the call's arena */
-struct secrets_record_tag_list secret_tags_keep(struct core_call *call,
-                                                const struct secretsmanager_tag_list *tags);
 
 // ---- listings -----------------------------------------------------------------------------
 

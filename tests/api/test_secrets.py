@@ -177,7 +177,7 @@ def test_a_lost_key_is_told_at_start(berth, manager):
     os.rename(key, key + ".away")
     berth.start()
     with open(berth.log, encoding="utf-8") as log:
-        lines = [line for line in log if "values of secrets cannot be read" in line]
+        lines = [line for line in log if "values of secrets and parameters cannot be read" in line]
     assert len(lines) == 1 and key in lines[0] and "made just now" in lines[0], lines
     code, message = refused(manager.get_secret_value, SecretId="lost")
     assert code == "DecryptionFailure" and "put that key file back" in message

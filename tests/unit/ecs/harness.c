@@ -7,6 +7,7 @@
 #include "api/node.h"
 #include "api/scaling.h"
 #include "api/secretsmanager.h"
+#include "api/ssm.h"
 #include "api/sts.h"
 #include "base/text.h"
 #include "shape/json.h"
@@ -23,7 +24,7 @@ struct harness_row {
 
 static const struct api_service *const services[] = {
     &ecs_service,  &berth_service, &sts_service,     &identity_service,
-    &node_service, &hook_service,  &scaling_service, &secretsmanager_service};
+    &node_service, &hook_service,  &scaling_service, &secretsmanager_service, &ssm_service};
 
 static struct core_input next_input(struct harness *harness)
 {
