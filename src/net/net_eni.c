@@ -147,6 +147,11 @@ static int destroy_locked(struct net *net, const char *id, struct err *err)
     char link[NET_LINK_NAME_SIZE];
     net_eni_link_name(text_of(id), link);
     turn_port_off(net, link);
+    for (struct net_router *at = net->routers; at != NULL; at = at->next) {
+        struct err ignored;
+        IGNORE(net_guard_remove(net->instance, at, link, &ignored),
+               "the link is off, and the next of this name has its own");
+    }
     return net_space_unmount(net->netns_dir, id, err);
 }
 

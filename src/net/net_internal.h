@@ -344,6 +344,21 @@ MUST_CHECK int net_filter_peers(const char *instance, bool add, const struct net
 /** Remove the instance's table, and what was put into others'; none is fine. */
 MUST_CHECK int net_filter_remove(const char *instance, struct err *err);
 
+/* ---- what an interface may send: net_guard.c */
+
+#define NET_GUARD_MAP "ports" ///< of the bridge table that net_filter_router makes
+
+struct net_router;
+
+/** Let only what bears the interface's own addresses in by its port, which need not be there yet.
+ */
+MUST_CHECK int net_guard_add(const char *instance, const struct net_router *router,
+                             const struct net_plug *plug, struct err *err);
+
+/** Remove what net_guard_add made; none is fine. */
+MUST_CHECK int net_guard_remove(const char *instance, const struct net_router *router,
+                                const char *link, struct err *err);
+
 /* ---- routers: net_vpc.c */
 
 /** A subnet's bridge that is known to be right. */

@@ -29,6 +29,7 @@ struct bundle {
     size_t index;
     struct arena *arena;
     struct text path;
+    struct text files; ///< where its own files of /etc are
     struct overlay overlay;
     int root_fd;
     struct config config;
@@ -72,6 +73,9 @@ static int make_directories(struct bundle *bundle, struct err *err)
     const struct oci_task *task = bundle->task;
     struct text data =
         arena_format(bundle->arena, "%.*s/c/%zu", TEXT_FMT(task->data), bundle->index);
+    // The container writes these, too: there they count as what it writes elsewhere, while the
+    // directory of the run is the agent's, and often memory.
+    bundle->files = joined(bundle->arena, data, "etc");
     struct text output = runtime_output_path(task->oci->data_dir, task->task->id,
                                              bundle->definition->name, bundle->arena);
     bundle->path = arena_format(bundle->arena, "%.*s/c/%zu", TEXT_FMT(task->run), bundle->index);
@@ -82,6 +86,7 @@ static int make_directories(struct bundle *bundle, struct err *err)
     };
     struct text paths[] = {
         joined(bundle->arena, bundle->path, "rootfs"),
+        bundle->files,
         bundle->overlay.upper,
         bundle->overlay.work,
         arena_text(bundle->arena, text_slice(output, 0, text_find_last(output, '/'))),
@@ -223,7 +228,7 @@ static int fill_mounts(struct bundle *bundle, struct err *err)
     bundle->mounts = arena_array(bundle->arena, most, sizeof(struct config_mount));
     bundle->config.mounts = bundle->mounts;
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        add_bind(bundle, joined(bundle->arena, bundle->path, files[i]),
+        add_bind(bundle, joined(bundle->arena, bundle->files, files[i]),
                  arena_format(bundle->arena, "/etc/%s", files[i]), false);
     }
     if (parameters != NULL && parameters->init_process_enabled) {
@@ -512,7 +517,7 @@ static int prepare_bundle(struct bundle *bundle, struct supervisor_plan_containe
     if (rc != 0) {
         return rc;
     }
-    rc = oci_files_write(bundle->task, bundle->index, bundle->path, err);
+    rc = oci_files_write(bundle->task, bundle->index, bundle->files, err);
     if (rc != 0) {
         return rc;
     }

@@ -170,21 +170,22 @@ static void write_resolv(const struct oci_task *task, size_t index, struct buf *
     }
 }
 
-int oci_files_write(const struct oci_task *task, size_t index, struct text bundle, struct err *err)
+int oci_files_write(const struct oci_task *task, size_t index, struct text directory,
+                    struct err *err)
 {
     AUTO(buf_deinit) struct buf content = {0};
     write_hosts(task, index, &content);
-    int rc = oci_write_file(bundle, "hosts", 0644, buf_view(&content), err);
+    int rc = oci_write_file(directory, "hosts", 0644, buf_view(&content), err);
     if (rc != 0) {
         return rc;
     }
     buf_reset(&content);
     buf_format(&content, "%.*s\n", TEXT_FMT(oci_hostname(task->task, index, task->arena)));
-    rc = oci_write_file(bundle, "hostname", 0644, buf_view(&content), err);
+    rc = oci_write_file(directory, "hostname", 0644, buf_view(&content), err);
     if (rc != 0) {
         return rc;
     }
     buf_reset(&content);
     write_resolv(task, index, &content);
-    return oci_write_file(bundle, "resolv.conf", 0644, buf_view(&content), err);
+    return oci_write_file(directory, "resolv.conf", 0644, buf_view(&content), err);
 }

@@ -176,8 +176,8 @@ MUST_CHECK int oci_volume_mounts(const struct oci_task *task,
  */
 MUST_CHECK int oci_copy_up(int root_fd, struct text path, const char *target, struct err *err);
 
-/** Write hosts, hostname and resolv.conf into a bundle. */
-MUST_CHECK int oci_files_write(const struct oci_task *task, size_t index, struct text bundle,
+/** Write hosts, hostname and resolv.conf into a directory. */
+MUST_CHECK int oci_files_write(const struct oci_task *task, size_t index, struct text directory,
                                struct err *err);
 
 /** Replace a small file; after a crash of the host nobody reads it, so it is not synced. */
