@@ -12,7 +12,8 @@ static const struct cli_command own_commands[] = {
      "                [--cluster NAME] [--capacity FARGATE,FARGATE_SPOT] [--vpc-cidr CIDR]\n"
      "                [--bridge-cidr CIDR] [--dynamic-host-ports 49153-65535]\n"
      "                [--environment-files DIR|URL]\n"
-     "                [--cpu-units N] [--memory-mib N] [--spot-fallback]\n"
+     "                [--cpu-units N] [--memory-mib N] [--container-pids 4096]\n"
+     "                [--spot-fallback]\n"
      "                [--spot-interruption-rate 5%]\n"
      "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
      "                [--events-mib 16] [--scale-command PATH] [--scale-timeout 5m]\n"
@@ -32,7 +33,8 @@ static const struct cli_command own_commands[] = {
      "                   [--auto-scaling-group NAME]\n"
      "                   [--bridge-cidr CIDR] [--dynamic-host-ports 49153-65535]\n"
      "                   [--environment-files DIR|URL]\n"
-     "                   [--cpu-units N] [--memory-mib N] [--on-exit stop|keep]",
+     "                   [--cpu-units N] [--memory-mib N] [--container-pids 4096]\n"
+     "                   [--on-exit stop|keep]",
      "the node alone; --join is needed once", bin_agent},
     {"debug", "dump [--data DIR]", "every stored record as a line of JSON, secrets masked",
      bin_debug},

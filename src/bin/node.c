@@ -154,6 +154,7 @@ static int open_parts(struct node *node, const struct node_options *options, str
         .data_dir = directory,
         .supervisor = supervisor.data,
         .output_max_bytes = OUTPUT_MAX_BYTES,
+        .pids_max = options->pids_max == 0 ? NODE_PIDS_MAX : options->pids_max,
     };
     return runtime_oci_open(&runtime, &node->runtime, err);
 }

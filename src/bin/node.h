@@ -10,6 +10,9 @@
 
 struct node;
 
+/** Processes and threads of a container: far more than programs use, far less than a host has. */
+#define NODE_PIDS_MAX 4096
+
 struct node_options {
     struct data_dir *data; ///< borrowed; open
     uv_loop_t *loop;
@@ -25,6 +28,7 @@ struct node_options {
     uint16_t port_last;
     uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
     uint32_t memory_mib; ///< likewise
+    uint32_t pids_max;   ///< of a container; 0: NODE_PIDS_MAX
     void (*on_ready)(void *context);
     void (*on_refused)(void *context, const struct err *err);
     void *context;

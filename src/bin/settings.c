@@ -188,6 +188,7 @@ static const struct row rows[] = {
     {"on-exit", set_on_exit, offsetof(struct settings, on_exit)},
     {"cpu-units", set_size, offsetof(struct settings, cpu_units)},
     {"memory-mib", set_size, offsetof(struct settings, memory_mib)},
+    {"container-pids", set_size, offsetof(struct settings, pids_max)},
     {"keep-stopped-tasks", set_duration, offsetof(struct settings, retention_ms)},
     {"healthy-after", set_duration, offsetof(struct settings, settle_ms)},
     {"events-mib", set_size, offsetof(struct settings, events_mib)},

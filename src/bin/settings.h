@@ -38,6 +38,7 @@ struct settings {
     char name[SETTINGS_NAME_BYTES];
     uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
     uint32_t memory_mib; ///< likewise
+    uint32_t pids_max;   ///< processes and threads of a container; 0: the default
     enum agent_stop_mode on_exit;
     int64_t retention_ms; ///< of stopped tasks; 0: the default
     uint32_t events_mib;  ///< of the event log; 0: the default

@@ -284,6 +284,7 @@ static int start_node(struct program *program, struct err *err)
         .port_last = program->settings.ports.last,
         .cpu_units = program->settings.cpu_units,
         .memory_mib = program->settings.memory_mib,
+        .pids_max = program->settings.pids_max,
         .on_ready = on_node_ready,
         .on_refused = on_node_refused,
         .context = program,

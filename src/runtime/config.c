@@ -356,6 +356,9 @@ static void write_resources(const struct config *config, struct buf *out)
         }
         buf_byte(out, '}');
     }
+    // Said also when there is no limit: crun has one of its own otherwise.
+    config_key(out, "pids");
+    buf_format(out, "{\"limit\":%lld}", config->pids_max > 0 ? (long long)config->pids_max : -1);
     config_key(out, "cpu");
     buf_byte(out, '{');
     member_number(out, "shares", config->cpu_shares);

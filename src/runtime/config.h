@@ -83,6 +83,7 @@ struct config {
     uint32_t swappiness;
     struct text_map annotations;
     uint64_t cpu_shares; ///< at least 2
+    uint32_t pids_max;   ///< 0: no limit
 };
 
 /** Append config.json. */

@@ -538,6 +538,7 @@ int runtime_oci_open(const struct runtime_options *options, struct runtime **out
     oci->data_dir = alloc_string(options->data_dir);
     oci->supervisor = alloc_string(options->supervisor);
     oci->output_max_bytes = options->output_max_bytes;
+    oci->pids_max = options->pids_max;
     oci->binary =
         options->oci_runtime != NULL ? alloc_string(options->oci_runtime) : find_runtime();
     if (oci->binary == NULL || access(oci->binary, X_OK) != 0) {

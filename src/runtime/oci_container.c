@@ -411,6 +411,7 @@ static int write_config(struct bundle *bundle, struct err *err)
             return rc;
         }
     }
+    config->pids_max = bundle->task->oci->pids_max;
     config->cpu_shares = (uint64_t)MAX(definition->cpu, CPU_SHARES_MIN);
     AUTO(buf_deinit) struct buf document = {0};
     config_write(config, &document);

@@ -43,6 +43,7 @@ struct oci {
     char *supervisor;
     char *binary; ///< crun or runc
     uint64_t output_max_bytes;
+    uint32_t pids_max;
     struct cgroup_host cgroups;
     pthread_mutex_t group_lock; ///< held while the instance's group comes or goes
     atomic_bool takes_programs; ///< filters of system calls are given to the runtime compiled

@@ -124,6 +124,7 @@ struct runtime_options {
     const char *data_dir;      ///< the agent's directory of data
     const char *supervisor;    ///< absolute path of berth-task
     uint64_t output_max_bytes; ///< per container, see supervisor.Plan
+    uint32_t pids_max;         ///< processes and threads of a container; 0 for no limit
     const char *oci_runtime;   ///< absolute path of crun or runc; NULL: looked for
 };
 

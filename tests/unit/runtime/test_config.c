@@ -86,6 +86,7 @@ static struct config sample(struct text *arguments, struct text *capabilities)
         .memory_reservation_bytes = 256u << 20,
         .limit_swap = true,
         .cpu_shares = 256,
+        .pids_max = 77,
     };
 }
 
@@ -124,6 +125,7 @@ static void config_says_what_it_was_given(void **state)
     assert_int_equal(json_integer_value(at(root, "linux/resources/memory/swap")), 512 << 20);
     assert_int_equal(json_integer_value(at(root, "linux/resources/memory/reservation")), 256 << 20);
     assert_int_equal(json_integer_value(at(root, "linux/resources/cpu/shares")), 256);
+    assert_int_equal(json_integer_value(at(root, "linux/resources/pids/limit")), 77);
     assert_string_equal(
         json_string_value(json_object_get(at(root, "linux/sysctl"), "net.core.somaxconn")), "512");
     json_decref(root);
