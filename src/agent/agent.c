@@ -392,8 +392,8 @@ static bool is_busy(const struct agent *agent)
     bool sessions =
         agent->server.sessions != NULL && !agent_sessions_closed(agent->server.sessions);
     bool endpoints = agent->endpoints != NULL && !endpoints_closed(agent->endpoints);
-    return agent->handle_count > 0 || agent->job_busy > 0 || agent->journal.busy || sessions ||
-           endpoints;
+    return agent->execs != NULL || agent->handle_count > 0 || agent->job_busy > 0 ||
+           agent->journal.busy || sessions || endpoints;
 }
 
 void agent_free(struct agent *agent)
@@ -405,6 +405,7 @@ void agent_free(struct agent *agent)
     agent->closed = true;
     agent_link_close_all(agent);
     agent_server_end(agent);
+    agent_exec_end(agent);
     agent_protection_end(agent);
     agent_tags_end(agent);
     endpoints_close(agent->endpoints);

@@ -15,7 +15,7 @@
  * runs blocking calls in workers; agent_journal.c writes the journal; agent_link.c talks to
  * supervisors; agent_server.c registers and keeps the sessions; agent_logs.c reads output;
  * agent_endpoint.c and what agent_endpoint.h names answer tasks; agent_stats.c looks at what they
- * take.
+ * take; agent_exec.c and what agent_exec.h names run commands in containers.
  */
 
 #define ID_CHARS 33 ///< of a task's id, with its terminator
@@ -53,6 +53,7 @@ struct job {
     struct agent_looks *looks;       ///< of agent_stats.c, in the arena
     struct text_list net_ids;        ///< sweep: tasks on the bridge network
     bool check_route;                ///< prepare: see whether this host reaches the VPC
+    struct exec_start *exec;         ///< of agent_exec.c, in the arena
     struct text unreachable;         ///< prepare: why it does not, or absent
 };
 
@@ -149,7 +150,8 @@ struct agent {
     struct map stats;            ///< task id to what agent_stats.c keeps
     uv_timer_t look;             ///< at what containers take
     uint32_t look_count;
-    size_t looks_busy; ///< jobs under way that nobody asked for
+    size_t looks_busy;  ///< jobs under way that nobody asked for
+    struct exec *execs; ///< sessions of ECS Exec: agent_exec.c
     struct protection_call *protection_calls;
     size_t protection_count;
     struct tags_call *tags_calls;
@@ -280,6 +282,10 @@ void agent_link_open(struct agent *agent, struct text task_id, int fd);
 void agent_link_command(struct agent *agent, struct text task_id,
                         enum supervisor_command_kind kind);
 
+/** Send any command. @return false when there is no connection, or it takes nothing more */
+bool agent_link_send(struct agent *agent, struct text task_id,
+                     const struct supervisor_command *command);
+
 /** Close a task's connection without telling the logic. */
 void agent_link_close(struct agent *agent, struct text task_id);
 
@@ -371,6 +377,21 @@ void agent_credentials_deinit(struct agent *agent);
 void agent_protection_end(struct agent *agent);
 /** See agent_protection_end. */
 void agent_tags_end(struct agent *agent);
+
+// ---- agent_exec.c
+
+/** Run a command in a container, as the server asks. */
+void agent_exec_take(struct agent *agent, const struct session_execute_command_message *message);
+
+/** A supervisor tells that a command has ended. */
+void agent_exec_ended(struct agent *agent, struct text task_id,
+                      const struct supervisor_exec_ended *ended);
+
+/** The connection to a task's supervisor is closed: its commands end. */
+void agent_exec_lost(struct agent *agent, struct text task_id);
+
+/** End all; after agent_server_end. They are gone once agent->execs is NULL: turn the loop. */
+void agent_exec_end(struct agent *agent);
 
 // ---- agent_stats.c
 

@@ -16,7 +16,8 @@
  */
 
 #define READ_BYTES 16384
-#define OUT_BYTES_MAX 4096 // commands; a supervisor that does not take two of them is stuck
+#define OUT_BYTES_MAX (64u << 10)     // commands; a supervisor that does not take these is stuck
+#define COMMAND_BYTES_MAX (16u << 10) // paths, at most
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -35,6 +36,7 @@ static void close_link(struct link *link)
     }
     link->closing = true;
     map_remove(&link->agent->links, text_of(link->task_id));
+    agent_exec_lost(link->agent, text_of(link->task_id));
     uv_close((uv_handle_t *)&link->poll, on_closed);
 }
 
@@ -94,6 +96,9 @@ static bool take_frames(struct link *link)
         }
         if (got == 0) {
             return true;
+        }
+        if (frame.exec_ended != NULL) {
+            agent_exec_ended(agent, text_of(link->task_id), frame.exec_ended);
         }
         if (frame.state != NULL) {
             agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_STATE,
@@ -174,18 +179,25 @@ void agent_link_open(struct agent *agent, struct text task_id, int fd)
     watch(link);
 }
 
-void agent_link_command(struct agent *agent, struct text task_id, enum supervisor_command_kind kind)
+bool agent_link_send(struct agent *agent, struct text task_id,
+                     const struct supervisor_command *command)
 {
     struct link *link = map_get(&agent->links, task_id);
-    if (link == NULL) {
-        return; // its end is on its way to the logic
+    if (link == NULL || link->out.size > OUT_BYTES_MAX - COMMAND_BYTES_MAX) {
+        return false;
     }
-    struct supervisor_command command = {.kind = kind};
-    const struct supervisor_frame frame = {.command = &command};
-    frame_encode(&frame, &link->out);
+    struct supervisor_command copy = *command;
+    frame_encode(&(struct supervisor_frame){.command = &copy}, &link->out);
     // A broken stream shows when it is read.
     IGNORE(!write_out(link), "reading finds out");
     watch(link);
+    return true;
+}
+
+void agent_link_command(struct agent *agent, struct text task_id, enum supervisor_command_kind kind)
+{
+    IGNORE(!agent_link_send(agent, task_id, &(struct supervisor_command){.kind = kind}),
+           "without a connection its end is on its way to the logic");
 }
 
 void agent_link_close(struct agent *agent, struct text task_id)

@@ -176,6 +176,11 @@ static void take_credentials(struct agent *agent, const void *message)
     agent_credentials_take(agent, message);
 }
 
+static void take_command(struct agent *agent, const void *message)
+{
+    agent_exec_take(agent, message);
+}
+
 static const struct {
     const char *type;
     const struct shape_type *shape;
@@ -185,6 +190,7 @@ static const struct {
     {"TaskManifestMessage", &session_task_manifest_message_shape, take_manifest},
     {"TaskStopVerificationAck", &session_task_stop_verification_ack_shape, take_stop_ack},
     {"LogsRequest", &session_logs_request_shape, take_logs},
+    {"ExecuteCommandMessage", &session_execute_command_message_shape, take_command},
     {"IAMRoleCredentialsMessage", &session_iam_role_credentials_message_shape, take_credentials},
 };
 

@@ -10,7 +10,8 @@
 
 #define RESEND_FIRST_MS 200 // as clients do
 #define RESEND_MOST_MS 1000
-#define EARLY_MAX 1024    // frames that came before their turn; the other end sends no more at once
+#define EARLY_MAX 1024 // frames that came before their turn; the other end sends no more at once
+#define EARLY_BYTES_MAX (1u << 20) // of their payloads, which are 1 KiB
 #define VERSION "1.2.0.0" // of the protocol's programs; clients look that it is not too old
 #define ID_MAX 128
 #define EXIT_CODE_ACTION "ExitCode" // what our own clients say that they do, unasked
@@ -49,6 +50,7 @@ struct channel {
     int64_t next_in;
     struct early *early;
     size_t early_count;
+    size_t early_bytes;
 };
 
 struct channel *channel_new(enum channel_side side, struct text session_id,
@@ -77,6 +79,7 @@ static void early_drop_first(struct channel *channel)
     struct early *early = channel->early;
     channel->early = early->next;
     channel->early_count--;
+    channel->early_bytes -= early->payload.size;
     buf_deinit(&early->payload);
     alloc_free(early);
 }
@@ -389,10 +392,11 @@ static int keep_early(struct channel *channel, const struct message *message, st
     if (*at != NULL && (*at)->sequence == message->sequence) {
         return 0;
     }
-    if (channel->early_count >= EARLY_MAX) {
+    if (channel->early_count >= EARLY_MAX ||
+        channel->early_bytes + message->payload.size > EARLY_BYTES_MAX) {
         return err_set(err, ERR_NO_ROOM,
-                       "over %d messages came while number %lld was still missing", EARLY_MAX,
-                       (long long)channel->next_in);
+                       "over %zu messages of %zu bytes came while number %lld was still missing",
+                       channel->early_count, channel->early_bytes, (long long)channel->next_in);
     }
     struct early *early = ALLOC(struct early);
     early->sequence = message->sequence;
@@ -401,6 +405,7 @@ static int keep_early(struct channel *channel, const struct message *message, st
     early->next = *at;
     *at = early;
     channel->early_count++;
+    channel->early_bytes += message->payload.size;
     return 0;
 }
 
