@@ -171,7 +171,7 @@ static void command_is_root_on_a_terminal(void **state)
           (const char *const[WORDS_MAX]){
               "sh", "-c",
               "id -u; id -g; test -t 0 && test -t 1 && echo terminal; pwd; env; "
-              "cat /proc/self/cgroup; echo me: $(cat /proc/$$/cgroup); exit 7"});
+              "grep -E 'Seccomp:|NoNewPrivs|CapBnd' /proc/self/status; exit 7"});
     take_terminal(&command);
     read_until(&command, NULL);
     wait_end(&command, 1);
@@ -181,6 +181,8 @@ static void command_is_root_on_a_terminal(void **state)
     assert_holds(&command, "GREETING=hello\r\n");
     assert_holds(&command, "TERM=xterm-256color\r\n");
     assert_holds(&command, "HOME=/root\r\n");
+    assert_holds(&command, "CapBnd:\t00000000a80425fb\r\n");
+    assert_holds(&command, "Seccomp:\t2\r\n"); // the container's filter
     drop(&command);
     finish(task);
 }
