@@ -31,7 +31,7 @@ ARROWS = {
     "client": {"shape", "api", "sigv4"},
     "channel": {"shape", "api"},
     "server": {"shape", "api", "core", "store", "identity", "vpc", "secrets", "ecs", "sigv4",
-               "client"},
+               "client", "channel"},
     "journal": {"shape", "api"},
     "task": {"shape", "api"},
     "image": {"shape"},

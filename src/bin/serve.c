@@ -231,6 +231,8 @@ static int open_front(struct serve *serve, struct err *err)
         .any_credentials = serve->options.any_credentials,
         .region = serve->options.region,
         .locate = task_locate,
+        .exec_plan = task_execute_plan,
+        .exec_dir = data_path(serve->options.data, "server/exec"),
         .write_metrics = task_write_metrics,
         .scale_command = serve->options.scale_command,
         .scale_dir = data_path(serve->options.data, "server/scale"),

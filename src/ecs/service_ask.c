@@ -176,6 +176,9 @@ int service_ask_create(struct core_call *call, const struct ecs_create_service_r
     out_ask->service.launch_type = out_ask->revision.launch_type;
     out_ask->deploy = !external;
     rc = service_check(call, out_ask);
+    if (rc == 0) {
+        rc = service_check_execute(call, out_ask, "created");
+    }
     return rc == 0 ? service_fill_zones(call, request->availability_zone_rebalancing, true, out_ask)
                    : rc;
 }

@@ -238,6 +238,9 @@ int service_ask_update(struct core_call *call, const struct ecs_update_service_r
         }
     }
     rc = service_check(call, out_ask);
+    if (rc == 0) {
+        rc = service_check_execute(call, out_ask, "updated");
+    }
     return rc == 0
                ? service_fill_zones(call, request->availability_zone_rebalancing, false, out_ask)
                : rc;

@@ -91,6 +91,19 @@ static int check_role(struct core_call *call, const struct service_ask *ask)
                               "balancer.");
 }
 
+int service_check_execute(struct core_call *call, const struct service_ask *ask, const char *done)
+{
+    if (!ask->service.enable_execute_command || ask->revision.definition == 0 ||
+        !ecs_state(call->core)->strict ||
+        !text_empty(task_definition(call->core, ask->revision.definition)->task_role_arn)) {
+        return 0;
+    }
+    return core_fault(call, &ecs_error_invalid_parameter_exception,
+                      "The service couldn't be %s because a valid taskRoleArn is not being used. "
+                      "Specify a valid task role in your task definition and try again.",
+                      done);
+}
+
 // ---- numbers --------------------------------------------------------------------------------
 
 static int check_percents(struct core_call *call, const struct service_ask *ask)

@@ -212,6 +212,10 @@ MUST_CHECK int service_fill_zones(struct core_call *call,
 
 /** Check what a service is to be, but for its name. @return 0 or ERR_FAULT */
 MUST_CHECK int service_check(struct core_call *call, const struct service_ask *ask);
+/** With --strict, refuse ECS Exec without a task role, whose permissions its agent needs at AWS;
+ * done is `created` or `updated`. @return 0 or ERR_FAULT */
+MUST_CHECK int service_check_execute(struct core_call *call, const struct service_ask *ask,
+                                     const char *done);
 /** The same of load balancers, registries, Service Connect, volumes and VPC Lattice. */
 MUST_CHECK int service_check_attached(struct core_call *call, const struct service_ask *ask);
 /** @return what keeps a service from having its zones evened out, for the end of a sentence; NULL

@@ -39,6 +39,7 @@ static const struct core_handler handlers[] = {
     {&ecs_operations[ECS_OP_DESCRIBE_TASKS], task_describe_tasks},
     {&ecs_operations[ECS_OP_LIST_TASKS], task_list_tasks},
     {&ecs_operations[ECS_OP_STOP_TASK], task_stop_task},
+    {&ecs_operations[ECS_OP_EXECUTE_COMMAND], task_execute_command},
     {&ecs_operations[ECS_OP_GET_TASK_PROTECTION], task_get_protection},
     {&ecs_operations[ECS_OP_UPDATE_TASK_PROTECTION], task_update_protection},
     {&ecs_operations[ECS_OP_PUT_ATTRIBUTES], task_put_attributes},

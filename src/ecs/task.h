@@ -102,3 +102,14 @@ void task_tagged_put(struct core_call *call, const struct task_tagged *tagged, s
 MUST_CHECK int task_locate(const struct core *core, struct text account, struct text region,
                            struct text cluster, struct text task, struct text *out_node_id,
                            struct text *out_task_arn, bool *out_stopped);
+
+/**
+ * What the server needs for the session of an ExecuteCommand that was accepted in the same input.
+ *
+ * @param container    its name
+ * @param out_node_id  which node has the task; valid until the next input
+ * @param out_logged   whether a transcript is to be kept, as the cluster's configuration has it
+ * @return 0, or ERR_NOT_FOUND when there is no such task on a node, or no such container in it
+ */
+MUST_CHECK int task_execute_plan(const struct core *core, struct text task_arn,
+                                 struct text container, struct text *out_node_id, bool *out_logged);

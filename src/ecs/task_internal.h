@@ -555,6 +555,22 @@ int task_interrupt_spot(struct core_call *call, void *state, const void *request
 /** Handler of RestoreSpot. */
 int task_restore_spot(struct core_call *call, void *state, const void *request, void *response);
 
+// ---- execute.c ----------------------------------------------------------------------------
+
+/** Handler of ExecuteCommand; the session is the server's to add. */
+int task_execute_command(struct core_call *call, void *state, const void *request, void *response);
+/** Take over what a stock agent says of a managed agent. @return whether it changed */
+bool task_execute_report(struct core_call *call,
+                         const struct ecs_managed_agent_state_change *report,
+                         struct task_record_container *container);
+/** Berth's nodes run commands themselves: what ECS calls an agent is there when the container of a
+ *  task that is being edited runs. @return whether it changed */
+bool task_execute_follow(struct core_call *call, const struct task_record_task *record,
+                         struct task_record_container *container);
+/** Fill managedAgents of a container. */
+void task_execute_show(struct core_call *call, const struct task_record_container *container,
+                       struct ecs_container *out);
+
 // ---- attribute.c --------------------------------------------------------------------------
 
 /** @return whether a text has only letters, digits and the bytes of more */

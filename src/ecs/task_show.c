@@ -146,8 +146,7 @@ static void show_containers(struct core_call *call, const struct task_record_tas
             to->health_status = ECS_HEALTH_STATUS_UNKNOWN; // ECS tells nothing before it ran
         }
         to->gpu_ids = container->gpu_ids;
-        to->managed_agents.items = container->managed_agents.items;
-        to->managed_agents.count = container->managed_agents.count;
+        task_execute_show(call, container, to);
         show_sizes(
             call, from,
             task_override(record->extra == NULL ? NULL : record->extra->overrides, from->name), to);

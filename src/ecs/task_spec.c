@@ -258,5 +258,7 @@ void task_spec(struct core_call *call, int64_t key, const struct task_record_tas
     spec.group = task_group_name(call, record);
     spec.region = scope.region;
     spec.account = scope.account;
+    spec.enable_execute_command = record->extra != NULL && record->extra->enable_execute_command;
+    spec.has_enable_execute_command = spec.enable_execute_command; // most have none
     *out_spec = spec;
 }

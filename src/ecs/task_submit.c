@@ -91,29 +91,6 @@ static bool apply_container(const struct ecs_container_state_change *report,
     return changed;
 }
 
-static bool apply_agent(struct core_call *call, const struct ecs_managed_agent_state_change *report,
-                        struct task_record_container *container)
-{
-    for (size_t i = 0; i < container->managed_agents.count; i++) {
-        const struct ecs_managed_agent *known = &container->managed_agents.items[i];
-        if (known->name != report->managed_agent_name ||
-            text_equal(known->last_status, report->status)) {
-            continue;
-        }
-        size_t count = container->managed_agents.count;
-        struct ecs_managed_agent *agents = arena_array(call->arena, count, sizeof(*agents));
-        memcpy(agents, container->managed_agents.items, count * sizeof(*agents));
-        agents[i].last_status = text_slice(report->status, 0, 64);
-        agents[i].reason = text_slice(report->reason, 0, TASK_REASON_MAX);
-        if (text_is(report->status, "RUNNING")) {
-            agents[i].last_started_at = call->now_ms;
-        }
-        container->managed_agents.items = agents;
-        return true;
-    }
-    return false;
-}
-
 static bool apply_times(const struct report *report, struct task_record_task *record)
 {
     bool changed = false;
@@ -231,16 +208,17 @@ static bool apply(struct core_call *call, int64_t key, const struct report *repo
     for (size_t i = 0; i < report->container_count; i++) {
         size_t index = container_index(definition, report->containers[i].container_name);
         if (index < record->containers.count) {
-            changed =
-                apply_container(&report->containers[i], &record->containers.items[index], &moved) ||
-                changed;
+            struct task_record_container *container = &record->containers.items[index];
+            changed = apply_container(&report->containers[i], container, &moved) || changed;
+            changed = task_execute_follow(call, record, container) || changed;
         }
     }
     for (size_t i = 0; i < report->agent_count; i++) {
         size_t index = container_index(definition, report->agents[i].container_name);
         if (index < record->containers.count) {
             changed =
-                apply_agent(call, &report->agents[i], &record->containers.items[index]) || changed;
+                task_execute_report(call, &report->agents[i], &record->containers.items[index]) ||
+                changed;
         }
     }
     changed = apply_attachments(call, report, record) || changed;

@@ -1,8 +1,10 @@
 #include "api/berth.h"
 #include "api/ecs.h"
+#include "api/ssm.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "client/token.h"
+#include "server/exec.h"
 #include "server/protocol.h"
 #include "server/server_internal.h"
 #include "server/usage.h"
@@ -128,6 +130,7 @@ static void write_metrics(struct server *server, struct buf *out)
     if (server->options.events != NULL) {
         write_event_metrics(server->options.events, out);
     }
+    exec_write_metrics(server->exec, out);
     usage_write(server->usage, clock_wall_ms(), out);
     metrics_write_process(out, server->start_ms);
 }
@@ -196,7 +199,7 @@ static void complete_token(struct exchange *exchange, struct berth_create_join_t
 }
 
 // A node that came over TLS is sent to a session listener with TLS, one on this host to the other.
-static const char *session_url(const struct exchange *exchange)
+const char *dispatch_session_url(const struct exchange *exchange)
 {
     const struct server_options *options = &exchange->server->options;
     for (size_t i = 0; i < options->session_count; i++) {
@@ -210,20 +213,25 @@ static const char *session_url(const struct exchange *exchange)
 static void complete_endpoints(struct exchange *exchange,
                                struct ecs_discover_poll_endpoint_response *out)
 {
-    const char *url = session_url(exchange);
+    const char *url = dispatch_session_url(exchange);
     if (url != NULL) {
         out->endpoint = arena_format(&exchange->arena, "%s/acs/", url);
         out->telemetry_endpoint = arena_format(&exchange->arena, "%s/tcs/", url);
     }
 }
 
-static void complete(struct exchange *exchange, void *response)
+// @return false when the exchange was refused instead
+static bool complete(struct exchange *exchange, const void *request, void *response)
 {
+    if (exchange->operation == &ecs_operations[ECS_OP_EXECUTE_COMMAND]) {
+        return exec_begin(exchange, request, response);
+    }
     if (exchange->operation == &berth_operations[BERTH_OP_CREATE_JOIN_TOKEN]) {
         complete_token(exchange, response);
     } else if (exchange->operation == &ecs_operations[ECS_OP_DISCOVER_POLL_ENDPOINT]) {
         complete_endpoints(exchange, response);
     }
+    return true;
 }
 
 // ---- operations -------------------------------------------------------------------------------
@@ -348,8 +356,9 @@ static void apply(struct exchange *exchange, const void *request)
     int rc = host_request(exchange->server->options.host, &exchange->caller, exchange->operation,
                           &call, request, response);
     if (rc == 0) {
-        complete(exchange, response);
-        dispatch_respond(exchange, response);
+        if (complete(exchange, request, response)) {
+            dispatch_respond(exchange, response);
+        }
     } else if (rc == ERR_FAULT) {
         refuse_fault(exchange, &call);
     } else if (rc == ERR_UNSUPPORTED) {
@@ -362,20 +371,9 @@ static void apply(struct exchange *exchange, const void *request)
     }
 }
 
-static bool is_logs(const struct exchange *exchange)
+static void answer_usage(struct exchange *exchange, const void *request)
 {
-    return exchange->operation == &berth_operations[BERTH_OP_GET_TASK_LOGS] &&
-           exchange->server->options.locate != NULL;
-}
-
-static bool is_usage(const struct exchange *exchange)
-{
-    return exchange->operation == &berth_operations[BERTH_OP_GET_TASK_USAGE] &&
-           exchange->server->options.locate != NULL;
-}
-
-static void answer_usage(struct exchange *exchange, const struct berth_get_task_usage_request *in)
-{
+    const struct berth_get_task_usage_request *in = request;
     struct server *server = exchange->server;
     struct berth_get_task_usage_response response = {0};
     response.tasks.items =
@@ -401,10 +399,31 @@ static void answer_usage(struct exchange *exchange, const struct berth_get_task_
     dispatch_respond(exchange, &response);
 }
 
-static bool is_events(const struct exchange *exchange)
+// Operations that the front answers by itself.
+static const struct own_operation {
+    const struct api_operation *operation;
+    void (*handle)(struct exchange *exchange, const void *request);
+    bool locates; // needs options.locate
+    bool events;  // needs options.events
+} own_operations[] = {
+    {&berth_operations[BERTH_OP_GET_TASK_LOGS], logs_request, true, false},
+    {&berth_operations[BERTH_OP_GET_TASK_USAGE], answer_usage, true, false},
+    {&berth_operations[BERTH_OP_LIST_EVENTS], events_list, false, true},
+    {&ssm_operations[SSM_OP_RESUME_SESSION], exec_resume, false, false},
+    {&ssm_operations[SSM_OP_TERMINATE_SESSION], exec_terminate, false, false},
+};
+
+static const struct own_operation *find_own(const struct exchange *exchange)
 {
-    return exchange->operation == &berth_operations[BERTH_OP_LIST_EVENTS] &&
-           exchange->server->options.events != NULL;
+    const struct server_options *options = &exchange->server->options;
+    for (size_t i = 0; i < ARRAY_LEN(own_operations); i++) {
+        const struct own_operation *own = &own_operations[i];
+        if (exchange->operation == own->operation && (!own->locates || options->locate != NULL) &&
+            (!own->events || options->events != NULL)) {
+            return own;
+        }
+    }
+    return NULL;
 }
 
 void dispatch(struct exchange *exchange)
@@ -434,8 +453,8 @@ void dispatch(struct exchange *exchange)
     if (!authenticate(exchange) || !join_possible(exchange)) {
         return;
     }
-    if (!is_logs(exchange) && !is_events(exchange) && !is_usage(exchange) &&
-        !core_handles(exchange->server->core, exchange->operation)) {
+    const struct own_operation *own = find_own(exchange);
+    if (own == NULL && !core_handles(exchange->server->core, exchange->operation)) {
         refuse_unbuilt(exchange);
         return;
     }
@@ -443,12 +462,8 @@ void dispatch(struct exchange *exchange)
     if (request == NULL) {
         return;
     }
-    if (is_logs(exchange)) {
-        logs_request(exchange, request);
-    } else if (is_events(exchange)) {
-        events_list(exchange, request);
-    } else if (is_usage(exchange)) {
-        answer_usage(exchange, request);
+    if (own != NULL) {
+        own->handle(exchange, request);
     } else {
         apply(exchange, request);
     }

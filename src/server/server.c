@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "identity/identity.h"
+#include "server/exec.h"
 #include "server/listen.h"
 #include "server/role.h"
 #include "server/server_internal.h"
@@ -122,6 +123,7 @@ static void copy_options(struct server *server, const struct server_options *opt
     server->options.scale_command = keep(server, options->scale_command);
     server->options.scale_dir = keep(server, options->scale_dir);
     server->options.data_dir = keep(server, options->data_dir);
+    server->options.exec_dir = keep(server, options->exec_dir);
     for (size_t i = 0; i < SERVER_LISTEN_MAX; i++) {
         server->options.api[i].address = keep(server, options->api[i].address);
         server->options.sessions[i].address = keep(server, options->sessions[i].address);
@@ -144,6 +146,7 @@ int server_start(const struct server_options *options, struct server **out_serve
     server->advertise = advertised(options);
     server->id_used = sizeof(server->id_entropy);
     server->start_ms = clock_wall_ms();
+    server->exec = exec_hub_new(server);
     rc = server_sessions_new(server, &server->sessions, err);
     if (rc == 0) {
         rc = http_new(server, &server->http, err);
@@ -269,6 +272,7 @@ void server_stop(struct server *server)
     }
     http_free(server->http);
     server_sessions_free(server->sessions);
+    exec_hub_free(server->exec);
     metrics_free(server->metrics);
     usage_free(server->usage);
     sigv4_cache_free(server->sigv4_cache);

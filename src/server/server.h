@@ -70,6 +70,11 @@ struct server_options {
     int (*locate)(const struct core *core, struct text account, struct text region,
                   struct text cluster, struct text task, struct text *out_node_id,
                   struct text *out_task_arn, bool *out_stopped);
+    /** Find which node is to run a command of ExecuteCommand, and whether a transcript is kept, as
+     *  task_execute_plan does. NULL: no node is connected. */
+    int (*exec_plan)(const struct core *core, struct text task_arn, struct text container,
+                     struct text *out_node_id, bool *out_logged);
+    const char *exec_dir; ///< of transcripts; NULL: there are none
     /** Append lines of metrics of the engine's services, as task_write_metrics does. May be NULL.
      */
     void (*write_metrics)(struct core *core, int64_t now_ms, struct buf *out);

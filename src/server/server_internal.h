@@ -20,6 +20,7 @@ struct sessions;
 struct hook_under_way;
 struct scale_run;
 struct log_question;
+struct exec_hub;
 struct event_wait;
 struct event_stream;
 
@@ -120,6 +121,7 @@ struct server {
     struct usage *usage;
     struct http *http;
     struct sessions *sessions;
+    struct exec_hub *exec;
     char *advertise;                // host part of URLs for nodes; NULL when there is no TLS
     char *token_endpoint;           // https URL in join tokens; NULL when there is none
     struct log_question *questions; // not yet answered
@@ -153,6 +155,9 @@ void dispatch_refuse(struct exchange *exchange, const struct refusal *refusal);
 
 /** Encode an operation's response as the reply, and hold it until the state is durable. */
 void dispatch_respond(struct exchange *exchange, const void *response);
+
+/** @return URL of the sessions' listener for whoever sent a request; NULL when there is none */
+const char *dispatch_session_url(const struct exchange *exchange);
 
 /** Reply with a page that needs no engine; exchange->reply holds it, or the exchange has a stream.
  */

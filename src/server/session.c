@@ -2,6 +2,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/exec.h"
 #include "server/session_internal.h"
 #include "server/session_upgrade.h"
 
@@ -282,10 +283,31 @@ void sessions_tick(uv_timer_t *timer)
             session_kill(session, "it is silent");
         }
     }
+    exec_tick(sessions->server->exec);
     logs_tick(sessions->server);
     events_tick(sessions->server);
 }
-// ---- the library ------------------------------------------------------------------------------
+static int on_event(struct session_peer *peer, enum lws_callback_reasons reason, void *bytes,
+                    size_t size)
+{
+    struct session *session = CONTAINER_OF(peer, struct session, peer);
+    if (reason == LWS_CALLBACK_ESTABLISHED) {
+        on_established(session);
+    } else if (reason == LWS_CALLBACK_RECEIVE) {
+        return session_receive(session, bytes, size);
+    } else if (reason == LWS_CALLBACK_SERVER_WRITEABLE) {
+        return on_writable(session);
+    } else if (reason == LWS_CALLBACK_CLOSED) {
+        on_closed(session);
+    } else if (reason == LWS_CALLBACK_WSI_DESTROY) {
+        on_closed(session);
+        lws_set_opaque_user_data(session->wsi, NULL);
+        session_free(session);
+    }
+    return 0;
+}
+
+// ---- the upgrade ------------------------------------------------------------------------------
 
 // A stock agent names its instance itself; nothing is done for it before the engine agrees.
 static int admit(struct sessions *sessions, const struct session_upgrade *upgrade,
@@ -312,8 +334,7 @@ static int admit(struct sessions *sessions, const struct session_upgrade *upgrad
     return rc;
 }
 
-// @return what the library's callback returns: not 0 refuses
-static int on_upgrade(struct sessions *sessions, struct lws *wsi)
+int session_upgrade(struct sessions *sessions, struct lws *wsi)
 {
     struct session_upgrade upgrade = {0};
     struct refusal refusal = {0};
@@ -330,43 +351,10 @@ static int on_upgrade(struct sessions *sessions, struct lws *wsi)
             LOG_TXT("reason", refusal.message));
         rc = -1;
     } else {
-        lws_set_opaque_user_data(wsi, session_new(sessions, wsi, &upgrade));
+        struct session *session = session_new(sessions, wsi, &upgrade);
+        session->peer.event = on_event;
+        lws_set_opaque_user_data(wsi, &session->peer);
     }
     arena_reset(&sessions->scratch);
     return rc;
-}
-
-int session_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *bytes,
-                  size_t size)
-{
-    (void)user;
-    // Some events come before a connection has its context set up.
-    const struct lws_protocols *protocol = wsi == NULL ? NULL : lws_get_protocol(wsi);
-    struct sessions *sessions = protocol == NULL ? NULL : protocol->user;
-    struct session *session = wsi == NULL ? NULL : lws_get_opaque_user_data(wsi);
-    // Of the library's hundred events these concern us.
-    if (reason == LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION && sessions != NULL) {
-        return on_upgrade(sessions, wsi);
-    }
-    if (reason == LWS_CALLBACK_HTTP) {
-        lws_return_http_status(wsi, HTTP_STATUS_NOT_FOUND, "Only websockets are here.");
-        return -1;
-    }
-    if (session == NULL) {
-        return 0;
-    }
-    if (reason == LWS_CALLBACK_ESTABLISHED) {
-        on_established(session);
-    } else if (reason == LWS_CALLBACK_RECEIVE) {
-        return session_receive(session, bytes, size);
-    } else if (reason == LWS_CALLBACK_SERVER_WRITEABLE) {
-        return on_writable(session);
-    } else if (reason == LWS_CALLBACK_CLOSED) {
-        on_closed(session);
-    } else if (reason == LWS_CALLBACK_WSI_DESTROY) {
-        on_closed(session);
-        lws_set_opaque_user_data(wsi, NULL);
-        session_free(session);
-    }
-    return 0;
 }

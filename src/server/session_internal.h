@@ -18,8 +18,16 @@
 
 struct frame;
 
+/** What stands behind a websocket of the listeners: the first member of it. */
+struct session_peer {
+    /** An event of the library. @return what its callback returns: not 0 closes */
+    int (*event)(struct session_peer *peer, enum lws_callback_reasons reason, void *bytes,
+                 size_t size);
+};
+
 /** One websocket of a node; goes with its connection. */
 struct session {
+    struct session_peer peer; // first
     struct session *next;
     struct session *previous;
     struct sessions *sessions;
@@ -71,9 +79,9 @@ bool session_send(struct session *session, const char *type, const struct shape_
 /** Close with a status and a reason at the next tick; nothing more is queued or listened to. */
 void session_end(struct session *session, int status, struct text reason);
 
-/** An event of the library, on any of the listeners. */
-int session_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *bytes,
-                  size_t size);
+/** A websocket asks to be a node's session. @return what the library's callback returns: not 0
+ *  refuses */
+int session_upgrade(struct sessions *sessions, struct lws *wsi);
 
 /** SESSION_TICK_MS passed. */
 void sessions_tick(uv_timer_t *timer);

@@ -1,8 +1,10 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/exec.h"
 #include "server/listen.h"
 #include "server/session_internal.h"
+#include "server/session_upgrade.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -15,6 +17,35 @@
 #define UPGRADE_SECONDS 10
 #define RECEIVE_BYTES 4096
 #define FILES_MAX 65536 // sessions of 10,000 nodes, and all else that is open
+
+static int on_upgrade(struct sessions *sessions, struct lws *wsi)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text path = session_upgrade_path(wsi, &arena);
+    if (exec_path(path) && !sessions->server->stopping) {
+        return exec_upgrade(sessions->server->exec, wsi, path, &arena);
+    }
+    return session_upgrade(sessions, wsi);
+}
+
+static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *bytes,
+                    size_t size)
+{
+    (void)user;
+    // Some events come before a connection has its context set up.
+    const struct lws_protocols *protocol = wsi == NULL ? NULL : lws_get_protocol(wsi);
+    struct sessions *sessions = protocol == NULL ? NULL : protocol->user;
+    struct session_peer *peer = wsi == NULL ? NULL : lws_get_opaque_user_data(wsi);
+    // Of the library's hundred events few concern us.
+    if (reason == LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION && sessions != NULL) {
+        return on_upgrade(sessions, wsi);
+    }
+    if (reason == LWS_CALLBACK_HTTP) {
+        lws_return_http_status(wsi, HTTP_STATUS_NOT_FOUND, "Only websockets are here.");
+        return -1;
+    }
+    return peer == NULL ? 0 : peer->event(peer, reason, bytes, size);
+}
 
 static void on_log(int level, const char *line)
 {
@@ -45,10 +76,8 @@ static struct lws_context *create_limited(const struct lws_context_creation_info
 static int create_context(struct sessions *sessions, struct err *err)
 {
     lws_set_log_level(LLL_ERR, on_log);
-    sessions->protocols[0] = (struct lws_protocols){.name = "berth",
-                                                    .callback = session_event,
-                                                    .rx_buffer_size = RECEIVE_BYTES,
-                                                    .user = sessions};
+    sessions->protocols[0] = (struct lws_protocols){
+        .name = "berth", .callback = on_event, .rx_buffer_size = RECEIVE_BYTES, .user = sessions};
     void *loops[] = {sessions->server->options.loop};
     const struct lws_context_creation_info info = {
         .port = CONTEXT_PORT_NO_LISTEN,

@@ -169,22 +169,39 @@ static int refuse(struct refusal *out_refusal, enum front_error error, struct te
     return ERR_DENIED;
 }
 
-int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *arena,
-                          struct session_upgrade *out_upgrade, struct refusal *out_refusal)
+struct text session_upgrade_path(struct lws *wsi, struct arena *arena)
+{
+    return copy_token(wsi, WSI_TOKEN_GET_URI, arena);
+}
+
+static struct upgrade_request *read_request(struct lws *wsi, struct arena *arena)
 {
     struct upgrade_request *upgrade = ARENA_NEW(arena, struct upgrade_request);
     upgrade->request.method = TEXT("GET");
     upgrade->request.body = TEXT("");
-    upgrade->request.path = copy_token(wsi, WSI_TOKEN_GET_URI, arena);
-    bool work = text_is(upgrade->request.path, "/acs/ws");
-    bool telemetry = text_is(upgrade->request.path, "/tcs/ws");
+    upgrade->request.path = session_upgrade_path(wsi, arena);
+    read_headers(upgrade, wsi, arena);
+    read_query(upgrade, wsi, arena);
+    return upgrade;
+}
+
+void session_upgrade_auth(struct server *server, struct lws *wsi, struct arena *arena,
+                          struct auth_result *out_result)
+{
+    auth_check(server, &read_request(wsi, arena)->request, TEXT(SIGNING_NAME), arena, out_result);
+}
+
+int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *arena,
+                          struct session_upgrade *out_upgrade, struct refusal *out_refusal)
+{
+    struct text path = session_upgrade_path(wsi, arena);
+    bool work = text_is(path, "/acs/ws");
+    bool telemetry = text_is(path, "/tcs/ws");
     if (!work && !telemetry) {
         return refuse(out_refusal, FRONT_NOT_FOUND,
                       TEXT("Sessions of nodes are at /acs/ws and /tcs/ws."));
     }
-    read_headers(upgrade, wsi, arena);
-    read_query(upgrade, wsi, arena);
-
+    struct upgrade_request *upgrade = read_request(wsi, arena);
     struct auth_result auth;
     auth_check(server, &upgrade->request, TEXT(SIGNING_NAME), arena, &auth);
     if (auth.error != FRONT_OK) {

@@ -18,6 +18,13 @@ struct session_upgrade {
     bool keyless; ///< a stock agent, whose node_id is what it says: see NodeAdmit
 };
 
+/** @return the path that an upgrade asks for */
+struct text session_upgrade_path(struct lws *wsi, struct arena *arena);
+
+/** Verify a request by its signature alone. Call it when session_upgrade_check may be called. */
+void session_upgrade_auth(struct server *server, struct lws *wsi, struct arena *arena,
+                          struct auth_result *out_result);
+
 /**
  * Verify a request by its signature. The key of a node opens that node's sessions; any other key
  * opens those of a stock agent, for the container instance that the request names.
