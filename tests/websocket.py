@@ -26,7 +26,11 @@ class Refused(Exception):
 
 
 class Closed(ConnectionError):
-    """The other end closed, with its reason if it gave one."""
+    """The other end closed, with its reason and its code if it gave one."""
+
+    def __init__(self, text, code=None):
+        super().__init__(text)
+        self.code = code
 
 
 def signed_headers(url, keys, region):
@@ -102,7 +106,8 @@ class WebSocket:
         while True:
             last, opcode, data = self.frame()
             if opcode == CLOSE:
-                raise Closed(f"closed: {data[2:].decode(errors='replace')}")
+                raise Closed(f"closed: {data[2:].decode(errors='replace')}",
+                             int.from_bytes(data[:2], "big") if len(data) >= 2 else None)
             if opcode == PING:
                 self.send(data, PONG)
             elif opcode != PONG:
@@ -120,6 +125,10 @@ class WebSocket:
             struct.pack(">BQ", 0x80 | 127, size))
         with self.lock:
             self.socket.sendall(head + bytes(4) + data)
+
+    def say_close(self, code):
+        """Begin the closing handshake."""
+        self.send(struct.pack(">H", code), CLOSE)
 
     def close(self):
         try:

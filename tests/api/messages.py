@@ -49,6 +49,7 @@ SECTIONS = {
     "2.6": "Tasks: stopping",
     "2.7": "Tasks: protection",
     "2.8": "Tasks: attachments",
+    "4.4": "Tasks: ExecuteCommand",
     "3.2": "Agents: RegisterContainerInstance",
     "3.3": "Agents: DiscoverPollEndpoint",
     "clusters": "Clusters",

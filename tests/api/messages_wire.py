@@ -243,6 +243,5 @@ UNREACHABLE = [
                 "store, ends it, so that memory is never ahead of what was promised."),
     Unreachable("0", "ThrottlingException: Rate exceeded",
                 "Said when the store is behind. Requests are not counted against buckets."),
-    Unreachable("0", "TargetNotConnectedException", "ExecuteCommand is not built yet."),
     Unreachable("0", "NamespaceNotFoundException", "Cloud Map is not built yet."),
 ]
