@@ -46,10 +46,11 @@ def test_caller_identity_over_query_and_xml(berth):
 
 
 def test_known_but_unbuilt_operation_answers_501_by_name(berth, ecs):
+    support.needs(ecs, "ListDaemons")
     with pytest.raises(botocore.exceptions.ClientError) as refused:
-        ecs.execute_command(cluster="default", task="x", command="sh", interactive=True)
+        ecs.list_daemons(clusterArn="arn:aws:ecs:us-east-1:000000000000:cluster/default")
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert "ExecuteCommand" in refused.value.response["Error"]["Message"]
+    assert "ListDaemons" in refused.value.response["Error"]["Message"]
 
 
 def test_every_unbuilt_operation_is_a_501_and_never_a_500(berth, ecs):
