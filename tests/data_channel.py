@@ -81,7 +81,10 @@ class Channel:
     def hear(self):
         """The next messages of the stream in order, each as (payload type, payload); none when what
         came was something else. Raises websocket.Closed."""
-        message = decode(self.socket.read())
+        frame = self.socket.read()
+        if frame == b"{}":
+            return []  # the server's word that it is there
+        message = decode(frame)
         if message["type"] == ACKNOWLEDGE:
             self.pending.pop(json.loads(message["payload"])["AcknowledgedMessageSequenceNumber"],
                              None)

@@ -24,6 +24,7 @@
 #define STALL_MS 60000                          // a reader that takes nothing
 #define PENDING_MAX 4 // sockets of one side that did not show their token yet
 #define ROLE_CHARS 32
+#define ALIVE_MS 5000 // a node that hears nothing for three times as long opens its channel anew
 
 struct exec_socket {
     struct session_peer peer; // first
@@ -42,6 +43,8 @@ struct exec_socket {
     bool binary;              // the frame that comes in
     struct buf received;
     uint64_t since_ms;
+    uint64_t alive_ms; // when it last was sent anything
+    bool alive_due;
 };
 
 static enum exec_role other(enum exec_role role)
@@ -103,6 +106,17 @@ void exec_way_clear(struct exec_way *way)
     }
 }
 
+// An empty word in text, which means nothing, to a node whose client has nothing to say.
+static int say_alive(struct exec_socket *socket)
+{
+    unsigned char frame[LWS_PRE + 2] = {0};
+    frame[LWS_PRE] = '{';
+    frame[LWS_PRE + 1] = '}';
+    socket->alive_due = false;
+    socket->alive_ms = exec_now_ms(socket->hub);
+    return lws_write(socket->wsi, frame + LWS_PRE, 2, LWS_WRITE_TEXT) < 0 ? -1 : 0;
+}
+
 // @return what the library's callback returns: not 0 closes
 static int on_writable(struct exec_socket *socket)
 {
@@ -111,6 +125,9 @@ static int on_writable(struct exec_socket *socket)
     }
     struct exec_session *session = socket->session;
     struct exec_way *way = &side_of(socket)->way;
+    if (socket->alive_due && way->first == NULL) {
+        return say_alive(socket);
+    }
     while (way->first != NULL && !lws_send_pipe_choked(socket->wsi)) {
         struct exec_frame *frame = way->first;
         if (lws_write(socket->wsi, frame->bytes + LWS_PRE, frame->size, LWS_WRITE_BINARY) < 0) {
@@ -118,6 +135,7 @@ static int on_writable(struct exec_socket *socket)
         }
         way_pop(way);
         way->moved_ms = exec_now_ms(socket->hub);
+        socket->alive_ms = way->moved_ms;
     }
     if (way->first != NULL) {
         lws_callback_on_writable(socket->wsi);
@@ -204,6 +222,7 @@ static void take_place(struct exec_socket *socket)
         side->token_until_ms = 0; // for the next one ResumeSession has another
     }
     side->way.moved_ms = exec_now_ms(socket->hub);
+    socket->alive_ms = side->way.moved_ms;
     hold(socket, session->sides[other(socket->role)].way.bytes > WAY_HIGH_BYTES);
     lws_callback_on_writable(socket->wsi);
 }
@@ -342,6 +361,15 @@ static void socket_kill(struct exec_socket *socket)
     lws_set_timeout(socket->wsi, PENDING_TIMEOUT_CLOSE_SEND, LWS_TO_KILL_ASYNC);
 }
 
+static void keep_alive(struct exec_socket *socket, uint64_t now)
+{
+    if (socket->role == EXEC_NODE && socket->open && socket->session != NULL && !socket->ending &&
+        now - socket->alive_ms > ALIVE_MS) {
+        socket->alive_due = true;
+        lws_callback_on_writable(socket->wsi);
+    }
+}
+
 void exec_sockets_tick(struct exec_hub *hub)
 {
     uint64_t now = exec_now_ms(hub);
@@ -353,6 +381,8 @@ void exec_sockets_tick(struct exec_hub *hub)
             socket_close(socket);
         } else if (!socket->ending && stalled(socket, now)) {
             socket_kill(socket);
+        } else {
+            keep_alive(socket, now);
         }
     }
 }

@@ -15,6 +15,7 @@
  */
 
 #define UPGRADE_SECONDS 10
+#define KEEPALIVE_SECONDS 30
 #define RECEIVE_BYTES 4096
 #define FILES_MAX 65536 // sessions of 10,000 nodes, and all else that is open
 
@@ -134,6 +135,9 @@ static int listener_start(struct sessions *sessions, size_t index, struct err *e
                   : LWS_SERVER_OPTION_DISABLE_IPV6),
         .ssl_cert_filepath = listen->tls ? pki_certificate_file(server->options.pki) : NULL,
         .ssl_private_key_filepath = listen->tls ? pki_key_file(server->options.pki) : NULL,
+        .ka_time = KEEPALIVE_SECONDS, // a client whose host is gone is noticed, though all is quiet
+        .ka_probes = 3,
+        .ka_interval = KEEPALIVE_SECONDS / 3,
         .ssl_options_set = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1,
     };
     struct lws_vhost *vhost = lws_create_vhost(sessions->context, &info);
