@@ -102,6 +102,7 @@ static int write_plan(const struct oci_task *task, struct supervisor_plan_contai
         .network_namespace = task->task->network_namespace,
         .storage = task->data,
         .network_namespaces = own_namespaces(task),
+        .namespaces = arena_format(task->arena, "%s/netns", task->oci->run_dir),
     };
     int rc = share(task, &plan, err);
     if (rc != 0) {

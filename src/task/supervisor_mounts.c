@@ -1,16 +1,20 @@
 #include "task/supervisor_internal.h"
 
+#include "base/alloc.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "task/overlay.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mount.h>
 
 // A mount table of ten thousand lines of 200 bytes fits.
 #define MOUNTINFO_BYTES_MAX (4u << 20)
+#define PATH_BYTES 4096
 
 // Undoes the octal escapes of the kernel's mount table, in place.
 static void unescape(char *path)
@@ -57,7 +61,7 @@ static void let_go(struct text line, const struct supervisor_plan *plan)
     while (rest.data != NULL && !text_is(word, "-")) {
         word = text_cut(&rest, ' ');
     }
-    char mount_point[4096];
+    char mount_point[PATH_BYTES];
     bool namespace = text_is(text_cut(&rest, ' '), "nsfs");
     if (text_copy(path, mount_point, sizeof(mount_point)) != 0) {
         return;
@@ -68,13 +72,65 @@ static void let_go(struct text line, const struct supervisor_plan *plan)
     }
 }
 
+/** A mounted namespace of the task's own, apart from where it was. */
+struct own_namespace {
+    struct text path;
+    int fd; ///< of the mount; -1 when it was not there
+};
+
+static void take_up(struct text path, struct text directory, struct own_namespace *out)
+{
+    *out = (struct own_namespace){path, -1};
+    if (path.data != NULL && text_starts(path, directory)) {
+        AUTO(alloc_string) char *name = alloc_format("%.*s", TEXT_FMT(path));
+        out->fd = open_tree(AT_FDCWD, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    }
+}
+
+static int put_back(const struct own_namespace *own, struct err *err)
+{
+    AUTO(alloc_string) char *name = alloc_format("%.*s", TEXT_FMT(own->path));
+    if (own->fd >= 0 && move_mount(own->fd, "", AT_FDCWD, name, MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+        return err_sys(err, errno, "keeping the namespace '%s'", name);
+    }
+    return 0;
+}
+
+// All of this node's namespaces at once, and those that are to come: each unmount makes the kernel
+// wait, and there may be hundreds. The directory below has the same files.
+static int leave_namespaces(const struct supervisor_plan *plan, struct err *err)
+{
+    char directory[PATH_BYTES];
+    size_t count = 1 + plan->network_namespaces.count;
+    if (text_empty(plan->namespaces) ||
+        text_copy(plan->namespaces, directory, sizeof(directory)) != 0) {
+        return 0;
+    }
+    struct own_namespace *own = alloc_array(count, sizeof(*own));
+    take_up(plan->network_namespace, plan->namespaces, &own[0]);
+    for (size_t i = 1; i < count; i++) {
+        take_up(plan->network_namespaces.items[i - 1], plan->namespaces, &own[i]);
+    }
+    int rc = 0;
+    bool left = umount2(directory, MNT_DETACH) == 0;
+    for (size_t i = 0; i < count; i++) {
+        rc = left && rc == 0 ? put_back(&own[i], err) : rc;
+        fd_close(own[i].fd);
+    }
+    alloc_free(own);
+    return rc;
+}
+
 // Our copy of a mounted network namespace would keep it alive, with its link and address, for as
 // long as this task runs, even after its own task has ended and the host has unmounted it. So would
 // that of another task's storage keep its disk.
 static int let_others_go(const struct supervisor_plan *plan, struct err *err)
 {
     AUTO(buf_deinit) struct buf table = {0};
-    int rc = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_BYTES_MAX, &table, err);
+    int rc = leave_namespaces(plan, err);
+    if (rc == 0) {
+        rc = file_read(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_BYTES_MAX, &table, err);
+    }
     if (rc != 0) {
         return rc;
     }
@@ -111,6 +167,36 @@ static int mount_extra(const struct supervisor_mount *extra, struct err *err)
     return 0;
 }
 
+// Covered, not unmounted: that would wait for a grace period of the kernel.
+static int hide(struct text what, struct err *err)
+{
+    char path[PATH_BYTES];
+    char parent[PATH_BYTES];
+    size_t slash = text_find_last(what, '/');
+    if (slash == SIZE_MAX || slash == 0 || text_copy(what, path, sizeof(path)) != 0 ||
+        text_copy(text_slice(what, 0, slash), parent, sizeof(parent)) != 0) {
+        return err_set(err, ERR_INVALID, "'%.*s' is not the path of a mount", TEXT_FMT(what));
+    }
+    if (mount(parent, path, NULL, MS_BIND, NULL) != 0 && errno != ENOENT) {
+        return err_sys(err, errno, "hiding '%s'", path);
+    }
+    return 0;
+}
+
+// So that no container can change the program of its runtime, crun copies itself at each start and
+// begins again from the copy, unless its file is on a mount that cannot be written. Here it is:
+// that is as safe, and saves most of the time that crun takes before it does anything.
+static void protect_runtime(const struct supervisor_plan *plan)
+{
+    char path[PATH_BYTES];
+    if (text_copy(plan->runtime.items[0], path, sizeof(path)) != 0 ||
+        mount(path, path, NULL, MS_BIND, NULL) != 0 ||
+        mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0) {
+        LOG(WARN, "the runtime's program cannot be protected: it will copy itself at each start",
+            LOG_STR("error", strerror(errno)));
+    }
+}
+
 int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
 {
     if (unshare(CLONE_NEWNS) != 0) {
@@ -120,19 +206,17 @@ int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) {
         return err_sys(err, errno, "parting from the host's mounts");
     }
-    for (size_t i = 0; i < plan->unmount.count; i++) {
-        char path[4096];
-        if (text_copy(plan->unmount.items[i], path, sizeof(path)) != 0) {
-            return err_set(err, ERR_INVALID, "the path of a mount is too long");
-        }
-        if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) {
-            return err_sys(err, errno, "unmounting '%s'", path);
-        }
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < plan->unmount.count; i++) {
+        rc = hide(plan->unmount.items[i], err);
     }
-    int rc = let_others_go(plan, err);
+    if (rc == 0) {
+        rc = let_others_go(plan, err);
+    }
     if (rc != 0) {
         return rc;
     }
+    protect_runtime(plan);
     for (size_t i = 0; i < plan->mounts.count; i++) {
         rc = mount_extra(&plan->mounts.items[i], err);
         if (rc != 0) {
