@@ -421,6 +421,7 @@ void agent_free(struct agent *agent)
     agent_endpoint_deinit(agent);
     agent_credentials_deinit(agent);
     agent_stats_deinit(agent);
+    garbage_deinit(&agent->garbage.state);
     // What the logic decided is in the journal, or is decided again.
     agent_journal_deinit(&agent->journal);
     agent_logic_free(agent->logic);

@@ -40,6 +40,12 @@ struct agent_options {
     uint32_t cpu_units;            ///< offered to tasks; 0: all of the host's
     uint32_t memory_mib;           ///< offered to tasks; 0: the host's less a reserve
     uint32_t look_ms;              ///< between looks at what containers take; 0: five seconds
+    int64_t keep_output_ms;        ///< of what ended tasks wrote; 0: a day
+    uint64_t output_limit_bytes;   ///< of all that tasks wrote, before that of ended ones goes
+                                   ///< sooner; 0: 4 GiB
+    int64_t remove_images_ms;      ///< images out of use for so long go; 0: none with a name does
+    uint64_t disk_reserve_bytes;   ///< less free, and no new task is taken; 0: see garbage.h
+    int64_t garbage_ms;            ///< between cycles of letting go; 0: half an hour
     /** The host is registered and its session open, for the first time. May be NULL. */
     void (*on_ready)(void *context);
     /** The server refuses this node: it was removed, for example. Tasks go on, and the agent tries

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/garbage.h"
 #include "agent/logic.h"
 #include "agent/session.h"
 #include "base/buf.h"
@@ -55,6 +56,8 @@ struct job {
     bool check_route;                ///< prepare: see whether this host reaches the VPC
     struct exec_start *exec;         ///< of agent_exec.c, in the arena
     struct text unreachable;         ///< prepare: why it does not, or absent
+    struct text refusal;             ///< prepare: why no new task is taken, in the arena; or absent
+    struct garbage_look *garbage;    ///< of agent_garbage.c, in the arena
 };
 
 /** Records on their way to the disk. */
@@ -123,6 +126,19 @@ struct agent_status {
     bool checking;
 };
 
+/** What is let go of, and how full the disk is: agent_garbage.c. */
+struct agent_garbage {
+    struct garbage state;
+    bool busy;            ///< a cycle is under way
+    int64_t cycle_at_ms;  ///< monotonic; 0 before the first look
+    int64_t urgent_at_ms; ///< not before: for the sake of a full disk
+    uint64_t cycle_count;
+    bool disk_busy;
+    int64_t disk_at_ms;
+    struct garbage_disk disk; ///< as it was last
+    bool pressed;             ///< it is too full: no new tasks are taken
+};
+
 struct agent {
     bool route_checked; ///< that this host reaches its VPC: looked at once, as it takes 20 ms
     struct agent_options options;
@@ -158,8 +174,8 @@ struct agent {
     size_t tags_count;
     struct agent_server server;
     struct agent_status status;
+    struct agent_garbage garbage;
     uint64_t report_count;
-    int64_t expire_at_ms; ///< when to look for old output
 
     bool stopping;
     bool stop_tasks;
@@ -412,6 +428,17 @@ void agent_status_connected(struct agent *agent);
 /** Look how the host is when it is time to. */
 void agent_status_watch(struct agent *agent);
 
+/** Whether it takes new tasks has changed: tell it. */
+void agent_status_changed(struct agent *agent);
+
+// ---- agent_garbage.c
+
+/** Look how full the disk is, and let go of what nothing needs, when it is time to. */
+void agent_garbage_watch(struct agent *agent);
+
+/** @return why the disk allows no new task, in the arena; absent when it does */
+struct text agent_disk_refusal(const struct agent *agent, struct arena *arena);
+
 // ---- agent_host.c
 
 /** Fill a registration with what this host is and has; texts are in the arena. */
@@ -432,6 +459,3 @@ size_t agent_capabilities(struct text *out_names, size_t max);
 
 /** Answer a question for output on the ACS session. */
 void agent_logs_answer(struct agent *agent, const struct session_logs_request *request);
-
-/** Remove the output of tasks that ended long ago, now and then. */
-void agent_logs_expire(struct agent *agent);

@@ -215,6 +215,12 @@ static int prepare(struct job *job)
         &job->spec->definition->container_definitions;
     struct runtime_container *containers =
         arena_array(&job->arena, definitions->count, sizeof(*containers));
+    if (job->refusal.data != NULL) {
+        job->reason =
+            arena_format(&job->arena, "CannotCreateContainerError: no space left on device: %.*s",
+                         TEXT_FMT(job->refusal));
+        return ERR_FULL_DISK;
+    }
     job->pull_started_at = clock_wall_ms();
     int rc = resolve_images(job, containers);
     job->pull_stopped_at = clock_wall_ms();
@@ -272,6 +278,7 @@ void agent_job_prepare(struct agent *agent, const struct agent_effect *effect)
 {
     struct job *job = agent_job_new(agent, effect->task_id, run_prepare, done_prepare);
     job->spec = effect->spec;
+    job->refusal = agent_disk_refusal(agent, &job->arena);
     job->check_route = agent->options.host_route && !agent->route_checked;
     agent->route_checked = true;
     agent_job_submit(job);

@@ -25,10 +25,7 @@
 
 #define READ_MAX (512 << 10) // a reply is base64 in JSON: far below a frame
 #define POSITION_BITS 40
-#define MARK_MASK 0x3fffff       // so that an offset is never negative
-#define KEEP_SECONDS (24 * 3600) // output of ended tasks; Amazon's agent keeps it for 3 hours
-#define EXPIRE_EVERY_MS 600000
-#define EXPIRE_MAX 200 // removed at a time; the rest follows
+#define MARK_MASK 0x3fffff // so that an offset is never negative
 
 /** One of the two files. */
 struct part {
@@ -285,70 +282,4 @@ void agent_logs_answer(struct agent *agent, const struct session_logs_request *r
         job->run = NULL; // there is nothing to read, only to answer
     }
     agent_job_submit(job);
-}
-
-// ---- letting go of it ---------------------------------------------------------------------
-
-static void run_expire(struct job *job)
-{
-    AUTO(alloc_string) char *path = alloc_format("%s/output", job->agent->options.data_dir);
-    DIR *listing = opendir(path);
-    int64_t now_s = clock_wall_ms() / 1000;
-    job->task_ids.items = arena_array(&job->arena, EXPIRE_MAX, sizeof(struct text));
-    while (job->task_ids.count < EXPIRE_MAX) {
-        const struct dirent *entry = listing == NULL ? NULL : readdir(listing);
-        struct stat status;
-        if (entry == NULL) {
-            break;
-        }
-        bool task = agent_task_id(arena_format(&job->arena, "/%s", entry->d_name)).data != NULL;
-        if (!task || fstatat(dirfd(listing), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-            now_s - status.st_mtime < KEEP_SECONDS) {
-            continue;
-        }
-        job->task_ids.items[job->task_ids.count++] =
-            arena_text(&job->arena, text_of(entry->d_name));
-    }
-    if (listing != NULL) {
-        closedir(listing);
-    }
-}
-
-static void run_remove(struct job *job)
-{
-    AUTO(alloc_string)
-    char *path = alloc_format("%s/output/%s", job->agent->options.data_dir, job->task_id);
-    struct err err = {0};
-    if (file_remove_tree(AT_FDCWD, path, &err) != 0) {
-        LOG(WARN, "old output cannot be removed", LOG_STR("path", path),
-            LOG_STR("reason", err.text));
-    }
-}
-
-static void done_remove(struct job *job)
-{
-    LOG(DEBUG, "old output was removed", LOG_STR("task", job->task_id));
-}
-
-// The age is that of the task's directory, which does not change once all containers were begun:
-// only the logic knows whether the task still runs.
-static void done_expire(struct job *job)
-{
-    for (size_t i = 0; i < job->task_ids.count; i++) {
-        struct agent_task_view view;
-        if (!agent_logic_task(job->agent->logic, job->task_ids.items[i], &view)) {
-            agent_job_submit(
-                agent_job_new(job->agent, job->task_ids.items[i], run_remove, done_remove));
-        }
-    }
-}
-
-void agent_logs_expire(struct agent *agent)
-{
-    int64_t now_ms = agent_now().monotonic_ms;
-    if (now_ms < agent->expire_at_ms) {
-        return;
-    }
-    agent->expire_at_ms = now_ms + EXPIRE_EVERY_MS;
-    agent_job_submit(agent_job_new(agent, (struct text){0}, run_expire, done_expire));
 }

@@ -395,7 +395,7 @@ static void on_watch(uv_timer_t *timer)
         agent_session_heard_ms(server->tcs) < now_ms - TELEMETRY_SILENCE_MS) {
         agent_session_end(server->tcs, "the server is silent");
     }
-    agent_logs_expire(agent);
+    agent_garbage_watch(agent);
     agent_status_watch(agent);
     agent_check_stopped(agent);
 }

@@ -14,9 +14,13 @@
 static void send_status(struct agent *agent)
 {
     const struct agent_status *status = &agent->status;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text refusal = agent_disk_refusal(agent, &arena);
+    const char *known = status->known == NULL ? "INITIALIZING" : status->known;
     struct session_instance_status said = {
         .type = TEXT("CONTAINER_RUNTIME"),
-        .status = text_of(status->known == NULL ? "INITIALIZING" : status->known),
+        .status = text_of(text_empty(refusal) ? known : "IMPAIRED"),
+        .refusal = refusal,
         .last_updated = status->updated_ms,
         .last_status_change = status->changed_ms,
     };
@@ -72,6 +76,15 @@ void agent_status_connected(struct agent *agent)
     }
     send_status(agent);
     agent_status_watch(agent);
+}
+
+void agent_status_changed(struct agent *agent)
+{
+    agent->status.changed_ms = agent_now().wall_ms;
+    agent->status.updated_ms = agent->status.changed_ms;
+    if (agent->server.tcs_connected && !agent->closed) {
+        send_status(agent);
+    }
 }
 
 void agent_status_watch(struct agent *agent)

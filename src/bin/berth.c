@@ -14,6 +14,8 @@ static const struct cli_command own_commands[] = {
      "                [--environment-files DIR|URL]\n"
      "                [--cpu-units N] [--memory-mib N] [--container-pids 4096]\n"
      "                [--spot-fallback]\n"
+     "                [--disk-reserve-mib N] [--keep-output 24h] [--output-mib 4096]\n"
+     "                [--remove-unused-images AGE] [--cleanup-interval 30m]\n"
      "                [--spot-interruption-rate 5%]\n"
      "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
      "                [--events-mib 16] [--scale-command PATH] [--scale-timeout 5m]\n"
@@ -34,7 +36,9 @@ static const struct cli_command own_commands[] = {
      "                   [--bridge-cidr CIDR] [--dynamic-host-ports 49153-65535]\n"
      "                   [--environment-files DIR|URL]\n"
      "                   [--cpu-units N] [--memory-mib N] [--container-pids 4096]\n"
-     "                   [--on-exit stop|keep]",
+     "                   [--on-exit stop|keep]\n"
+     "                   [--disk-reserve-mib N] [--keep-output 24h] [--output-mib 4096]\n"
+     "                   [--remove-unused-images AGE] [--cleanup-interval 30m]",
      "the node alone; --join is needed once", bin_agent},
     {"debug", "dump [--data DIR]", "every stored record as a line of JSON, secrets masked",
      bin_debug},

@@ -26,9 +26,14 @@ struct node_options {
     const char *bridge_cidr;               ///< of the bridge network; NULL: a free one
     uint16_t port_first;                   ///< see net_options
     uint16_t port_last;
-    uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
-    uint32_t memory_mib; ///< likewise
-    uint32_t pids_max;   ///< of a container; 0: NODE_PIDS_MAX
+    uint32_t cpu_units;     ///< offered to tasks; 0: what the host has
+    uint32_t memory_mib;    ///< likewise
+    uint32_t pids_max;      ///< of a container; 0: NODE_PIDS_MAX
+    int64_t keep_output_ms; ///< see agent.h, as the next four
+    uint64_t output_limit_bytes;
+    int64_t remove_images_ms;
+    uint64_t disk_reserve_bytes;
+    int64_t garbage_ms;
     void (*on_ready)(void *context);
     void (*on_refused)(void *context, const struct err *err);
     void *context;

@@ -36,9 +36,14 @@ struct settings {
     struct settings_ports ports;   ///< of the host for containers; 0: the host's own
     const char *token;
     char name[SETTINGS_NAME_BYTES];
-    uint32_t cpu_units;  ///< offered to tasks; 0: what the host has
-    uint32_t memory_mib; ///< likewise
-    uint32_t pids_max;   ///< processes and threads of a container; 0: the default
+    uint32_t cpu_units;        ///< offered to tasks; 0: what the host has
+    uint32_t memory_mib;       ///< likewise
+    uint32_t pids_max;         ///< processes and threads of a container; 0: the default
+    int64_t keep_output_ms;    ///< see agent.h, as the next
+    uint32_t output_mib;       ///< of all output; 0: the default
+    int64_t remove_images_ms;  ///< 0: never
+    uint32_t disk_reserve_mib; ///< 0: the default
+    int64_t garbage_ms;        ///< between cycles; 0: the default
     enum agent_stop_mode on_exit;
     int64_t retention_ms; ///< of stopped tasks; 0: the default
     uint32_t events_mib;  ///< of the event log; 0: the default

@@ -37,6 +37,7 @@ static int list(struct cli_context *context, struct err *err)
                                            "CPU FREE", "MEMORY", "TASKS",  "VERSION", "SEEN"};
     AUTO(cli_table_deinit) struct cli_table table;
     cli_table_init(&table, ARRAY_LEN(headings), headings);
+    AUTO(buf_deinit) struct buf refusals = {0};
     struct text next = {0};
     do {
         const struct berth_list_nodes_request request = {.next_token = next};
@@ -46,11 +47,17 @@ static int list(struct cli_context *context, struct err *err)
             return rc;
         }
         for (size_t i = 0; i < page.nodes.count; i++) {
-            add_node(&table, &page.nodes.items[i]);
+            const struct berth_node *node = &page.nodes.items[i];
+            add_node(&table, node);
+            if (!text_empty(node->refusal)) {
+                buf_format(&refusals, "%.*s takes no new tasks: %.*s\n", TEXT_FMT(node->node_id),
+                           TEXT_FMT(node->refusal));
+            }
         }
         next = page.next_token;
     } while (!text_empty(next));
     cli_table_print(&table);
+    fputs(refusals.size > 0 ? refusals.data : "", stdout);
     return 0;
 }
 

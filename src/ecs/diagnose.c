@@ -205,6 +205,9 @@ static struct text say_agent(struct core_call *call, const struct task_spot *spo
     if (!node->seen) {
         return TEXT("Its agent has not connected yet.");
     }
+    if (task_node_live(node) && !text_empty(node->refusal)) {
+        return arena_format(call->arena, "It takes no new tasks: %.*s.", TEXT_FMT(node->refusal));
+    }
     return arena_format(call->arena, "Its agent was last heard of %lld seconds ago.",
                         (long long)MAX(INT64_C(0), call->now_ms - node->beat_ms) / 1000);
 }

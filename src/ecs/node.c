@@ -52,10 +52,11 @@ static void show_node(struct core_call *call, const struct task_node *node,
     struct berth_node shown = {
         .node_id = record->node_id,
         .name = record->name,
-        .status = node->removed ? TEXT("REMOVED")
-                  : node->lost  ? TEXT("LOST")
-                  : node->seen  ? TEXT("ACTIVE")
-                                : TEXT("NEW"),
+        .status = node->removed                ? TEXT("REMOVED")
+                  : node->lost                 ? TEXT("LOST")
+                  : !node->seen                ? TEXT("NEW")
+                  : !text_empty(node->refusal) ? TEXT("FULL")
+                                               : TEXT("ACTIVE"),
         .has_cpu_units = true,
         .cpu_units = node->cpu_units,
         .has_cpu_units_free = true,
@@ -67,6 +68,7 @@ static void show_node(struct core_call *call, const struct task_node *node,
         .has_task_count = true,
         .task_count = node->task_count,
         .last_seen_at = node->seen ? node->beat_ms : 0,
+        .refusal = text_empty(node->refusal) ? (struct text){0} : node->refusal,
         .agent_version = text_empty(node->agent_version) ? (struct text){0} : node->agent_version,
     };
     if (record->memberships.count > 0) {

@@ -6,7 +6,8 @@
  * a new version of the node's container instances and tasks, and watchers are told.
  */
 
-#define TASKS_STEP 40 // tasks of a node in one step: a transaction writes at most 100 records
+#define REFUSAL_MAX 500 // bytes: two sentences
+#define TASKS_STEP 40   // tasks of a node in one step: a transaction writes at most 100 records
 
 // ---- agentConnected -----------------------------------------------------------------------
 
@@ -27,13 +28,9 @@ void task_instance_tell(struct core_call *call, const struct task_node *node,
                 "ECS Container Instance State Change", &ecs_container_instance_shape, &shown);
 }
 
-void task_contact_count(struct core_call *call, struct task_node *node)
+// What is shown of the node's container instances has changed: a new version, told to watchers.
+static void count_version(struct core_call *call, const struct task_node *node)
 {
-    bool connected = task_node_agent_connected(node);
-    if (connected == node->connected_counted || node->removed) {
-        return;
-    }
-    node->connected_counted = connected;
     struct task_record_node *record = core_edit(call, &task_node_kind, node->key);
     size_t count = record->memberships.count;
     struct task_record_membership *all = arena_array(call->arena, count, sizeof(*all));
@@ -47,6 +44,15 @@ void task_contact_count(struct core_call *call, struct task_node *node)
         if (all[i].deregistered_at == 0) {
             task_instance_tell(call, node, record, i);
         }
+    }
+}
+
+void task_contact_count(struct core_call *call, struct task_node *node)
+{
+    bool connected = task_node_agent_connected(node);
+    if (connected != node->connected_counted && !node->removed) {
+        node->connected_counted = connected;
+        count_version(call, node);
     }
 }
 
@@ -124,12 +130,34 @@ int task_node_admit(struct core_call *call, void *pointer, const void *input, vo
 static const struct shape_type *const check_type = &ecs_instance_health_check_type_shape;
 static const struct shape_type *const check_state = &ecs_instance_health_check_state_shape;
 
+// A node that says why it takes no new tasks is given none until it says so no more.
+static void take_refusal(struct core_call *call, struct task_state *state, struct task_node *node,
+                         const struct node_node_instance_status_request *said)
+{
+    struct text refusal = {0};
+    for (size_t i = 0; i < said->statuses.count; i++) {
+        refusal = text_empty(refusal) ? said->statuses.items[i].refusal : refusal;
+    }
+    bool changed = text_empty(refusal) != text_empty(node->refusal);
+    if (!text_equal(text_slice(refusal, 0, REFUSAL_MAX), node->refusal)) {
+        task_node_keep(&node->refusal, refusal, REFUSAL_MAX);
+    }
+    if (changed && !node->removed) {
+        task_node_told(state, node);
+        task_node_refresh(node);
+        count_version(call, node);
+    }
+}
+
 int task_node_instance_status(struct core_call *call, void *pointer, const void *input,
                               void *output)
 {
     (void)output;
     const struct node_node_instance_status_request *request = input;
     struct task_node *node = task_node_of(pointer, call->caller->node_id);
+    if (node != NULL) {
+        take_refusal(call, pointer, node, request);
+    }
     for (size_t i = 0; node != NULL && i < request->statuses.count; i++) {
         const struct session_instance_status *said = &request->statuses.items[i];
         int32_t type = shape_enum_number(check_type, said->type);

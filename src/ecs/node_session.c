@@ -12,6 +12,7 @@
  */
 
 #define CONNECT_PAYLOADS 20 // in one input; more follow as the manager's work
+#define VERSION_MAX 64      // bytes that are kept of what an agent calls itself
 
 // ---- who and whether ----------------------------------------------------------------------
 
@@ -220,15 +221,15 @@ static struct task_node *find_instance(const struct task_state *state, struct te
     return text_empty(id) ? NULL : map_get(&state->nodes_by_instance, id);
 }
 
-static void keep_version(struct task_node *node, struct text version)
+void task_node_keep(struct text *field, struct text value, size_t limit)
 {
-    size_t size = MIN(version.size, (size_t)64);
+    size_t size = MIN(value.size, limit);
     char *copy = alloc_zero(size + 1);
     if (size > 0) {
-        memcpy(copy, version.data, size);
+        memcpy(copy, value.data, size);
     }
-    alloc_free((void *)(uintptr_t)node->agent_version.data);
-    node->agent_version = (struct text){copy, size};
+    alloc_free((void *)(uintptr_t)field->data);
+    *field = (struct text){copy, size};
 }
 
 int task_node_connect(struct core_call *call, void *pointer, const void *input, void *output)
@@ -260,7 +261,7 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
     node->session = request->session;
     node->sequence = 0;
     node->lease_ms = berth_agent ? NODE_LEASE_MS : NODE_LEASE_STOCK_MS;
-    keep_version(node, request->agent_version);
+    task_node_keep(&node->agent_version, request->agent_version, VERSION_MAX);
     task_node_told(state, node);
     beat(call, state, node);
     task_node_refresh(node);

@@ -147,6 +147,7 @@ struct task_node {
     int64_t credentials_due_ms;   ///< of the timer that looks at credentials, 0 when it is not set
     int64_t credentials_round_ms; ///< when all of its tasks' credentials were due last
     struct text agent_version;    ///< owned
+    struct text refusal;          ///< owned: why it takes no new tasks; empty when it does
     struct task_node_status status[TASK_NODE_PARTS]; ///< by type of check, from 1 on
 };
 
@@ -620,6 +621,8 @@ int task_remove_node(struct core_call *call, void *state, const void *request, v
 struct task_node *task_node_of(const struct task_state *state, struct text node_id);
 /** @return whether a node is in contact, as far as its lease tells */
 bool task_node_live(const struct task_node *node);
+/** Keep a copy of at most limit bytes of what a node said, in the place of the one before. */
+void task_node_keep(struct text *field, struct text value, size_t limit);
 /** Send a node tasks that it is not known to have; does nothing without a session. */
 void task_send(struct core_call *call, struct task_node *node, struct task_entry *const *entries,
                size_t count);

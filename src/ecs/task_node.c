@@ -48,7 +48,8 @@ struct place_node task_node_place(const struct task_node *node)
 {
     int64_t used = MUTANT("overcommit") ? 0 : 1;
     return (struct place_node){
-        .usable = !node->removed && task_node_live(node) && !away(node),
+        .usable =
+            !node->removed && task_node_live(node) && !away(node) && text_empty(node->refusal),
         .architecture = node->architecture,
         .cpu_units_free = clamp_i32(node->cpu_units - used * node->cpu_used),
         .memory_mib_free = clamp_i32(node->memory_mib - used * node->memory_used),
@@ -216,6 +217,7 @@ void task_node_free(struct task_node *node)
     }
     task_text_free(node->node_id);
     task_text_free(node->agent_version);
+    task_text_free(node->refusal);
     alloc_free(node->zones);
     alloc_free(node->draining);
     alloc_free(node->capabilities);

@@ -99,7 +99,7 @@ static int adopt_stale(const struct image_store *store, const char *name)
 
 // Remove what killed loads and removals left. Deciding takes the lock; deleting, which may take
 // long, does not.
-static int sweep(const struct image_store *store, struct err *err)
+int image_sweep(const struct image_store *store, struct err *err)
 {
     struct image_scratch stale[SWEEP_MAX];
     size_t count = 0;
@@ -176,6 +176,7 @@ static void store_free(struct image_store *store)
     fd_close(store->blobs_fd);
     fd_close(store->layers_fd);
     fd_close(store->names_fd);
+    image_forget_uses(store);
     free(store->path); // realpath's, not the allocator's
     alloc_free(store);
 }
@@ -186,6 +187,7 @@ int image_open(const char *directory, struct image_store **out_store, struct err
     AUTO(store_free) struct image_store *store = ALLOC(struct image_store);
     store->dir_fd = store->tmp_fd = store->blobs_fd = store->layers_fd = store->names_fd = -1;
     store->sync = true;
+    pthread_mutex_init(&store->use_lock, NULL); // never fails on Linux
 
     // 0700, because layers hold set-user-id programs and device nodes for containers only.
     int rc = file_make_dirs(directory, 0700, err);
@@ -199,7 +201,7 @@ int image_open(const char *directory, struct image_store **out_store, struct err
     }
     rc = open_parts(store, err);
     if (rc == 0) {
-        rc = sweep(store, err);
+        rc = image_sweep(store, err);
     }
     if (rc != 0) {
         return err_wrap(err, "opening the image store '%s'", directory);
@@ -451,7 +453,13 @@ int image_resolve(struct image_store *store, struct text reference, struct arena
     }
     struct image_record record;
     rc = image_record_find(store, reference, arena, &record, err);
-    return rc == 0 ? read_image(store, &record, arena, out_image, err) : rc;
+    if (rc == 0) {
+        rc = read_image(store, &record, arena, out_image, err);
+    }
+    if (rc == 0) {
+        image_note_use(store, record.manifest);
+    }
+    return rc;
 }
 
 int image_resolve_pinned(struct image_store *store, struct text reference, struct text digest,
@@ -467,6 +475,9 @@ int image_resolve_pinned(struct image_store *store, struct text reference, struc
     int rc = image_lock(store, false, &lock_fd, err);
     if (rc == 0) {
         rc = read_image(store, &record, arena, out_image, err);
+    }
+    if (rc == 0) {
+        image_note_use(store, record.manifest);
     }
     if (rc == ERR_NOT_FOUND) {
         struct text whole =

@@ -108,3 +108,31 @@ MUST_CHECK int image_list(struct image_store *store, struct arena *arena, struct
  *         nobody can tell what they share
  */
 MUST_CHECK int image_remove(struct image_store *store, struct text reference, struct err *err);
+
+/** An image of the store, with or without a name. */
+struct image_content {
+    struct text digest;     ///< of the manifest
+    struct text_list names; ///< that point to it; none when all have moved on
+    bool in_use;            ///< a container shows it, or it was looked up in the last ten minutes
+    uint64_t size_bytes;    ///< of the unpacked layers, also of those that it shares
+};
+
+/**
+ * List what the store holds, ordered by digest.
+ *
+ * @return 0, or ERR_SYS; what is damaged is left out unless it has a name
+ */
+MUST_CHECK int image_contents(struct image_store *store, struct arena *arena,
+                              struct image_content **out_contents, size_t *out_count,
+                              struct err *err);
+
+/**
+ * Remove images by digest, with their names, unless one has come into use since; and what belongs
+ * to no image: layers and documents that a killed load or removal left, and its scratch. All other
+ * images stay, also those without a name.
+ *
+ * @return 0; ERR_CORRUPT when a named image is so damaged that nobody can tell what it shares, and
+ *         nothing was removed; ERR_SYS
+ */
+MUST_CHECK int image_collect(struct image_store *store, const struct text_list *digests,
+                             struct err *err);

@@ -1,10 +1,12 @@
 #pragma once
 
 #include "base/file.h"
+#include "base/map.h"
 #include "base/text.h"
 #include "image/image.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -39,7 +41,7 @@
 #define IMAGE_DIGEST_BYTES 32
 #define IMAGE_HEX_SIZE (2 * IMAGE_DIGEST_BYTES + 1)
 
-/** An open store. Constant after image_open, so threads may share it. */
+/** An open store. Threads may share it: what is not constant after image_open has a lock. */
 struct image_store {
     char *path; ///< absolute, no links in it
     int dir_fd;
@@ -48,6 +50,8 @@ struct image_store {
     int layers_fd;
     int names_fd;
     bool sync; ///< bring content to the disk before it becomes visible; off in tests only
+    pthread_mutex_t use_lock;
+    struct map used; ///< hex of a manifest to when it was looked up last; values are owned
 };
 
 /* ---- references: image_name.c */
@@ -350,3 +354,44 @@ MUST_CHECK int image_record_find(const struct image_store *store, struct text re
 MUST_CHECK int image_config_read(const struct image_store *store, struct text manifest_digest,
                                  struct arena *arena, struct image_config *out_config,
                                  struct text *out_config_digest, struct err *err);
+
+/* ---- what may go: image_remove.c, image_collect.c */
+
+/** What must stay. Values of the maps only say that the key is there. */
+struct image_live {
+    struct map blobs;  ///< by hex
+    struct map layers; ///< by hex
+};
+
+/** Release. */
+void image_live_deinit(struct image_live *live);
+
+AUTO_VALUE(struct image_live, image_live_deinit)
+
+/** A manifest stays, with its configuration and layers. Borrows all three. */
+void image_live_add(struct image_live *live, struct text manifest, struct text config_digest,
+                    const struct image_config *config);
+
+/** Every image with a name stays. @return 0; ERR_CORRUPT when one is damaged */
+MUST_CHECK int image_live_named(const struct image_store *store, struct arena *arena,
+                                struct image_live *live, struct err *err);
+
+/** Name every layer that an overlay shows that is mounted anywhere on this host. */
+void image_mounted_layers(struct map *layers);
+
+/** @return whether a file is called as content is */
+bool image_is_hex_name(const char *name);
+
+/** Move all else into a new scratch directory. Under the exclusive lock. */
+MUST_CHECK int image_take_dead(const struct image_store *store, const struct image_live *live,
+                               const struct map *mounted, struct image_scratch *scratch,
+                               struct err *err);
+
+/** Sweep what killed loads and removals left. */
+MUST_CHECK int image_sweep(const struct image_store *store, struct err *err);
+
+/** An image was looked up by this process: it is going to be mounted. */
+void image_note_use(struct image_store *store, struct text manifest);
+
+/** Forget all that was noted; the store is being closed. */
+void image_forget_uses(struct image_store *store);

@@ -21,25 +21,28 @@
 #define MOUNTS_MAX (64u << 20) // bytes of one mount table; 100,000 mounts of usual size
 #define NAMESPACES_MAX 65536   // mount namespaces looked into
 
-/** What must stay. Values of the maps only say that the key is there. */
-struct live {
-    struct map blobs;  ///< by hex
-    struct map layers; ///< by hex
-};
-
-static void live_deinit(struct live *live)
+void image_live_deinit(struct image_live *live)
 {
     map_deinit(&live->blobs);
     map_deinit(&live->layers);
 }
-AUTO_VALUE(struct live, live_deinit)
 
 static void add(struct map *map, struct text digest)
 {
     map_put(map, text_slice(digest, 7, digest.size), map);
 }
 
-static int find_live(const struct image_store *store, struct arena *arena, struct live *live,
+void image_live_add(struct image_live *live, struct text manifest, struct text config_digest,
+                    const struct image_config *config)
+{
+    add(&live->blobs, manifest);
+    add(&live->blobs, config_digest);
+    for (size_t i = 0; i < config->diff_ids.count; i++) {
+        add(&live->layers, config->diff_ids.items[i]);
+    }
+}
+
+int image_live_named(const struct image_store *store, struct arena *arena, struct image_live *live,
                      struct err *err)
 {
     struct image_record *records = NULL;
@@ -48,7 +51,6 @@ static int find_live(const struct image_store *store, struct arena *arena, struc
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct image_config config;
         struct text config_digest;
-        add(&live->blobs, records[i].manifest);
         rc = image_config_read(store, records[i].manifest, arena, &config, &config_digest, err);
         if (rc == ERR_CORRUPT || rc == ERR_NOT_FOUND || rc == ERR_INVALID) {
             return err_set(err, ERR_CORRUPT,
@@ -59,10 +61,7 @@ static int find_live(const struct image_store *store, struct arena *arena, struc
         if (rc != 0) {
             return rc;
         }
-        add(&live->blobs, config_digest);
-        for (size_t k = 0; k < config.diff_ids.count; k++) {
-            add(&live->layers, config.diff_ids.items[k]);
-        }
+        image_live_add(live, records[i].manifest, config_digest, &config);
     }
     return rc;
 }
@@ -91,7 +90,7 @@ static void keep_named(const struct buf *mounts, struct map *layers)
 
 // Containers may have their overlays in mount namespaces of their own, so look once into each
 // namespace that a process is in.
-static void keep_mounted(struct map *layers)
+void image_mounted_layers(struct map *layers)
 {
     DIR *proc = opendir("/proc");
     if (proc == NULL) {
@@ -126,7 +125,7 @@ static void keep_mounted(struct map *layers)
 
 /* ---- collecting */
 
-static bool is_hex_name(const char *name)
+bool image_is_hex_name(const char *name)
 {
     return strlen(name) == 64 && is_hex_run(name);
 }
@@ -154,7 +153,7 @@ static int collect(int from_fd, const struct map *live, const struct map *mounte
         if (entry == NULL || rc != 0) {
             break;
         }
-        if (!is_hex_name(entry->d_name) || stays(live, mounted, entry->d_name)) {
+        if (!image_is_hex_name(entry->d_name) || stays(live, mounted, entry->d_name)) {
             continue;
         }
         char to[IMAGE_HEX_SIZE + 16];
@@ -170,13 +169,14 @@ static int collect(int from_fd, const struct map *live, const struct map *mounte
 // An image that a container shows stays whole, though no name refers to it any more: its service
 // may start another one of it. It is known by its uppermost layer.
 static void keep_shown(const struct image_store *store, const struct map *mounted,
-                       struct arena *arena, struct live *live)
+                       struct arena *arena, struct image_live *live)
 {
     int list_fd = openat(store->blobs_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
     for (struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL;
          entry = readdir(dir)) {
-        if (!is_hex_name(entry->d_name) || map_get(&live->blobs, text_of(entry->d_name)) != NULL) {
+        if (!image_is_hex_name(entry->d_name) ||
+            map_get(&live->blobs, text_of(entry->d_name)) != NULL) {
             continue;
         }
         struct image_config config;
@@ -189,11 +189,7 @@ static void keep_shown(const struct image_store *store, const struct map *mounte
         }
         struct text top = config.diff_ids.items[config.diff_ids.count - 1];
         if (map_get(mounted, text_slice(top, 7, top.size)) != NULL) {
-            add(&live->blobs, manifest);
-            add(&live->blobs, config_digest);
-            for (size_t i = 0; i < config.diff_ids.count; i++) {
-                add(&live->layers, config.diff_ids.items[i]);
-            }
+            image_live_add(live, manifest, config_digest, &config);
         }
     }
     if (dir != NULL) {
@@ -203,25 +199,31 @@ static void keep_shown(const struct image_store *store, const struct map *mounte
     }
 }
 
+int image_take_dead(const struct image_store *store, const struct image_live *live,
+                    const struct map *mounted, struct image_scratch *scratch, struct err *err)
+{
+    int rc = image_scratch_create(store, true, scratch, err);
+    if (rc == 0) {
+        rc = collect(store->layers_fd, &live->layers, mounted, scratch, "layer", err);
+    }
+    if (rc == 0) {
+        rc = collect(store->blobs_fd, &live->blobs, NULL, scratch, "blob", err);
+    }
+    return rc;
+}
+
 static int collect_all(const struct image_store *store, struct arena *arena,
                        struct image_scratch *scratch, struct err *err)
 {
-    AUTO(live_deinit) struct live live = {0};
-    int rc = find_live(store, arena, &live, err);
+    AUTO(image_live_deinit) struct image_live live = {0};
+    int rc = image_live_named(store, arena, &live, err);
     if (rc != 0) {
         return rc;
     }
     AUTO(map_deinit) struct map mounted = {0};
-    keep_mounted(&mounted);
+    image_mounted_layers(&mounted);
     keep_shown(store, &mounted, arena, &live);
-    rc = image_scratch_create(store, true, scratch, err);
-    if (rc == 0) {
-        rc = collect(store->layers_fd, &live.layers, &mounted, scratch, "layer", err);
-    }
-    if (rc == 0) {
-        rc = collect(store->blobs_fd, &live.blobs, NULL, scratch, "blob", err);
-    }
-    return rc;
+    return image_take_dead(store, &live, &mounted, scratch, err);
 }
 
 // A reference with a digest removes every name of that repository that points to it, as Docker
