@@ -1,0 +1,203 @@
+"""The node's disk: what nothing needs is let go of, and a disk that fills up stops new tasks, never
+the end of those that run."""
+import os
+import signal
+import subprocess
+
+import pytest
+
+import support
+from test_crash import definition, describe_all
+
+MIB = 1 << 20
+SIZE_MIB = 256
+
+
+def free_bytes(path):
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+class Filler:
+    """A file that leaves as much room as is asked for."""
+
+    def __init__(self, folder):
+        self.folder, self.path = folder, os.path.join(folder, "filler")
+
+    def leave(self, left):
+        self.remove()
+        # In blocks that are really taken; a tmpfs gives pages one by one.
+        with open(self.path, "wb") as file:
+            try:
+                while free_bytes(self.folder) > left:
+                    room = free_bytes(self.folder) - left
+                    file.write(b"x" * min(MIB, max(4096, room)))
+                    file.flush()
+            except OSError:
+                pass  # nothing is left
+        assert free_bytes(self.folder) <= left
+
+    def remove(self):
+        if os.path.exists(self.path):
+            os.remove(self.path)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A server, and an agent whose data is on a small file system of its own."""
+    subprocess.run(["ip", "link", "add", "apart", "type", "bridge"], check=True)
+    subprocess.run(["ip", "addr", "add", "198.18.1.1/24", "dev", "apart"], check=True)
+    subprocess.run(["ip", "link", "set", "apart", "up"], check=True)
+    server = support.Berth(tmp_path / "server", command="server", address="198.18.1.1").start()
+    disk = str(tmp_path / "disk")
+    os.makedirs(disk)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "none", disk], check=True)
+    data = os.path.join(disk, "data")
+    subprocess.run([support.BERTH, "image", "load", "--data", data,
+                    f"{support.IMAGES}/hello.tar.gz"], check=True, capture_output=True)
+    agents = []
+
+    def start_agent(*arguments):
+        with open(os.path.join(tmp_path, "agent.log"), "ab") as log:
+            agents.append(subprocess.Popen([support.BERTH, "agent", "--data", data, *arguments],
+                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        return agents[-1]
+    yield server, start_agent, disk
+    for agent in agents:
+        if agent.poll() is None:
+            agent.terminate()
+            agent.wait(40)
+    server.stop()
+    subprocess.run(["umount", "-l", disk], check=True)
+    subprocess.run(["ip", "link", "del", "apart"], check=True)
+
+
+def nodes(server):
+    return server.run("node", "ls")
+
+
+def test_a_disk_that_fills_up(small):
+    server, start_agent, disk = small
+    ecs = server.client()
+    ecs.create_cluster(clusterName="default")
+    name = definition(ecs)
+    agent = start_agent("--join", server.run("node", "token").strip())
+    subnets = {"awsvpcConfiguration": {
+        "subnets": server.network()["awsvpcConfiguration"]["subnets"][:1]}}
+
+    def run_task():
+        """a placed task"""
+        return ecs.run_task(taskDefinition=name, launchType="FARGATE",
+                            networkConfiguration=subnets)["tasks"]
+
+    def run():
+        """a task that runs"""
+        arn = support.wait_for(run_task, 20, 0.2)[0]["taskArn"]
+        ecs.get_waiter("tasks_running").wait(tasks=[arn],
+                                             WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+        return arn
+    first, second = run(), run()
+    assert "ACTIVE" in nodes(server)
+    filler = Filler(disk)
+    filler.leave(6 * MIB)  # a twentieth, less than 13 MiB, is kept
+
+    def full():
+        """the node says that its disk is too full"""
+        text = nodes(server)
+        return text if " FULL " in text else None
+    text = support.wait_for(full, 30, 0.2)
+    assert "takes no new tasks: the disk of" in text and "berth image rm NAME" in text
+    answer = ecs.run_task(taskDefinition=name, launchType="FARGATE", networkConfiguration=subnets)
+    assert answer["tasks"] == [] and answer["failures"], "placed on a node without room"
+    # Not a byte: what runs is untouched, and its end is written down and told.
+    filler.leave(0)
+    assert [task["lastStatus"] for task in describe_all(ecs, [first, second])] == ["RUNNING"] * 2
+    ecs.stop_task(task=first)
+    waits = {"Delay": 1, "MaxAttempts": 40}
+    ecs.get_waiter("tasks_stopped").wait(tasks=[first], WaiterConfig=waits)
+    [task] = describe_all(ecs, [first])
+    assert task["containers"][0]["exitCode"] == 0, task
+    assert agent.poll() is None
+    # An agent that starts on it takes over what it finds.
+    agent.send_signal(signal.SIGKILL)
+    agent.wait()
+    filler.leave(0)
+    agent = start_agent()
+
+    def back():
+        """its node is in contact"""
+        text = nodes(server)
+        return " FULL " in text
+    support.wait_for(back, 30, 0.2)
+    assert agent.poll() is None
+    [task] = describe_all(ecs, [second])
+    assert task["lastStatus"] == "RUNNING"
+    ecs.stop_task(task=second)
+    ecs.get_waiter("tasks_stopped").wait(tasks=[second], WaiterConfig=waits)
+    assert describe_all(ecs, [second])[0]["containers"][0]["exitCode"] == 0
+    # With room again it takes tasks, by itself.
+    filler.remove()
+    support.wait_for(lambda: " ACTIVE " in nodes(server), 30, 0.2)
+    third = run()
+    ecs.stop_task(task=third)
+    ecs.get_waiter("tasks_stopped").wait(tasks=[third], WaiterConfig=waits)
+
+
+def test_what_nothing_needs_goes(tmp_path):
+    berth = support.Berth(tmp_path / "data", "--cpu-units", "8192", "--cleanup-interval", "1s",
+                          "--keep-output", "2s", "--remove-unused-images", "4s")
+    store = os.path.join(berth.data, "node/images")
+    berth.start()
+    try:
+        berth.load("hello.tar.gz")
+        ecs = berth.client()
+        ecs.create_cluster(clusterName="default")
+        name = definition(ecs)
+        ecs.register_task_definition(
+            family="short", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[
+                {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
+                 "command": ["echo short"]}])
+
+        def run(which):
+            return ecs.run_task(taskDefinition=which, launchType="FARGATE",
+                                networkConfiguration=berth.network())["tasks"][0]["taskArn"]
+        live, short = run(name), run("short")
+        waits = {"Delay": 1, "MaxAttempts": 40}
+        ecs.get_waiter("tasks_running").wait(tasks=[live], WaiterConfig=waits)
+        ecs.get_waiter("tasks_stopped").wait(tasks=[short], WaiterConfig=waits)
+        # Of a load that was killed: a layer that no image has, and its scratch.
+        os.makedirs(os.path.join(store, "layers", "ab" * 32, "fs"))
+        os.makedirs(os.path.join(store, "tmp", "1-2", "half"))
+        berth.load("processor.tar.gz")
+        assert "processor" in berth.run("image", "ls")
+        output = os.path.join(berth.data, "node/output")
+
+        def gone():
+            """only what is in use is left"""
+            return ("processor" not in berth.run("image", "ls")
+                    and not os.path.exists(os.path.join(store, "layers", "ab" * 32))
+                    and os.listdir(os.path.join(store, "tmp")) == []
+                    and os.listdir(output) == [live.split("/")[-1]])
+        support.wait_for(gone, 40, 0.5)
+        assert "hello" in berth.run("image", "ls"), "a container shows it"
+        assert berth.run("logs", live).count("started") == 1
+        assert len(os.listdir(os.path.join(store, "blobs/sha256"))) == 2
+        # It is whole: another task of it starts.
+        again = run(name)
+        ecs.get_waiter("tasks_running").wait(tasks=[again], WaiterConfig=waits)
+    finally:
+        berth.stop()
+
+
+def test_images_with_a_name_stay(tmp_path):
+    berth = support.Berth(tmp_path / "data", "--cleanup-interval", "1s").start()
+    try:
+        berth.load("hello.tar.gz", "processor.tar.gz")
+        orphan = os.path.join(berth.data, "node/images/layers", "cd" * 32)
+        os.makedirs(orphan)
+        support.wait_for(lambda: not os.path.exists(orphan), 30, 0.2)
+        listed = berth.run("image", "ls")
+        assert "hello" in listed and "processor" in listed
+    finally:
+        berth.stop()
