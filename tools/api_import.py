@@ -53,6 +53,7 @@ class Importer:
         self.shapes = model["shapes"]
         self.old = old
         self.wanted = []
+        self.ec2 = model["metadata"]["protocol"] == "ec2"
 
     def type_of(self, name):
         shape = self.shapes[name]
@@ -63,6 +64,9 @@ class Importer:
             return f"map<{self.type_of(shape['value']['shape'])}>"
         if kind == "structure" and shape.get("document"):
             return "document"
+        # EC2 refuses values in words of its own, which name the value: its handlers know them.
+        if "enum" in shape and self.ec2:
+            return "string"
         if kind == "structure" or "enum" in shape:
             if name not in self.wanted:
                 self.wanted.append(name)
@@ -71,6 +75,8 @@ class Importer:
 
     def rules(self, member, name):
         shape = self.shapes[member["shape"]]
+        if self.ec2:
+            return ""
         found = []
         for key in ("min", "max"):
             if key in shape and not (key == "min" and name in MAY_BE_EMPTY):
@@ -110,6 +116,10 @@ class Importer:
         shape = self.shapes[name]
         members = shape.get("members", {})
         required = set(shape.get("required", [])) - MISSED_BY_SERVICE.get(name, set())
+        if self.ec2:
+            # The names of the responses; requests have the same with a capital in front.
+            members = {member.get("locationName", key): member for key, member in members.items()}
+            required = set()
         old = {}
         if self.old:
             old = {member["name"]: member["number"] for member in self.old.structs.get(name, [])}
@@ -144,17 +154,28 @@ class Importer:
         if meta["protocol"] == "json":
             lines += ["    protocol json 1.1", f"    target {meta['targetPrefix']}"]
         else:
-            lines += ["    protocol query", f"    xml_namespace \"{meta['xmlNamespace']}\""]
+            namespace = meta["xmlNamespace"] + ("/" if self.ec2 else "")
+            lines += [f"    protocol {meta['protocol']}", f"    xml_namespace \"{namespace}\""]
         lines += [f"    signing {meta.get('signingName', meta['endpointPrefix'])}", "}", ""]
         operations = {key: value for key, value in self.model["operations"].items()
                       if not only or key in only}
         errors = sorted({error["shape"] for operation in operations.values()
                          for error in operation.get("errors", [])})
-        lines += [self.error_line(error) for error in errors] + [""]
+        lines += [self.error_line(error) for error in errors]
+        if self.ec2 and self.old:  # the model has none
+            lines += [f'error {name} {status} = "{code}"'
+                      for name, (status, code) in self.old.errors.items()]
+        lines += [""]
         for key, operation in operations.items():
             throws = ", ".join(error["shape"] for error in operation.get("errors", []))
             given = self.side(key + "Request", operation.get("input"))
-            result = self.side(key + "Response", operation.get("output"))
+            result = operation.get("output")
+            if result is None and self.ec2:
+                # The document of an operation without output still says that it was done.
+                self.shapes["Done"] = {"type": "structure",
+                                       "members": {"return": {"shape": "Boolean"}}}
+                result = {"shape": "Done"}
+            result = self.side(key + "Response", result)
             lines.append(f"operation {key}({given}) -> {result}"
                          + (f"\n    throws {throws}" if throws else "")
                          + (" readonly" if key not in CHANGES and

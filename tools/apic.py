@@ -287,7 +287,7 @@ class Module:
                 kind = parser.take()
                 if kind == "json":
                     parser.take("1.1")
-                elif kind != "query":
+                elif kind not in ("query", "ec2"):
                     parser.fail(f"unknown protocol {kind!r}")
                 self.service["protocol"] = kind
             elif key in ("version", "target", "signing", "xml_namespace"):
@@ -295,7 +295,7 @@ class Module:
             else:
                 parser.fail(f"unknown service property {key!r}")
         needed = ["protocol", "version", "signing"]
-        needed.append("xml_namespace" if self.service.get("protocol") == "query" else "target")
+        needed.append("target" if self.service.get("protocol") == "json" else "xml_namespace")
         for key in needed:
             if self.service.get(key) is None:
                 parser.fail(f"service {self.name} has no {key}", line)
@@ -685,7 +685,8 @@ class Writer:
         def quote(value):
             return "NULL" if value is None else f'"{value}"'
 
-        protocol = "API_JSON_1_1" if service["protocol"] == "json" else "API_QUERY"
+        protocol = {"json": "API_JSON_1_1", "query": "API_QUERY", "ec2": "API_EC2"}[
+            service["protocol"]]
         self.source.append(
             f"const struct api_service {name}_service = {{\n    .name = \"{name}\",\n"
             f"    .version = {quote(service['version'])},\n    .protocol = {protocol},\n"

@@ -1,6 +1,7 @@
 #include "bin/serve.h"
 
 #include "api/berth.h"
+#include "api/ec2.h"
 #include "api/ecs.h"
 #include "api/identity.h"
 #include "api/secretsmanager.h"
@@ -68,6 +69,7 @@ static const struct server_service services[] = {
     {.api = &secretsmanager_service, .validation_exceptions = true},
     {.api = &ssm_service, .validation_exceptions = true},
     {.api = &sts_service, .node_operations = node_sts_operations},
+    {.api = &ec2_service},
     {.api = &berth_service, .unsigned_operations = unsigned_berth_operations, .no_roles = true},
 };
 

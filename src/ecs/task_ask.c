@@ -356,7 +356,7 @@ static int read_network(struct core_call *call, struct task_run *run)
     }
     for (size_t i = 0; i < config->security_groups.count; i++) {
         struct text id = config->security_groups.items[i];
-        if (!vpc_security_group_exists(call->core, vpc, id)) {
+        if (vpc_group_find(call->core, vpc, id) == 0) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "Error retrieving security group information for [%.*s]: The "
                               "security group '%.*s' does not exist (ErrorCode: "

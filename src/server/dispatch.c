@@ -43,9 +43,10 @@ static void hold(struct exchange *exchange)
 static void write_refusal(struct exchange *exchange, const struct refusal *refusal)
 {
     if (exchange->operation == NULL) {
-        exchange->protocol = protocol_of(exchange)->id;
+        exchange->protocol = exchange->service == NULL ? protocol_of(exchange)->id
+                                                       : exchange->service->api->protocol;
     }
-    bool query = exchange->protocol == API_QUERY;
+    bool query = exchange->protocol != API_JSON_1_1;
     buf_reset(&exchange->reply);
     refusal_write(refusal, exchange->service == NULL ? NULL : exchange->service->api,
                   exchange->protocol, text_of(exchange->request_id), &exchange->reply);
@@ -444,7 +445,8 @@ void dispatch(struct exchange *exchange)
     const struct protocol *protocol = protocol_of(exchange);
     struct text message = TEXT("");
     enum front_error error = protocol->route(exchange, &message);
-    exchange->protocol = protocol->id;
+    exchange->protocol =
+        exchange->service == NULL ? protocol->id : exchange->service->api->protocol;
     if (error != FRONT_OK) {
         exchange->operation = NULL;
         refuse(exchange, error, message);

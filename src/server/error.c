@@ -76,6 +76,10 @@ void refusal_write(const struct refusal *refusal, const struct api_service *serv
 {
     AUTO(arena_deinit) struct arena arena = {0};
     struct text message = utf8_only(refusal->message, &arena);
+    if (protocol == API_EC2) {
+        query_encode_ec2_error(text_of(refusal->query_code), message, request_id, out);
+        return;
+    }
     if (protocol == API_QUERY) {
         // Before the service is known there is no namespace; clients look at the code only.
         struct text xml_namespace = service == NULL || service->xml_namespace == NULL

@@ -473,7 +473,7 @@ static enum MHD_Result send_reply(struct exchange *exchange)
     MHD_add_response_header(response, "Content-Type", exchange->content_type);
     MHD_add_response_header(response, "x-amzn-RequestId", exchange->request_id);
     // Some SDKs look for the error's name here before they look into the body.
-    if (exchange->status >= 400 && exchange->protocol != API_QUERY) {
+    if (exchange->status >= 400 && exchange->protocol == API_JSON_1_1) {
         MHD_add_response_header(response, "x-amzn-ErrorType", exchange->code);
     }
     if (exchange->closing || exchange->server->stopping) {

@@ -111,10 +111,11 @@ static enum front_error query_route(struct exchange *exchange, struct text *out_
     const struct server_options *options = &exchange->server->options;
     for (size_t i = 0; i < options->service_count && exchange->operation == NULL; i++) {
         const struct server_service *service = &options->services[i];
-        if (service->api->protocol == API_QUERY &&
-            (text_empty(version) || text_is(version, service->api->version))) {
+        bool speaks = service->api->protocol == API_QUERY || service->api->protocol == API_EC2;
+        if (speaks && (text_empty(version) || text_is(version, service->api->version))) {
             exchange->operation = api_find(service->api, action);
-            exchange->service = exchange->operation == NULL ? NULL : service;
+            // A version alone tells who is meant, and how the refusal has to look.
+            exchange->service = exchange->operation == NULL && text_empty(version) ? NULL : service;
         }
     }
     if (exchange->operation == NULL) {
@@ -127,15 +128,31 @@ static enum front_error query_route(struct exchange *exchange, struct text *out_
     return FRONT_OK;
 }
 
+static bool no_claim(const struct exchange *exchange)
+{
+    (void)exchange;
+    return false;
+}
+
+static enum query_dialect dialect(const struct exchange *exchange)
+{
+    return exchange->service->api->protocol == API_EC2 ? QUERY_EC2 : QUERY_AWS;
+}
+
 static int query_decode_request(struct exchange *exchange, void *out, struct shape_error *error)
 {
-    return query_decode(exchange->operation->input, form(exchange), &exchange->arena, out, error);
+    return query_decode(dialect(exchange), exchange->operation->input, form(exchange),
+                        &exchange->arena, out, error);
 }
 
 static void query_encode_response(struct exchange *exchange, const void *response)
 {
-    query_encode(exchange->operation->output, response, text_of(exchange->operation->name),
-                 text_of(exchange->service->api->xml_namespace), text_of(exchange->request_id),
+    const struct query_envelope envelope = {
+        .operation = text_of(exchange->operation->name),
+        .xml_namespace = text_of(exchange->service->api->xml_namespace),
+        .request_id = text_of(exchange->request_id),
+    };
+    query_encode(dialect(exchange), exchange->operation->output, response, &envelope,
                  &exchange->reply);
 }
 
@@ -151,6 +168,13 @@ static const struct protocol protocols[] = {
     {.id = API_QUERY,
      .content_type = "text/xml",
      .claims = query_claims,
+     .route = query_route,
+     .decode = query_decode_request,
+     .encode = query_encode_response},
+    // Which of the two it is shows only by the service.
+    {.id = API_EC2,
+     .content_type = "text/xml;charset=UTF-8",
+     .claims = no_claim,
      .route = query_route,
      .decode = query_decode_request,
      .encode = query_encode_response},

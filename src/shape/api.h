@@ -9,6 +9,7 @@
 enum api_protocol {
     API_JSON_1_1, ///< POST /, operation in X-Amz-Target
     API_QUERY,    ///< POST / with a form, operation in Action; XML back
+    API_EC2,      ///< the same in EC2's variant, see shape/query.h
 };
 
 /** A modelled error. */

@@ -24,6 +24,7 @@ struct slice {
 struct decoder {
     struct arena *arena;
     struct shape_error *error;
+    enum query_dialect dialect;
 };
 
 static int hex_value(char digit)
@@ -378,7 +379,7 @@ static int read_list(struct decoder *decoder, const struct shape_type *type, str
         *out = (struct shape_list){SHAPE_EMPTY, 0};
         return 0;
     }
-    struct slice items = items_of(slice, map);
+    struct slice items = decoder->dialect == QUERY_EC2 ? slice : items_of(slice, map);
     size_t count = 0;
     int rc = items_count(decoder, items, &count);
     if (rc != 0) {
@@ -421,6 +422,21 @@ static int read_value(struct decoder *decoder, const struct shape_type *type, st
     return read_plain(decoder, type, &slice.pairs[0], out);
 }
 
+// EC2's model names members as responses do; in requests the same begin with a capital.
+static const struct shape_member *find_member(const struct decoder *decoder,
+                                              const struct shape_type *type, struct text segment)
+{
+    const struct shape_member *member = shape_find(type, segment);
+    if (member != NULL || decoder->dialect != QUERY_EC2 || segment.size == 0 ||
+        segment.data[0] < 'A' || segment.data[0] > 'Z') {
+        return member;
+    }
+    char *lower = arena_alloc(decoder->arena, segment.size + 1);
+    memcpy(lower, segment.data, segment.size);
+    lower[0] = (char)(lower[0] | 0x20);
+    return shape_find(type, (struct text){lower, segment.size});
+}
+
 static int read_member(struct decoder *decoder, const struct shape_member *member,
                        struct slice slice, void *value)
 {
@@ -446,7 +462,7 @@ static int read_struct(struct decoder *decoder, const struct shape_type *type, s
         }
         struct text segment = {0};
         struct slice group = group_cut(&slice, &segment);
-        const struct shape_member *member = shape_find(type, segment);
+        const struct shape_member *member = find_member(decoder, type, segment);
         // Action, Version and what newer clients send are no members.
         if (member == NULL) {
             continue;
@@ -484,11 +500,11 @@ static int read_pairs(struct text form, struct decoder *decoder, struct slice *o
     return 0;
 }
 
-int query_decode(const struct shape_type *type, struct text form, struct arena *arena, void *out,
-                 struct shape_error *error)
+int query_decode(enum query_dialect dialect, const struct shape_type *type, struct text form,
+                 struct arena *arena, void *out, struct shape_error *error)
 {
     ASSERT(type->kind == SHAPE_STRUCT);
-    struct decoder decoder = {.arena = arena, .error = error};
+    struct decoder decoder = {.arena = arena, .error = error, .dialect = dialect};
     struct slice slice = {0};
     int rc = read_pairs(form, &decoder, &slice);
     if (rc != 0) {

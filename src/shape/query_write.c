@@ -100,42 +100,54 @@ static void put_time(struct buf *out, int64_t time_ms)
     put_byte(out, 'Z');
 }
 
-static void put_value(struct buf *out, const struct shape_type *type, const void *value);
+/** Where a document goes, and how its lists are written. */
+struct encoder {
+    struct buf *out;
+    struct text item; ///< what the elements of lists are called
+};
 
-static void put_struct(struct buf *out, const struct shape_type *type, const void *value)
+static void put_value(const struct encoder *encoder, const struct shape_type *type,
+                      const void *value);
+
+static void put_struct(const struct encoder *encoder, const struct shape_type *type,
+                       const void *value)
 {
     for (size_t i = 0; i < type->member_count; i++) {
         const struct shape_member *member = &type->members[i];
         if (shape_present(member, value)) {
             struct text name = text_of(member->name);
-            put_open(out, name);
-            put_value(out, member->type, shape_value(member, value));
-            put_close(out, name);
+            put_open(encoder->out, name);
+            put_value(encoder, member->type, shape_value(member, value));
+            put_close(encoder->out, name);
         }
     }
 }
 
-static void put_list(struct buf *out, const struct shape_type *type, const struct shape_list *list)
+static void put_list(const struct encoder *encoder, const struct shape_type *type,
+                     const struct shape_list *list)
 {
+    struct buf *out = encoder->out;
     size_t stride = shape_stride(type);
     const char *item = list->items;
     for (size_t i = 0; i < list->count; i++, item += stride) {
         if (type->kind == SHAPE_LIST) {
-            PUT(out, "<member>");
-            put_value(out, type->element, item);
-            PUT(out, "</member>");
+            put_open(out, encoder->item);
+            put_value(encoder, type->element, item);
+            put_close(out, encoder->item);
             continue;
         }
         PUT(out, "<entry><key>");
         put_escaped(out, *(const struct text *)(const void *)item);
         PUT(out, "</key><value>");
-        put_value(out, type->element, item + type->value_offset);
+        put_value(encoder, type->element, item + type->value_offset);
         PUT(out, "</value></entry>");
     }
 }
 
-static void put_value(struct buf *out, const struct shape_type *type, const void *value)
+static void put_value(const struct encoder *encoder, const struct shape_type *type,
+                      const void *value)
 {
+    struct buf *out = encoder->out;
     const char *name = NULL;
     switch (type->kind) {
     case SHAPE_BOOL:
@@ -165,11 +177,11 @@ static void put_value(struct buf *out, const struct shape_type *type, const void
         put_escaped(out, name == NULL ? TEXT("") : text_of(name));
         break;
     case SHAPE_STRUCT:
-        put_struct(out, type, value);
+        put_struct(encoder, type, value);
         break;
     case SHAPE_LIST:
     case SHAPE_MAP:
-        put_list(out, type, value);
+        put_list(encoder, type, value);
         break;
     }
 }
@@ -181,23 +193,33 @@ static void put_element(struct buf *out, struct text name, struct text content)
     put_close(out, name);
 }
 
-void query_encode(const struct shape_type *type, const void *value, struct text operation,
-                  struct text xml_namespace, struct text request_id, struct buf *out)
+void query_encode(enum query_dialect dialect, const struct shape_type *type, const void *value,
+                  const struct query_envelope *envelope, struct buf *out)
 {
     ASSERT(type->kind == SHAPE_STRUCT);
+    struct text operation = envelope->operation;
+    bool ec2 = dialect == QUERY_EC2;
+    struct encoder encoder = {.out = out, .item = ec2 ? TEXT("item") : TEXT("member")};
     PUT(out, "<");
     put(out, operation.data, operation.size);
     PUT(out, "Response xmlns=\"");
-    put_escaped(out, xml_namespace);
-    PUT(out, "\"><");
-    put(out, operation.data, operation.size);
-    PUT(out, "Result>");
-    put_struct(out, type, value);
+    put_escaped(out, envelope->xml_namespace);
+    PUT(out, "\">");
+    if (ec2) {
+        put_element(out, TEXT("requestId"), envelope->request_id);
+        put_struct(&encoder, type, value);
+    } else {
+        PUT(out, "<");
+        put(out, operation.data, operation.size);
+        PUT(out, "Result>");
+        put_struct(&encoder, type, value);
+        PUT(out, "</");
+        put(out, operation.data, operation.size);
+        PUT(out, "Result><ResponseMetadata>");
+        put_element(out, TEXT("RequestId"), envelope->request_id);
+        PUT(out, "</ResponseMetadata>");
+    }
     PUT(out, "</");
-    put(out, operation.data, operation.size);
-    PUT(out, "Result><ResponseMetadata>");
-    put_element(out, TEXT("RequestId"), request_id);
-    PUT(out, "</ResponseMetadata></");
     put(out, operation.data, operation.size);
     PUT(out, "Response>");
     put_end(out);
@@ -215,5 +237,17 @@ void query_encode_error(struct text code, struct text message, int http_status,
     PUT(out, "</Error>");
     put_element(out, TEXT("RequestId"), request_id);
     PUT(out, "</ErrorResponse>");
+    put_end(out);
+}
+
+void query_encode_ec2_error(struct text code, struct text message, struct text request_id,
+                            struct buf *out)
+{
+    PUT(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>");
+    put_element(out, TEXT("Code"), code);
+    put_element(out, TEXT("Message"), message);
+    PUT(out, "</Error></Errors>");
+    put_element(out, TEXT("RequestID"), request_id);
+    PUT(out, "</Response>");
     put_end(out);
 }

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "identity/identity.h"
+#include "vpc/ec2_internal.h"
 
 #include <string.h>
 
@@ -21,6 +22,10 @@ static void *state_new(struct core *core)
     state->vpcs = index_new();
     state->subnets = index_new();
     state->of_vpc = index_new();
+    state->groups = index_new();
+    state->group_names = index_new();
+    state->group_members = index_new();
+    state->group_users = index_new();
     return state;
 }
 
@@ -39,6 +44,10 @@ static void state_free(void *pointer)
     index_free(state->vpcs);
     index_free(state->subnets);
     index_free(state->of_vpc);
+    index_free(state->groups);
+    index_free(state->group_names);
+    index_free(state->group_members);
+    index_free(state->group_users);
     alloc_free(state);
 }
 
@@ -105,10 +114,13 @@ static void subnet_changed(struct vpc_state *state, const struct core *core, int
 }
 
 // Neither subnet nor address of an interface ever changes.
-static void eni_changed(struct vpc_state *state, const struct core *core,
+static void eni_changed(struct vpc_state *state, const struct core *core, int64_t key,
                         const struct vpc_record_eni *before, const struct vpc_record_eni *after)
 {
     const struct vpc_record_eni *eni = before == NULL ? after : before;
+    const struct vpc_record_subnet *subnet = core_get(core, &vpc_subnet_kind, eni->subnet);
+    ASSERT(subnet != NULL);
+    group_member_changed(state, subnet->vpc, key, before, after);
     struct subnet_addresses *addresses = map_get_u64(&state->addresses, (uint64_t)eni->subnet);
     ASSERT(addresses != NULL);
     if (before == NULL) {
@@ -131,7 +143,9 @@ static void changed(void *state, struct core *core, const struct core_kind *kind
     } else if (kind == &vpc_subnet_kind) {
         subnet_changed(state, core, key, before, after);
     } else if (kind == &vpc_eni_kind) {
-        eni_changed(state, core, before, after);
+        eni_changed(state, core, key, before, after);
+    } else if (kind == &vpc_group_kind) {
+        group_changed(state, key, before, after);
     }
 }
 
@@ -178,6 +192,7 @@ static void check(void *pointer, struct core *core, struct buf *violations)
                    (unsigned long long)taken, core_count(core, &vpc_eni_kind));
     }
     check_enis(core, state, violations);
+    group_check(core, violations);
 }
 
 // ---- the default VPC ----------------------------------------------------------------------
@@ -196,12 +211,11 @@ static uint64_t id_hash(uint64_t seed, struct text text)
     return hash;
 }
 
-/** An id such as vpc-0123456789abcdef0 that follows from what it stands for. */
-static struct text derived_id(struct core_call *call, const char *prefix, struct text realm,
-                              struct text zone)
+struct text vpc_derived_id(struct core_call *call, const char *prefix, struct text realm,
+                           struct text part)
 {
     struct text of =
-        arena_format(call->arena, "%s %.*s %.*s", prefix, TEXT_FMT(realm), TEXT_FMT(zone));
+        arena_format(call->arena, "%s %.*s %.*s", prefix, TEXT_FMT(realm), TEXT_FMT(part));
     _Static_assert(ID_DIGITS == 17, "sixteen digits of one hash and one of another");
     return arena_format(call->arena, "%s-%016llx%llx", prefix, (unsigned long long)id_hash(0, of),
                         (unsigned long long)(id_hash(1, of) & 15));
@@ -221,7 +235,7 @@ static void subnet_create(struct core_call *call, int64_t vpc, struct vpc_range 
             arena_format(call->arena, "%.*s%c", TEXT_FMT(region), (int)('a' + number)),
         .cidr = arena_format(call->arena, "%.*s/%u", TEXT_FMT(base), range.prefix_length),
     };
-    record.subnet_id = derived_id(call, "subnet", realm, record.availability_zone);
+    record.subnet_id = vpc_derived_id(call, "subnet", realm, record.availability_zone);
     core_put(call, &vpc_subnet_kind, core_new_key(call), &record);
 }
 
@@ -232,6 +246,7 @@ int64_t vpc_default_ensure(struct core_call *call, int64_t realm)
     number_key(&at, realm);
     int64_t vpc = index_get(state->vpcs, &at);
     if (vpc != 0) {
+        group_ensure_first(call, vpc);
         return vpc;
     }
     const struct identity_record_realm *where = core_get(call->core, &identity_realm_kind, realm);
@@ -241,17 +256,18 @@ int64_t vpc_default_ensure(struct core_call *call, int64_t realm)
     const struct vpc_record_vpc record = {
         .has_realm = true,
         .realm = realm,
-        .vpc_id = derived_id(call, "vpc", name, TEXT("")),
+        .vpc_id = vpc_derived_id(call, "vpc", name, TEXT("")),
         .cidr = text_of(state->default_cidr),
         .has_is_default = true,
         .is_default = true,
-        .default_security_group_id = derived_id(call, "sg", name, TEXT("")),
+        .default_security_group_id = vpc_derived_id(call, "sg", name, TEXT("")),
     };
     vpc = core_new_key(call);
     core_put(call, &vpc_kind, vpc, &record);
     for (uint32_t i = 0; i < VPC_ZONE_COUNT; i++) {
         subnet_create(call, vpc, range_of(record.cidr), name, i, where->region);
     }
+    group_create_first(call, vpc, name, false);
     return vpc;
 }
 
@@ -263,13 +279,6 @@ int64_t vpc_subnet_find(const struct core *core, int64_t realm, struct text subn
     struct index_key at;
     subnet_key(&at, realm, subnet_id);
     return index_get(vpc_state(core)->subnets, &at);
-}
-
-bool vpc_security_group_exists(const struct core *core, int64_t vpc, struct text group_id)
-{
-    const struct vpc_record_vpc *record = core_get(core, &vpc_kind, vpc);
-    ASSERT(record != NULL);
-    return text_equal(record->default_security_group_id, group_id);
 }
 
 uint32_t vpc_subnet_free(const struct core *core, int64_t subnet)
@@ -293,7 +302,9 @@ int vpc_describe_network(struct core_call *call, void *pointer, const void *requ
     const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, key);
     out->vpc_id = vpc->vpc_id;
     out->cidr_block = vpc->cidr;
-    out->security_group_id = vpc->default_security_group_id;
+    int64_t group = group_find_name(call->core, key, TEXT(GROUP_BERTH_NAME));
+    const struct vpc_record_security_group *berth = core_get(call->core, &vpc_group_kind, group);
+    out->security_group_id = berth == NULL ? vpc->default_security_group_id : berth->group_id;
     out->subnets.items = arena_array(call->arena, VPC_ZONE_COUNT, sizeof(*out->subnets.items));
 
     struct index_key at;
@@ -321,10 +332,34 @@ const struct core_kind vpc_kinds[] = {
     {.number = 20, .name = "vpc", .type = &vpc_record_vpc_shape, .version = 1},
     {.number = 21, .name = "subnet", .type = &vpc_record_subnet_shape, .version = 1},
     {.number = 22, .name = "eni", .type = &vpc_record_eni_shape, .version = 1},
+    {.number = 23,
+     .name = "security_group",
+     .type = &vpc_record_security_group_shape,
+     .version = 1},
 };
 
 static const struct core_handler handlers[] = {
     {&berth_operations[BERTH_OP_DESCRIBE_NETWORK], vpc_describe_network},
+    {&ec2_operations[EC2_OP_AUTHORIZE_SECURITY_GROUP_EGRESS], ec2_authorize_egress},
+    {&ec2_operations[EC2_OP_AUTHORIZE_SECURITY_GROUP_INGRESS], ec2_authorize_ingress},
+    {&ec2_operations[EC2_OP_CREATE_SECURITY_GROUP], ec2_create_security_group},
+    {&ec2_operations[EC2_OP_CREATE_TAGS], ec2_create_tags},
+    {&ec2_operations[EC2_OP_DELETE_SECURITY_GROUP], ec2_delete_security_group},
+    {&ec2_operations[EC2_OP_DELETE_TAGS], ec2_delete_tags},
+    {&ec2_operations[EC2_OP_DESCRIBE_AVAILABILITY_ZONES], ec2_describe_availability_zones},
+    {&ec2_operations[EC2_OP_DESCRIBE_NETWORK_INTERFACES], ec2_describe_network_interfaces},
+    {&ec2_operations[EC2_OP_DESCRIBE_SECURITY_GROUP_RULES], ec2_describe_security_group_rules},
+    {&ec2_operations[EC2_OP_DESCRIBE_SECURITY_GROUPS], ec2_describe_security_groups},
+    {&ec2_operations[EC2_OP_DESCRIBE_SUBNETS], ec2_describe_subnets},
+    {&ec2_operations[EC2_OP_DESCRIBE_TAGS], ec2_describe_tags},
+    {&ec2_operations[EC2_OP_DESCRIBE_VPCS], ec2_describe_vpcs},
+    {&ec2_operations[EC2_OP_MODIFY_SECURITY_GROUP_RULES], ec2_modify_rules},
+    {&ec2_operations[EC2_OP_REVOKE_SECURITY_GROUP_EGRESS], ec2_revoke_egress},
+    {&ec2_operations[EC2_OP_REVOKE_SECURITY_GROUP_INGRESS], ec2_revoke_ingress},
+    {&ec2_operations[EC2_OP_UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS],
+     ec2_update_descriptions_egress},
+    {&ec2_operations[EC2_OP_UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS],
+     ec2_update_descriptions_ingress},
 };
 
 const struct core_module vpc_module = {
@@ -333,8 +368,11 @@ const struct core_module vpc_module = {
     .kind_count = ARRAY_LEN(vpc_kinds),
     .handlers = handlers,
     .handler_count = ARRAY_LEN(handlers),
+    .managers = &group_manager,
+    .manager_count = 1,
     .state_new = state_new,
     .state_free = state_free,
     .changed = changed,
+    .recover = group_recover,
     .check = check,
 };

@@ -6,10 +6,13 @@
 
 /*
  * Networks: a default VPC with a subnet in each of three zones per realm, network interfaces and
- * their addresses. In every subnet the first four addresses and the last are reserved, as in AWS.
+ * their addresses, and security groups: what an interface may hear and say. In every subnet the
+ * first four addresses and the last are reserved, as in AWS.
  *
- * Ids of the default VPC, its subnets and its security group follow from account, region and zone,
+ * Ids of the default VPC, its subnets and its security groups follow from account, region and zone,
  * so that examples can name them. Kinds 20 to 29 are this module's.
+ *
+ * The operations are those of EC2 that concern networks (api/ec2.api).
  */
 
 #define VPC_ZONE_COUNT 3 ///< zones of a region: <region>a, b and c
@@ -21,6 +24,7 @@ extern const struct core_kind vpc_kinds[];
 #define vpc_kind (vpc_kinds[0])
 #define vpc_subnet_kind (vpc_kinds[1])
 #define vpc_eni_kind (vpc_kinds[2])
+#define vpc_group_kind (vpc_kinds[3])
 
 /** A range of IPv4 addresses. */
 struct vpc_range {
@@ -45,8 +49,25 @@ int64_t vpc_default_ensure(struct core_call *call, int64_t realm);
 /** @return key of a subnet of the realm by its id, or 0 */
 int64_t vpc_subnet_find(const struct core *core, int64_t realm, struct text subnet_id);
 
-/** @return whether a security group of that id is in the VPC */
-bool vpc_security_group_exists(const struct core *core, int64_t vpc, struct text group_id);
+/** @return key of a VPC's security group by its id, or 0 */
+int64_t vpc_group_find(const struct core *core, int64_t vpc, struct text group_id);
+
+/**
+ * Step through the interfaces in a security group, in ascending key.
+ *
+ * @param after  the last one seen, 0 to begin
+ * @return key of an interface, or 0 at the end
+ */
+int64_t vpc_group_member_next(const struct core *core, int64_t group, int64_t after);
+
+/** Fill what nodes need to know of a security group. Texts borrow from its record. */
+void vpc_group_spec(struct core_call *call, int64_t group, struct session_security_group *out_spec);
+
+/** Told of a security group whose rules changed, within the input that changed them. */
+typedef void (*vpc_group_changed_fn)(struct core_call *call, int64_t group);
+
+/** Have changed called; for the module that keeps nodes, from its state_new. */
+void vpc_on_group_changed(struct core *core, vpc_group_changed_fn changed);
 
 /** @return how many addresses of a subnet are free */
 uint32_t vpc_subnet_free(const struct core *core, int64_t subnet);

@@ -35,12 +35,11 @@ int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text
         return 0;
     }
     uint32_t address = addresses->range.base + offset;
-    const struct text id[] = {TEXT("eni-"), core_random_hex(call, 17)};
     struct text default_group = vpc->default_security_group_id;
     struct vpc_record_eni record = {
         .has_subnet = true,
         .subnet = subnet,
-        .eni_id = arena_join(call->arena, id, ARRAY_LEN(id)),
+        .eni_id = vpc_random_id(call, "eni"),
         .has_address = true,
         .address = address,
         .mac_address = mac_address(call, address),

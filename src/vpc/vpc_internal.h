@@ -6,7 +6,8 @@
 
 /*
  * What the parts of vpc_module share: vpc.c (networks), vpc_eni.c (interfaces), vpc_address.c
- * (ranges and the bitmap of a subnet's addresses).
+ * (ranges and the bitmap of a subnet's addresses), vpc_group.c (security groups as records). EC2's
+ * operations are in ec2*.c, see ec2_internal.h.
  */
 
 #define SUBNET_RESERVED_FIRST 4 ///< network, router, resolver, and one for the future
@@ -23,11 +24,16 @@ struct subnet_addresses {
 
 /** Derived from records, never stored. */
 struct vpc_state {
-    char default_cidr[20]; ///< terminated
-    struct index *vpcs;    ///< realm of default VPCs
-    struct index *subnets; ///< realm, id of the subnet
-    struct index *of_vpc;  ///< key of the VPC, key of the subnet
-    struct map addresses;  ///< key of a subnet to its struct subnet_addresses
+    char default_cidr[20];       ///< terminated
+    struct index *vpcs;          ///< realm of default VPCs
+    struct index *subnets;       ///< realm, id of the subnet
+    struct index *of_vpc;        ///< key of the VPC, key of the subnet
+    struct map addresses;        ///< key of a subnet to its struct subnet_addresses
+    struct index *groups;        ///< key of the VPC, id of the group
+    struct index *group_names;   ///< key of the VPC, name of the group
+    struct index *group_members; ///< key of the VPC, id of the group: interfaces
+    struct index *group_users;   ///< key of the VPC, id of the group: groups whose rules name it
+    vpc_group_changed_fn group_changed;
 };
 
 /** Make the bitmap of an empty subnet. */
@@ -59,3 +65,54 @@ struct vpc_state *vpc_state(const struct core *core);
 
 /** Handler of DescribeNetwork; see core_handler_fn. */
 int vpc_describe_network(struct core_call *call, void *state, const void *request, void *response);
+
+/** An id such as vpc-0123456789abcdef0 that follows from what it stands for. */
+struct text vpc_derived_id(struct core_call *call, const char *prefix, struct text realm,
+                           struct text of);
+
+// ---- vpc_group.c --------------------------------------------------------------------------
+
+#define GROUP_DEFAULT_NAME "default"
+#define GROUP_BERTH_NAME "berth" ///< of the group that `berth env` names
+
+/** The protocol number of rules for all protocols. */
+#define RULE_ANY (-1)
+
+/** Make the groups that a VPC begins with. old: it is from when everything was let through. */
+void group_create_first(struct core_call *call, int64_t vpc, struct text realm, bool old);
+
+/** Make them for a VPC from before groups were kept; else change nothing. */
+void group_ensure_first(struct core_call *call, int64_t vpc);
+
+/** Put a group whose rules changed: it gets a new version, and nodes are told. */
+void group_put_rules(struct core_call *call, int64_t key, struct vpc_record_security_group *record);
+
+/** @return key of a VPC's group by its name, or 0 */
+int64_t group_find_name(const struct core *core, int64_t vpc, struct text name);
+
+/** @return how many groups a VPC has */
+size_t group_count(const struct core *core, int64_t vpc);
+
+/** @return whether an interface is in the group, or a rule of another group names it */
+bool group_in_use(const struct core *core, int64_t key);
+
+/** An id with 17 random digits behind the prefix. */
+struct text vpc_random_id(struct core_call *call, const char *prefix);
+
+/** Keep the indexes: see core_module.changed. */
+void group_changed(struct vpc_state *state, int64_t key,
+                   const struct vpc_record_security_group *before,
+                   const struct vpc_record_security_group *after);
+
+/** Keep the index of members; vpc is the interface's. */
+void group_member_changed(struct vpc_state *state, int64_t vpc, int64_t key,
+                          const struct vpc_record_eni *before, const struct vpc_record_eni *after);
+
+/** See core_module.check. */
+void group_check(const struct core *core, struct buf *violations);
+
+/** See core_module.recover: VPCs from before groups were kept get theirs. */
+void group_recover(struct core_call *call, void *state);
+
+/** Its manager: makes what group_recover found missing. */
+extern const struct core_manager group_manager;

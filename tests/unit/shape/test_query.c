@@ -1,3 +1,4 @@
+#include "api/ec2.h"
 #include "api/ecs.h"
 #include "api/kinds.h"
 #include "api/sts.h"
@@ -59,7 +60,7 @@ static void query_decode_reads(void **state)
         struct text form = fixture_exact(cases[i].form, strlen(cases[i].form));
         struct shape_error error = {0};
         struct kinds_form value;
-        int rc = query_decode(&kinds_form_shape, form, &arena, &value, &error);
+        int rc = query_decode(QUERY_AWS, &kinds_form_shape, form, &arena, &value, &error);
         alloc_free((void *)(uintptr_t)form.data);
         assert_string_equal(error.text, "");
         assert_int_equal(rc, 0);
@@ -128,7 +129,7 @@ static void query_decode_refuses(void **state)
         struct text form = fixture_exact(cases[i].form, strlen(cases[i].form));
         struct shape_error error = {0};
         struct kinds_form value = {.small = 77};
-        int rc = query_decode(&kinds_form_shape, form, &arena, &value, &error);
+        int rc = query_decode(QUERY_AWS, &kinds_form_shape, form, &arena, &value, &error);
         alloc_free((void *)(uintptr_t)form.data);
         assert_string_equal(error.text, cases[i].want_text);
         assert_string_equal(error.path, cases[i].want_path);
@@ -147,8 +148,9 @@ static void query_decode_bounds_parameters(void **state)
     }
     struct shape_error error = {0};
     struct kinds_form value;
-    assert_int_equal(query_decode(&kinds_form_shape, buf_view(&form), &arena, &value, &error),
-                     ERR_INVALID);
+    assert_int_equal(
+        query_decode(QUERY_AWS, &kinds_form_shape, buf_view(&form), &arena, &value, &error),
+        ERR_INVALID);
     assert_string_equal(error.text, "has more than 10000 parameters");
 }
 
@@ -162,7 +164,8 @@ static void query_decode_round_trips(void **state)
     struct shape_error error = {0};
     struct kinds_form decoded;
     fixture_form(&kinds_form_shape, value, &form);
-    assert_int_equal(query_decode(&kinds_form_shape, buf_view(&form), &arena, &decoded, &error), 0);
+    assert_int_equal(
+        query_decode(QUERY_AWS, &kinds_form_shape, buf_view(&form), &arena, &decoded, &error), 0);
     assert_true(shape_equal(&kinds_form_shape, value, &decoded));
 }
 
@@ -178,7 +181,8 @@ static void query_decode_survives_truncation(void **state)
         struct text form = fixture_exact(whole.data, size);
         struct shape_error error = {0};
         struct kinds_form value;
-        IGNORE(query_decode(&kinds_form_shape, form, &scratch, &value, &error), "either is fine");
+        IGNORE(query_decode(QUERY_AWS, &kinds_form_shape, form, &scratch, &value, &error),
+               "either is fine");
         alloc_free((void *)(uintptr_t)form.data);
     }
 }
@@ -219,8 +223,9 @@ static void query_encode_writes(void **state)
         .user_id = TEXT("AKID<&>\"\r\n\x01\xFF\xEF\xBF\xBF"),
         .account = TEXT("000000000000"),
     };
-    query_encode(&sts_get_caller_identity_response_shape, &response, TEXT("GetCallerIdentity"),
-                 text_of(sts_service.xml_namespace), TEXT("id-1"), &out);
+    const struct query_envelope envelope = {TEXT("GetCallerIdentity"),
+                                            text_of(sts_service.xml_namespace), TEXT("id-1")};
+    query_encode(QUERY_AWS, &sts_get_caller_identity_response_shape, &response, &envelope, &out);
     assert_string_equal(
         out.data, "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">"
                   "<GetCallerIdentityResult><UserId>AKID&lt;&amp;&gt;&quot;&#xD;\n"
@@ -229,6 +234,12 @@ static void query_encode_writes(void **state)
                   "<ResponseMetadata><RequestId>id-1</RequestId></ResponseMetadata>"
                   "</GetCallerIdentityResponse>");
 }
+
+static const struct query_envelope envelope_op = {
+    {"Op", 2},
+    {"urn:x", 5},
+    {"r", 1},
+};
 
 static void query_encode_writes_every_kind(void **state)
 {
@@ -253,7 +264,7 @@ static void query_encode_writes_every_kind(void **state)
         .labels = {labels, 1},
     };
     AUTO(buf_deinit) struct buf out = {0};
-    query_encode(&kinds_everything_shape, &value, TEXT("Op"), TEXT("urn:x"), TEXT("r"), &out);
+    query_encode(QUERY_AWS, &kinds_everything_shape, &value, &envelope_op, &out);
     assert_string_equal(
         out.data, "<OpResponse xmlns=\"urn:x\"><OpResult><flag>false</flag><small>-3</small>"
                   "<ratio>2.0</ratio><at>2024-02-29T00:00:00.001Z</at><bytes>YWJj</bytes>"
@@ -281,14 +292,14 @@ static void query_encode_writes_times(void **state)
         AUTO(arena_deinit) struct arena arena = {0};
         AUTO(buf_deinit) struct buf out = {0};
         const struct kinds_everything value = {.at = cases[i].time_ms};
-        query_encode(&kinds_everything_shape, &value, TEXT("O"), TEXT("n"), TEXT("r"), &out);
+        query_encode(QUERY_AWS, &kinds_everything_shape, &value, &envelope_op, &out);
         assert_non_null(strstr(out.data, cases[i].want));
         // Reading is the inverse of writing.
         AUTO(alloc_string) char *form = alloc_format("at=%s", cases[i].want);
         struct shape_error error = {0};
         struct kinds_form decoded;
-        assert_int_equal(query_decode(&kinds_form_shape, text_of(form), &arena, &decoded, &error),
-                         0);
+        assert_int_equal(
+            query_decode(QUERY_AWS, &kinds_form_shape, text_of(form), &arena, &decoded, &error), 0);
         assert_int_equal(decoded.at, cases[i].time_ms);
     }
 }
@@ -306,6 +317,64 @@ static void query_encode_error_writes(void **state)
     assert_non_null(strstr(out.data, "<Type>Receiver</Type>"));
 }
 
+// Names begin with a capital, lists are flattened, and a list may not be called `member`.
+static void query_decode_reads_ec2(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *form;
+        const char *want; // JSON; NULL when it is refused
+    } cases[] = {
+        {"GroupId=sg-1&IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=80"
+         "&IpPermissions.1.IpRanges.1.CidrIp=0.0.0.0/0&IpPermissions.1.IpRanges.1.Description=a"
+         "&IpPermissions.1.Groups.2.GroupId=sg-2&DryRun=true",
+         "{\"GroupId\":\"sg-1\",\"IpPermissions\":[{\"ipProtocol\":\"tcp\",\"fromPort\":80,"
+         "\"groups\":[{\"groupId\":\"sg-2\"}],\"ipRanges\":[{\"description\":\"a\","
+         "\"cidrIp\":\"0.0.0.0/0\"}]}],\"dryRun\":true}"},
+        {"groupId=sg-1", "{}"},
+        {"IpPermissions.member.1.IpProtocol=tcp", NULL},
+        {"FromPort=x", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].form);
+        AUTO(arena_deinit) struct arena arena = {0};
+        AUTO(buf_deinit) struct buf out = {0};
+        struct shape_error error = {0};
+        struct ec2_authorize_security_group_ingress_request value = {0};
+        int rc = query_decode(QUERY_EC2, &ec2_authorize_security_group_ingress_request_shape,
+                              text_of(cases[i].form), &arena, &value, &error);
+        assert_int_equal(rc, cases[i].want == NULL ? ERR_INVALID : 0);
+        if (rc == 0) {
+            json_encode(&ec2_authorize_security_group_ingress_request_shape, &value, &out);
+            assert_string_equal(out.data, cases[i].want);
+        }
+    }
+}
+
+static void query_encode_writes_ec2(void **state)
+{
+    (void)state;
+    AUTO(buf_deinit) struct buf out = {0};
+    struct text names[] = {TEXT("a"), TEXT("b")};
+    struct ec2_network_interface eni = {.network_interface_id = TEXT("eni-1"),
+                                        .associated_subnet_set = {names, 2}};
+    const struct ec2_describe_network_interfaces_result value = {.network_interface_set = {&eni, 1},
+                                                                 .next_token = TEXT("n")};
+    query_encode(QUERY_EC2, &ec2_describe_network_interfaces_result_shape, &value, &envelope_op,
+                 &out);
+    assert_string_equal(
+        out.data, "<OpResponse xmlns=\"urn:x\"><requestId>r</requestId><networkInterfaceSet><item>"
+                  "<networkInterfaceId>eni-1</networkInterfaceId><associatedSubnetSet>"
+                  "<item>a</item><item>b</item></associatedSubnetSet></item></networkInterfaceSet>"
+                  "<nextToken>n</nextToken></OpResponse>");
+    buf_reset(&out);
+    query_encode_ec2_error(TEXT("InvalidGroup.NotFound"), TEXT("no <x>"), TEXT("r"), &out);
+    assert_string_equal(out.data, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors>"
+                                  "<Error><Code>InvalidGroup.NotFound</Code><Message>no "
+                                  "&lt;x&gt;</Message></Error></Errors><RequestID>r</RequestID>"
+                                  "</Response>");
+}
+
 // Another reader must accept what any value gives.
 static void query_encode_is_well_formed(void **state)
 {
@@ -314,8 +383,9 @@ static void query_encode_is_well_formed(void **state)
         AUTO(arena_deinit) struct arena arena = {0};
         AUTO(buf_deinit) struct buf out = {0};
         const struct api_operation *operation = &ecs_service.operations[i];
-        query_encode(operation->output, fixture_value(operation->output, &arena),
-                     text_of(operation->name), TEXT("urn:x"), TEXT("r"), &out);
+        const struct query_envelope envelope = {text_of(operation->name), TEXT("urn:x"), TEXT("r")};
+        query_encode(QUERY_AWS, operation->output, fixture_value(operation->output, &arena),
+                     &envelope, &out);
         xmlDoc *document = xmlReadMemory(out.data, (int)out.size, "", "UTF-8",
                                          XML_PARSE_NONET | XML_PARSE_NOERROR);
         assert_non_null(document);
@@ -338,6 +408,8 @@ int main(void)
         cmocka_unit_test(query_encode_writes_times),
         cmocka_unit_test(query_encode_error_writes),
         cmocka_unit_test(query_encode_is_well_formed),
+        cmocka_unit_test(query_decode_reads_ec2),
+        cmocka_unit_test(query_encode_writes_ec2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,7 +107,7 @@ static const char network[] =
     "'freeAddressCount':4091},"
     "{'subnetId':'subnet-b47c4d894a90738e8','availabilityZone':'eu-west-1c','cidrBlock':'172.31.32."
     "0/20',"
-    "'freeAddressCount':4091}],'securityGroupId':'sg-af9885df35f3fe83e'}";
+    "'freeAddressCount':4091}],'securityGroupId':'sg-7b8f65090de880ced'}";
 
 static void describe_network_makes_it_once(void **state)
 {
@@ -156,8 +156,9 @@ static void subnet_lookup(struct core_call *call)
     assert_int_equal(vpc_subnet_find(call->core, realm, TEXT("subnet-0")), 0);
     assert_int_equal(vpc_subnet_find(call->core, realm, (struct text){0}), 0);
     const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, record->vpc);
-    assert_true(vpc_security_group_exists(call->core, record->vpc, vpc->default_security_group_id));
-    assert_false(vpc_security_group_exists(call->core, record->vpc, TEXT("sg-0")));
+    assert_int_not_equal(
+        vpc_group_find(call->core, record->vpc, vpc->default_security_group_id), 0);
+    assert_int_equal(vpc_group_find(call->core, record->vpc, TEXT("sg-0")), 0);
 }
 
 static void subnets_and_groups_are_found_by_id(void **state)
