@@ -164,7 +164,7 @@ class Importer:
         lines += [self.error_line(error) for error in errors]
         if self.ec2 and self.old:  # the model has none
             lines += [f'error {name} {status} = "{code}"'
-                      for name, (status, code) in self.old.errors.items()]
+                      for name, (status, code, *_) in self.old.errors.items()]
         lines += [""]
         for key, operation in operations.items():
             throws = ", ".join(error["shape"] for error in operation.get("errors", []))

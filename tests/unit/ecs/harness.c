@@ -1,6 +1,7 @@
 #include "harness.h"
 
 #include "api/berth.h"
+#include "api/ec2.h"
 #include "api/ecs.h"
 #include "api/hook.h"
 #include "api/identity.h"
@@ -23,8 +24,10 @@ struct harness_row {
 };
 
 static const struct api_service *const services[] = {
-    &ecs_service,  &berth_service, &sts_service,     &identity_service,
-    &node_service, &hook_service,  &scaling_service, &secretsmanager_service, &ssm_service};
+    &ecs_service,  &ec2_service,      &berth_service,
+    &sts_service,  &identity_service, &node_service,
+    &hook_service, &scaling_service,  &secretsmanager_service,
+    &ssm_service};
 
 static struct core_input next_input(struct harness *harness)
 {

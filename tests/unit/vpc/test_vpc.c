@@ -156,8 +156,8 @@ static void subnet_lookup(struct core_call *call)
     assert_int_equal(vpc_subnet_find(call->core, realm, TEXT("subnet-0")), 0);
     assert_int_equal(vpc_subnet_find(call->core, realm, (struct text){0}), 0);
     const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, record->vpc);
-    assert_int_not_equal(
-        vpc_group_find(call->core, record->vpc, vpc->default_security_group_id), 0);
+    assert_int_not_equal(vpc_group_find(call->core, record->vpc, vpc->default_security_group_id),
+                         0);
     assert_int_equal(vpc_group_find(call->core, record->vpc, TEXT("sg-0")), 0);
 }
 
