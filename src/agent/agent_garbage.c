@@ -296,9 +296,10 @@ static void choose_output(struct agent *agent, struct job *job)
     }
     int64_t keep_ms =
         agent->options.keep_output_ms > 0 ? agent->options.keep_output_ms : KEEP_OUTPUT_MS;
-    size_t count =
-        garbage_outputs(look->outputs, look->output_count, keep_ms / 1000,
-                        output_limit(agent, look, total_bytes), agent_now().wall_ms / 1000);
+    struct agent_time now = agent_now();
+    int64_t now_s = garbage_now_s(&agent->garbage.state, now.wall_ms, now.monotonic_ms, keep_ms);
+    size_t count = garbage_outputs(look->outputs, look->output_count, keep_ms / 1000,
+                                   output_limit(agent, look, total_bytes), now_s);
     job->task_ids.items = arena_array(&job->arena, count, sizeof(struct text));
     for (size_t i = 0; i < count; i++) {
         job->task_ids.items[job->task_ids.count++] = look->output_ids[look->outputs[i].index];

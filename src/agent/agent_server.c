@@ -355,6 +355,7 @@ static struct session *open_session(struct agent *agent, const char *base, bool 
     }
     const struct session_handlers handlers = {
         .open = on_open, .frame = on_frame, .closed = on_session_closed, .context = agent};
+    agent_sessions_set_clock(server->sessions, client_clock_offset_ms(server->client));
     return url.full ? NULL : agent_session_open(server->sessions, url.data, &handlers);
 }
 

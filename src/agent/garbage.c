@@ -8,6 +8,7 @@
 #define RESERVE_MAX_BYTES (UINT64_C(1) << 30)
 #define RESERVE_PART 20
 #define FILES_PART 50
+#define STEP_MS 60000 // less is drift, and nobody's files
 
 /** An image out of use. */
 struct unused {
@@ -111,6 +112,23 @@ size_t garbage_images(struct garbage *garbage, const struct garbage_image *image
     }
     alloc_free(due);
     return chosen;
+}
+
+int64_t garbage_now_s(struct garbage *garbage, int64_t wall_ms, int64_t monotonic_ms,
+                      int64_t keep_ms)
+{
+    int64_t offset_ms = wall_ms - monotonic_ms;
+    bool ahead = garbage->anchored && offset_ms > garbage->offset_ms + STEP_MS;
+    if (ahead && !garbage->stepped) {
+        garbage->stepped_ms = monotonic_ms;
+    }
+    garbage->stepped = ahead;
+    if (!ahead || monotonic_ms - garbage->stepped_ms >= keep_ms) {
+        garbage->anchored = true;
+        garbage->offset_ms = offset_ms;
+        garbage->stepped = false;
+    }
+    return (monotonic_ms + garbage->offset_ms) / 1000;
 }
 
 // Ended ones first, the oldest of them in front.

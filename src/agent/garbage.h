@@ -32,6 +32,10 @@ struct garbage_rules {
 /** Since when images are out of use. Zero-initialised storage is valid and knows of none. */
 struct garbage {
     struct map unused; ///< digest to what garbage.c keeps
+    bool anchored;
+    int64_t offset_ms; ///< of the wall clock to the monotonic one, as far as it is believed
+    bool stepped;      ///< the wall clock is ahead of that since stepped_ms, monotonic
+    int64_t stepped_ms;
 };
 
 /** Free. */
@@ -47,6 +51,16 @@ void garbage_deinit(struct garbage *garbage);
  */
 size_t garbage_images(struct garbage *garbage, const struct garbage_image *images, size_t count,
                       const struct garbage_rules *rules, int64_t now_ms, size_t *out_chosen);
+
+/**
+ * The time by which the age of files is told. A wall clock that was set forward makes no file
+ * older: it is believed once it has stood so for as long as files are kept. Set back, it is
+ * believed at once, as that keeps files longer.
+ *
+ * @return wall clock, in seconds
+ */
+int64_t garbage_now_s(struct garbage *garbage, int64_t wall_ms, int64_t monotonic_ms,
+                      int64_t keep_ms);
 
 /** What a task's containers wrote. */
 struct garbage_output {

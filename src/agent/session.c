@@ -36,6 +36,7 @@ struct sessions {
     int turns_left;
     bool closing;
     bool closed;
+    int64_t clock_offset_ms;
 };
 
 struct session {
@@ -193,7 +194,8 @@ static bool sign(struct session *session, struct lws *wsi, unsigned char **at, s
         .service = TEXT(SERVICE),
     };
     struct sigv4_signature signature = {0};
-    sigv4_sign(&request, &signer, clock_wall_ms(), &arena, &signature);
+    int64_t now_ms = clock_wall_ms() + session->sessions->clock_offset_ms;
+    sigv4_sign(&request, &signer, now_ms, &arena, &signature);
     const unsigned char *end = *at + room;
     return add_header(wsi, "authorization:", signature.authorization, at, end) &&
            add_header(wsi, "x-amz-date:", signature.amz_date, at, end) &&
@@ -310,6 +312,11 @@ static void queue(struct session *session, struct text frame, bool binary)
     session->out_last = message;
     session->out_bytes += frame.size;
     lws_callback_on_writable(session->wsi);
+}
+
+void agent_sessions_set_clock(struct sessions *sessions, int64_t offset_ms)
+{
+    sessions->clock_offset_ms = offset_ms;
 }
 
 void agent_session_send(struct session *session, struct text frame)

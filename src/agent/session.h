@@ -51,6 +51,9 @@ void agent_sessions_free(struct sessions *sessions);
 struct session *agent_session_open(struct sessions *sessions, const char *url,
                                    const struct session_handlers *handlers);
 
+/** Sign with another time than this host's, for sessions that are opened from now on. */
+void agent_sessions_set_clock(struct sessions *sessions, int64_t offset_ms);
+
 /** Queue a text frame. A session whose queue is longer than LIMIT_FRAME_BYTES ends. */
 void agent_session_send(struct session *session, struct text frame);
 

@@ -12,6 +12,8 @@
 #define REPLY_BYTES_MAX ((size_t)16 << 20)
 // What an endpoint of somebody else may answer to a client_post.
 #define POST_REPLY_BYTES_MAX ((size_t)64 << 10)
+// Of the server's clock to ours, before its time is taken for signatures.
+#define CLOCK_OFF_MS 60000
 // Handles of finished calls kept for the next ones.
 #define IDLE_HANDLES_MAX 4
 
@@ -34,6 +36,7 @@ struct client {
     struct client_request *first;
     bool closing;
     int open_handles;
+    int64_t clock_offset_ms; // of the server's clock to ours, see note_clock
 };
 
 // A socket of libcurl's that the loop watches.
@@ -100,7 +103,8 @@ static void add_signed_headers(struct client_request *request)
                                             .region = text_of(client->region),
                                             .service = text_of(service->signing_name)};
     struct sigv4_signature signature;
-    sigv4_sign(&to_sign, &identity, clock_wall_ms(), &request->arena, &signature);
+    sigv4_sign(&to_sign, &identity, clock_wall_ms() + client->clock_offset_ms, &request->arena,
+               &signature);
     add_header(request, "X-Amz-Date", signature.amz_date);
     add_header(request, "X-Amz-Content-Sha256", signature.content_sha256);
     add_header(request, "Authorization", signature.authorization);
@@ -248,12 +252,36 @@ static void read_fault(struct client_request *request, struct client_result *res
                                                            : TEXT("");
 }
 
+// A signature is valid for some minutes around the server's clock. One of ours that is off by more
+// than requests and whole seconds explain signs with the server's time from then on.
+static void note_clock(struct client_request *request)
+{
+    struct curl_header *header = NULL;
+    if (curl_easy_header(request->easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK) {
+        return;
+    }
+    time_t server_s = curl_getdate(header->value, NULL);
+    int64_t offset_ms = (int64_t)server_s * 1000 - clock_wall_ms();
+    if (server_s > 0) {
+        bool off = offset_ms > CLOCK_OFF_MS || offset_ms < -CLOCK_OFF_MS;
+        request->client->clock_offset_ms = off ? offset_ms : 0;
+    }
+}
+
+int64_t client_clock_offset_ms(const struct client *client)
+{
+    return client->clock_offset_ms;
+}
+
 // What came of a transfer. A response is decoded into request->arena.
 static void read_result(struct client_request *request, CURLcode code, struct client_result *result)
 {
     long status = 0;
     curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     result->http_status = (int)status;
+    if (code == CURLE_OK && request->url == NULL) {
+        note_clock(request);
+    }
     if (code != CURLE_OK) {
         const char *why =
             request->error_text[0] != '\0' ? request->error_text : curl_easy_strerror(code);

@@ -71,6 +71,10 @@ MUST_CHECK int client_call_wait(struct client *client, const struct api_operatio
                                 const void *request, int timeout_ms, struct arena *arena,
                                 void *out_response, struct err *err);
 
+/** @return what to add to this host's wall clock to have the server's, as the last answer told it;
+ * 0 unless they are more than a minute apart */
+int64_t client_clock_offset_ms(const struct client *client);
+
 /** The PEM of the CA that matched pinned_ca_sha256 in the last https call, for storing after a
  *  join; absent when there was none, or no pin. In the arena. */
 struct text client_server_ca(struct client *client, struct arena *arena);

@@ -49,7 +49,7 @@ static const struct {
       {60, "u", false, ""},
       {119, "u", false, ""},
       {120, "u", false, "0"}}},
-    {"so does a new name",
+    {"so does coming back",
      0,
      {{0, "u", false, ""}, {30, ".", false, ""}, {60, "u", false, ""}, {61, "u", false, ""}}},
     {"the longest out of use first, and five in a cycle",
@@ -148,6 +148,35 @@ static void outputs_go(void **state)
     }
 }
 
+static void a_step_of_the_clock_ages_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t monotonic_h;
+        int64_t wall_h;
+        int64_t want_h;
+    } rows[] = {
+        {1, 101, 101},  {2, 102, 102},  {3, 153, 103}, // forward by 50 hours: not believed
+        {12, 162, 112},                                // nor nine hours later
+        {13, 163, 163},                                // but after ten, as long as files are kept
+        {14, 104, 104},                                // back: at once
+        {15, 205, 105},                                // forward
+        {16, 106, 106},                                // and back again
+        {26, 216, 116},                                // so that the ten hours begin anew
+        {35, 225, 125}, {36, 226, 226},
+    };
+    const int64_t hour_ms = 3600000;
+    struct garbage garbage = {0};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        print_message("at %d hours the clock says %d\n", (int)rows[i].monotonic_h,
+                      (int)rows[i].wall_h);
+        int64_t now_s = garbage_now_s(&garbage, rows[i].wall_h * hour_ms,
+                                      rows[i].monotonic_h * hour_ms, 10 * hour_ms);
+        assert_int_equal(now_s, rows[i].want_h * 3600);
+    }
+    garbage_deinit(&garbage);
+}
+
 static void disks_are_too_full(void **state)
 {
     (void)state;
@@ -190,6 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(images_go),
         cmocka_unit_test(outputs_go),
+        cmocka_unit_test(a_step_of_the_clock_ages_nothing),
         cmocka_unit_test(disks_are_too_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,12 +6,18 @@
 #include "client/token.h"
 #include "fixture.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -100,6 +106,94 @@ static void refusals_and_absence_differ(void **state)
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
         options.endpoint = endpoints[i];
         assert_int_equal(client_new(&options, &none, &err), ERR_INVALID);
+    }
+}
+
+// ---- another's clock --------------------------------------------------------------------------
+
+/** A server that refuses all, with a clock that is off. */
+struct off_server {
+    int fd;
+    pthread_t thread;
+    int hours[4];        ///< that its clock is off, for each answer
+    int64_t signed_s[4]; ///< the time of each request
+};
+
+static int64_t read_amz_date(const char *request)
+{
+    const char *at = strcasestr(request, "x-amz-date:");
+    struct tm parts = {0};
+    assert_non_null(at);
+    assert_non_null(strptime(at + strlen("x-amz-date:"), " %Y%m%dT%H%M%SZ", &parts));
+    return (int64_t)timegm(&parts);
+}
+
+static void *serve_off(void *context)
+{
+    struct off_server *server = context;
+    static const char body[] = "{\"__type\":\"InvalidSignatureException\",\"message\":\"off\"}";
+    for (size_t i = 0; i < ARRAY_LEN(server->hours); i++) {
+        char request[8192] = "";
+        char date[64];
+        char answer[512];
+        int fd = accept(server->fd, NULL, NULL);
+        size_t size = 0;
+        // Its body is one small object, the last character of which is a brace.
+        while (size < sizeof(request) - 1 && (size == 0 || request[size - 1] != '}')) {
+            ssize_t got = read(fd, request + size, sizeof(request) - 1 - size);
+            if (got <= 0) {
+                break;
+            }
+            size += (size_t)got;
+        }
+        server->signed_s[i] = read_amz_date(request);
+        time_t now_s = (time_t)(clock_wall_ms() / 1000) + server->hours[i] * 3600;
+        struct tm parts;
+        strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now_s, &parts));
+        int length = snprintf(answer, sizeof(answer),
+                              "HTTP/1.1 403 Forbidden\r\nDate: %s\r\nContent-Length: %zu\r\n"
+                              "Connection: close\r\n\r\n%s",
+                              date, sizeof(body) - 1, body);
+        IGNORE(write(fd, answer, (size_t)length) != length, "the client tells");
+        close(fd);
+    }
+    return NULL;
+}
+
+// Whichever clock is off: the next request is signed with the time that the answer told.
+static void requests_are_signed_with_the_servers_time(void **state)
+{
+    (void)state;
+    struct off_server server = {.hours = {5, 0, -30, 0}};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof(address);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    server.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(server.fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(server.fd, 4), 0);
+    assert_int_equal(getsockname(server.fd, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(pthread_create(&server.thread, NULL, serve_off, &server), 0);
+    char url[64];
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d", ntohs(address.sin_port));
+    const struct client_options options = {
+        .endpoint = url, .key_id = FIXTURE_KEY, .secret = FIXTURE_SECRET, .region = "eu-west-1"};
+    AUTO(client_free) struct client *client = client_for(&options);
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct toy_item_response response = {0};
+    struct err err = {0};
+    static const int want_hours[] = {0, 5, 0, -30};
+    for (size_t i = 0; i < ARRAY_LEN(want_hours); i++) {
+        assert_int_equal(create(client, "x", &arena, &response, &err), ERR_FAULT);
+        int64_t hours =
+            (client_clock_offset_ms(client) + (server.hours[i] < 0 ? -1800000 : 1800000)) / 3600000;
+        assert_int_equal(hours, server.hours[i]);
+    }
+    pthread_join(server.thread, NULL);
+    close(server.fd);
+    for (size_t i = 0; i < ARRAY_LEN(want_hours); i++) {
+        int64_t off_s = server.signed_s[i] - clock_wall_ms() / 1000 - want_hours[i] * 3600;
+        print_message("request %zu is signed %d h off\n", i, want_hours[i]);
+        assert_true(off_s > -600 && off_s < 600);
     }
 }
 
@@ -329,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_wait_for_answers),
         cmocka_unit_test(refusals_and_absence_differ),
+        cmocka_unit_test(requests_are_signed_with_the_servers_time),
         cmocka_unit_test(calls_run_on_a_loop),
         cmocka_unit_test(posts_go_to_any_url),
         cmocka_unit_test(clients_may_be_freed_at_any_time),

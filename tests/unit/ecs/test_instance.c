@@ -581,6 +581,28 @@ static void health_is_what_the_agent_says(void **state)
     has(describe(world, node), "{\"overallStatus\":\"INSUFFICIENT_DATA\"");
 }
 
+// A node that takes no new tasks is given none, and says why; its tasks are left alone.
+static void a_node_that_refuses_gets_no_task(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1000, 1000);
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'job'}",
+                     "'failures':[]");
+    say_status(world, node,
+               "{'type':'CONTAINER_RUNTIME','status':'IMPAIRED','refusal':'the disk is full'}");
+    world_effect(world, "'agentConnected':true");
+    has(describe(world, node), "{\"overallStatus\":\"IMPAIRED\"");
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'job'}",
+                     "'reason':'AGENT'");
+    harness_contains(&world->harness, "ListNodes", "{}", "'status':'FULL'");
+    harness_contains(&world->harness, "ListNodes", "{}", "'refusal':'the disk is full'");
+    harness_contains(&world->harness, "ListNodes", "{}", "'taskCount':1");
+    say_status(world, node, "{'type':'CONTAINER_RUNTIME','status':'OK'}");
+    harness_contains(&world->harness, "ListNodes", "{}", "'status':'ACTIVE'");
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'job'}",
+                     "'failures':[]");
+}
+
 // A stock agent is its one instance: deregistered, it is shown for an hour and then gone.
 static void a_stock_instance_goes_after_an_hour(void **state)
 {
@@ -647,6 +669,8 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(contact_is_counted, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(health_is_what_the_agent_says, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(a_node_that_refuses_gets_no_task, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(a_stock_instance_goes_after_an_hour, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(an_agent_has_no_update, world_setup, world_teardown),

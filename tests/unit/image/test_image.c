@@ -493,6 +493,81 @@ static void image_load_moves_names(void **state)
     assert_empty(place);
 }
 
+static struct image_content *contents(struct place *place, size_t want)
+{
+    struct image_content *found = NULL;
+    size_t count_found = 0;
+    assert_int_equal(image_contents(place->store, &place->arena, &found, &count_found, &place->err),
+                     0);
+    assert_int_equal(count_found, want);
+    return found;
+}
+
+static void put_directory(const struct place *place, const char *name)
+{
+    AUTO(alloc_string) char *path = alloc_format("%s/%s", place->path, name);
+    assert_int_equal(file_make_dirs(path, 0700, &(struct err){0}), 0);
+}
+
+// What is chosen goes with its names unless it is in use; what belongs to no image goes in any
+// case; all else stays, also what has lost its names.
+static void image_collect_takes_what_is_chosen(void **state)
+{
+    struct place *place = need(state);
+    static const char orphan[] = "layers/"
+                                 "abababababababababababababababababababababababababababababababab";
+    load_named(place, "app", 1);
+    AUTO(fixture_image_deinit) struct fixture_image next = {.name = "app"};
+    add_layer(&next, upper, ARRAY_LEN(upper));
+    AUTO(fixture_files_deinit) struct fixture_files files = {0};
+    fixture_layout(&next, 1, false, &files);
+    assert_int_equal(load_files(place, &files, NULL), 0);
+    load_named(place, "other", 0);
+    put_directory(place, orphan);
+    put_directory(place, "tmp/1-0123456789abcdef/half");
+
+    struct image_content *found = contents(place, 3);
+    struct text unnamed = {0};
+    struct text app = {0};
+    struct text other = {0};
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(found[i].in_use);
+        assert_true(found[i].size_bytes > 0);
+        if (found[i].names.count == 0) {
+            unnamed = found[i].digest;
+        } else if (text_is(found[i].names.items[0], "docker.io/library/app:latest")) {
+            app = found[i].digest;
+        } else {
+            other = found[i].digest;
+        }
+    }
+    assert_true(unnamed.size > 0 && app.size > 0 && other.size > 0);
+
+    struct text_list none = {0};
+    assert_int_equal(image_collect(place->store, &none, &place->err), 0);
+    contents(place, 3);
+    assert_int_equal(count(place, "layers"), 2);
+    assert_int_equal(count(place, "tmp"), 0);
+
+    struct text_list chosen = {.items = &unnamed, .count = 1};
+    assert_int_equal(image_collect(place->store, &chosen, &place->err), 0);
+    contents(place, 2);
+    assert_int_equal(count(place, "layers"), 2); // shared with the other
+    check_image(place, "other");
+
+    // It has been looked up just now: a container is going to show it.
+    struct text both[] = {other, app};
+    chosen = (struct text_list){.items = both, .count = 2};
+    assert_int_equal(image_collect(place->store, &chosen, &place->err), 0);
+    found = contents(place, 1);
+    assert_true(text_equal(found[0].digest, other));
+    assert_true(found[0].in_use);
+    assert_int_equal(count(place, "names"), 1);
+    check_image(place, "other");
+    assert_int_equal(image_remove(place->store, TEXT("other"), &place->err), 0);
+    assert_empty(place);
+}
+
 static struct text digest_of(struct place *place, const char *name)
 {
     struct image image;
@@ -860,6 +935,7 @@ int main(void)
         CASE(image_load_refuses_what_is_no_image),
         CASE(image_load_wants_this_machine),
         CASE(image_remove_keeps_what_is_shared),
+        CASE(image_collect_takes_what_is_chosen),
         CASE(image_load_moves_names),
         CASE(image_resolve_pinned_finds_what_a_name_left),
         CASE(image_list_is_ordered),
