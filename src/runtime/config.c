@@ -356,9 +356,10 @@ static void write_resources(const struct config *config, struct buf *out)
         }
         buf_byte(out, '}');
     }
-    // Said also when there is no limit: crun has one of its own otherwise.
+    // Said also when there is no limit, which 0 is: crun has one of its own otherwise, and writes
+    // -1 as it is, which the kernel refuses.
     config_key(out, "pids");
-    buf_format(out, "{\"limit\":%lld}", config->pids_max > 0 ? (long long)config->pids_max : -1);
+    buf_format(out, "{\"limit\":%u}", config->pids_max);
     config_key(out, "cpu");
     buf_byte(out, '{');
     member_number(out, "shares", config->cpu_shares);

@@ -167,17 +167,14 @@ static int mount_extra(const struct supervisor_mount *extra, struct err *err)
     return 0;
 }
 
-// Covered, not unmounted: that would wait for a grace period of the kernel.
+// Covered, not unmounted: that would wait for a grace period of the kernel. And by a file system of
+// its own: crun makes directories and files there as if it were a hierarchy, and never removes
+// them.
 static int hide(struct text what, struct err *err)
 {
-    char path[PATH_BYTES];
-    char parent[PATH_BYTES];
-    size_t slash = text_find_last(what, '/');
-    if (slash == SIZE_MAX || slash == 0 || text_copy(what, path, sizeof(path)) != 0 ||
-        text_copy(text_slice(what, 0, slash), parent, sizeof(parent)) != 0) {
-        return err_set(err, ERR_INVALID, "'%.*s' is not the path of a mount", TEXT_FMT(what));
-    }
-    if (mount(parent, path, NULL, MS_BIND, NULL) != 0 && errno != ENOENT) {
+    AUTO(alloc_string) char *path = alloc_format("%.*s", TEXT_FMT(what));
+    if (mount("none", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700") != 0 &&
+        errno != ENOENT) {
         return err_sys(err, errno, "hiding '%s'", path);
     }
     return 0;
