@@ -147,16 +147,17 @@ BROKEN_UTF8 = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe
 class Bodies:
     """Signed requests whose bodies are wrong."""
 
-    def __init__(self, model, signer, dice):
+    def __init__(self, model, signer, dice, target=TARGET, names=None):
         self.model, self.signer, self.dice = model, signer, dice
         self.values = Values(dice)
-        self.names = list(model.operation_names)
+        self.target = target
+        self.names = names or list(model.operation_names)
 
     def case(self, operation, body, **more):
         if not isinstance(body, bytes):
             # What cannot be written as JSON at all is broken_utf8's.
             body = json.dumps(body).encode("utf-8", "surrogatepass")
-        headers = {"x-amz-target": TARGET + operation, "content-type": JSON_TYPE}
+        headers = {"x-amz-target": self.target + operation, "content-type": JSON_TYPE}
         return Case(operation, raw.compose(self.signer.sign(headers, body), body), **more)
 
     def shape(self, operation):

@@ -12,7 +12,8 @@ import select
 import socket
 import ssl
 
-TARGETS = {"ecs": "AmazonEC2ContainerServiceV20141113.", "berth": "Berth."}
+TARGETS = {"ecs": "AmazonEC2ContainerServiceV20141113.", "berth": "Berth.",
+           "secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 

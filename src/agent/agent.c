@@ -60,7 +60,7 @@ static void carry_out(struct agent *agent, const struct agent_effect *effect)
         agent_journal_add(agent, effect);
         break;
     case AGENT_EFFECT_PREPARE:
-        agent_job_prepare(agent, effect);
+        agent_secrets_prepare(agent, effect);
         break;
     case AGENT_EFFECT_LAUNCH:
         agent_job_launch(agent, effect);
@@ -291,6 +291,7 @@ int agent_start(const struct agent_options *options, struct agent **out_agent, s
     rc = uv_timer_init(options->loop, &agent->soon);
     ASSERT(rc == 0);
     agent->handle_count += 2;
+    agent_secrets_begin(agent);
     const struct agent_logic_options logic_options = {.boot_id = agent_host_boot_id(&agent->arena)};
     agent->logic = agent_logic_new(&logic_options);
 
@@ -408,6 +409,7 @@ void agent_free(struct agent *agent)
     agent_exec_end(agent);
     agent_protection_end(agent);
     agent_tags_end(agent);
+    agent_secrets_end(agent);
     endpoints_close(agent->endpoints);
     agent_job_drop_waiting(agent);
     agent_close_handle(agent, (uv_handle_t *)&agent->wake);

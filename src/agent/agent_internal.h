@@ -4,6 +4,7 @@
 #include "agent/garbage.h"
 #include "agent/logic.h"
 #include "agent/session.h"
+#include "api/berth.h"
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/map.h"
@@ -36,6 +37,7 @@ struct job {
     int rc;
     struct text reason; ///< `Name: text`, in the arena
     struct text failed_container;
+    const struct berth_get_task_secrets_response *secrets; ///< prepare: in the arena, or NULL
     struct journal_container_image_list images;
     struct journal_container_ports_list ports;
     int64_t pull_started_at;
@@ -172,6 +174,8 @@ struct agent {
     size_t protection_count;
     struct tags_call *tags_calls;
     size_t tags_count;
+    struct secrets_call *secrets_calls;
+    uv_timer_t secrets_retry;
     struct agent_server server;
     struct agent_status status;
     struct agent_garbage garbage;
@@ -215,8 +219,13 @@ void agent_job_submit(struct job *job);
 /** Drop all that wait. */
 void agent_job_drop_waiting(struct agent *agent);
 
-/** Answer PREPARE, LAUNCH, ATTACH, KILL, CLEAN. */
-void agent_job_prepare(struct agent *agent, const struct agent_effect *effect);
+/**
+ * Answer PREPARE, LAUNCH, ATTACH, KILL, CLEAN.
+ *
+ * @param secrets  what the containers' secrets hold; copied; NULL for a task without
+ */
+void agent_job_prepare(struct agent *agent, const struct agent_effect *effect,
+                       const struct berth_get_task_secrets_response *secrets);
 /** See agent_job_prepare. */
 void agent_job_launch(struct agent *agent, const struct agent_effect *effect);
 /** See agent_job_prepare. */
@@ -262,6 +271,20 @@ MUST_CHECK int agent_env_files(struct job *job, struct runtime_container *contai
  */
 MUST_CHECK int agent_env_file_locate(struct text value, const char *base, struct arena *arena,
                                      struct text *out_place, struct err *err);
+
+// ---- agent_secrets.c
+
+/** Answer PREPARE: of a task with secrets once the server told what they hold. */
+void agent_secrets_prepare(struct agent *agent, const struct agent_effect *effect);
+
+/** In a worker: put what secrets hold into the definitions that are to be prepared. */
+void agent_secrets_add(struct job *job, struct runtime_container *containers);
+
+/** Make ready. */
+void agent_secrets_begin(struct agent *agent);
+
+/** Drop what is under way. */
+void agent_secrets_end(struct agent *agent);
 
 // ---- agent_network.c
 
@@ -321,6 +344,9 @@ void agent_server_end(struct agent *agent);
 
 /** Free; after agent_server_end, once sessions are closed. */
 void agent_server_deinit(struct agent_server *server);
+
+/** @return whether what a call failed with may pass, so that it is to be tried again */
+bool agent_server_may_pass(const struct client_result *result);
 
 /** Submit a report. */
 void agent_server_report(struct agent *agent, const struct agent_effect *effect);

@@ -238,6 +238,7 @@ static int prepare(struct job *job)
     if (rc != 0) {
         return rc;
     }
+    agent_secrets_add(job, containers);
     rc = agent_network_make(job, &task, containers);
     if (rc != 0) {
         return rc;
@@ -274,11 +275,15 @@ static void done_prepare(struct job *job)
     agent_apply(job->agent, &event);
 }
 
-void agent_job_prepare(struct agent *agent, const struct agent_effect *effect)
+void agent_job_prepare(struct agent *agent, const struct agent_effect *effect,
+                       const struct berth_get_task_secrets_response *secrets)
 {
     struct job *job = agent_job_new(agent, effect->task_id, run_prepare, done_prepare);
     job->spec = effect->spec;
     job->refusal = agent_disk_refusal(agent, &job->arena);
+    if (secrets != NULL) {
+        job->secrets = shape_copy(&berth_get_task_secrets_response_shape, secrets, &job->arena);
+    }
     job->check_route = agent->options.host_route && !agent->route_checked;
     agent->route_checked = true;
     agent_job_submit(job);

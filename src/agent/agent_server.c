@@ -93,7 +93,7 @@ static void refused(struct agent *agent, const char *what, struct text why)
 }
 
 // Some refusals pass: a clock that is off, a server that is busy or has not all in place yet.
-static bool may_pass(const struct client_result *result)
+bool agent_server_may_pass(const struct client_result *result)
 {
     static const char *const for_good[] = {
         "AccessDeniedException",  "UnrecognizedClientException", "InvalidParameterException",
@@ -417,7 +417,7 @@ static bool call_succeeded(struct agent *agent, const char *what,
     if (result->rc == 0) {
         return true;
     }
-    if (may_pass(result)) {
+    if (agent_server_may_pass(result)) {
         step_failed(agent, what, result->message);
     } else if (agent->server.step == SERVER_DISCOVER) {
         // The server may have lost what it knew of the node: registering tells.
@@ -532,7 +532,7 @@ static void on_reported(void *context, const struct client_result *result)
     unlink_report(call);
     enum agent_outcome outcome = AGENT_REPORT_ACCEPTED;
     if (result->rc != 0) {
-        outcome = may_pass(result) ? AGENT_REPORT_TRY_AGAIN : AGENT_REPORT_REFUSED;
+        outcome = agent_server_may_pass(result) ? AGENT_REPORT_TRY_AGAIN : AGENT_REPORT_REFUSED;
     }
     if (outcome == AGENT_REPORT_REFUSED) {
         LOG(WARN, "the server refused what was reported of a task", LOG_STR("task", call->task_id),

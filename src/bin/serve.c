@@ -58,6 +58,7 @@ static const char *const node_ecs_operations[] = {
     NULL,
 };
 static const char *const node_sts_operations[] = {"GetCallerIdentity", NULL};
+static const char *const node_berth_operations[] = {"GetTaskSecrets", NULL};
 static const char *const unsigned_berth_operations[] = {"JoinNode", NULL};
 // ECS refuses parts of a task definition with ClientException, most else with
 // InvalidParameterException.
@@ -70,7 +71,10 @@ static const struct server_service services[] = {
     {.api = &ssm_service, .validation_exceptions = true},
     {.api = &sts_service, .node_operations = node_sts_operations},
     {.api = &ec2_service},
-    {.api = &berth_service, .unsigned_operations = unsigned_berth_operations, .no_roles = true},
+    {.api = &berth_service,
+     .node_operations = node_berth_operations,
+     .unsigned_operations = unsigned_berth_operations,
+     .no_roles = true},
 };
 
 static void on_effect(void *context, const struct core_effect *effect)

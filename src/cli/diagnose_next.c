@@ -176,6 +176,17 @@ struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
                 TEXT_FMT(definition));
         break;
     case BERTH_TASK_CAUSE_SECRET_MISSING:
+        suggest(style, &next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s --query "
+                "'taskDefinition.containerDefinitions[].[name,secrets]'",
+                TEXT_FMT(definition));
+        suggest(style, &next, arena, "aws",
+                "secretsmanager list-secrets --include-planned-deletion --query "
+                "'SecretList[].[ARN,DeletedDate]'%s",
+                "");
+        suggest(style, &next, arena, "aws",
+                "ssm describe-parameters --query 'Parameters[].[Name,Version]'%s", "");
+        break;
     case BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING:
         suggest(style, &next, arena, "aws",
                 "ecs describe-task-definition --task-definition %.*s --query "

@@ -138,6 +138,8 @@ static bool explain_resources(struct core_call *call, const struct subject *subj
     } known[] = {
         {"unable to pull secrets", BERTH_TASK_CAUSE_SECRET_MISSING,
          "%.*s needs a secret that host %.*s cannot get: %.*s"},
+        {"Fetching secret data", BERTH_TASK_CAUSE_SECRET_MISSING,
+         "%.*s needs a secret that host %.*s cannot get: %.*s"},
         {"failed to download env files", BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING,
          "%.*s needs an environment file that host %.*s cannot read: %.*s"},
         {"which this version of Berth does not have", BERTH_TASK_CAUSE_UNSUPPORTED,
@@ -145,7 +147,8 @@ static bool explain_resources(struct core_call *call, const struct subject *subj
         {"volume '", BERTH_TASK_CAUSE_VOLUME_MISSING,
          "%.*s needs a volume that host %.*s cannot give: %.*s"},
     };
-    if (!text_starts(reason, TEXT("ResourceInitialization"))) {
+    if (!text_starts(reason, TEXT("ResourceInitialization")) &&
+        !text_starts(reason, TEXT("Fetching secret data"))) {
         return false;
     }
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {

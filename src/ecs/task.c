@@ -64,6 +64,7 @@ static const struct core_handler handlers[] = {
     {&berth_operations[BERTH_OP_EXPLAIN_PLACEMENT], task_explain_placement},
     {&berth_operations[BERTH_OP_LIST_UNPLACED_TASKS], task_list_unplaced},
     {&berth_operations[BERTH_OP_EXPLAIN_TASK], task_explain_task},
+    {&berth_operations[BERTH_OP_GET_TASK_SECRETS], task_secrets},
     {&berth_operations[BERTH_OP_LIST_CAPACITY], scaling_list},
     {&berth_operations[BERTH_OP_TERMINATE_INSTANCE], scaling_terminate},
     {&scaling_operations[SCALING_OP_REPORT_SCALING], scaling_report},

@@ -649,6 +649,9 @@ void task_credentials_send(struct core_call *call, struct task_node *node,
 void task_credentials_connected(struct core_call *call, struct task_node *node);
 /** Handler of NodeCredentialsAck. */
 int task_credentials_ack(struct core_call *call, void *state, const void *request, void *response);
+
+/** Handler of GetTaskSecrets; see core_handler_fn. */
+int task_secrets(struct core_call *call, void *state, const void *request, void *response);
 /** Manager TASK_MANAGER_CREDENTIALS. */
 void task_credentials_work(struct core_call *call, void *state, int64_t key);
 /** Manager TASK_MANAGER_DELIVER. */

@@ -98,6 +98,15 @@ MUST_CHECK int spec_add_file(struct ecs_key_value_pair_list *list, struct text c
                              struct arena *arena, struct err *err);
 
 /**
+ * Add the variable that a secret is, in the place of one of that name: a secret wins over an
+ * override and over environment files, as in Amazon's agent.
+ *
+ * @param list  replaced by one in the arena, which borrows name and value
+ */
+void spec_add_secret(struct ecs_key_value_pair_list *list, struct text name, struct text value,
+                     struct arena *arena);
+
+/**
  * The number of a signal: `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; absent is SIGTERM.
  *
  * @return 0, or ERR_INVALID

@@ -66,3 +66,17 @@ int spec_add_file(struct ecs_key_value_pair_list *list, struct text content, str
     *list = all;
     return 0;
 }
+
+void spec_add_secret(struct ecs_key_value_pair_list *list, struct text name, struct text value,
+                     struct arena *arena)
+{
+    struct ecs_key_value_pair_list all = {
+        .items = arena_array(arena, list->count + 1, sizeof(*all.items))};
+    for (size_t i = 0; i < list->count; i++) {
+        if (!text_equal(list->items[i].name, name)) {
+            all.items[all.count++] = list->items[i];
+        }
+    }
+    all.items[all.count++] = (struct ecs_key_value_pair){.name = name, .value = value};
+    *list = all;
+}

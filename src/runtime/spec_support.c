@@ -93,20 +93,6 @@ static int check_security_options(const struct ecs_container_definition *definit
     return 0;
 }
 
-// In the words that ECS has for a secret that it cannot get.
-static int check_secrets(const struct ecs_container_definition *definition, struct err *err)
-{
-    if (definition->secrets.count == 0) {
-        return 0;
-    }
-    const struct ecs_secret *secret = &definition->secrets.items[0];
-    return err_set(err, ERR_UNSUPPORTED,
-                   "unable to pull secrets or registry auth: container '%.*s' asks for secrets, "
-                   "which this version of Berth does not have: there is no store to find '%.*s' "
-                   "in; use environment or environmentFiles instead",
-                   TEXT_FMT(definition->name), TEXT_FMT(secret->value_from));
-}
-
 int spec_supported(const struct ecs_task_definition *task,
                    const struct ecs_container_definition *definition, struct err *err)
 {
@@ -117,8 +103,7 @@ int spec_supported(const struct ecs_task_definition *task,
                        "remove it from the task definition",
                        TEXT_FMT(definition->name), name);
     }
-    int rc = check_secrets(definition, err);
-    rc = rc != 0 ? rc : check_security_options(definition, err);
+    int rc = check_security_options(definition, err);
     if (rc != 0) {
         return rc;
     }

@@ -16,8 +16,11 @@ CAPABILITY = "com.amazonaws.ecs.capability."
 UNPLACED = {
     "logDriver": ({"logConfiguration": {"logDriver": "splunk"}}, {},
                   CAPABILITY + "logging-driver.splunk"),
-    "secrets": ({"secrets": [{"name": "S", "valueFrom": SECRET}]}, {"executionRoleArn": ROLE},
-                "ecs.capability.secrets.asm.environment-variables"),
+    "secretOptions": (
+        {"logConfiguration": {"logDriver": "awslogs", "options": {
+            "awslogs-group": "g", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"},
+            "secretOptions": [{"name": "S", "valueFrom": SECRET}]}}, {"executionRoleArn": ROLE},
+        "ecs.capability.secrets.asm.bootstrap.log-driver"),
     "efsVolumeConfiguration": ({}, {"volumes": [
         {"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]},
         "ecs.capability.efsAuth"),

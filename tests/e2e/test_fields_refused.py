@@ -4,7 +4,6 @@ import pytest
 from fields import box
 
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:s"
-ROLE = "arn:aws:iam::000000000000:role/r"
 IN_HOST = {"networkMode": "host"}
 AWSVPC = {"networkMode": "awsvpc"}
 
@@ -19,8 +18,6 @@ def volume(**kind):
 
 # Name of the case: members of the container, members of the task, words of the reason.
 REFUSED = {
-    "secrets": ({"secrets": [{"name": "S", "valueFrom": SECRET}]},
-                {**IN_HOST, "executionRoleArn": ROLE}, "secrets"),
     "dockerSecurityOptions": ({"dockerSecurityOptions": ["label:user:me"]}, IN_HOST,
                               "dockerSecurityOptions"),
     "firelensConfiguration": ({"firelensConfiguration": {"type": "fluentbit"}}, IN_HOST,

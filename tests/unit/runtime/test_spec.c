@@ -300,7 +300,6 @@ static void paths_are_cleaned(void **state)
 static void unsupported_is_refused(void **state)
 {
     (void)state;
-    struct ecs_secret secret = {TEXT("A"), TEXT("arn")};
     struct text seccomp = TEXT("seccomp=/profile.json");
     struct ecs_docker_volume_configuration docker = {.driver = TEXT("rexray")};
     struct ecs_volume volume = {.name = TEXT("v"), .docker_volume_configuration = &docker};
@@ -312,7 +311,6 @@ static void unsupported_is_refused(void **state)
         const char *want;
     } cases[] = {
         {.container = {.docker_security_options = {&seccomp, 1}}, .want = "seccomp=/profile.json"},
-        {.container = {.secrets = {&secret, 1}}, .want = "secrets"},
         {.task = {.volumes = {&volume, 1}}, .want = "'rexray' of dockerVolumeConfiguration"},
         {.task = {.runtime_platform = &windows}, .want = "operatingSystemFamily"},
     };
