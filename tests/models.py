@@ -101,7 +101,8 @@ def check_error(operation, body, where):
         raise ModelError(f"{where}: an error without __type: {body!r}")
     name = kind.rsplit("#", 1)[-1]
     for shape in operation.error_shapes:
-        if shape.name == name:
+        # Some models forget that an error says anything; clients show its message all the same.
+        if shape.name == name and shape.members:
             members = {member: item for member, item in body.items() if member != "__type"}
             check(shape, members, f"{where}: {name}")
 
