@@ -156,9 +156,15 @@ static void check_disk(struct report *report)
         *slash = '\0';
     }
     uint64_t free_mib = ((uint64_t)disk.f_bavail * disk.f_frsize) >> 20;
+    uint64_t total_mib = ((uint64_t)disk.f_blocks * disk.f_frsize) >> 20;
+    uint64_t reserve_mib = MIN(total_mib / 20, (uint64_t)1024); // as agent/garbage.h has it
+    bool full = free_mib < reserve_mib;
     AUTO(alloc_string)
-    char *how = alloc_format("%llu MiB free at %s", (unsigned long long)free_mib, path);
-    tell(report, free_mib >= 2048 ? FINE : WEAK, "disk", how);
+    char *how = alloc_format("%llu MiB free at %s%s", (unsigned long long)free_mib, path,
+                             full ? "; a node here takes no new tasks: make room, or give it "
+                                    "less to keep free with --disk-reserve-mib"
+                                  : "");
+    tell(report, full ? LACKING : free_mib >= 2048 ? FINE : WEAK, "disk", how);
 }
 
 static void check_aws(struct report *report)

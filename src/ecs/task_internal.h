@@ -26,7 +26,7 @@
 #define TASK_TOKEN_MS (24 * 3600 * INT64_C(1000)) ///< a clientToken means the same task that long
 #define TASK_RUN_MAX 10                           ///< ECS: tasks of one RunTask
 #define TASK_PAYLOAD_MAX 10 ///< tasks of one PayloadMessage: keeps frames small
-#define TASK_ENI_SLOTS 250  ///< of a Berth host that does not say
+#define TASK_ENI_SLOTS 1000 ///< of a Berth host that does not say: pairs of virtual links are cheap
 #define TASK_PORTS_MAX 100  ///< ECS: ports of the host that one task can fix
 #define TASK_INSTANCE_KEPT_MS (3600 * INT64_C(1000)) ///< a deregistered instance is shown that long
 #define TASK_WAITING_MAX 500 ///< ECS: tasks of a cluster in PROVISIONING for want of a place

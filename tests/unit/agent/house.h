@@ -35,6 +35,8 @@ struct house {
     struct arena arena; ///< of the identity and of answers
     struct agent *agent;
     struct client *client; ///< signs with the account's key
+    uint32_t cpu_units;    ///< that the agent offers; 0 for enough of them
+    uint32_t memory_mib;   ///< likewise
     int ready_count;
     int refused_count;
     bool stopped;

@@ -8,6 +8,7 @@
 #include "client/token.h"
 #include "ecs/task_internal.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -169,6 +170,60 @@ static void agent_takes_over(void **state)
     const struct ecs_task *task = house_expect(house, arn, "STOPPED");
     assert_int_equal(container_of(task, "web")->exit_code, 143);
     expect_no_remains(house);
+}
+
+#define MANY 500
+
+static size_t open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    size_t count = 0;
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static bool has_many(struct house *house, const void *argument)
+{
+    const size_t *links = argument;
+    struct agent_stats stats;
+    agent_stats(house->agent, &stats);
+    return stats.task_count == MANY && stats.job_count == 0 && open_files() >= *links;
+}
+
+// Each costs the agent one descriptor, the stream of its supervisor, whose other end is ours here.
+static void hundreds_are_taken_over(void **state)
+{
+    struct house *house = *state;
+    struct text arns[MANY];
+    house->cpu_units = MANY * 1024;
+    house->memory_mib = MANY * 2048;
+    house_start_agent(house);
+    const size_t before = open_files();
+    for (size_t i = 0; i < MANY; i++) {
+        arns[i] = house_run_task(house);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        house_expect(house, arns[i], "RUNNING");
+    }
+    const size_t links = before + 2 * (size_t)MANY;
+    house_until(house, has_many, &links, "all tasks run");
+    const size_t running = open_files();
+    house_stop_agent(house, AGENT_STOP_KEEP);
+    int64_t begun_ns = clock_monotonic_ns();
+    house_begin_agent(house);
+    print_message("%d tasks are known again after %lld ms\n", MANY,
+                  (long long)((clock_monotonic_ns() - begun_ns) / 1000000));
+    house_until(house, has_many, &links, "all tasks are attached to");
+    print_message("%zu descriptors with %d tasks, %zu without\n", open_files(), MANY, before);
+    assert_in_range(open_files(), links, running + 32);
+    house_stop_agent(house, AGENT_STOP_TASKS);
+    house_start_agent(house);
+    expect_no_remains(house);
+    assert_in_range(open_files(), 1, before + 32);
 }
 
 static void agent_hears_of_an_end_it_missed(void **state)
@@ -510,6 +565,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(task_that_cannot_start, open_house, close_house),
         cmocka_unit_test_setup_teardown(supervisor_dies, open_house, close_house),
         cmocka_unit_test_setup_teardown(agent_takes_over, open_house, close_house),
+        cmocka_unit_test_setup_teardown(hundreds_are_taken_over, open_house, close_house),
         cmocka_unit_test_setup_teardown(agent_hears_of_an_end_it_missed, open_house, close_house),
         cmocka_unit_test_setup_teardown(server_is_started_again, open_house, close_house),
         cmocka_unit_test_setup_teardown(node_that_was_removed, open_house, close_house),

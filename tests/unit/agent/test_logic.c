@@ -211,8 +211,21 @@ static struct session_task_spec make_spec(const char *status,
     };
 }
 
+// The wall clock is set by hours at each event.
+static bool clock_steps;
+
+static void step_clock(struct world *world)
+{
+    static const int64_t hours[] = {5, -12, 30, -23, 1};
+    static size_t events;
+    world->now.wall_ms += hours[events++ % ARRAY_LEN(hours)] * 3600000;
+}
+
 static void apply(struct world *world, const struct agent_event *event)
 {
+    if (clock_steps) {
+        step_clock(world);
+    }
     agent_logic_apply(world->logic, world->now, event, &world->effects);
 }
 
@@ -947,9 +960,8 @@ static const struct scenario scenarios[] = {
       {"journaled", ""}}},
 };
 
-static void scenarios_hold(void **state)
+static void play_scenarios(void)
 {
-    (void)state;
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
         print_message("%s\n", scenarios[i].name);
         struct world world;
@@ -959,6 +971,21 @@ static void scenarios_hold(void **state)
         }
         world_end(&world);
     }
+}
+
+static void scenarios_hold(void **state)
+{
+    (void)state;
+    play_scenarios();
+}
+
+// Delays, back-off, deadlines and periods are the monotonic clock's.
+static void scenarios_hold_when_the_clock_is_set(void **state)
+{
+    (void)state;
+    clock_steps = true;
+    play_scenarios();
+    clock_steps = false;
 }
 
 // ---- what is no scenario ------------------------------------------------------------------
@@ -1079,9 +1106,8 @@ static void all_tasks_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scenarios_hold),
-        cmocka_unit_test(task_ids),
-        cmocka_unit_test(prepares_are_bounded),
+        cmocka_unit_test(scenarios_hold), cmocka_unit_test(scenarios_hold_when_the_clock_is_set),
+        cmocka_unit_test(task_ids),       cmocka_unit_test(prepares_are_bounded),
         cmocka_unit_test(all_tasks_stop),
     };
     return cmocka_run_group_tests_name("logic", tests, NULL, NULL);

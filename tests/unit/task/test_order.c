@@ -428,10 +428,22 @@ static void add_action(const struct supervisor_plan *plan, const struct order_ac
     }
 }
 
+// Hours by which the wall clock is off, changing with every look at it.
+static bool clock_steps;
+
+static int64_t wall_ms(int64_t monotonic_ms)
+{
+    static const int64_t hours[] = {0, 5, -7, 30, -2, 0, 11};
+    static size_t looks;
+    looks += clock_steps ? 1 : 0;
+    int64_t off = clock_steps ? hours[looks % ARRAY_LEN(hours)] : 0;
+    return 1700000000000 + monotonic_ms + off * 3600000;
+}
+
 static void play_step(struct order *order, const struct supervisor_plan *plan,
                       const struct step *step)
 {
-    struct order_time now = {step->at_ms, 1000000 + step->at_ms};
+    struct order_time now = {step->at_ms, wall_ms(step->at_ms)};
     AUTO(buf_deinit) struct buf got = {0};
     if (step->event != NOTHING) {
         order_event(order,
@@ -475,9 +487,8 @@ static void check_end(struct order *order, const char *want)
     assert_true(state->finished);
 }
 
-static void order_follows_its_rules(void **state)
+static void follow_rules(void)
 {
-    (void)state;
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
         const struct scenario *scenario = &scenarios[i];
         struct supervisor_plan_container containers[CONTAINERS_MAX];
@@ -497,6 +508,21 @@ static void order_follows_its_rules(void **state)
             assert_false(order_finished(order));
         }
     }
+}
+
+static void order_follows_its_rules(void **state)
+{
+    (void)state;
+    follow_rules();
+}
+
+// Whatever the wall clock does: intervals, timeouts, periods and waits are the monotonic one's.
+static void steps_of_the_clock_change_nothing(void **state)
+{
+    (void)state;
+    clock_steps = true;
+    follow_rules();
+    clock_steps = false;
 }
 
 // Health after Docker. Each letter is a probe in turn: + a success, - a failure; the row below is
@@ -774,9 +800,13 @@ static void failed_start_is_no_exit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order_follows_its_rules), cmocka_unit_test(health_follows_docker),
-        cmocka_unit_test(order_refuses_bad_plans), cmocka_unit_test(state_tells_the_end),
-        cmocka_unit_test(failed_start_is_no_exit), cmocka_unit_test(readiness_is_apart_from_health),
+        cmocka_unit_test(order_follows_its_rules),
+        cmocka_unit_test(steps_of_the_clock_change_nothing),
+        cmocka_unit_test(health_follows_docker),
+        cmocka_unit_test(order_refuses_bad_plans),
+        cmocka_unit_test(state_tells_the_end),
+        cmocka_unit_test(failed_start_is_no_exit),
+        cmocka_unit_test(readiness_is_apart_from_health),
         cmocka_unit_test(state_tells_restarts),
     };
     return cmocka_run_group_tests_name("order", tests, NULL, NULL);
