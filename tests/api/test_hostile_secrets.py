@@ -84,7 +84,7 @@ def test_generated_requests(berth, record_property, service, names):
                         f"{berth.address}:{berth.port}", service)
     bodies = hostile.Bodies(model, signer, random.Random(SEED), raw.TARGETS[service], names)
     total = collections.Counter()
-    for cases in (bodies.random_values(12), bodies.missing(), bodies.wrong_types(),
+    for cases in (bodies.random_values(30), bodies.missing(), bodies.wrong_types(),
                   bodies.unknown_enums(), bodies.numbers(), bodies.large_strings(),
                   bodies.nested(), bodies.broken_utf8(), bodies.truncated(),
                   bodies.no_documents()):

@@ -2,6 +2,7 @@
 
 #include "api/berth.h"
 #include "api/identity.h"
+#include "api/ssm.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -9,6 +10,8 @@
 #include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
+#include "secrets/parameter.h"
+#include "secrets/secrets.h"
 #include "vpc/vpc.h"
 
 #include <fcntl.h>
@@ -36,15 +39,37 @@ const char *__lsan_default_suppressions(void)
     return "leak:lws_create_vhost\n";
 }
 
-static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module, &service_module};
+static const struct core_module *const modules[] = {&identity_module,  &vpc_module, &secrets_module,
+                                                    &parameter_module, &ecs_module, &task_module,
+                                                    &service_module};
+
+// No cipher at all: what is sealed is not what is tested here.
+static void encrypt(const void *context, const unsigned char nonce[SEAL_NONCE_BYTES],
+                    struct text bound, struct text plain, char *out)
+{
+    memcpy(out, plain.data, plain.size);
+    memset(out + plain.size, 0, SEAL_TAG_BYTES);
+}
+
+static int decrypt(const void *context, const unsigned char nonce[SEAL_NONCE_BYTES],
+                   struct text bound, struct text cipher, char *out)
+{
+    memcpy(out, cipher.data, cipher.size - SEAL_TAG_BYTES);
+    return 0;
+}
+
+static const struct seal_cipher open_cipher = {.encrypt = encrypt, .decrypt = decrypt};
 
 static const char *const node_operations[] = {"RegisterContainerInstance", "DiscoverPollEndpoint",
                                               "SubmitTaskStateChange", NULL};
+static const char *const node_berth_operations[] = {"GetTaskSecrets", NULL};
 static const char *const unsigned_operations[] = {"JoinNode", NULL};
 static const struct server_service services[] = {
     {.api = &ecs_service, .node_operations = node_operations},
-    {.api = &berth_service, .unsigned_operations = unsigned_operations},
+    {.api = &ssm_service},
+    {.api = &berth_service,
+     .node_operations = node_berth_operations,
+     .unsigned_operations = unsigned_operations},
 };
 
 // ---- the loop -----------------------------------------------------------------------------
@@ -147,6 +172,7 @@ void house_start_server(struct house *house)
 {
     struct err err = {0};
     house->core = core_new(modules, ARRAY_LEN(modules));
+    secrets_set_cipher(house->core, &open_cipher);
     const struct host_options options = {.loop = &house->loop,
                                          .core = house->core,
                                          .store = house->store,
@@ -384,6 +410,11 @@ static void register_definition(struct house *house)
          .stop_timeout = 2},
         {.name = TEXT("log"), .image = TEXT("log:1"), .has_essential = true},
     };
+    struct ecs_secret secret = {.name = TEXT("KEY"), .value_from = text_of(house->secret)};
+    if (house->secret != NULL) {
+        containers[0].secrets.items = &secret;
+        containers[0].secrets.count = 1;
+    }
     enum ecs_compatibility fargate[] = {ECS_COMPATIBILITY_FARGATE};
     const struct ecs_register_task_definition_request request = {
         .family = TEXT("site"),
@@ -392,6 +423,7 @@ static void register_definition(struct house *house)
         .requires_compatibilities = {.items = fargate, .count = 1},
         .cpu = TEXT("256"),
         .memory = TEXT("512"),
+        .execution_role_arn = TEXT("r"),
     };
     struct ecs_register_task_definition_response response = {0};
     must_call(house, &ecs_operations[ECS_OP_REGISTER_TASK_DEFINITION], &request, &response);

@@ -41,6 +41,7 @@ struct house {
     int refused_count;
     bool stopped;
     bool tls;
+    const char *secret; ///< a parameter that `web` has as a secret, for the next task; or NULL
 };
 
 /** Start loop, runtime and server; no agent yet. */

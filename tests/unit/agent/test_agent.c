@@ -1,6 +1,7 @@
 #include "house.h"
 
 #include "api/berth.h"
+#include "api/ssm.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -115,6 +116,60 @@ static void task_ends_by_itself(void **state)
     assert_int_equal(container_of(task, "log")->exit_code, 143);
     assert_true(task->started_at > 0); // however short its life was
     assert_true(task->execution_stopped_at > 0);
+    expect_no_remains(house);
+}
+
+static bool is_known(struct house *house, const void *argument)
+{
+    struct agent_stats stats;
+    agent_stats(house->agent, &stats);
+    return stats.task_count == 1;
+}
+
+static void put_parameter(struct house *house, const char *name)
+{
+    const struct ssm_put_parameter_request request = {
+        .name = text_of(name), .type = SSM_PARAMETER_TYPE_STRING, .value = TEXT("value")};
+    struct ssm_put_parameter_result result = {0};
+    struct err err = {0};
+    assert_int_equal(
+        house_call(house, &ssm_operations[SSM_OP_PUT_PARAMETER], &request, &result, &err), 0);
+}
+
+// The server goes in the moment in which the agent asks it for what a secret holds.
+static void secrets_come_from_a_server_that_was_away(void **state)
+{
+    struct house *house = *state;
+    put_parameter(house, "/key");
+    house->secret = "/key";
+    house_start_agent(house);
+    struct text arn = house_run_task(house);
+    house_until(house, is_known, NULL, "the agent has the task");
+    house_stop_server(house);
+    for (int i = 0; i < 20; i++) {
+        uv_run(&house->loop, UV_RUN_ONCE);
+    }
+    assert_true(is_known(house, NULL)); // it waits
+    house_start_server(house);
+    house_expect(house, arn, "RUNNING");
+    house_stop_task(house, arn);
+    house_expect(house, arn, "STOPPED");
+    expect_no_remains(house);
+}
+
+static void a_secret_that_is_not_there_ends_the_task(void **state)
+{
+    struct house *house = *state;
+    house->secret = "/none";
+    house_start_agent(house);
+    struct text arn = house_run_task(house);
+    const struct ecs_task *task = house_expect(house, arn, "STOPPED");
+    assert_int_equal(task->stop_code, ECS_TASK_STOP_CODE_TASK_FAILED_TO_START);
+    assert_true(text_is(task->stopped_reason,
+                        "ResourceInitializationError: unable to pull secrets or registry auth: "
+                        "execution resource retrieval failed: unable to retrieve secrets from ssm: "
+                        "service call has been retried 1 time(s): invalid ssm parameters: /none"));
+    assert_false(container_of(task, "web")->has_exit_code);
     expect_no_remains(house);
 }
 
@@ -563,6 +618,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(task_runs_and_is_stopped, open_house, close_house),
         cmocka_unit_test_setup_teardown(task_ends_by_itself, open_house, close_house),
         cmocka_unit_test_setup_teardown(task_that_cannot_start, open_house, close_house),
+        cmocka_unit_test_setup_teardown(secrets_come_from_a_server_that_was_away, open_house,
+                                        close_house),
+        cmocka_unit_test_setup_teardown(a_secret_that_is_not_there_ends_the_task, open_house,
+                                        close_house),
         cmocka_unit_test_setup_teardown(supervisor_dies, open_house, close_house),
         cmocka_unit_test_setup_teardown(agent_takes_over, open_house, close_house),
         cmocka_unit_test_setup_teardown(hundreds_are_taken_over, open_house, close_house),

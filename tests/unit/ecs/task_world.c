@@ -5,14 +5,17 @@
 #include "ecs/service.h"
 #include "ecs/task.h"
 #include "identity/identity.h"
+#include "secrets/parameter.h"
+#include "secrets/secrets.h"
 #include "shape/json.h"
 #include "vpc/vpc.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const struct core_module *const modules[] = {&identity_module, &vpc_module, &ecs_module,
-                                                    &task_module, &service_module};
+static const struct core_module *const modules[] = {&identity_module,  &vpc_module, &secrets_module,
+                                                    &parameter_module, &ecs_module, &task_module,
+                                                    &service_module};
 
 #define WEB                                                                                        \
     "{'family':'web','networkMode':'awsvpc','requiresCompatibilities':['FARGATE'],'cpu':'256',"    \
