@@ -34,7 +34,8 @@ class Closed(ConnectionError):
 
 
 def signed_headers(url, keys, region):
-    request = botocore.awsrequest.AWSRequest("GET", url)
+    # A space may be sent as a plus, as Go does; what is signed has %20 for it.
+    request = botocore.awsrequest.AWSRequest("GET", url.replace("+", "%20"))
     botocore.auth.SigV4Auth(botocore.credentials.Credentials(*keys), "ecs",
                             region).add_auth(request)
     return dict(request.headers.items())

@@ -35,11 +35,10 @@ static const struct text known[] = {
     TEXT("ecs.capability.secrets.ssm.bootstrap.log-driver"),
     TEXT("ecs.capability.secrets.ssm.environment-variables"),
     TEXT("ecs.capability.storage.ebs-task-volume-attach"),
-    TEXT("ecs.capability.storage.s3-files"),
     TEXT("ecs.capability.task-cpu-mem-limit"),
     TEXT("ecs.capability.task-eni"),
 };
-_Static_assert(ARRAY_LEN(known) <= 31, "the last bit stands for all others");
+_Static_assert(ARRAY_LEN(known) <= 30, "the last two bits stand for the agent and for all others");
 
 static uint32_t bit_of(struct text name)
 {

@@ -12,9 +12,12 @@
  */
 
 #define CAPABILITY_OTHER (UINT32_C(1) << 31) ///< needed: something that no bit stands for
+/// needed: what only Berth's agent does; had by nodes with it
+#define CAPABILITY_BERTH_AGENT (UINT32_C(1) << 30)
 #define CAPABILITY_EXECUTE_COMMAND "ecs.capability.execute-command" ///< needed by ECS Exec alone
 
-/** @return the bits of what an instance with these attributes has; never CAPABILITY_OTHER */
+/** @return the bits of what an instance with these attributes has; never CAPABILITY_OTHER, nor
+ *  CAPABILITY_BERTH_AGENT */
 uint32_t capability_had(const struct ecs_attribute *attributes, size_t count);
 
 /** @return the bits of what a definition with these requiresAttributes needs */

@@ -90,6 +90,11 @@ static void fill_resources(struct core_call *call, const struct task_node *node,
     instance->remaining_resources.count = count;
 }
 
+static struct text known(struct text text)
+{
+    return text_empty(text) ? (struct text){0} : text;
+}
+
 struct ecs_version_info *task_instance_version_info(struct core_call *call,
                                                     const struct task_node *node,
                                                     const struct task_record_node *record)
@@ -98,7 +103,9 @@ struct ecs_version_info *task_instance_version_info(struct core_call *call,
         return record->version_info;
     }
     struct ecs_version_info *info = ARENA_NEW(call->arena, struct ecs_version_info);
-    info->agent_version = text_empty(node->agent_version) ? (struct text){0} : node->agent_version;
+    info->agent_version = known(node->agent_version);
+    info->agent_hash = known(node->agent_hash);
+    info->docker_version = known(node->docker_version);
     return info;
 }
 

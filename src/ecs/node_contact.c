@@ -149,6 +149,24 @@ static void take_refusal(struct core_call *call, struct task_state *state, struc
     }
 }
 
+// Amazon's agent has names of its own for some of the checks that the API shows.
+static int32_t type_of(struct text said)
+{
+    static const struct {
+        const char *agent;
+        enum ecs_instance_health_check_type type;
+    } names[] = {
+        {"ContainerRuntime", ECS_INSTANCE_HEALTH_CHECK_TYPE_CONTAINER_RUNTIME},
+        {"EBSDaemon", ECS_INSTANCE_HEALTH_CHECK_TYPE_DAEMON},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (text_is(said, names[i].agent)) {
+            return (int32_t)names[i].type;
+        }
+    }
+    return shape_enum_number(check_type, said);
+}
+
 int task_node_instance_status(struct core_call *call, void *pointer, const void *input,
                               void *output)
 {
@@ -160,7 +178,7 @@ int task_node_instance_status(struct core_call *call, void *pointer, const void 
     }
     for (size_t i = 0; node != NULL && i < request->statuses.count; i++) {
         const struct session_instance_status *said = &request->statuses.items[i];
-        int32_t type = shape_enum_number(check_type, said->type);
+        int32_t type = type_of(said->type);
         int32_t state = shape_enum_number(check_state, said->status);
         if (type < 1 || type > TASK_NODE_PARTS || state < 1) {
             continue; // of a newer agent

@@ -12,14 +12,34 @@
 
 enum credentials_step { CREDENTIALS_DUE, CREDENTIALS_SENT, CREDENTIALS_ACKNOWLEDGED };
 
-// @return the ARN of a task's role; absent when it has none
-static struct text role_of(struct core_call *call, const struct task_record_task *record)
+// Places in task_entry.credentials.
+enum { ROLE_TASK, ROLE_EXECUTION };
+
+static const struct text role_types[TASK_ROLES] = {
+    [ROLE_TASK] = TEXT("TaskApplication"),
+    [ROLE_EXECUTION] = TEXT("TaskExecution"),
+};
+
+static struct text named_role(const struct core *core, const struct task_record_task *record,
+                              int role)
 {
     const struct ecs_task_override *overrides =
         record->extra == NULL ? NULL : record->extra->overrides;
-    struct text role = overrides != NULL && !text_empty(overrides->task_role_arn)
-                           ? overrides->task_role_arn
-                           : task_definition(call->core, record->definition)->task_role_arn;
+    const struct ecs_task_definition *definition = task_definition(core, record->definition);
+    struct text other = {0};
+    if (overrides != NULL) {
+        other = role == ROLE_TASK ? overrides->task_role_arn : overrides->execution_role_arn;
+    }
+    if (!text_empty(other)) {
+        return other;
+    }
+    return role == ROLE_TASK ? definition->task_role_arn : definition->execution_role_arn;
+}
+
+// @return the ARN of one of a task's roles; absent when it has none
+static struct text role_of(struct core_call *call, const struct task_record_task *record, int which)
+{
+    struct text role = named_role(call->core, record, which);
     if (text_empty(role) || text_starts(role, TEXT("arn:"))) {
         return role;
     }
@@ -52,11 +72,13 @@ static void look_at(struct core_call *call, struct task_node *node, int64_t at_m
     }
 }
 
-void task_credentials_send(struct core_call *call, struct task_node *node, struct task_entry *entry)
+static void send_role(struct core_call *call, struct task_node *node, struct task_entry *entry,
+                      int which)
 {
     const struct task_record_task *record = core_get(call->core, &task_kind, entry->key);
-    struct text role = role_of(call, record);
-    if (entry->credentials == CREDENTIALS_ACKNOWLEDGED || !wants(record) || text_empty(role)) {
+    struct text role = role_of(call, record, which);
+    if (entry->credentials[which] == CREDENTIALS_ACKNOWLEDGED || !wants(record) ||
+        text_empty(role)) {
         return;
     }
     struct text arn = task_arn(call, record);
@@ -73,20 +95,33 @@ void task_credentials_send(struct core_call *call, struct task_node *node, struc
     const struct session_iam_role_credentials_message message = {
         .message_id = arena_format(call->arena, "%.*s-%lld", TEXT_FMT(id), (long long)call->now_ms),
         .task_arn = arn,
-        .role_type = TEXT("TaskApplication"),
+        .role_type = role_types[which],
         .role_credentials = &credentials,
     };
     core_effect(call, CORE_EFFECT_NODE, node->node_id, "IAMRoleCredentialsMessage",
                 &session_iam_role_credentials_message_shape, &message);
-    entry->credentials = CREDENTIALS_SENT;
+    entry->credentials[which] = CREDENTIALS_SENT;
     look_at(call, node, call->now_ms + RESEND_MS);
+}
+
+// Berth's agent pulls and logs without the execution role; Amazon's asks Docker's drivers to use
+// it.
+void task_credentials_send(struct core_call *call, struct task_node *node, struct task_entry *entry)
+{
+    const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
+    send_role(call, node, entry, ROLE_TASK);
+    if (!record->berth_agent) {
+        send_role(call, node, entry, ROLE_EXECUTION);
+    }
 }
 
 void task_credentials_connected(struct core_call *call, struct task_node *node)
 {
     node->credentials_round_ms = call->now_ms;
     for (struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
-        entry->credentials = CREDENTIALS_DUE;
+        for (int i = 0; i < TASK_ROLES; i++) {
+            entry->credentials[i] = CREDENTIALS_DUE;
+        }
     }
 }
 
@@ -105,10 +140,10 @@ void task_credentials_work(struct core_call *call, void *state, int64_t key)
     }
     bool any = false;
     for (struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
-        if (entry->credentials != CREDENTIALS_ACKNOWLEDGED) {
-            task_credentials_send(call, node, entry);
+        task_credentials_send(call, node, entry);
+        for (int i = 0; i < TASK_ROLES; i++) {
+            any = any || entry->credentials[i] != CREDENTIALS_DUE;
         }
-        any = any || entry->credentials != CREDENTIALS_DUE;
     }
     if (any) {
         look_at(call, node, node->credentials_round_ms + TASK_CREDENTIALS_RENEW_MS);
@@ -131,7 +166,8 @@ int task_credentials_ack(struct core_call *call, void *pointer, const void *inpu
     }
     struct task_entry *entry = task_entry_by_id(state, (struct text){id, size});
     if (node != NULL && entry != NULL && entry->node == node) {
-        entry->credentials = CREDENTIALS_ACKNOWLEDGED;
+        bool execution = request->has_execution && request->execution;
+        entry->credentials[execution ? ROLE_EXECUTION : ROLE_TASK] = CREDENTIALS_ACKNOWLEDGED;
     }
     return 0;
 }

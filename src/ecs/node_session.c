@@ -262,6 +262,8 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
     node->sequence = 0;
     node->lease_ms = berth_agent ? NODE_LEASE_MS : NODE_LEASE_STOCK_MS;
     task_node_keep(&node->agent_version, request->agent_version, VERSION_MAX);
+    task_node_keep(&node->agent_hash, request->agent_hash, VERSION_MAX);
+    task_node_keep(&node->docker_version, request->docker_version, VERSION_MAX);
     task_node_told(state, node);
     beat(call, state, node);
     task_node_refresh(node);
@@ -304,6 +306,11 @@ int task_node_beat(struct core_call *call, void *pointer, const void *input, voi
     if (node != NULL && node->seen) {
         beat(call, pointer, node);
         task_contact_count(call, node);
+    }
+    // A stock agent whose instance was deregistered hears of it when it has nothing left to stop.
+    if (node != NULL && node->retired && node->task_count == 0) {
+        return core_fault(call, &node_error_inactive_instance_exception,
+                          "Container instance %.*s was deregistered.", TEXT_FMT(node->node_id));
     }
     return 0;
 }

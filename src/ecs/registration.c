@@ -147,10 +147,11 @@ static int read_inventory(struct core_call *call, struct task_registration *regi
     }
     // A stock agent attaches interfaces that EC2 has put into its host, whatever the size of that
     // is said to be. Here is no EC2 to do so, so it has none to give.
-    registration->eni_slots = text_empty(call->caller->node_id) ? 0 : TASK_ENI_SLOTS;
+    bool joined = !text_empty(call->caller->node_id);
+    registration->eni_slots = joined ? TASK_ENI_SLOTS : 0;
     struct text slots = task_registration_attribute(request, "berth.eni-slots");
     int64_t count = 0;
-    if (slots.data != NULL) {
+    if (slots.data != NULL && joined) {
         if (text_to_i64(slots, &count) != 0 || count < 0 || count > 100000) {
             return refuse(call, "Attribute berth.eni-slots must be a number up to 100000.");
         }

@@ -1,5 +1,6 @@
 #include "ecs/task_run.h"
 
+#include "acs/acs.h"
 #include "ecs/definition_internal.h"
 #include "shape/json.h"
 #include "vpc/vpc.h"
@@ -396,7 +397,8 @@ static uint32_t needed_capabilities(const struct task_run *run)
     const struct ecs_attribute execute = {.name = TEXT(CAPABILITY_EXECUTE_COMMAND)};
     return capability_needed(run->definition->requires_attributes.items,
                              run->definition->requires_attributes.count) |
-           (run->request->enable_execute_command ? capability_needed(&execute, 1) : 0);
+           (run->request->enable_execute_command ? capability_needed(&execute, 1) : 0) |
+           (acs_unsupported(run->definition) != NULL ? CAPABILITY_BERTH_AGENT : 0);
 }
 
 int task_run_read(struct core_call *call, struct task_run *run)

@@ -1,3 +1,4 @@
+#include "acs/acs.h"
 #include "ecs/spread.h"
 #include "ecs/task_run.h"
 
@@ -265,8 +266,13 @@ struct ecs_failure task_spot_failure(struct core_call *call, const struct task_r
 {
     const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
     struct text detail = {0};
-    struct text lacks = task_run_lacks(run, membership, 0);
-    if (strcmp(reason, DRAINING) == 0) {
+    struct text lacks = task_run_lacks(run, spot->record, spot->index, 0);
+    if (text_is(lacks, TASK_BERTH_AGENT)) {
+        detail = arena_format(call->arena,
+                              "The container instance has Amazon's container agent, which does "
+                              "not do %s here.",
+                              acs_unsupported(run->definition));
+    } else if (strcmp(reason, DRAINING) == 0) {
         detail = TEXT("The container instance is DRAINING.");
     } else if (strcmp(reason, ATTRIBUTE) == 0 && !text_empty(lacks)) {
         detail = arena_format(call->arena, "The container instance has no attribute %.*s.",

@@ -34,6 +34,7 @@
 #define TASK_CHANGES_KEPT 1024 ///< of nodes; behind by more, looking at each of 10,000 is no worse
 #define TASK_REASON_MAX 1024   ///< ECS's agent cuts reasons there as well
 
+#define TASK_ROLES 2 ///< of a task: its own, and the execution role
 #define TASK_CREDENTIALS_RENEW_MS (2 * 3600 * INT64_C(1000)) ///< a third of what they live
 
 #define NODE_LEASE_MS 3000         ///< DESIGN §2: a Berth agent renews every second
@@ -84,10 +85,11 @@ struct task_entry {
     uint8_t sent_status;  ///< desired status in that payload
     uint8_t acked_status; ///< the newest desired status that the node is known to have
     bool eni;
-    bool holds;          ///< room of the node, that is: it is not STOPPED
-    bool waiting;        ///< the node is not known to have its desired status
-    bool lost_counted;   ///< what of its node's contact a version was counted for last
-    uint8_t credentials; ///< of its role: see node_credentials.c
+    bool holds;        ///< room of the node, that is: it is not STOPPED
+    bool waiting;      ///< the node is not known to have its desired status
+    bool lost_counted; ///< what of its node's contact a version was counted for last
+    /// of its role, and of its execution role: see node_credentials.c
+    uint8_t credentials[TASK_ROLES];
 };
 
 /** What a node said last of one of its own parts. */
@@ -146,8 +148,10 @@ struct task_node {
     int64_t resend_due_ms;        ///< of the timer that looks at what waits, 0 when it is not set
     int64_t credentials_due_ms;   ///< of the timer that looks at credentials, 0 when it is not set
     int64_t credentials_round_ms; ///< when all of its tasks' credentials were due last
-    struct text agent_version;    ///< owned
-    struct text refusal;          ///< owned: why it takes no new tasks; empty when it does
+    struct text agent_version;    ///< owned, as the next two
+    struct text agent_hash;
+    struct text docker_version;
+    struct text refusal; ///< owned: why it takes no new tasks; empty when it does
     struct task_node_status status[TASK_NODE_PARTS]; ///< by type of check, from 1 on
 };
 
@@ -279,6 +283,10 @@ void task_node_tasks_told(struct task_state *state, struct task_node *node);
 struct place_node task_node_place(const struct task_node *node);
 /** The same, through one of the node's zones: through some of them it may be draining. */
 struct place_node task_zone_place(const struct task_node *node, const struct task_zone *zone);
+/** @return whether Berth's agent is there: in the pools of FARGATE there is no other */
+bool task_membership_berth(const struct task_record_node *record, size_t index);
+/** @return what a membership can do, see ecs/capability.h: what its agent says, and which it is */
+uint32_t task_membership_capabilities(const struct task_record_node *record, size_t index);
 /** @return whether tasks of the node that have no subnet are in that zone, of those of its group */
 bool task_zone_home(const struct task_node *node, const struct task_zone *zone);
 /** Note whether the node is known to have a task's desired status. */

@@ -143,11 +143,23 @@ static void node_enter_zone(struct task_node *node, struct task_zone *zone, bool
     node->zone_count++;
 }
 
-static void node_enter_membership(struct task_state *state, struct task_node *node,
-                                  const struct task_record_membership *membership)
+bool task_membership_berth(const struct task_record_node *record, size_t index)
 {
-    uint32_t capabilities =
-        capability_had(membership->attributes.items, membership->attributes.count);
+    return record->berth_agent || record->memberships.items[index].cluster == 0;
+}
+
+uint32_t task_membership_capabilities(const struct task_record_node *record, size_t index)
+{
+    const struct task_record_membership *membership = &record->memberships.items[index];
+    return capability_had(membership->attributes.items, membership->attributes.count) |
+           (task_membership_berth(record, index) ? CAPABILITY_BERTH_AGENT : 0);
+}
+
+static void node_enter_membership(struct task_state *state, struct task_node *node,
+                                  const struct task_record_node *record, size_t index)
+{
+    const struct task_record_membership *membership = &record->memberships.items[index];
+    uint32_t capabilities = task_membership_capabilities(record, index);
     struct task_group *groups[2];
     size_t group_count = 0;
     if (membership->cluster != 0) {
@@ -180,7 +192,7 @@ static void node_enter(struct task_state *state, struct task_node *node,
     for (size_t i = 0; i < record->memberships.count; i++) {
         const struct task_record_membership *membership = &record->memberships.items[i];
         if (membership->deregistered_at == 0) {
-            node_enter_membership(state, node, membership);
+            node_enter_membership(state, node, record, i);
         }
         node->instances =
             alloc_resize(node->instances, node->instance_count + 1, sizeof(struct text));
@@ -218,6 +230,8 @@ void task_node_free(struct task_node *node)
     task_text_free(node->node_id);
     task_text_free(node->agent_version);
     task_text_free(node->refusal);
+    task_text_free(node->agent_hash);
+    task_text_free(node->docker_version);
     alloc_free(node->zones);
     alloc_free(node->draining);
     alloc_free(node->capabilities);

@@ -82,9 +82,10 @@ bool task_place_short(const struct core *core, const struct task_run *run,
 
 // ---- looking at instances -----------------------------------------------------------------
 
-struct text task_run_lacks(const struct task_run *run,
-                           const struct task_record_membership *membership, size_t place)
+struct text task_run_lacks(const struct task_run *run, const struct task_record_node *record,
+                           size_t index, size_t place)
 {
+    const struct task_record_membership *membership = &record->memberships.items[index];
     const struct ecs_attribute *attributes = membership->attributes.items;
     size_t count = membership->attributes.count;
     for (size_t i = 0; i < run->definition->requires_attributes.count; i++) {
@@ -100,12 +101,18 @@ struct text task_run_lacks(const struct task_run *run,
     const struct ecs_attribute execute = {.name = TEXT(CAPABILITY_EXECUTE_COMMAND)};
     bool lacks =
         run->request->enable_execute_command && !capability_has(attributes, count, &execute);
-    return lacks && place == 0 ? execute.name : (struct text){0};
+    if (lacks && place == 0) {
+        return execute.name;
+    }
+    place -= lacks ? 1 : 0;
+    bool other_agent = (run->need.capabilities & CAPABILITY_BERTH_AGENT) != 0 &&
+                       !task_membership_berth(record, index);
+    return other_agent && place == 0 ? TEXT(TASK_BERTH_AGENT) : (struct text){0};
 }
 
 struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place)
 {
-    return task_run_lacks(run, &spot->record->memberships.items[spot->index], place);
+    return task_run_lacks(run, spot->record, spot->index, place);
 }
 
 bool task_constraint_changes(const struct constraint *constraint)

@@ -14,7 +14,7 @@ static void read_record(const struct core *core, const struct task_group *group,
     const struct task_record_membership *membership = &spot->record->memberships.items[spot->index];
     spot->zone = task_group_zone(group, membership->zones.items[0]);
     spot->draining = membership->draining;
-    spot->capabilities = capability_had(membership->attributes.items, membership->attributes.count);
+    spot->capabilities = task_membership_capabilities(spot->record, spot->index);
     spot->told = spot->node->told;
 }
 

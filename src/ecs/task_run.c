@@ -82,8 +82,7 @@ static struct text pool_lacks(const struct core *core, const struct task_run *ru
 {
     const struct task_record_node *record = core_get(core, &task_node_kind, node->key);
     size_t index = task_instance_in(record, 0);
-    return index == SIZE_MAX ? (struct text){0}
-                             : task_run_lacks(run, &record->memberships.items[index], 0);
+    return index == SIZE_MAX ? (struct text){0} : task_run_lacks(run, record, index, 0);
 }
 
 // Why no host of the pool took a task: how many for which reason, by zone.

@@ -178,9 +178,11 @@ const char *task_spot_placed_refusal(const struct core *core, const struct task_
 /** @return the name of the attribute at a place among those that the task needs and the spot has
  *  not, absent when there are not so many */
 struct text task_spot_lacks(const struct task_run *run, const struct task_spot *spot, size_t place);
+/** What task_run_lacks names when only an agent of Berth's will do: see acs/acs.h. */
+#define TASK_BERTH_AGENT "berth.agent"
 /** The same of any membership. */
-struct text task_run_lacks(const struct task_run *run,
-                           const struct task_record_membership *membership, size_t place);
+struct text task_run_lacks(const struct task_run *run, const struct task_record_node *record,
+                           size_t index, size_t place);
 /** @return whether a port of the host (see task_port) is in use or reserved */
 bool task_spot_port_taken(const struct task_spot *spot, uint32_t port);
 /** @return how many GPUs no task has */

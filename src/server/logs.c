@@ -63,9 +63,24 @@ static void fail_away(struct log_question *question)
                                 TEXT_FMT(question->node_id), TEXT_FMT(question->task_arn)));
 }
 
+static void fail_docker(struct log_question *question)
+{
+    fail(
+        question,
+        arena_format(&question->exchange->arena,
+                     "Node %.*s has Amazon's container agent: the output of task %.*s is Docker's. "
+                     "Read it on that host with docker logs, or give the containers a log driver "
+                     "that sends it elsewhere.",
+                     TEXT_FMT(question->node_id), TEXT_FMT(question->task_arn)));
+}
+
 static void ask(struct log_question *question)
 {
     struct server *server = question->exchange->server;
+    if (server_sessions_stock(server->sessions, question->node_id)) {
+        fail_docker(question);
+        return;
+    }
     question->id = ++server->question_id;
     question->asked = true;
     question->due_ms = now_ms(server) + ANSWER_MS;

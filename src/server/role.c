@@ -159,3 +159,74 @@ int role_verify(struct text signing_key, struct text token, struct arena *arena,
     *out_secret = secret_of(signing_key, content, arena);
     return 0;
 }
+
+// ---- names of credentials ---------------------------------------------------------------------
+
+#define NAME_BYTES 16 // a task's id, and a block of AES
+
+// One block with a key of its own for each type of role: a permutation, so that it can be undone.
+static void permute(struct text signing_key, struct text role_type, bool encrypt,
+                    const unsigned char in[NAME_BYTES], unsigned char out[NAME_BYTES])
+{
+    unsigned char key[MAC_BYTES];
+    mac(signing_key, "name of credentials", role_type, key);
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    unsigned char block[2 * NAME_BYTES];
+    int size = 0;
+    ASSERT(context != NULL);
+    int made = EVP_CipherInit_ex(context, EVP_aes_128_ecb(), NULL, key, NULL, encrypt ? 1 : 0);
+    ASSERT(made == 1);
+    made = EVP_CIPHER_CTX_set_padding(context, 0);
+    ASSERT(made == 1);
+    made = EVP_CipherUpdate(context, block, &size, in, NAME_BYTES);
+    ASSERT(made == 1);
+    ASSERT(size == NAME_BYTES);
+    EVP_CIPHER_CTX_free(context);
+    memcpy(out, block, NAME_BYTES);
+    OPENSSL_cleanse(key, sizeof(key));
+}
+
+void role_credentials_id(struct text signing_key, struct text task_id, struct text role_type,
+                         char out_id[ROLE_ID_CHARS + 1])
+{
+    static const size_t groups[] = {8, 4, 4, 4, 12};
+    unsigned char bytes[NAME_BYTES];
+    char digits[2 * NAME_BYTES + 1];
+    int rc = text_unhex(task_id, bytes, sizeof(bytes));
+    ASSERT(rc == 0);
+    permute(signing_key, role_type, true, bytes, bytes);
+    text_hex(bytes, sizeof(bytes), digits);
+    const char *from = digits;
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+        memcpy(out_id, from, groups[i]);
+        out_id += groups[i];
+        from += groups[i];
+        *out_id = i + 1 < ARRAY_LEN(groups) ? '-' : '\0';
+        out_id++;
+    }
+}
+
+int role_credentials_task(struct text signing_key, struct text id, struct text role_type,
+                          char out_task_id[ROLE_TASK_CHARS + 1])
+{
+    unsigned char bytes[NAME_BYTES];
+    char digits[2 * NAME_BYTES];
+    size_t size = 0;
+    for (size_t i = 0; i < id.size; i++) {
+        if (id.data[i] == '-') {
+            continue;
+        }
+        if (size == sizeof(digits)) {
+            return ERR_INVALID;
+        }
+        digits[size] = id.data[i];
+        size++;
+    }
+    int rc = text_unhex((struct text){digits, size}, bytes, sizeof(bytes));
+    if (rc != 0) {
+        return ERR_INVALID;
+    }
+    permute(signing_key, role_type, false, bytes, bytes);
+    text_hex(bytes, sizeof(bytes), out_task_id);
+    return 0;
+}

@@ -27,6 +27,25 @@ struct session_role_credentials *
 role_mint(struct text signing_key, const struct session_iam_role_credentials_message *message,
           int64_t now_ms, struct arena *arena);
 
+/** Size of a task's id, and of the name of credentials, which looks like a UUID. */
+#define ROLE_TASK_CHARS 32
+#define ROLE_ID_CHARS 36
+
+/**
+ * Name the credentials of a task for an agent that gives them to whoever names them: what only who
+ * has the key can tell from the task's id, and always the same.
+ *
+ * @param task_id    ROLE_TASK_CHARS hex digits
+ * @param role_type  of the message that carries them
+ */
+void role_credentials_id(struct text signing_key, struct text task_id, struct text role_type,
+                         char out_id[ROLE_ID_CHARS + 1]);
+
+/** The other way round. @return 0, or ERR_INVALID for what does not look like such a name; another
+ *  type's name, or an invented one, gives the id of no task */
+MUST_CHECK int role_credentials_task(struct text signing_key, struct text id, struct text role_type,
+                                     char out_task_id[ROLE_TASK_CHARS + 1]);
+
 /**
  * Read a session token.
  *

@@ -225,6 +225,9 @@ size_t server_sessions_count(const struct sessions *sessions, bool telemetry);
 bool server_sessions_send(struct sessions *sessions, struct text node_id, const char *type,
                           const struct shape_type *shape, const void *message);
 
+/** @return whether a node's session is that of Amazon's agent, not of Berth's */
+bool server_sessions_stock(const struct sessions *sessions, struct text node_id);
+
 /** Close all sessions and listeners. */
 void server_sessions_close(struct sessions *sessions);
 

@@ -2,6 +2,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/acs_compat.h"
 #include "server/exec.h"
 #include "server/session_internal.h"
 #include "server/session_upgrade.h"
@@ -18,6 +19,7 @@
 
 // Frames not yet sent. A node that takes less than it is sent loses its session, not its work: the
 // engine compares and sends again when it is back.
+#define HEAD_BYTES 1024 // of a refusal
 #define QUEUE_BYTES_MAX ((size_t)2 * LIMIT_FRAME_BYTES)
 #define BERTH_HEARTBEAT_TICKS 10  // 1 s: three within a lease
 #define STOCK_HEARTBEAT_TICKS 200 // 20 s: the agent gives up after 60
@@ -133,7 +135,17 @@ bool server_sessions_send(struct sessions *sessions, struct text node_id, const 
                           const struct shape_type *shape, const void *message)
 {
     struct session *session = map_get(&sessions->nodes, node_id);
-    return session != NULL && session_send(session, type, shape, message);
+    if (session == NULL) {
+        return false;
+    }
+    return session->berth ? session_send(session, type, shape, message)
+                          : acs_compat_send(session, type, shape, message);
+}
+
+bool server_sessions_stock(const struct sessions *sessions, struct text node_id)
+{
+    const struct session *session = map_get(&sessions->nodes, node_id);
+    return session != NULL && !session->berth;
 }
 
 static void send_heartbeat(struct session *session)
@@ -166,6 +178,8 @@ static struct session *session_new(struct sessions *sessions, struct lws *wsi,
     };
     session->instance_arn = arena_text(arena, upgrade->instance_arn);
     session->agent_version = arena_text(arena, upgrade->agent_version);
+    session->agent_hash = arena_text(arena, upgrade->agent_hash);
+    session->docker_version = arena_text(arena, upgrade->docker_version);
     session->received_at_ms = sessions_now_ms(sessions);
     session->next = sessions->first;
     if (sessions->first != NULL) {
@@ -200,6 +214,8 @@ static void connect_node(struct session *session)
         .session = session->id,
         .container_instance_arn = session->instance_arn,
         .agent_version = session->agent_version,
+        .agent_hash = session->agent_hash,
+        .docker_version = session->docker_version,
         .has_berth_agent = true,
         .berth_agent = session->berth,
     };
@@ -324,14 +340,34 @@ static int admit(struct sessions *sessions, const struct session_upgrade *upgrad
     int rc = host_request(sessions->server->options.host, &upgrade->caller, described, &call,
                           &request, response);
     if (rc == ERR_FAULT) {
-        // The agent looks for the name in the text: after InactiveInstanceException it waits long.
+        // The agent looks for the name: after InactiveInstanceException it waits long.
         *out_refusal =
-            refusal_front(FRONT_ACCESS_DENIED, arena_format(&sessions->scratch, "%s: %s",
-                                                            call.fault->name, call.fault_text));
+            refusal_modelled(call.fault, arena_text(&sessions->scratch, text_of(call.fault_text)));
     } else if (rc != 0) {
         *out_refusal = refusal_front(FRONT_THROTTLING, text_of(err_name(rc)));
     }
     return rc;
+}
+
+// As Amazon's agent reads it; Berth's own looks at the status alone.
+static void refuse(struct lws *wsi, const struct refusal *refusal)
+{
+    AUTO(buf_deinit) struct buf body = {0};
+    AUTO(buf_deinit) struct buf out = {0};
+    acs_compat_refusal(refusal, &body);
+    unsigned char *head = (unsigned char *)buf_reserve(&out, LWS_PRE + HEAD_BYTES + body.size);
+    unsigned char *at = head + LWS_PRE;
+    unsigned char *end = at + HEAD_BYTES;
+    if (lws_add_http_common_headers(wsi, (unsigned int)refusal->json_status, "application/json",
+                                    body.size, &at, end) != 0 ||
+        lws_finalize_http_header(wsi, &at, end) != 0) {
+        return; // the connection is closed without a word
+    }
+    memcpy(at, body.data, body.size);
+    at += body.size;
+    // Both in one piece: the connection goes as soon as the library has the refusal.
+    IGNORE(lws_write(wsi, head + LWS_PRE, (size_t)(at - head - LWS_PRE), LWS_WRITE_HTTP_HEADERS),
+           "who is refused may be gone");
 }
 
 int session_upgrade(struct sessions *sessions, struct lws *wsi)
@@ -344,9 +380,7 @@ int session_upgrade(struct sessions *sessions, struct lws *wsi)
     } else if (session_upgrade_check(sessions->server, wsi, &sessions->scratch, &upgrade,
                                      &refusal) != 0 ||
                admit(sessions, &upgrade, &refusal) != 0) {
-        AUTO(buf_deinit) struct buf body = {0};
-        refusal_write(&refusal, NULL, API_JSON_1_1, TEXT(""), &body);
-        lws_return_http_status(wsi, (unsigned int)refusal.json_status, body.data);
+        refuse(wsi, &refusal);
         LOG(WARN, "a session was refused", LOG_STR("code", refusal.code),
             LOG_TXT("reason", refusal.message));
         rc = -1;

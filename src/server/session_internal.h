@@ -36,6 +36,8 @@ struct session {
     struct core_caller caller;
     struct text instance_arn;
     struct text agent_version;
+    struct text agent_hash;
+    struct text docker_version;
     int64_t id;
     bool telemetry;
     bool berth;

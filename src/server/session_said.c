@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "server/acs_compat.h"
 #include "server/session_internal.h"
 #include "server/usage.h"
 
@@ -90,7 +91,9 @@ static int on_credentials_ack(struct session *session, const struct session_fram
     struct session_iam_role_credentials_ack_request message = {0};
     int rc = read_message(session, frame, &session_iam_role_credentials_ack_request_shape, &message,
                           error);
-    if (rc == 0) {
+    if (rc == 0 && !session->berth) {
+        acs_compat_credentials_ack(session, message.credentials_id);
+    } else if (rc == 0) {
         const struct node_node_credentials_ack_request request = {.credentials_id =
                                                                       message.credentials_id};
         session_tell_lightly(session, NODE_OP_NODE_CREDENTIALS_ACK, &request);
@@ -194,7 +197,13 @@ static void beat(struct session *session)
     }
     session->beat_at_ms = now;
     const struct node_node_empty request = {0};
-    session_tell_lightly(session, NODE_OP_NODE_BEAT, &request);
+    struct core_call call = {0};
+    if (session_tell(session, NODE_OP_NODE_BEAT, &request, &call) == ERR_FAULT) {
+        // The agent looks for the name of the fault in the reason, and then waits long.
+        session_end(
+            session, LWS_CLOSE_STATUS_POLICY_VIOLATION,
+            arena_format(&session->sessions->scratch, "%s: %s", call.fault->name, call.fault_text));
+    }
 }
 
 static int handle_frame(struct session *session, const struct session_frame *frame,

@@ -234,6 +234,8 @@ int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *
         .caller = auth.caller,
         .instance_arn = instance,
         .agent_version = version,
+        .agent_hash = parameter(upgrade, "agentHash"),
+        .docker_version = parameter(upgrade, "dockerVersion"),
         .telemetry = telemetry,
         .keyless = stock,
         .berth = !stock && (text_is(berth, "true") || text_is(berth, "1") ||

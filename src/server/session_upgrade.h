@@ -13,6 +13,8 @@ struct session_upgrade {
     struct core_caller caller; ///< node_id is present
     struct text instance_arn;  ///< as the agent names itself
     struct text agent_version;
+    struct text agent_hash;
+    struct text docker_version;
     bool telemetry;
     bool berth;   ///< Berth's agent, not the stock one
     bool keyless; ///< a stock agent, whose node_id is what it says: see NodeAdmit

@@ -330,8 +330,8 @@ def _(world):
 def digests(world, made, host):
     """The digests that the host was told to use for the service's tasks, in the order of these."""
     arns = {task["taskArn"] for task in world.tasks(made)}
-    given = [spec for arn, spec in host.specs.items() if arn in arns]
-    return [one["containers"][0].get("imageDigest") for one in given]
+    images = [spec["containers"][0]["image"] for arn, spec in host.specs.items() if arn in arns]
+    return [image.partition("@")[2] or None for image in images]
 
 
 @rule(SECTION, "versionConsistency: later tasks of a revision get the image of its first one, those "

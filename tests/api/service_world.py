@@ -45,7 +45,7 @@ class Host(stock_agent.StockAgent):
                 print(f"host {self.node_id}: {error}")
 
     def act(self, task):
-        arn = task["taskArn"]
+        arn = task["arn"]
         if task["desiredStatus"] == "STOPPED":
             if self.does.get("stop") == "hold":
                 self.held.append(arn)
@@ -53,7 +53,7 @@ class Host(stock_agent.StockAgent):
                 self.end(arn)
             return
         self.specs.setdefault(arn, task)
-        what = self.does.get(task["definition"]["family"], "run")
+        what = self.does.get(task["family"], "run")
         if what == "fail":
             self.task(arn, "STOPPED", reason="CannotPullContainerError: no such image")
         elif what == "crash":

@@ -565,6 +565,11 @@ static void health_is_what_the_agent_says(void **state)
          "{\"overallStatus\":\"IMPAIRED\",\"details\":[{\"type\":\"CONTAINER_RUNTIME\","
          "\"status\":\"IMPAIRED\",\"lastUpdated\":1700000040,\"lastStatusChange\":1700000040},"
          "{\"type\":\"DAEMON\",\"status\":\"OK\","},
+        // Amazon's agent has names of its own.
+        {"{'type':'ContainerRuntime','status':'OK'},{'type':'EBSDaemon','status':'INITIALIZING'},"
+         "{'type':'Agent','status':'IMPAIRED'}",
+         "{\"overallStatus\":\"INITIALIZING\",\"details\":[{\"type\":\"CONTAINER_RUNTIME\","
+         "\"status\":\"OK\","},
     };
     size_t rows = world->harness.row_count;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -187,6 +187,19 @@ static void a_stock_agent_opens_sessions_for_its_own_instance_only(void **state)
         harness_contains(&world->harness, "NodeAdmit", world_text(admit, keyed[i]),
                          "ResourceNotFoundException: There is no container instance ");
     }
+    struct text node_id = text_of(strrchr(arn, '/') + 1);
+    world->harness.caller.node_id = node_id;
+    harness_contains(&world->harness, "NodeConnect",
+                     world_text("{'session':1,'containerInstanceArn':'%s','agentVersion':'1.105.1',"
+                                "'agentHash':'abc','dockerVersion':'DockerVersion: 20.10'}",
+                                arn),
+                     "{'leaseMs':120000}");
+    harness_expect(&world->harness, "NodeBeat", "{}", "{}");
+    world->harness.caller.node_id = (struct text){0};
+    harness_contains(&world->harness, "DescribeContainerInstances",
+                     world_text("{'cluster':'c','containerInstances':['%s']}", arn),
+                     "'versionInfo':{'agentVersion':'1.105.1','agentHash':'abc','dockerVersion':"
+                     "'DockerVersion: 20.10'}");
     struct text account = world->harness.caller.account;
     world->harness.caller.account = TEXT("999999999999");
     harness_contains(&world->harness, "NodeAdmit", world_text(admit, arn),
@@ -197,6 +210,10 @@ static void a_stock_agent_opens_sessions_for_its_own_instance_only(void **state)
     harness_expect(
         &world->harness, "NodeAdmit", world_text(admit, arn),
         world_text("InactiveInstanceException: Container instance %s was deregistered.", arn));
+    // The session that it has is told with the next sign of life.
+    world->harness.caller.node_id = node_id;
+    harness_contains(&world->harness, "NodeBeat", "{}", "InactiveInstanceException: ");
+    world->harness.caller.node_id = (struct text){0};
 }
 
 // A host of the pool and a container instance at once: one inventory, counted once.

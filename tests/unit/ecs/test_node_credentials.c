@@ -128,6 +128,43 @@ static void a_task_that_stops_gets_none(void **state)
     assert_int_equal(MESSAGES(world), 0);
 }
 
+// Amazon's agent has Docker's drivers use the execution role; Berth's has no use for it.
+static void amazons_agent_gets_the_execution_role_too(void **state)
+{
+    struct world *world = *state;
+    size_t node = world_pool_node(world, "eu-west-1a", 4096, 8192);
+    const char *both = "'overrides':{'taskRoleArn':'reader','executionRoleArn':'puller'},";
+    world_run(world, 0, both);
+    assert_int_equal(MESSAGES(world), 1);
+    world_ack(world, node);
+    acknowledge(world, node);
+    world_forget(world);
+    world_as_node(world, node);
+    harness_contains(
+        &world->harness, "NodeConnect",
+        world_text("{'session':9,'containerInstanceArn':'%s'}", world->nodes[node].instance),
+        "leaseMs");
+    world_as_root(world);
+    assert_int_equal(MESSAGES(world), 2);
+    world_effect(world, "'roleType':'TaskExecution'");
+    world_effect(world, "'roleArn':'arn:aws:iam::123456789012:role/puller'");
+    // Each is acknowledged for itself.
+    acknowledge(world, node);
+    world_ack(world, node);
+    world_forget(world);
+    live(world, node, 11000);
+    assert_int_equal(MESSAGES(world), 1);
+    world_effect(world, "'roleType':'TaskExecution'");
+    world_as_node(world, node);
+    harness_expect(
+        &world->harness, "NodeCredentialsAck",
+        world_text("{'credentialsId':'%s','execution':true}", strrchr(world->task, '/') + 1), "{}");
+    world_as_root(world);
+    world_forget(world);
+    live(world, node, 30000);
+    assert_int_equal(MESSAGES(world), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -138,6 +175,7 @@ int main(void)
         TEST(they_are_renewed_long_before_they_expire),
         TEST(a_new_session_gets_all_of_them),
         TEST(a_task_that_stops_gets_none),
+        TEST(amazons_agent_gets_the_execution_role_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -324,6 +324,18 @@ static void a_stock_agent_needs_the_capabilities(void **state)
                      "'revision':1");
     harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'ssh'}",
                      "'reason':'RESOURCE:PORTS'");
+    // What that agent does only with AWS needs an agent of Berth's.
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'big','ephemeralStorage':{'sizeInGiB':30},'containerDefinitions':"
+                     "[{'name':'a','image':'i','memory':6}]}",
+                     "'revision':1");
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'big'}",
+                     "s container agent, which does not do ephemeralStorage here.'");
+    size_t berth = world_join(world);
+    world_register(world, berth, "c", "eu-west-1a", 1000, 1000);
+    world_connect(world, berth);
+    harness_contains(&world->harness, "RunTask", "{'cluster':'c','taskDefinition':'big'}",
+                     "'failures':[]");
 }
 
 static void what_is_wrong_is_refused(void **state)

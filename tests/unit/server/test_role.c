@@ -99,9 +99,58 @@ static void what_is_no_token_is_refused(void **state)
     }
 }
 
+// An agent that hands credentials to whoever names them must have names that nobody can work out,
+// and what it acknowledges must lead back to the task.
+static void names_lead_back_and_tell_nothing(void **state)
+{
+    (void)state;
+    const struct text task = TEXT("0123456789abcdef0123456789abcdef");
+    char first[ROLE_ID_CHARS + 1];
+    char again[ROLE_ID_CHARS + 1];
+    char execution[ROLE_ID_CHARS + 1];
+    char found[ROLE_TASK_CHARS + 1];
+    role_credentials_id(KEY, task, TEXT("TaskApplication"), first);
+    role_credentials_id(KEY, task, TEXT("TaskApplication"), again);
+    role_credentials_id(KEY, task, TEXT("TaskExecution"), execution);
+    assert_string_equal(first, again); // containers keep it for as long as they run
+    assert_string_not_equal(first, execution);
+    assert_int_equal(strlen(first), ROLE_ID_CHARS);
+    assert_true(first[8] == '-' && first[13] == '-' && first[18] == '-' && first[23] == '-');
+    assert_memory_not_equal(first, task.data, 8);
+    assert_int_equal(role_credentials_task(KEY, text_of(first), TEXT("TaskApplication"), found), 0);
+    assert_string_equal(found, task.data);
+    // With another type or key it is the id of no task.
+    assert_int_equal(role_credentials_task(KEY, text_of(first), TEXT("TaskExecution"), found), 0);
+    assert_string_not_equal(found, task.data);
+    assert_int_equal(
+        role_credentials_task(TEXT("another"), text_of(first), TEXT("TaskApplication"), found), 0);
+    assert_string_not_equal(found, task.data);
+}
+
+static void what_is_no_name_is_refused(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"",
+                                        "-",
+                                        "zz",
+                                        "0123456789abcdef0123456789abcde",
+                                        "0123456789abcdef0123456789abcdef0",
+                                        "0123456789abcdef0123456789abcdeg"};
+    char found[ROLE_TASK_CHARS + 1] = "untouched";
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        print_message("'%s'\n", names[i]);
+        assert_int_equal(
+            role_credentials_task(KEY, text_of(names[i]), TEXT("TaskApplication"), found),
+            ERR_INVALID);
+        assert_string_equal(found, "untouched");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_lead_back_and_tell_nothing),
+        cmocka_unit_test(what_is_no_name_is_refused),
         cmocka_unit_test(what_was_minted_is_known),
         cmocka_unit_test(each_has_keys_of_its_own),
         cmocka_unit_test(what_was_changed_is_refused),

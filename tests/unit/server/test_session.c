@@ -191,8 +191,8 @@ static void frames_go_both_ways(void **state)
     (void)state;
     AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
     AUTO(wire_close) struct wire wire = {0};
-    connect_session(&wire, fixture, ACS);
-    fixture_expect(fixture, "connect node-1 " ARN " stock;");
+    connect_session(&wire, fixture, ACS_BERTH);
+    fixture_expect(fixture, "connect node-1 " ARN " berth;");
     alloc_free(
         expect(&wire, "{\"type\":\"TaskManifestMessage\",\"message\":{\"messageId\":\"m1\""));
     say(&wire, "{\"type\":\"AckRequest\",\"message\":{\"messageId\":\"m1\",\"more\":[1]}}");
@@ -221,6 +221,27 @@ static void frames_go_both_ways(void **state)
 
     wire_close(&wire);
     fixture_expect(fixture, "disconnect node-1;");
+}
+
+// What goes to Amazon's agent is in the words of its protocol: times are whole numbers, and what it
+// has no word for it does not hear.
+static void amazons_agent_hears_its_own_protocol(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    AUTO(wire_close) struct wire wire = {0};
+    connect_session(&wire, fixture, ACS);
+    fixture_expect(fixture, "connect node-1 " ARN " stock;");
+    char *manifest = expect(&wire, "{\"type\":\"TaskManifestMessage\",\"message\":{");
+    assert_non_null(strstr(manifest, "\"generatedAt\":1"));
+    assert_null(strchr(strstr(manifest, "\"generatedAt\":"), '.'));
+    alloc_free(manifest);
+    AUTO(wire_close) struct wire api = {0};
+    wire_open(&api, fixture_port(fixture));
+    wire_call(&api, "Toy_20240101.CreateItem", "{\"name\":\"node-1\",\"announce\":true}", NULL);
+    say(&wire, "{\"type\":\"AckRequest\",\"message\":{\"messageId\":\"m1\"}}");
+    fixture_expect(fixture, "ack node-1 m1;");
+    assert_null(memmem(wire.received.data, wire.received.size, "NoticeMessage", 13));
 }
 
 static void berth_agents_hear_every_second(void **state)
@@ -284,27 +305,39 @@ static void strangers_are_refused(void **state)
         int want_status;
         const char *want;
     } cases[] = {
-        {"unsigned", {.target = ACS, .unsigned_ = true}, 400, "MissingAuthenticationToken"},
-        {"wrong secret", {.target = ACS, .secret = "x"}, 400, "InvalidSignature"},
-        {"unknown key", {.target = ACS, .key_id = "AKIDNOBODY"}, 400, "UnrecognizedClient"},
+        {"unsigned",
+         {.target = ACS, .unsigned_ = true},
+         400,
+         "{\"AccessDeniedException\":\"Missing Authentication Token\"}"},
+        {"wrong secret",
+         {.target = ACS, .secret = "x"},
+         400,
+         "{\"AccessDeniedException\":\"The request signature"},
+        {"unknown key",
+         {.target = ACS, .key_id = "AKIDNOBODY"},
+         400,
+         "{\"AccessDeniedException\":\"The security token"},
         {"a key of no node, for an instance that is not a stock agent's",
          {.target = "/acs/ws?containerInstanceArn=c%2Falien",
           .key_id = FIXTURE_KEY,
           .secret = FIXTURE_SECRET},
          400,
-         "ResourceNotFoundException: no stock agent's"},
+         "{\"InvalidInstanceException\":\"no stock agent's"},
         {"the same for telemetry",
          {.target = "/tcs/ws?containerInstance=c%2Falien",
           .key_id = FIXTURE_KEY,
           .secret = FIXTURE_SECRET},
          400,
-         "ResourceNotFoundException: no stock agent's"},
+         "{\"InvalidInstanceException\":\"no stock agent's"},
         {"a key of no node, for none",
          {.target = "/tcs/ws", .key_id = FIXTURE_KEY, .secret = FIXTURE_SECRET},
          400,
          "names no container instance"},
         {"an hour ago", {.target = ACS, .skew_ms = -3600000}, 400, "Signature expired"},
-        {"another path", {.target = "/ws"}, 404, "NotFound"},
+        {"another path",
+         {.target = "/ws"},
+         404,
+         "{\"BadRequestException\":\"Sessions of nodes are at"},
         {"no instance", {.target = "/acs/ws"}, 400, "containerInstanceArn"},
     };
     AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
@@ -422,7 +455,13 @@ static void logs_come_from_the_node(void **state)
     expect_answer(&api, 400,
                   "Node node-1, which holds the output of task arn:task, is not connected");
 
-    connect_session(&node, fixture, ACS);
+    AUTO(wire_close) struct wire stock = {0};
+    connect_session(&stock, fixture, ACS);
+    fixture_expect(fixture, " stock;");
+    ask_logs(&api, "{\"task\":\"t\"}");
+    expect_answer(&api, 400, "Node node-1 has Amazon's container agent: the output of task");
+
+    connect_session(&node, fixture, ACS_BERTH);
     fixture_expect(fixture, "connect");
     ask_logs(&api, "{\"task\":\"t\",\"container\":\"web\",\"offset\":5,\"limit\":10}");
     reply_logs(&node, "\"taskArn\":\"arn:task\",\"container\":\"web\",\"offset\":5,\"limit\":10",
@@ -480,6 +519,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_go_both_ways),
+        cmocka_unit_test(amazons_agent_hears_its_own_protocol),
         cmocka_unit_test(berth_agents_hear_every_second),
         cmocka_unit_test(newer_sessions_replace_older),
         cmocka_unit_test(telemetry_has_header_lines),
