@@ -11,7 +11,7 @@
  * disturbs a start, the restart of a container whose init it is, nor the writer (ETXTBSY).
  *
  * @param program    absolute path
- * @param directory  made when missing; the copy is called after the program and what is in it
+ * @param directory  made when missing; the copy is in a folder of its own there, by what is in it
  * @param used       whether copies of other content may be in use still; else they are removed
  * @param out_path   of the copy, in the arena
  * @return 0, or what kept it from being made: ERR_FULL_DISK, ERR_NOT_FOUND, ERR_SYS

@@ -126,6 +126,50 @@ def test_kill_server_and_agent_in_transition(crashing):
     assert leftovers(crashing) == []
 
 
+def test_killed_at_a_launch(crashing, tmp_path):
+    """The agent dies after its record that it launches the task and before the supervisor has
+    begun: the next one launches it. What the first one began comes up late, and gives up."""
+    folder = os.path.join(crashing.data, "node/bin")
+    [content] = os.listdir(folder)
+    go, began = tmp_path / "go", tmp_path / "began"
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\n"
+                    f"echo $$ > {began}.new && mv {began}.new {began}\n"
+                    f"while [ ! -e {go} ]; do sleep 0.1; done\n"
+                    f'exec {os.path.abspath(support.BERTH)}-task "$@"\n')
+    slow.chmod(0o755)
+    os.rename(slow, os.path.join(folder, content, "berth-task"))
+    ecs = crashing.client()
+    arn = ecs.run_task(taskDefinition=definition(ecs), launchType="FARGATE",
+                       networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
+
+    def launched():
+        """a supervisor that takes its time"""
+        return began.exists() and began.read_text().strip()
+    late = int(support.wait_for(launched, 20))
+    crashing.kill()
+    crashing.start()
+    ecs = crashing.client()
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    before = supervisors(crashing)
+    assert len(before) == 1 and late not in before
+    go.touch()
+
+    def given_up():
+        """the late one has ended"""
+        try:
+            with open(f"/proc/{late}/stat", encoding="utf-8") as file:
+                return file.read().split(")")[1].split()[0] == "Z"
+        except OSError:
+            return True
+    support.wait_for(given_up, 20)
+    assert supervisors(crashing) == before
+    assert crashing.run("logs", arn).count("started") == 1
+    ecs.stop_task(task=arn)
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    assert ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"] == 0
+
+
 def supervisors(berth):
     with open(os.path.join(berth.data, "instance"), encoding="utf-8") as file:
         instance = file.read().strip().encode()

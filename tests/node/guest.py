@@ -172,7 +172,7 @@ def make_initramfs(path, options, modules):
     archive.data("init", INIT.encode(), 0o755)
     archive.data("init2", INIT2.format(
         modules=" ".join(os.path.basename(module) for module in modules),
-        environment="BERTH_TASK=/opt/berth-task", command="/opt/test",
+        environment="BERTH_TASK=/opt/berth-task BERTH_OWN_CLOCK=1", command="/opt/test",
         mark=EXIT_MARK).encode(), 0o755)
     archive.close()
 

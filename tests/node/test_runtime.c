@@ -18,6 +18,7 @@
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -546,6 +547,51 @@ static void agents_come_and_go(void **state)
     fixture_end(task);
 }
 
+static void set_clock(int64_t hours)
+{
+    struct timespec now;
+    assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
+    now.tv_sec += hours * 3600;
+    assert_int_equal(clock_settime(CLOCK_REALTIME, &now), 0);
+}
+
+// The host's clock is set by hours while a task runs: probes go on, and a container that does not
+// hear its stop signal is killed in time. With durations of the wall clock these waits would take
+// hours. Only where the clock is the test's own.
+static void steps_of_the_clock_stop_nothing(void **state)
+{
+    if (getenv("BERTH_OWN_CLOCK") == NULL) {
+        skip();
+    }
+    struct fixture_task *task = fixture_task(*state);
+    static const char *const command[] = {"CMD-SHELL", "test ! -e /sick"};
+    struct ecs_health_check check = {
+        .command = texts(task, command, 2),
+        .has_interval = true,
+        .interval = 1,
+        .has_retries = true,
+        .retries = 1,
+    };
+    fixture_add(task, "web", "trap '' TERM; while true; do sleep 0.1; done");
+    task->definitions[0].health_check = &check;
+    task->definitions[0].has_stop_timeout = true;
+    task->definitions[0].stop_timeout = 2;
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    set_clock(-7);
+    fixture_wait(task, healthy);
+    set_clock(30);
+    fixture_touch(task, 0, "sick");
+    set_clock(-29);
+    fixture_wait(task, unhealthy);
+    fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
+    set_clock(-5);
+    fixture_wait(task, fixture_finished);
+    set_clock(11);
+    assert_int_equal(container(task, 0)->exit_code, 137);
+    fixture_end(task);
+}
+
 static struct runtime_found find_task(struct fixture_task *task)
 {
     struct err err = {0};
@@ -771,6 +817,7 @@ int main(int argc, char **argv)
         NODE_TEST(prepare_refuses_with_a_reason),
         NODE_TEST(files_are_as_asked),
         NODE_TEST(agents_come_and_go),
+        NODE_TEST(steps_of_the_clock_stop_nothing),
         NODE_TEST(what_never_started_can_be_told),
         NODE_TEST(many_launch_a_task_once),
         NODE_TEST(killed_supervisor_leaves_nothing_unfound),
