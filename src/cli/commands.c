@@ -8,6 +8,8 @@ const struct cli_command cli_commands[] = {
      cli_ps},
     {"logs", "[--data DIR] [--cluster NAME] [-f] TASK [CONTAINER]", "what a container wrote",
      cli_logs},
+    {"exec", "[--data DIR] [--cluster NAME] TASK [--container NAME] [--] COMMAND [ARGUMENT...]",
+     "run a command in a container, on this terminal", cli_exec},
     {"events",
      "[--data DIR] [-f] [--since 10m] [--cluster C] [--service S] [--task T]\n"
      "                    [--type task|deployment|service|instance] [--json]",

@@ -19,6 +19,9 @@ int cli_ps(int argc, char **argv);
 /** `berth logs`: what a container wrote. */
 int cli_logs(int argc, char **argv);
 
+/** `berth exec`: a command in a container, on this terminal. */
+int cli_exec(int argc, char **argv);
+
 /** `berth events`: what happened to tasks, deployments, services and instances. */
 int cli_events(int argc, char **argv);
 
