@@ -26,6 +26,7 @@
 #define STALE_MS 15000    // nothing was acknowledged: the connection is dead
 #define TURN_MS 1000
 #define FAREWELL_MS 2000 // for the last frames, and the other end's goodbye
+#define FAREWELL_STEP_MS 5
 #define INTERRUPT '\x03' // what Ctrl-C sends
 
 enum input_kind { INPUT_POLLED, INPUT_FILE };
@@ -387,7 +388,9 @@ static bool is_done(const struct run *run)
 static void on_timer(uv_timer_t *timer)
 {
     struct run *run = CONTAINER_OF(timer, struct run, timer);
-    if (!run->over && run->socket == NULL) {
+    if (run->socket != NULL) {
+        exec_socket_turn(run->socket);
+    } else if (!run->over) {
         come_back(run);
     }
     turn(run);
@@ -415,7 +418,7 @@ static void turn(struct run *run)
     }
     send_size(run);
     steer_input(run);
-    uv_timer_start(&run->timer, on_timer, (uint64_t)(run->over ? 50 : wait), 0);
+    uv_timer_start(&run->timer, on_timer, (uint64_t)(run->over ? FAREWELL_STEP_MS : wait), 0);
 }
 
 static void on_signal(uv_signal_t *handle, int signal_number)

@@ -36,7 +36,9 @@ struct exec_socket {
     struct lws *wsi;
     char *host; // without brackets and port
     bool tls;
+    bool is_open;
     bool finishing;
+    bool said_goodbye;
     bool dropped;
     uint16_t code;
     char why[WHY_CHARS];
@@ -109,9 +111,6 @@ static int on_writable(struct exec_socket *socket)
     }
     if (socket->first != NULL) {
         lws_callback_on_writable(socket->wsi);
-    } else if (socket->finishing) {
-        lws_close_reason(socket->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
-        return -1;
     }
     return 0;
 }
@@ -162,6 +161,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
         }
     } else if (reason == LWS_CALLBACK_CLIENT_ESTABLISHED) {
         socket->wsi = wsi;
+        socket->is_open = true;
         socket->handlers.open(socket->handlers.context);
     } else if (reason == LWS_CALLBACK_CLIENT_RECEIVE) {
         return on_receive(socket, in, size);
@@ -367,8 +367,16 @@ size_t exec_socket_queued(const struct exec_socket *socket)
 void exec_socket_finish(struct exec_socket *socket)
 {
     socket->finishing = true;
-    if (socket->wsi != NULL) {
-        lws_callback_on_writable(socket->wsi);
+}
+
+// The library says why it closes only when it is told to from outside of its callbacks.
+void exec_socket_turn(struct exec_socket *socket)
+{
+    if (socket->finishing && !socket->said_goodbye && !socket->dropped && socket->is_open &&
+        socket->first == NULL) {
+        socket->said_goodbye = true;
+        lws_close_reason(socket->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
+        lws_set_timeout(socket->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
     }
 }
 

@@ -41,8 +41,12 @@ void exec_socket_send(struct exec_socket *socket, struct text frame, bool binary
 /** @return bytes that are queued */
 size_t exec_socket_queued(const struct exec_socket *socket);
 
-/** Close regularly, when all that is queued was sent; the closed handler is called then. */
+/** Close regularly, when all that is queued was sent: exec_socket_turn does it then. */
 void exec_socket_finish(struct exec_socket *socket);
+
+/** To be called now and then, but not from a handler. It may be gone after the call: the closed
+ *  handler tells. */
+void exec_socket_turn(struct exec_socket *socket);
 
 /** Drop the connection; the closed handler is called, later. */
 void exec_socket_drop(struct exec_socket *socket);
