@@ -1,16 +1,9 @@
 #include "ecs/page.h"
 
 #include "base/text.h"
+#include "core/page_token.h"
 #include "ecs/ecs.h"
 
-/*
- * A token is hex: a check value of eight digits, then the key of the last entry shown. The check
- * tells what this listing gave this account from anything else; it keeps no secret, and who
- * computes one himself gets a page of what is his.
- */
-
-#define TOKEN_CHECK_DIGITS 8
-#define TOKEN_BYTES_MAX 1024 ///< no key of an entry is longer: names are bounded
 #define TOKEN_KEY_BYTES 8
 
 // ---- sizes --------------------------------------------------------------------------------
@@ -87,51 +80,9 @@ static const struct batch_rule *batch_rule(const struct core_call *call)
 
 // ---- tokens -------------------------------------------------------------------------------
 
-/** Write the check of an entry: over who lists what, too. */
-static void token_check(struct core_call *call, struct text entry, char *out_digits)
-{
-    struct text whole = arena_format(
-        call->arena, "%s %.*s %.*s %016llx", call->operation->name, TEXT_FMT(call->caller->account),
-        TEXT_FMT(call->caller->region), (unsigned long long)text_hash(entry));
-    uint64_t hash = text_hash(whole);
-    unsigned char bytes[TOKEN_CHECK_DIGITS / 2];
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        bytes[i] = (unsigned char)(hash >> (8 * i));
-    }
-    text_hex(bytes, sizeof(bytes), out_digits);
-}
-
-static int token_open(struct core_call *call, struct text token, struct text *out_entry)
-{
-    if (token.size <= TOKEN_CHECK_DIGITS || token.size % 2 != 0 ||
-        token.size > TOKEN_CHECK_DIGITS + 2 * TOKEN_BYTES_MAX) {
-        return ERR_INVALID;
-    }
-    size_t size = (token.size - TOKEN_CHECK_DIGITS) / 2;
-    char *bytes = arena_alloc(call->arena, size + 1);
-    if (text_unhex(text_slice(token, TOKEN_CHECK_DIGITS, token.size), bytes, size) != 0) {
-        return ERR_INVALID;
-    }
-    struct text entry = {bytes, size};
-    char want[TOKEN_CHECK_DIGITS + 1] = "";
-    token_check(call, entry, want);
-    if (!text_equal(text_slice(token, 0, TOKEN_CHECK_DIGITS),
-                    (struct text){want, TOKEN_CHECK_DIGITS})) {
-        return ERR_INVALID;
-    }
-    *out_entry = entry;
-    return 0;
-}
-
 struct text ecs_page_token(struct core_call *call, struct text last_entry)
 {
-    ASSERT(last_entry.size > 0);
-    ASSERT(last_entry.size <= TOKEN_BYTES_MAX);
-    size_t size = TOKEN_CHECK_DIGITS + 2 * last_entry.size;
-    char *token = arena_alloc(call->arena, size + 1);
-    token_check(call, last_entry, token);
-    text_hex(last_entry.data, last_entry.size, token + TOKEN_CHECK_DIGITS);
-    return (struct text){token, size};
+    return page_token_make(call, last_entry);
 }
 
 int ecs_page_refuse(struct core_call *call)
@@ -154,7 +105,7 @@ int ecs_page_open(struct core_call *call, struct text next_token, bool has_max_r
         page.size = (size_t)max_results;
     }
     // SDKs send an empty token for the first page when told to start from nothing.
-    if (!text_empty(next_token) && token_open(call, next_token, &page.after) != 0) {
+    if (!text_empty(next_token) && page_token_open(call, next_token, &page.after) != 0) {
         return ecs_page_refuse(call);
     }
     *out_page = page;

@@ -1,6 +1,7 @@
 #include "secrets/parameter_internal.h"
 
 #include "base/text.h"
+#include "core/page_token.h"
 #include "identity/identity.h"
 
 /*
@@ -191,7 +192,7 @@ int parameter_get_path(struct core_call *call, void *state, const void *request,
             continue;
         }
         if (out->parameters.count == size) {
-            out->next_token = parameter_page_token(call, out->parameters.items[size - 1].name);
+            out->next_token = page_token_make(call, out->parameters.items[size - 1].name);
             break;
         }
         rc = show(call, &reference, decrypt, &out->parameters.items[out->parameters.count]);
@@ -229,8 +230,8 @@ int parameter_history(struct core_call *call, void *state, const void *request, 
     for (int64_t key = parameter_version_next(call->core, reference.key, (int64_t)last); key != 0;
          key = parameter_version_next(call->core, reference.key, (int64_t)last)) {
         if (out->parameters.count == size) {
-            out->next_token = parameter_page_token(
-                call, arena_format(call->arena, "%llu", (unsigned long long)last));
+            out->next_token =
+                page_token_make(call, arena_format(call->arena, "%llu", (unsigned long long)last));
             break;
         }
         const struct secrets_record_parameter_version *version =

@@ -107,9 +107,6 @@ void parameter_walk_begin(struct core_call *call, struct text beginning, struct 
 MUST_CHECK int parameter_page_after(struct core_call *call, struct text token,
                                     struct text *out_after);
 
-/** @return the token for the page that follows an entry, in the call's arena */
-struct text parameter_page_token(struct core_call *call, struct text last);
-
 // ---- filters ------------------------------------------------------------------------------
 
 /** Check filters of DescribeParameters, or of GetParametersByPath. */

@@ -1,6 +1,7 @@
 #include "secrets/parameter_internal.h"
 
 #include "base/text.h"
+#include "core/page_token.h"
 #include "identity/identity.h"
 
 /*
@@ -11,7 +12,6 @@
  */
 
 #define PAGE 50
-#define TOKEN_MARK "parameters-" ///< tokens say whose they are, so that a foreign one is refused
 
 void parameter_walk_begin(struct core_call *call, struct text beginning, struct text after,
                           struct parameter_walk *out_walk)
@@ -33,27 +33,10 @@ void parameter_walk_begin(struct core_call *call, struct text beginning, struct 
 int parameter_page_after(struct core_call *call, struct text token, struct text *out_after)
 {
     *out_after = (struct text){0};
-    if (text_empty(token)) {
-        return 0;
-    }
-    size_t begin = sizeof(TOKEN_MARK) - 1;
-    size_t digits = token.size - MIN(token.size, begin);
-    char *bytes = arena_alloc(call->arena, digits / 2 + 1);
-    if (!text_starts(token, TEXT(TOKEN_MARK)) || digits == 0 || digits > 2 * PARAMETER_ARN_MAX ||
-        text_unhex(text_slice(token, begin, token.size), bytes, digits / 2) != 0 ||
-        !text_is_utf8((struct text){bytes, digits / 2})) {
-        return core_fault(call, &ssm_error_invalid_next_token, "The specified token isn't valid.");
-    }
-    *out_after = (struct text){bytes, digits / 2};
-    return 0;
-}
-
-struct text parameter_page_token(struct core_call *call, struct text last)
-{
-    ASSERT(last.size <= PARAMETER_ARN_MAX);
-    char *digits = arena_alloc(call->arena, 2 * last.size + 1);
-    text_hex(last.data, last.size, digits);
-    return arena_format(call->arena, TOKEN_MARK "%s", digits);
+    return text_empty(token) || page_token_open(call, token, out_after) == 0
+               ? 0
+               : core_fault(call, &ssm_error_invalid_next_token,
+                            "The specified token isn't valid.");
 }
 
 // ---- filters ------------------------------------------------------------------------------------
@@ -310,7 +293,7 @@ int parameter_describe(struct core_call *call, void *state, const void *request,
             continue;
         }
         if (out->parameters.count == size) {
-            out->next_token = parameter_page_token(call, out->parameters.items[size - 1].name);
+            out->next_token = page_token_make(call, out->parameters.items[size - 1].name);
             break;
         }
         show(call, core_get(call->core, &parameter_kind, key), version,

@@ -1,46 +1,65 @@
 #include "secrets/secrets_internal.h"
 
 #include "base/text.h"
+#include "core/page_token.h"
 #include "identity/identity.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /*
  * ListSecrets: filters, order, pages.
  *
- * A token holds the key of the last secret shown. A walk in the order of creation goes on behind it
- * whether it is still there or not; in the other orders, behind where it stands now, or from the
- * start when it is gone.
+ * A token holds the place of the secret shown last, so a walk goes on behind it whether it is still
+ * there or not.
  */
 
-#define TOKEN_DIGITS 16
-#define TOKEN_MARK "secrets-" ///< tokens say whose they are, so that a foreign one is refused
+#define PLACE_NUMBERS 16 ///< bytes of a token's entry in front of the name
 
-int secret_page_after(struct core_call *call, struct text token, int64_t *out_after)
+static void put_number(char *out, uint64_t number)
 {
-    unsigned char bytes[TOKEN_DIGITS / 2];
+    for (size_t i = 0; i < 8; i++) {
+        out[i] = (char)(unsigned char)(number >> (56 - 8 * i));
+    }
+}
+
+static int64_t get_number(const char *bytes)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < 8; i++) {
+        number = (number << 8) | (unsigned char)bytes[i];
+    }
+    return (int64_t)number;
+}
+
+int secret_page_after(struct core_call *call, struct text token, struct secret_place *out_after)
+{
+    struct text entry = {0};
     if (token.data == NULL) {
-        *out_after = 0;
+        *out_after = (struct secret_place){0};
         return 0;
     }
-    if (!text_starts(token, TEXT(TOKEN_MARK)) ||
-        text_unhex(text_slice(token, sizeof(TOKEN_MARK) - 1, token.size), bytes, sizeof(bytes)) !=
-            0 ||
-        bytes[0] > 0x7f) {
+    if (page_token_open(call, token, &entry) != 0 || entry.size < PLACE_NUMBERS) {
         return core_fault(call, &secretsmanager_error_invalid_next_token_exception,
                           "The NextToken value is invalid.");
     }
-    uint64_t key = 0;
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        key = (key << 8) | bytes[i];
-    }
-    *out_after = (int64_t)key;
+    *out_after = (struct secret_place){
+        .key = get_number(entry.data),
+        .number = get_number(entry.data + 8),
+        .name = text_slice(entry, PLACE_NUMBERS, entry.size),
+    };
     return 0;
 }
 
-struct text secret_page_token(struct core_call *call, int64_t last)
+struct text secret_page_token(struct core_call *call, const struct secret_place *last)
 {
-    return arena_format(call->arena, TOKEN_MARK "%016llx", (unsigned long long)last);
+    char *entry = arena_alloc(call->arena, PLACE_NUMBERS + last->name.size);
+    put_number(entry, (uint64_t)last->key);
+    put_number(entry + 8, (uint64_t)last->number);
+    if (last->name.size > 0) {
+        memcpy(entry + PLACE_NUMBERS, last->name.data, last->name.size);
+    }
+    return page_token_make(call, (struct text){entry, PLACE_NUMBERS + last->name.size});
 }
 
 // ---- filters ------------------------------------------------------------------------------------
@@ -147,9 +166,7 @@ static int check_filters(struct core_call *call,
 // ---- order --------------------------------------------------------------------------------------
 
 struct listed {
-    int64_t key;
-    int64_t number; // what the order goes by, when that is a time
-    struct text name;
+    struct secret_place place;
     bool descending;
 };
 
@@ -158,38 +175,42 @@ static int compare(const void *a, const void *b)
     const struct listed *left = a;
     const struct listed *right = b;
     int order = 0;
-    if (left->number != right->number) {
-        order = left->number < right->number ? -1 : 1;
-    } else if (left->name.data != NULL) {
-        order = text_compare(left->name, right->name);
+    if (left->place.number != right->place.number) {
+        order = left->place.number < right->place.number ? -1 : 1;
+    } else {
+        order = text_compare(left->place.name, right->place.name);
     }
-    if (order == 0) {
-        order = left->key < right->key ? -1 : 1;
+    if (order == 0 && left->place.key != right->place.key) {
+        order = left->place.key < right->place.key ? -1 : 1;
     }
     return left->descending ? -order : order;
 }
 
-static struct listed listed_of(const struct secretsmanager_list_secrets_request *in, int64_t key,
-                               const struct secrets_record_secret *secret)
+static struct secret_place place_of(enum secretsmanager_sort_by_type by, int64_t key,
+                                    const struct secrets_record_secret *secret)
 {
-    struct listed listed = {.key = key,
-                            .descending = in->sort_order == SECRETSMANAGER_SORT_ORDER_TYPE_DESC};
-    switch (in->sort_by) {
+    struct secret_place place = {.key = key};
+    switch (by) {
     case SECRETSMANAGER_SORT_BY_TYPE_NAME:
-        listed.name = secret->name;
+        place.name = secret->name;
         break;
     case SECRETSMANAGER_SORT_BY_TYPE_LAST_ACCESSED_DATE:
-        listed.number = secret->accessed_at;
+        place.number = secret->accessed_at;
         break;
     case SECRETSMANAGER_SORT_BY_TYPE_LAST_CHANGED_DATE:
-        listed.number = secret->changed_at;
+        place.number = secret->changed_at;
         break;
     case SECRETSMANAGER_SORT_BY_TYPE_CREATED_DATE:
     case SECRETSMANAGER_SORT_BY_TYPE_ABSENT:
     case SECRETSMANAGER_SORT_BY_TYPE_UNRECOGNIZED:
         break; // keys ascend as secrets are created
     }
-    return listed;
+    return place;
+}
+
+static bool is_descending(const struct secretsmanager_list_secrets_request *in)
+{
+    return in->sort_order == SECRETSMANAGER_SORT_ORDER_TYPE_DESC;
 }
 
 static size_t collect(struct core_call *call, const struct secretsmanager_list_secrets_request *in,
@@ -209,7 +230,8 @@ static size_t collect(struct core_call *call, const struct secretsmanager_list_s
             core_get(call->core, &secrets_secret_kind, key);
         if (matches(secret, in)) {
             ASSERT(count < most);
-            list[count++] = listed_of(in, key, secret);
+            list[count++] = (struct listed){.place = place_of(in->sort_by, key, secret),
+                                            .descending = is_descending(in)};
         }
     }
     qsort(list, count, sizeof(*list), compare);
@@ -217,23 +239,13 @@ static size_t collect(struct core_call *call, const struct secretsmanager_list_s
     return count;
 }
 
-// Where a page begins: behind the secret shown last.
-static size_t begin_of(struct core_call *call, const struct secretsmanager_list_secrets_request *in,
-                       const struct listed *list, size_t count, int64_t after)
+// Where a page begins: behind the place of the secret shown last.
+static size_t begin_of(const struct secretsmanager_list_secrets_request *in,
+                       const struct listed *list, size_t count, const struct secret_place *after)
 {
-    if (after == 0) {
-        return 0;
-    }
-    const struct secrets_record_secret *last = core_get(call->core, &secrets_secret_kind, after);
-    const struct secrets_record_secret none = {0};
-    bool by_key = in->sort_by == SECRETSMANAGER_SORT_BY_TYPE_ABSENT ||
-                  in->sort_by == SECRETSMANAGER_SORT_BY_TYPE_CREATED_DATE;
-    if (last == NULL && !by_key) {
-        return 0;
-    }
-    struct listed at = listed_of(in, after, last == NULL ? &none : last);
+    const struct listed at = {.place = *after, .descending = is_descending(in)};
     size_t begin = 0;
-    while (begin < count && (list[begin].key == after || compare(&list[begin], &at) < 0)) {
+    while (after->key != 0 && begin < count && compare(&list[begin], &at) <= 0) {
         begin++;
     }
     return begin;
@@ -244,7 +256,7 @@ int secret_list(struct core_call *call, void *state, const void *request, void *
     (void)state;
     const struct secretsmanager_list_secrets_request *in = request;
     struct secretsmanager_list_secrets_response *out = response;
-    int64_t after = 0;
+    struct secret_place after;
     int rc = secret_page_after(call, in->next_token, &after);
     if (rc == 0) {
         rc = check_filters(call, in);
@@ -254,17 +266,17 @@ int secret_list(struct core_call *call, void *state, const void *request, void *
     }
     struct listed *list = NULL;
     size_t count = collect(call, in, &list);
-    size_t begin = begin_of(call, in, list, count, after);
+    size_t begin = begin_of(in, list, count, &after);
     size_t size = in->has_max_results ? (size_t)in->max_results : SECRETS_PAGE;
     size = MIN(size, count - begin);
     out->secret_list.items =
         size == 0 ? SHAPE_EMPTY : arena_array(call->arena, size, sizeof(*out->secret_list.items));
     for (size_t i = 0; i < size; i++) {
-        secret_show(call, list[begin + i].key, &out->secret_list.items[i]);
+        secret_show(call, list[begin + i].place.key, &out->secret_list.items[i]);
     }
     out->secret_list.count = size;
     if (begin + size < count) {
-        out->next_token = secret_page_token(call, list[begin + size - 1].key);
+        out->next_token = secret_page_token(call, &list[begin + size - 1].place);
     }
     return 0;
 }

@@ -184,29 +184,29 @@ int secret_list_versions(struct core_call *call, void *state, const void *reques
     struct secretsmanager_list_secret_version_ids_response *out = response;
     int64_t key = 0;
     const struct secrets_record_secret *secret = NULL;
-    struct secret_version version = {0};
+    struct secret_place last = {0};
     int rc = secret_open(call, in->secret_id, &key, &secret);
     if (rc == 0) {
-        rc = secret_page_after(call, in->next_token, &version.key);
+        rc = secret_page_after(call, in->next_token, &last);
     }
     if (rc != 0) {
         return rc;
     }
+    struct secret_version version = {.key = last.key};
     bool all = in->has_include_deprecated && in->include_deprecated;
     size_t size = in->has_max_results ? (size_t)in->max_results : SECRETS_PAGE;
     out->versions.items = arena_array(call->arena, size, sizeof(*out->versions.items));
     out->arn = secret_arn(call, secret);
     out->name = secret->name;
-    int64_t last = 0;
     while (secret_version_next(call->core, key, &version)) {
         if (!all && version.record->stages.count == 0) {
             continue;
         }
         if (out->versions.count == size) {
-            out->next_token = secret_page_token(call, last);
+            out->next_token = secret_page_token(call, &last);
             break;
         }
-        last = version.key;
+        last.key = version.key;
         out->versions.items[out->versions.count++] =
             (struct secretsmanager_secret_versions_list_entry){
                 .version_id = version.record->version_id,

@@ -150,11 +150,19 @@ bool words_any_start(struct text text, struct text prefix);
 
 #define SECRETS_PAGE 100 ///< entries of a page, unless told
 
-/** Read a token. @param out_after  key of the entry shown last, 0 on the first page */
-MUST_CHECK int secret_page_after(struct core_call *call, struct text token, int64_t *out_after);
+/** Where an entry stands in a listing: what its order goes by, and its key. */
+struct secret_place {
+    int64_t key;
+    int64_t number;   ///< a time, where the order goes by one
+    struct text name; ///< where it goes by names
+};
+
+/** Read a token. @param out_after  place of the entry shown last; all 0 on the first page */
+MUST_CHECK int secret_page_after(struct core_call *call, struct text token,
+                                 struct secret_place *out_after);
 
 /** @return the token for the page that follows an entry, in the call's arena */
-struct text secret_page_token(struct core_call *call, int64_t last);
+struct text secret_page_token(struct core_call *call, const struct secret_place *last);
 
 /** Describe a secret as ListSecrets does. */
 void secret_show(struct core_call *call, int64_t key, struct secretsmanager_secret_list_entry *out);
