@@ -231,6 +231,11 @@ static void take_frame(struct session *session, const struct frame *frame)
         const struct node_node_health_request request = {
             .tasks = {.items = message->tasks.items, .count = message->tasks.count}};
         IGNORE(tell(session, NODE_OP_NODE_HEALTH, &request), "it is sent again");
+    } else if (frame->shape == &session_publish_timeline_request_shape) {
+        const struct session_publish_timeline_request *message = frame->message;
+        const struct node_node_timeline_request request = {
+            .tasks = {.items = message->tasks.items, .count = message->tasks.count}};
+        IGNORE(tell(session, NODE_OP_NODE_TIMELINE, &request), "it is for people only");
     }
 }
 

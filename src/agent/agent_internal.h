@@ -42,6 +42,8 @@ struct job {
     struct journal_container_ports_list ports;
     int64_t pull_started_at;
     int64_t pull_stopped_at;
+    int64_t network_ready_at;
+    int64_t prepared_at;
     int fd;                         ///< of a supervisor, or -1
     struct supervisor_state *state; ///< in the arena, or NULL
     struct session_logs_request *logs_request;

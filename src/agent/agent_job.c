@@ -243,10 +243,15 @@ static int prepare(struct job *job)
     if (rc != 0) {
         return rc;
     }
+    job->network_ready_at = clock_wall_ms();
     struct err err = {0};
     struct runtime *runtime = job->agent->options.runtime;
     rc = runtime->ops->prepare(runtime, &task, &err);
-    return rc == 0 ? 0 : agent_job_fail(job, "ResourceInitializationError", &err);
+    if (rc != 0) {
+        return agent_job_fail(job, "ResourceInitializationError", &err);
+    }
+    job->prepared_at = clock_wall_ms();
+    return 0;
 }
 
 static void run_prepare(struct job *job)
@@ -262,6 +267,8 @@ static void done_prepare(struct job *job)
     event.ports = job->ports;
     event.pull_started_at = job->pull_started_at;
     event.pull_stopped_at = job->pull_stopped_at;
+    event.network_ready_at = job->network_ready_at;
+    event.prepared_at = job->prepared_at;
     if (job->unreachable.data != NULL) {
         LOG(WARN, "this host itself does not reach the task's address",
             LOG_STR("task", job->task_id), LOG_TXT("reason", job->unreachable));

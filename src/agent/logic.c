@@ -185,6 +185,7 @@ void agent_task_forget(struct turn *turn, struct agent_task *task)
     ASSERT(!task->queued);
     ASSERT(task->report_id == 0);
     agent_task_resolve_acks(turn, task, true);
+    agent_task_timeline_last(turn, task);
     agent_logic_bury(logic, task->id);
     map_remove(&logic->tasks, task->id);
     if (task->previous == NULL) {
@@ -426,6 +427,7 @@ static void agent_turn_finish(struct turn *turn)
     }
     agent_logic_start_prepares(turn);
     agent_logic_health(turn);
+    agent_logic_timeline(turn);
     if (logic->due_ms != logic->told_due_ms) {
         logic->told_due_ms = logic->due_ms;
         agent_turn_effect(turn, AGENT_EFFECT_WAKE_AT, NULL)->at_ms =
@@ -504,6 +506,7 @@ static void apply_event(struct turn *turn, const struct agent_event *event)
         break;
     case AGENT_EVENT_TELEMETRY_CONNECTED:
         logic->health_at_ms = turn->now.monotonic_ms;
+        agent_logic_timeline_again(turn);
         break;
     case AGENT_EVENT_PAYLOAD:
         apply_payload(turn, event->payload);
@@ -564,6 +567,7 @@ struct agent_logic *agent_logic_new(const struct agent_logic_options *options)
     logic->boot_id = alloc_format("%.*s", TEXT_FMT(options->boot_id));
     logic->prepare_max = options->prepare_max == 0 ? AGENT_PREPARE_MAX : options->prepare_max;
     logic->health_at_ms = NEVER;
+    logic->timeline_at_ms = NEVER;
     logic->due_ms = NEVER;
     logic->told_due_ms = NEVER;
     return logic;

@@ -36,6 +36,7 @@
 #define AGENT_REASON_MAX 1024        ///< ECS's agent cuts reasons there as well
 #define AGENT_HEALTH_PERIOD_MS 20000 ///< ECS's agent publishes health that often
 #define AGENT_HEALTH_FRAME_MAX 100   ///< tasks in one health message; keeps it far below a frame
+#define AGENT_TIMELINE_DELAY_MS 500  ///< in which a quick start is told as a whole, with its like
 
 struct agent_logic;
 
@@ -99,6 +100,8 @@ struct agent_event {
     struct journal_container_ports_list ports;  ///< PREPARED: which ports of the host they have
     int64_t pull_started_at;                    ///< PREPARED
     int64_t pull_stopped_at;                    ///< PREPARED
+    int64_t network_ready_at;                   ///< PREPARED
+    int64_t prepared_at;                        ///< PREPARED
 };
 
 enum agent_effect_kind {
@@ -112,7 +115,7 @@ enum agent_effect_kind {
     AGENT_EFFECT_CLEAN,   ///< remove all that is left of it
     AGENT_EFFECT_REPORT,  ///< SubmitTaskStateChange
     AGENT_EFFECT_SEND,    ///< a frame for the session; dropped when there is none
-    AGENT_EFFECT_HEALTH,  ///< a frame for the telemetry session; dropped likewise
+    AGENT_EFFECT_HEALTH,  ///< a frame for the telemetry session, health or timelines; likewise
     AGENT_EFFECT_WAKE_AT, ///< give TIME at at_ms; replaces the one before
 };
 

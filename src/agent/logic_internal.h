@@ -82,6 +82,8 @@ struct agent_task {
     struct journal_task *kept;      ///< owned, or NULL; only its images and ports are set
     int64_t pull_started_at;
     int64_t pull_stopped_at;
+    int64_t network_ready_at; ///< not in the journal: the server was told, or will not know
+    int64_t prepared_at;      ///< likewise
 
     bool ended;
     char *reason;           ///< owned, or NULL
@@ -106,6 +108,7 @@ struct agent_task {
     uint32_t report_attempts;
 
     bool health_changed;
+    bool timeline_changed;
     struct ack_wait *waits; ///< owned
     size_t wait_count;
 };
@@ -135,9 +138,10 @@ struct agent_logic {
     int64_t next_report_id;
     int64_t next_message;
     bool health_changed;
-    int64_t health_at_ms; ///< NEVER without tasks that have health
-    int64_t due_ms;       ///< no task's timer is earlier
-    int64_t told_due_ms;  ///< of the last WAKE_AT
+    int64_t health_at_ms;   ///< NEVER without tasks that have health
+    int64_t timeline_at_ms; ///< NEVER, or when to tell what changed
+    int64_t due_ms;         ///< no task's timer is earlier
+    int64_t told_due_ms;    ///< of the last WAKE_AT
 };
 
 /** One event being applied. */
@@ -236,6 +240,26 @@ bool agent_task_stopped_accepted(const struct agent_task *task);
 
 /** @return whether nothing stands against telling the server that the task is STOPPED */
 bool agent_task_may_report_stopped(const struct agent_task *task);
+
+// ---- logic_timeline.c
+
+/** The timeline of a task has changed. */
+void agent_task_timeline(struct turn *turn, struct agent_task *task);
+
+/** Tell it now if it was not told yet: the task is about to be forgotten. */
+void agent_task_timeline_last(struct turn *turn, struct agent_task *task);
+
+/** A session is new: all that is known is to be told, as what was told before may be lost. */
+void agent_logic_timeline_again(struct turn *turn);
+
+/** Tell what is due. */
+void agent_logic_timeline(struct turn *turn);
+
+// ---- logic_report.c
+
+/** Describe a frame for the telemetry session. @param fin it is the last of its kind for now */
+struct session_health_metadata *agent_turn_metadata(struct turn *turn, const char *prefix,
+                                                    bool fin);
 
 /** Publish health: what changed, or all of it when the period is over. */
 void agent_logic_health(struct turn *turn);

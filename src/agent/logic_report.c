@@ -277,20 +277,26 @@ static bool fill_health(const struct agent_task *task, struct arena *arena,
     return count > 0;
 }
 
-static void send_health(struct turn *turn, struct session_task_health *tasks, size_t count,
-                        bool fin)
+struct session_health_metadata *agent_turn_metadata(struct turn *turn, const char *prefix, bool fin)
 {
     struct agent_logic *logic = turn->logic;
     struct arena *arena = &turn->effects->arena;
+    struct session_health_metadata *metadata = ARENA_NEW(arena, struct session_health_metadata);
+    metadata->cluster = text_of(logic->cluster);
+    metadata->container_instance = text_of(logic->container_instance);
+    metadata->message_id = arena_format(arena, "%s-%lld", prefix, (long long)++logic->next_message);
+    metadata->has_fin = true;
+    metadata->fin = fin;
+    return metadata;
+}
+
+static void send_health(struct turn *turn, struct session_task_health *tasks, size_t count,
+                        bool fin)
+{
+    struct arena *arena = &turn->effects->arena;
     struct session_publish_health_request *frame =
         ARENA_NEW(arena, struct session_publish_health_request);
-    frame->metadata = ARENA_NEW(arena, struct session_health_metadata);
-    frame->metadata->cluster = text_of(logic->cluster);
-    frame->metadata->container_instance = text_of(logic->container_instance);
-    frame->metadata->message_id =
-        arena_format(arena, "health-%lld", (long long)++logic->next_message);
-    frame->metadata->has_fin = true;
-    frame->metadata->fin = fin;
+    frame->metadata = agent_turn_metadata(turn, "health", fin);
     frame->tasks.items = tasks;
     frame->tasks.count = count;
     frame->timestamp = turn->now.wall_ms;

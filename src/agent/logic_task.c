@@ -145,6 +145,9 @@ void agent_task_prepared(struct turn *turn, struct agent_task *task,
     task->prepare = event->rc == 0 ? STEP_DONE : STEP_SKIPPED;
     task->pull_started_at = event->pull_started_at;
     task->pull_stopped_at = event->pull_stopped_at;
+    task->network_ready_at = event->network_ready_at;
+    task->prepared_at = event->prepared_at;
+    agent_task_timeline(turn, task);
     agent_task_keep(task, &event->images, &event->ports);
     agent_task_facts(turn, task);
     if (event->rc != 0 && !task->ended) {
@@ -251,6 +254,21 @@ static bool health_differs(const struct supervisor_state *before,
     return false;
 }
 
+static bool timeline_differs(const struct supervisor_state *before,
+                             const struct supervisor_state *after)
+{
+    for (size_t i = 0; i < after->containers.count; i++) {
+        const struct supervisor_container_state *now = &after->containers.items[i];
+        const struct supervisor_container_state *then = state_find(before, now->name);
+        if (then == NULL || then->started_at != now->started_at ||
+            then->finished_at != now->finished_at || then->restart_count != now->restart_count ||
+            (now->health == SUPERVISOR_HEALTH_HEALTHY && then->health != now->health)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * ECS calls a task RUNNING once each container has come at least as far as running. One that is
  * not essential and failed to start counts as having come further, as long as nothing stops the
@@ -284,11 +302,15 @@ static void take_state(struct turn *turn, struct agent_task *task,
 {
     bool report = report_differs(task->state, state);
     bool health = health_differs(task->state, state);
+    bool timeline = timeline_differs(task->state, state);
     alloc_free(task->state);
     task->state = shape_clone(&supervisor_state_shape, state, NULL);
     task->ran = task->ran || all_started(task);
     if (report) {
         agent_task_facts(turn, task);
+    }
+    if (timeline) {
+        agent_task_timeline(turn, task);
     }
     if (health) {
         task->health_changed = true;

@@ -1,9 +1,9 @@
-#include "cli/commands.h"
-
+#include "cli/ps.h"
 #include "api/berth.h"
 #include "api/ecs.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "cli/commands.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -11,14 +11,7 @@
 // DescribeTasks takes at most 100 tasks.
 #define DESCRIBE_MAX 100
 
-struct ps_options {
-    const char *data_dir;
-    struct text cluster;
-    struct text task;
-    bool all;
-};
-
-static struct text address_of(const struct ecs_task *task)
+struct text ps_address(const struct ecs_task *task)
 {
     for (size_t i = 0; i < task->containers.count; i++) {
         const struct ecs_container *container = &task->containers.items[i];
@@ -29,14 +22,14 @@ static struct text address_of(const struct ecs_task *task)
     return (struct text){0};
 }
 
-static struct text enum_text(const struct shape_type *type, int32_t number)
+struct text ps_enum(const struct shape_type *type, int32_t number)
 {
     return text_of(shape_enum_name(type, number));
 }
 
 // What tasks take, as their nodes said last; without it the columns stay empty.
-static void ask_usage(struct cli_context *context, struct text cluster, struct text_list tasks,
-                      struct berth_get_task_usage_response *out)
+void ps_ask_usage(struct cli_context *context, struct text cluster, struct text_list tasks,
+                  struct berth_get_task_usage_response *out)
 {
     const struct berth_get_task_usage_request request = {.cluster = cluster, .tasks = tasks};
     struct err ignored;
@@ -44,8 +37,8 @@ static void ask_usage(struct cli_context *context, struct text cluster, struct t
            "a server of an older version does not know it");
 }
 
-static const struct berth_task_usage *usage_of(const struct berth_get_task_usage_response *usage,
-                                               struct text task_arn)
+const struct berth_task_usage *ps_usage_of(const struct berth_get_task_usage_response *usage,
+                                           struct text task_arn)
 {
     for (size_t i = 0; i < usage->tasks.count; i++) {
         if (text_equal(usage->tasks.items[i].task_arn, task_arn)) {
@@ -55,7 +48,7 @@ static const struct berth_task_usage *usage_of(const struct berth_get_task_usage
     return NULL;
 }
 
-static void add_usage(struct cli_table *table, bool known, double cpu_percent, double memory_mib)
+void ps_add_usage(struct cli_table *table, bool known, double cpu_percent, double memory_mib)
 {
     if (!known) {
         cli_table_cell(table, (struct text){0});
@@ -72,10 +65,10 @@ static void add_task(struct cli_table *table, const struct ecs_task *task,
     cli_table_cell(table, cli_short(task->task_arn));
     cli_table_cell(table, cli_short(task->task_definition_arn));
     cli_table_cell(table, task->last_status);
-    cli_table_cell(table, enum_text(&ecs_health_status_shape, task->health_status));
-    cli_table_cell(table, address_of(task));
-    add_usage(table, usage != NULL, usage == NULL ? 0 : usage->cpu_percent,
-              usage == NULL ? 0 : usage->memory_mib);
+    cli_table_cell(table, ps_enum(&ecs_health_status_shape, task->health_status));
+    cli_table_cell(table, ps_address(task));
+    ps_add_usage(table, usage != NULL, usage == NULL ? 0 : usage->cpu_percent,
+                 usage == NULL ? 0 : usage->memory_mib);
     cli_table_cell(table, cli_age(task->created_at, now_ms, &table->arena));
     cli_table_cell(table, task->stopped_reason);
 }
@@ -110,11 +103,11 @@ static int list_status(struct cli_context *context, const struct ps_options *opt
         }
         struct berth_get_task_usage_response usage = {0};
         if (page.task_arns.count > 0 && status == ECS_DESIRED_STATUS_RUNNING) {
-            ask_usage(context, options->cluster, page.task_arns, &usage);
+            ps_ask_usage(context, options->cluster, page.task_arns, &usage);
         }
         for (size_t i = 0; i < described.tasks.count; i++) {
             const struct ecs_task *task = &described.tasks.items[i];
-            add_task(table, task, usage_of(&usage, task->task_arn), clock_wall_ms());
+            add_task(table, task, ps_usage_of(&usage, task->task_arn), clock_wall_ms());
         }
         next = page.next_token;
     } while (!text_empty(next));
@@ -137,63 +130,12 @@ static int show_list(struct cli_context *context, const struct ps_options *optio
     return rc;
 }
 
-static void add_container_usage(struct cli_table *table, const struct berth_task_usage *usage,
-                                struct text container)
-{
-    for (size_t i = 0; usage != NULL && i < usage->containers.count; i++) {
-        const struct berth_container_usage *found = &usage->containers.items[i];
-        if (text_equal(found->name, container)) {
-            add_usage(table, true, found->cpu_percent, found->memory_mib);
-            return;
-        }
-    }
-    add_usage(table, false, 0, 0);
-}
-
-static int show_task(struct cli_context *context, const struct ps_options *options, struct err *err)
-{
-    struct text reference = options->task;
-    struct ecs_describe_tasks_response response = {0};
-    int rc = describe(context, options->cluster, (struct text_list){&reference, 1}, &response, err);
-    if (rc != 0) {
-        return rc;
-    }
-    if (response.tasks.count == 0) {
-        return err_set(err, ERR_NOT_FOUND, "no task '%.*s' in this cluster; `berth ps --all` lists",
-                       TEXT_FMT(reference));
-    }
-    const struct ecs_task *task = &response.tasks.items[0];
-    static const char *const headings[] = {"CONTAINER", "IMAGE",  "STATUS", "HEALTH",
-                                           "CPU",       "MEMORY", "EXIT",   "REASON"};
-    printf("%.*s  %.*s  %.*s  %.*s\n", TEXT_FMT(task->task_arn), TEXT_FMT(task->last_status),
-           TEXT_FMT(address_of(task)), TEXT_FMT(task->stopped_reason));
-    struct berth_get_task_usage_response usage = {0};
-    ask_usage(context, options->cluster, (struct text_list){&reference, 1}, &usage);
-    AUTO(cli_table_deinit) struct cli_table table;
-    cli_table_init(&table, ARRAY_LEN(headings), headings);
-    for (size_t i = 0; i < task->containers.count; i++) {
-        const struct ecs_container *container = &task->containers.items[i];
-        cli_table_cell(&table, container->name);
-        cli_table_cell(&table, container->image);
-        cli_table_cell(&table, container->last_status);
-        cli_table_cell(&table, enum_text(&ecs_health_status_shape, container->health_status));
-        add_container_usage(&table, usage_of(&usage, task->task_arn), container->name);
-        if (container->has_exit_code) {
-            cli_table_number(&table, container->exit_code);
-        } else {
-            cli_table_cell(&table, (struct text){0});
-        }
-        cli_table_cell(&table, container->reason);
-    }
-    cli_table_print(&table);
-    return 0;
-}
-
 int cli_ps(int argc, char **argv)
 {
     static const struct option known[] = {{"data", required_argument, NULL, 'd'},
                                           {"cluster", required_argument, NULL, 'c'},
                                           {"all", no_argument, NULL, 'a'},
+                                          {"json", no_argument, NULL, 'j'},
                                           {0}};
     struct ps_options options = {0};
     for (int option; (option = getopt_long(argc, argv, "a", known, NULL)) != -1;) {
@@ -207,16 +149,23 @@ int cli_ps(int argc, char **argv)
         case 'a':
             options.all = true;
             break;
+        case 'j':
+            options.json = true;
+            break;
         default:
             return CLI_USAGE;
         }
     }
     options.task = optind < argc ? text_of(argv[optind]) : (struct text){0};
+    if (options.json && options.task.data == NULL) {
+        fprintf(stderr, "berth: --json needs a TASK; `berth aws ecs describe-tasks` lists many\n");
+        return CLI_USAGE;
+    }
     struct err err;
     AUTO(cli_context_close) struct cli_context context = {0};
     int rc = cli_context_open(&context, options.data_dir, &err);
     if (rc == 0) {
-        rc = options.task.data != NULL ? show_task(&context, &options, &err)
+        rc = options.task.data != NULL ? ps_show_task(&context, &options, &err)
                                        : show_list(&context, &options, &err);
     }
     return rc == 0 ? 0 : cli_fail(&err);

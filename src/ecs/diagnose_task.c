@@ -377,18 +377,18 @@ static int64_t since(const struct task_record_task *record)
     return record->created_at;
 }
 
-// A task of the caller's realm, in a named cluster or in any.
-static int find(struct core_call *call, const struct task_state *state,
-                const struct berth_explain_task_request *request, const struct task_entry **out)
+int task_find_anywhere(struct core_call *call, const struct task_state *state,
+                       struct text cluster_name, struct text task,
+                       const struct task_entry **out_entry)
 {
     int64_t cluster = 0;
-    if (request->cluster.data != NULL) {
-        int rc = ecs_cluster_resolve(call, request->cluster, &cluster);
+    if (cluster_name.data != NULL) {
+        int rc = ecs_cluster_resolve(call, cluster_name, &cluster);
         if (rc != 0) {
             return rc;
         }
     }
-    struct text id = request->task;
+    struct text id = task;
     size_t slash = text_find_last(id, '/');
     if (slash != SIZE_MAX) {
         id = text_slice(id, slash + 1, id.size);
@@ -400,21 +400,22 @@ static int find(struct core_call *call, const struct task_state *state,
             core_get(call->core, &ecs_cluster_kind, record->cluster);
         // An ARN must be that of this very task.
         if (in->realm == ecs_caller_realm(call) && (cluster == 0 || cluster == record->cluster) &&
-            (slash == SIZE_MAX || task_find(call->core, record->cluster, request->task) == entry)) {
-            *out = entry;
+            (slash == SIZE_MAX || task_find(call->core, record->cluster, task) == entry)) {
+            *out_entry = entry;
             return 0;
         }
     }
     return core_fault(call, &berth_error_resource_not_found_exception,
                       "There is no task %.*s. Stopped tasks are kept for some days; `berth ps "
                       "--all` lists those of a cluster.",
-                      TEXT_FMT(text_slice(request->task, 0, 200)));
+                      TEXT_FMT(text_slice(task, 0, 200)));
 }
 
 int task_explain_task(struct core_call *call, void *pointer, const void *input, void *output)
 {
+    const struct berth_explain_task_request *request = input;
     const struct task_entry *entry = NULL;
-    int rc = find(call, pointer, input, &entry);
+    int rc = task_find_anywhere(call, pointer, request->cluster, request->task, &entry);
     if (rc != 0) {
         return rc;
     }

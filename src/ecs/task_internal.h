@@ -603,8 +603,23 @@ int task_explain_placement(struct core_call *call, void *state, const void *requ
                            void *response);
 /** Handler of ListUnplacedTasks. */
 int task_list_unplaced(struct core_call *call, void *state, const void *request, void *response);
+/**
+ * A task of the caller's realm by its id or ARN, in a named cluster, or in any (absent).
+ *
+ * @return 0, or the fault that says that there is none
+ */
+MUST_CHECK int task_find_anywhere(struct core_call *call, const struct task_state *state,
+                                  struct text cluster, struct text task,
+                                  const struct task_entry **out_entry);
 /** Handler of ExplainTask. */
 int task_explain_task(struct core_call *call, void *state, const void *request, void *response);
+
+// ---- task_timeline.c ----------------------------------------------------------------------
+
+/** Handler of NodeTimeline. */
+int task_node_timeline(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of GetTaskTimeline. */
+int task_get_timeline(struct core_call *call, void *state, const void *request, void *response);
 
 // ---- node.c -------------------------------------------------------------------------------
 

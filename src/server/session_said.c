@@ -114,6 +114,19 @@ static int on_health(struct session *session, const struct session_frame *frame,
     return rc;
 }
 
+static int on_timeline(struct session *session, const struct session_frame *frame,
+                       struct shape_error *error)
+{
+    struct session_publish_timeline_request message = {0};
+    int rc = read_message(session, frame, &session_publish_timeline_request_shape, &message, error);
+    if (rc == 0) {
+        const struct node_node_timeline_request request = {
+            .tasks = {.items = message.tasks.items, .count = message.tasks.count}};
+        session_tell_lightly(session, NODE_OP_NODE_TIMELINE, &request);
+    }
+    return rc;
+}
+
 // A part of a task's ARN, `arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID`.
 static struct text arn_part(struct text arn, size_t index)
 {
@@ -184,6 +197,7 @@ static const struct {
     {"IAMRoleCredentialsAckRequest", false, on_credentials_ack, NULL},
     {"NackRequest", false, NULL, NULL},
     {"PublishHealthRequest", true, on_health, "AckPublishHealth"},
+    {"PublishTimelineRequest", true, on_timeline, NULL},
     {"PublishMetricsRequest", true, on_metrics, "AckPublishMetric"},
     {"PublishInstanceStatusRequest", true, on_instance_status, "AckPublishInstanceStatus"},
 };

@@ -32,6 +32,7 @@ struct world {
     int64_t sequence; ///< of messages
     int64_t state_sequence;
     int64_t wake_at_ms;
+    char timeline[256]; ///< as told last; it is no part of what steps want
 };
 
 // ---- effects as text ----------------------------------------------------------------------
@@ -95,6 +96,24 @@ static void describe_frame(const struct agent_effect *effect, struct buf *out)
             }
         }
     }
+}
+
+static void keep_timeline(struct world *world, const struct session_publish_timeline_request *frame)
+{
+    AUTO(buf_deinit) struct buf text = {0};
+    for (size_t i = 0; i < frame->tasks.count; i++) {
+        const struct session_task_timeline *task = &frame->tasks.items[i];
+        assert_true(agent_task_id(task->task_arn).size == 32);
+        buf_format(&text, "%lld %lld", (long long)task->network_ready_at,
+                   (long long)task->prepared_at);
+        for (size_t k = 0; k < task->containers.count; k++) {
+            const struct session_container_timeline *container = &task->containers.items[k];
+            buf_format(&text, " %.*s:%lld,%lld,%lld,%d", TEXT_FMT(container->container_name),
+                       (long long)container->started_at, (long long)container->healthy_at,
+                       (long long)container->finished_at, (int)container->restart_count);
+        }
+    }
+    assert_int_equal(text_copy(buf_view(&text), world->timeline, sizeof(world->timeline)), 0);
 }
 
 static const char *phase_name(enum journal_phase phase)
@@ -300,6 +319,8 @@ static bool make_state(struct world *world, const char *name, struct supervisor_
             .reason = never ? TEXT("CannotStartContainerError: no") : (struct text){0},
             .started_at = states[i].web >= SUPERVISOR_STATUS_RUNNING && !never ? 100 : 0,
             .health = states[i].health,
+            .health_since = states[i].health == SUPERVISOR_HEALTH_HEALTHY ? 150 : 0,
+            .finished_at = states[i].web == SUPERVISOR_STATUS_STOPPED && !never ? 200 : 0,
         };
         containers[1] = (struct supervisor_container_state){
             .name = TEXT("log"),
@@ -409,6 +430,8 @@ static void answer_prepare(struct world *world, bool fails, bool with_ports)
         event.images.count = 1;
         event.ports.items = chosen_ports;
         event.ports.count = with_ports ? 1 : 0;
+        event.network_ready_at = 50;
+        event.prepared_at = 60;
     }
     answer(world, event);
 }
@@ -512,7 +535,12 @@ static void step(struct world *world, const char *name, const char *want)
     }
     AUTO(buf_deinit) struct buf got = {0};
     for (size_t i = 0; i < world->effects.count; i++) {
-        describe(world, &world->effects.items[i], &got);
+        const struct agent_effect *effect = &world->effects.items[i];
+        if (effect->frame_shape == &session_publish_timeline_request_shape) {
+            keep_timeline(world, effect->frame);
+        } else {
+            describe(world, effect, &got);
+        }
     }
     agent_effects_reset(&world->effects);
     if (!text_is(buf_view(&got), want)) {
@@ -1103,12 +1131,54 @@ static void all_tasks_stop(void **state)
     world_end(&world);
 }
 
+// What is known of a timeline is told half a second after it changed, once more with a new session,
+// and at the latest before the task is forgotten.
+static void timelines_are_told(void **state)
+{
+    (void)state;
+    struct world world;
+    world_begin(&world);
+    static const struct {
+        const char *event;
+        const char *want;
+        const char *timeline;
+    } steps[] = {
+        {"recovered", "", ""},
+        {"connected", "", ""},
+        {"run", "put ACCEPTED; prepare", ""},
+        {"journaled", "ack m1", ""},
+        {"prepared", "put LAUNCHED", ""},
+        {"+499", "", ""},
+        {"+1", "", "50 60"},
+        {"journaled", "launch", "50 60"},
+        {"launched", "", "50 60"},
+        {"running", "report RUNNING web=RUNNING@sha256:1 log=RUNNING", "50 60"},
+        {"accepted", "", "50 60"},
+        {"+500", "", "50 60 web:100,0,0,0 log:100,0,0,0"},
+        {"healthy", "health HEALTHY", "50 60 web:100,0,0,0 log:100,0,0,0"},
+        {"+500", "", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"telemetry", "health HEALTHY", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"finished", "put STOPPED; kill", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"killed", "", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"journaled", "clean", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"cleaned", "report STOPPED web=STOPPED:7@sha256:1 log=STOPPED:143",
+         "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"accepted", "delete", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"journaled", "", "50 60 web:100,0,200,0 log:100,0,0,0"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        step(&world, steps[i].event, steps[i].want);
+        assert_string_equal(world.timeline, steps[i].timeline);
+    }
+    world_end(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scenarios_hold), cmocka_unit_test(scenarios_hold_when_the_clock_is_set),
         cmocka_unit_test(task_ids),       cmocka_unit_test(prepares_are_bounded),
-        cmocka_unit_test(all_tasks_stop),
+        cmocka_unit_test(all_tasks_stop), cmocka_unit_test(timelines_are_told),
     };
     return cmocka_run_group_tests_name("logic", tests, NULL, NULL);
 }
