@@ -91,6 +91,35 @@ static bool apply_container(const struct ecs_container_state_change *report,
     return changed;
 }
 
+// In the host's network a container's ports are the host's, of which Amazon's agent says nothing.
+static bool bind_to_host(struct core_call *call, const struct ecs_task_definition *definition,
+                         size_t index, struct task_record_container *container)
+{
+    const struct ecs_port_mapping_list *ports =
+        &definition->container_definitions.items[index].port_mappings;
+    if (definition->network_mode != ECS_NETWORK_MODE_HOST || ports->count == 0 ||
+        container->status != TASK_RECORD_TASK_STATUS_RUNNING ||
+        container->network_bindings.count > 0) {
+        return false;
+    }
+    container->network_bindings.count = ports->count;
+    container->network_bindings.items =
+        arena_array(call->arena, ports->count, sizeof(*container->network_bindings.items));
+    for (size_t i = 0; i < ports->count; i++) {
+        const struct ecs_port_mapping *port = &ports->items[i];
+        container->network_bindings.items[i] = (struct ecs_network_binding){
+            .bind_ip = TEXT("0.0.0.0"),
+            .has_container_port = true,
+            .container_port = port->container_port,
+            .has_host_port = true,
+            .host_port = port->container_port,
+            .protocol = port->protocol == ECS_TRANSPORT_PROTOCOL_ABSENT ? ECS_TRANSPORT_PROTOCOL_TCP
+                                                                        : port->protocol,
+        };
+    }
+    return true;
+}
+
 static bool apply_times(const struct report *report, struct task_record_task *record)
 {
     bool changed = false;
@@ -210,6 +239,7 @@ static bool apply(struct core_call *call, int64_t key, const struct report *repo
         if (index < record->containers.count) {
             struct task_record_container *container = &record->containers.items[index];
             changed = apply_container(&report->containers[i], container, &moved) || changed;
+            changed = bind_to_host(call, definition, index, container) || changed;
             changed = task_execute_follow(call, record, container) || changed;
         }
     }

@@ -93,6 +93,21 @@ def test_a_task_runs_and_is_stopped(agent, ecs):
         "PENDING", "RUNNING", "STOPPED"]
 
 
+def test_ports_in_the_network_of_the_host(agent, ecs):
+    """The agent says nothing of them: they are what the definition has."""
+    host = agent()
+    define(ecs, {"name": "a", "portMappings": [{"containerPort": 80},
+                                               {"containerPort": 53, "protocol": "udp"}]},
+           networkMode="host")
+    task = run(ecs)
+    spec = host.wait_payload(task)
+    assert spec["networkMode"] == "host"
+    assert [one["hostPort"] for one in spec["containers"][0]["portMappings"]] == [80, 53]
+    assert shown(ecs, task, "RUNNING")["containers"][0]["networkBindings"] == [
+        {"bindIP": "0.0.0.0", "containerPort": 80, "hostPort": 80, "protocol": "tcp"},
+        {"bindIP": "0.0.0.0", "containerPort": 53, "hostPort": 53, "protocol": "udp"}]
+
+
 def test_an_essential_container_ends(agent, ecs):
     host = agent()
     define(ecs, {"name": "a"})
