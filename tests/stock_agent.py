@@ -294,12 +294,12 @@ class StockAgent:
                                          "statusSince": now}
                                         for name, status in containers.items()]}])
 
-    def say_status(self, status, at, kind="ContainerRuntime"):
+    def say_status(self, status, at, kind="ContainerRuntime", **more):
         """Tell how the host is, as after a heartbeat."""
         self.publish("PublishInstanceStatusRequest", "AckPublishInstanceStatus",
                      metadata={"requestId": "r"}, timestamp=at, statuses=[
                          {"type": kind, "status": status, "lastUpdated": at,
-                          "lastStatusChange": at}])
+                          "lastStatusChange": at, **more}])
 
     # ---- reports --------------------------------------------------------------------------
 

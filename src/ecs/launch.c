@@ -133,6 +133,17 @@ static const struct ecs_failure *closest_failure(const struct ecs_failure_list *
     return closest;
 }
 
+// What stands against the instance, in words; NULL when there are none for it.
+static const char *why_not(const struct core *core, const struct ecs_failure *failure,
+                           struct text id)
+{
+    const struct task_node *node = map_get(&task_state(core)->nodes_by_instance, id);
+    // It is connected, and says itself that it has no room: see `berth node ls`.
+    bool refuses = node != NULL && task_node_live(node) && !text_empty(node->refusal);
+    return refuses && text_is(failure->reason, "AGENT") ? "takes no new tasks at the moment"
+                                                        : nearest_reason(failure->reason);
+}
+
 static void tell_failures(struct core_call *call, struct service_survey *survey,
                           const struct service_standing *standing,
                           const struct ecs_failure_list *failures)
@@ -142,7 +153,7 @@ static void tell_failures(struct core_call *call, struct service_survey *survey,
         const struct ecs_failure *failure = closest_failure(failures);
         struct text id =
             text_slice(failure->arn, text_find_last(failure->arn, '/') + 1, failure->arn.size);
-        const char *words = nearest_reason(failure->reason);
+        const char *words = why_not(call->core, failure, id);
         buf_format(&closest, " The closest matching (container-instance %.*s) ", TEXT_FMT(id));
         if (words != NULL) {
             buf_string(&closest, words);

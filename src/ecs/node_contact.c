@@ -146,6 +146,7 @@ static void take_refusal(struct core_call *call, struct task_state *state, struc
         task_node_told(state, node);
         task_node_refresh(node);
         count_version(call, node);
+        service_node_changed(call, node->key); // services may wait for it
     }
 }
 

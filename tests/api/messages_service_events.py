@@ -1,4 +1,6 @@
 """What services tell: every event that the scheduler has a reason for, and when."""
+import time
+
 import support
 from messages import Unreachable, rules
 from service_world import CONTAINER, Host
@@ -124,6 +126,19 @@ def _(world):
     apart = Host(world.berth, cluster)
     world.words["host"] = apart.arn.rsplit("/", 1)[1]
     return world.told(world.create(cluster=cluster, count=1), UNPLACED)
+
+
+@rule(SECTION, "the instance's disk is too full; the task starts when it has room again", [
+    CLOSEST.format("takes no new tasks at the moment"), 1])
+def _(world):
+    cluster, [host] = world.place()
+    world.words["host"] = host.arn.rsplit("/", 1)[1]
+    host.say_status("IMPAIRED", time.time(), refusal="the disk is full")
+    made = world.create(cluster=cluster, count=1)
+    told = world.told(made, UNPLACED)
+    host.say_status("OK", time.time())
+    world.stable(made)
+    return [told, world.show(made)["runningCount"]]
 
 
 @rule(SECTION, "the agent has just gone; the task starts when it is back", [

@@ -128,6 +128,36 @@ static void want_of_room_is_told(void **state)
                         strrchr(arn, '/') + 1));
 }
 
+// One whose disk is too full is in contact all the same: the event does not say otherwise, and with
+// room again the daemon is started there.
+static void an_instance_that_takes_no_tasks_is_told(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1024);
+    world_as_node(world, node);
+    harness_expect(&world->harness, "NodeInstanceStatus",
+                   "{'statuses':[{'type':'CONTAINER_RUNTIME','status':'IMPAIRED','refusal':"
+                   "'the disk is full'}]}",
+                   "{}");
+    world_as_root(world);
+    int64_t replica = svc_create(world, "r", "job", 1, ",'launchType':'EC2'");
+    svc_stands(world, replica, "-");
+    const char *arn = world->nodes[node].instance;
+    svc_told(world, "r",
+             world_text("was unable to place a task because no container instance met all of its "
+                        "requirements. The closest matching (container-instance %s) takes no new "
+                        "tasks at the moment.",
+                        strrchr(arn, '/') + 1));
+    int64_t service = create(world, "");
+    svc_stands(world, service, "-");
+    world_as_node(world, node);
+    harness_expect(&world->harness, "NodeInstanceStatus",
+                   "{'statuses':[{'type':'CONTAINER_RUNTIME','status':'OK'}]}", "{}");
+    world_as_root(world);
+    svc_settle(world, service);
+    assert_int_equal(svc_on_node(world, service, node), 1);
+}
+
 // Others wait for room on the new instance as well: the daemon is there first.
 static void a_daemon_starts_before_replicas(void **state)
 {
@@ -360,6 +390,7 @@ int main(void)
         WORLD(only_instances_of_the_cluster_count),
         WORLD(a_task_that_ends_is_replaced_where_it_was),
         WORLD(want_of_room_is_told),
+        WORLD(an_instance_that_takes_no_tasks_is_told),
         WORLD(a_daemon_starts_before_replicas),
         WORLD(constraints_choose_the_instances),
         WORLD(a_constraint_on_tasks_does_not_flap),
