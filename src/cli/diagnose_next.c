@@ -138,114 +138,102 @@ static bool plain(struct text text)
     return text.size > 0;
 }
 
+// What helps with a cause: rows of the same cause in the order in which they are told.
+enum help {
+    HELP_COMMAND,    // a command as it is
+    HELP_AWS,        // the same, of the AWS CLI
+    HELP_CLUSTER,    // the same, about the task's cluster
+    HELP_LOGS,       // what the container wrote
+    HELP_DEFINITION, // what the definition says, by a query
+    HELP_IMAGE,      // how the image comes to the host
+};
+
+static const struct {
+    enum berth_task_cause cause;
+    enum help help;
+    const char *words; ///< the command, or what is asked of the definition
+} helps[] = {
+    {BERTH_TASK_CAUSE_NOT_ACKNOWLEDGED, HELP_COMMAND, "node ls"},
+    {BERTH_TASK_CAUSE_AGENT_LOST, HELP_COMMAND, "node ls"},
+    {BERTH_TASK_CAUSE_WAITING_FOR_CAPACITY, HELP_CLUSTER, "capacity"},
+    {BERTH_TASK_CAUSE_IMAGE_MISSING, HELP_IMAGE, NULL},
+    {BERTH_TASK_CAUSE_IMAGE_MISSING, HELP_COMMAND, "image ls"},
+    {BERTH_TASK_CAUSE_CANNOT_PULL, HELP_COMMAND, "image ls"},
+    {BERTH_TASK_CAUSE_COMMAND_MISSING, HELP_DEFINITION,
+     "containerDefinitions[].[name,image,entryPoint,command]"},
+    {BERTH_TASK_CAUSE_CANNOT_START, HELP_DEFINITION,
+     "containerDefinitions[].[name,image,entryPoint,command]"},
+    {BERTH_TASK_CAUSE_SECRET_MISSING, HELP_DEFINITION, "containerDefinitions[].[name,secrets]"},
+    {BERTH_TASK_CAUSE_SECRET_MISSING, HELP_AWS,
+     "secretsmanager list-secrets --include-planned-deletion --query "
+     "'SecretList[].[ARN,DeletedDate]'"},
+    {BERTH_TASK_CAUSE_SECRET_MISSING, HELP_AWS,
+     "ssm describe-parameters --query 'Parameters[].[Name,Version]'"},
+    {BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING, HELP_DEFINITION,
+     "containerDefinitions[].[name,environmentFiles,secrets]"},
+    {BERTH_TASK_CAUSE_VOLUME_MISSING, HELP_DEFINITION,
+     "[volumes,containerDefinitions[].[name,mountPoints]]"},
+    {BERTH_TASK_CAUSE_HOOK_FAILED, HELP_LOGS, NULL},
+    {BERTH_TASK_CAUSE_HOOK_FAILED, HELP_DEFINITION, "containerDefinitions[].[name,dockerLabels]"},
+    {BERTH_TASK_CAUSE_UNSUPPORTED, HELP_DEFINITION, NULL},
+    {BERTH_TASK_CAUSE_PORT_TAKEN, HELP_DEFINITION, "containerDefinitions[].[name,portMappings]"},
+    {BERTH_TASK_CAUSE_PORT_TAKEN, HELP_CLUSTER, "ps"},
+    {BERTH_TASK_CAUSE_OUT_OF_MEMORY, HELP_DEFINITION,
+     "[memory,containerDefinitions[].[name,memory]]"},
+    {BERTH_TASK_CAUSE_OUT_OF_MEMORY, HELP_LOGS, NULL},
+    {BERTH_TASK_CAUSE_UNHEALTHY, HELP_LOGS, NULL},
+    {BERTH_TASK_CAUSE_UNHEALTHY, HELP_DEFINITION, "containerDefinitions[].[name,healthCheck]"},
+    {BERTH_TASK_CAUSE_CONTAINER_EXITED, HELP_LOGS, NULL},
+    {BERTH_TASK_CAUSE_FINISHED, HELP_LOGS, NULL},
+    {BERTH_TASK_CAUSE_FAILED_TO_START, HELP_COMMAND, "node ls"},
+    {BERTH_TASK_CAUSE_FAILED_TO_START, HELP_COMMAND, "doctor"},
+    {BERTH_TASK_CAUSE_HOST_FAILED, HELP_COMMAND, "node ls"},
+    {BERTH_TASK_CAUSE_HOST_FAILED, HELP_COMMAND, "doctor"},
+};
+
+static void suggest_help(const struct diagnose_style *style, struct diagnose_next *next,
+                         struct arena *arena, const struct berth_explain_task_response *answer,
+                         size_t row)
+{
+    struct text cluster = cli_short(answer->task->cluster_arn);
+    struct text definition = cli_short(answer->task->task_definition_arn);
+    const char *words = helps[row].words;
+    switch (helps[row].help) {
+    case HELP_COMMAND:
+        suggest(style, next, arena, words, "%s", "");
+        return;
+    case HELP_AWS:
+        suggest(style, next, arena, "aws", "%s", words);
+        return;
+    case HELP_CLUSTER:
+        suggest(style, next, arena, words, "--cluster %.*s", TEXT_FMT(cluster));
+        return;
+    case HELP_LOGS:
+        suggest(style, next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
+                TEXT_FMT(cli_short(answer->task->task_arn)), TEXT_FMT(answer->container));
+        return;
+    case HELP_DEFINITION:
+        suggest(style, next, arena, "aws",
+                "ecs describe-task-definition --task-definition %.*s%s%s%s", TEXT_FMT(definition),
+                words == NULL ? "" : " --query 'taskDefinition.", words == NULL ? "" : words,
+                words == NULL ? "" : "'");
+        return;
+    case HELP_IMAGE:
+        suggest(style, next, arena, "image load", "--name %.*s FILE",
+                TEXT_FMT(plain(answer->image) ? answer->image : TEXT("NAME")));
+        return;
+    }
+}
+
 struct diagnose_next diagnose_next_of_task(const struct diagnose_style *style,
                                            const struct berth_explain_task_response *answer,
                                            struct arena *arena)
 {
     struct diagnose_next next = {0};
-    struct text task = answer->task->task_arn;
-    struct text cluster = cli_short(answer->task->cluster_arn);
-    struct text definition = cli_short(answer->task->task_definition_arn);
-    struct text container = answer->container;
-    switch (answer->cause) {
-    case BERTH_TASK_CAUSE_RUNNING:
-    case BERTH_TASK_CAUSE_STARTING:
-    case BERTH_TASK_CAUSE_STOPPING:
-    case BERTH_TASK_CAUSE_STOPPED_BY_USER:
-        break;
-    case BERTH_TASK_CAUSE_NOT_ACKNOWLEDGED:
-    case BERTH_TASK_CAUSE_AGENT_LOST:
-        suggest(style, &next, arena, "node ls", "%s", "");
-        break;
-    case BERTH_TASK_CAUSE_WAITING_FOR_CAPACITY:
-        suggest(style, &next, arena, "capacity", "--cluster %.*s", TEXT_FMT(cluster));
-        break;
-    case BERTH_TASK_CAUSE_IMAGE_MISSING:
-        suggest(style, &next, arena, "image load", "--name %.*s FILE",
-                TEXT_FMT(plain(answer->image) ? answer->image : TEXT("NAME")));
-        suggest(style, &next, arena, "image ls", "%s", "");
-        break;
-    case BERTH_TASK_CAUSE_CANNOT_PULL:
-        suggest(style, &next, arena, "image ls", "%s", "");
-        break;
-    case BERTH_TASK_CAUSE_COMMAND_MISSING:
-    case BERTH_TASK_CAUSE_CANNOT_START:
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.containerDefinitions[].[name,image,entryPoint,command]'",
-                TEXT_FMT(definition));
-        break;
-    case BERTH_TASK_CAUSE_SECRET_MISSING:
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.containerDefinitions[].[name,secrets]'",
-                TEXT_FMT(definition));
-        suggest(style, &next, arena, "aws",
-                "secretsmanager list-secrets --include-planned-deletion --query "
-                "'SecretList[].[ARN,DeletedDate]'%s",
-                "");
-        suggest(style, &next, arena, "aws",
-                "ssm describe-parameters --query 'Parameters[].[Name,Version]'%s", "");
-        break;
-    case BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING:
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.containerDefinitions[].[name,environmentFiles,secrets]'",
-                TEXT_FMT(definition));
-        break;
-    case BERTH_TASK_CAUSE_VOLUME_MISSING:
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.[volumes,containerDefinitions[].[name,mountPoints]]'",
-                TEXT_FMT(definition));
-        break;
-    case BERTH_TASK_CAUSE_HOOK_FAILED:
-        suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
-                TEXT_FMT(cli_short(task)), TEXT_FMT(container));
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.containerDefinitions[].[name,dockerLabels]'",
-                TEXT_FMT(definition));
-        break;
-    case BERTH_TASK_CAUSE_UNSUPPORTED:
-        suggest(style, &next, arena, "aws", "ecs describe-task-definition --task-definition %.*s",
-                TEXT_FMT(definition));
-        break;
-    case BERTH_TASK_CAUSE_PORT_TAKEN:
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.containerDefinitions[].[name,portMappings]'",
-                TEXT_FMT(definition));
-        suggest(style, &next, arena, "ps", "--cluster %.*s", TEXT_FMT(cluster));
-        break;
-    case BERTH_TASK_CAUSE_OUT_OF_MEMORY:
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.[memory,containerDefinitions[].[name,memory]]'",
-                TEXT_FMT(definition));
-        suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
-                TEXT_FMT(cli_short(task)), TEXT_FMT(container));
-        break;
-    case BERTH_TASK_CAUSE_UNHEALTHY:
-        suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
-                TEXT_FMT(cli_short(task)), TEXT_FMT(container));
-        suggest(style, &next, arena, "aws",
-                "ecs describe-task-definition --task-definition %.*s --query "
-                "'taskDefinition.containerDefinitions[].[name,healthCheck]'",
-                TEXT_FMT(definition));
-        break;
-    case BERTH_TASK_CAUSE_CONTAINER_EXITED:
-    case BERTH_TASK_CAUSE_FINISHED:
-        suggest(style, &next, arena, "logs", "--cluster %.*s %.*s %.*s", TEXT_FMT(cluster),
-                TEXT_FMT(cli_short(task)), TEXT_FMT(container));
-        break;
-    case BERTH_TASK_CAUSE_FAILED_TO_START:
-    case BERTH_TASK_CAUSE_HOST_FAILED:
-    case BERTH_TASK_CAUSE_ABSENT:
-    case BERTH_TASK_CAUSE_UNRECOGNIZED:
-        suggest(style, &next, arena, "node ls", "%s", "");
-        suggest(style, &next, arena, "doctor", "%s", "");
-        break;
+    for (size_t i = 0; i < ARRAY_LEN(helps); i++) {
+        if (helps[i].cause == answer->cause) {
+            suggest_help(style, &next, arena, answer, i);
+        }
     }
     return next;
 }
