@@ -127,6 +127,7 @@ class Client(Channel):
         self.actions = actions
         self.session_type = None
         self.ready = False
+        self.session_id = session["sessionId"]
         self.connect(session["streamUrl"], session["tokenValue"], **more)
 
     def take(self):

@@ -37,7 +37,6 @@ struct exec_socket {
     bool open;                // it showed the token: it is its side's socket
     bool held;                // not read from, as what it says has nowhere to go
     bool ending;              // nothing more is listened to
-    bool farewell;            // what is on its way is sent before it closes
     int close_status;         // not 0: still to be said
     const char *close_reason; // constant text
     bool binary;              // the frame that comes in
@@ -247,6 +246,16 @@ static void on_token(struct exec_socket *socket)
     }
 }
 
+// A node's last word: what comes behind it is the end, in whatever way the connection goes.
+static bool is_farewell(const struct exec_socket *socket)
+{
+    struct message message;
+    struct err err;
+    return socket->role == EXEC_NODE &&
+           message_decode(buf_view(&socket->received), &message, &err) == 0 &&
+           text_is(message.type, MESSAGE_TYPE_CLOSED);
+}
+
 static void on_frame(struct exec_socket *socket)
 {
     struct exec_session *session = socket->session;
@@ -266,6 +275,7 @@ static void on_frame(struct exec_socket *socket)
         exec_log_frame(session->log, buf_view(&socket->received));
     }
     exec_put(session, other(socket->role), buf_view(&socket->received));
+    side_of(socket)->done = side_of(socket)->done || is_farewell(socket);
 }
 
 static void on_receive(struct exec_socket *socket, const void *bytes, size_t size)
