@@ -103,6 +103,7 @@ def test_what_the_node_refuses_is_said(node, arn):
 
 def test_a_client_that_leaves_ends_the_command(node, arn):
     client = client_of(node, arn, "sleep 4321")
+    client.until(lambda: client.ready)
     support.wait_for(lambda: "sleep 4321" in words_of(node, arn))
     client.socket.say_close(1000)
     support.wait_for(lambda: "sleep 4321" not in words_of(node, arn))
@@ -110,6 +111,7 @@ def test_a_client_that_leaves_ends_the_command(node, arn):
 
 def test_terminate_session_ends_the_command(node, arn):
     client = client_of(node, arn, "sleep 4322")
+    client.until(lambda: client.ready)
     support.wait_for(lambda: "sleep 4322" in words_of(node, arn))
     node.client("ssm").terminate_session(SessionId=client.session_id)
     assert client.until_closed() == "The session was terminated."
@@ -174,15 +176,17 @@ class Terminal:
 
 
 def talk(terminal):
-    """A shell on a terminal: output, the window, an interrupt, and its end."""
+    """A shell on a terminal: output, the window, an interrupt. Amazon's plugin has the terminal turn
+    each line's end into one more."""
     terminal.until(rb"# ")
     terminal.type(b'echo wo""rks $((6*7)); stty size\r')
-    terminal.until(rb"works 42\r\n33 111\r\n")
-    terminal.type(b"sleep 1000\r")
-    terminal.until(rb"sleep 1000\r\n")
+    terminal.until(rb"works 42\r+\n33 111\r+\n")
+    terminal.type(b"sh -c 'echo beg\"\"un; exec sleep 1000'\r")
+    terminal.until(rb"begun\r+\n")
     terminal.type(b"\x03")
+    terminal.until(rb"\^C\r+\n/ # ")  # an interrupt throws away what is typed before it is taken
     terminal.type(b'echo still he""re\r')
-    terminal.until(rb"still here\r\n")
+    terminal.until(rb"still here\r+\n")
 
 
 def test_berth_exec_on_a_terminal(node, arn):
@@ -229,7 +233,7 @@ def test_amazons_plugin_comes_back(node, arn):
         while True:
             thief.socket.read()
     terminal.type(b'echo ba""ck\r')
-    terminal.until(rb"back\r\n")
+    terminal.until(rb"back\r+\n")
     ssm.terminate_session(SessionId=session["sessionId"])
     terminal.until(rb"The session was terminated\.")
     terminal.status()
