@@ -1,4 +1,4 @@
-"""ECS Exec from end to end: commands in real containers, through the server and the node.
+"""ECS Exec as its clients have it: commands in real containers, through the server and the node.
 
 The client is tests/data_channel.py, `berth exec`, and, where there is a session-manager-plugin, the
 AWS CLI with it: docs/exec.md tells how to build one.
