@@ -245,7 +245,7 @@ int parameter_history(struct core_call *call, void *state, const void *request, 
         out->parameters.items[out->parameters.count++] = (struct ssm_parameter_history){
             .name = reference.name,
             .type = type_of(version->type),
-            .key_id = version->key_id,
+            .key_id = arena_text(call->arena, version->key_id), // terminated: it has a pattern
             .last_modified_date = version->modified_at,
             .last_modified_user = version->modified_by,
             .description = version->description,

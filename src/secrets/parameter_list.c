@@ -251,7 +251,7 @@ static void show(struct core_call *call, const struct secrets_record_parameter *
         .name = parameter->name,
         .arn = parameter_arn(call->caller, call->arena, parameter->name),
         .type = (enum ssm_parameter_type)version->type,
-        .key_id = version->key_id,
+        .key_id = arena_text(call->arena, version->key_id), // terminated: it has a pattern
         .last_modified_date = version->modified_at,
         .last_modified_user = version->modified_by,
         .description = version->description,

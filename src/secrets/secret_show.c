@@ -175,6 +175,40 @@ int secret_describe(struct core_call *call, void *state, const void *request, vo
     return 0;
 }
 
+// ---- resource policies ------------------------------------------------------------------------
+
+// No secret has one, for they cannot be put: PutResourcePolicy is not built. Tools ask all the
+// same.
+int secret_get_policy(struct core_call *call, void *state, const void *request, void *response)
+{
+    (void)state;
+    const struct secretsmanager_get_resource_policy_request *in = request;
+    struct secretsmanager_get_resource_policy_response *out = response;
+    int64_t key = 0;
+    const struct secrets_record_secret *secret = NULL;
+    int rc = secret_open_live(call, in->secret_id, &key, &secret);
+    if (rc == 0) {
+        out->arn = secret_arn(call, secret);
+        out->name = secret->name;
+    }
+    return rc;
+}
+
+int secret_delete_policy(struct core_call *call, void *state, const void *request, void *response)
+{
+    (void)state;
+    const struct secretsmanager_delete_resource_policy_request *in = request;
+    struct secretsmanager_delete_resource_policy_response *out = response;
+    int64_t key = 0;
+    const struct secrets_record_secret *secret = NULL;
+    int rc = secret_open_live(call, in->secret_id, &key, &secret);
+    if (rc == 0) {
+        out->arn = secret_arn(call, secret);
+        out->name = secret->name;
+    }
+    return rc;
+}
+
 // ---- ListSecretVersionIds ---------------------------------------------------------------------
 
 int secret_list_versions(struct core_call *call, void *state, const void *request, void *response)

@@ -230,8 +230,10 @@ const struct core_manager secret_manager = {.name = "secret", .work = secret_wor
 static const struct core_handler handlers[] = {
     {&secretsmanager_operations[SECRETSMANAGER_OP_CREATE_SECRET], secret_create},
     {&secretsmanager_operations[SECRETSMANAGER_OP_DELETE_SECRET], secret_delete},
+    {&secretsmanager_operations[SECRETSMANAGER_OP_DELETE_RESOURCE_POLICY], secret_delete_policy},
     {&secretsmanager_operations[SECRETSMANAGER_OP_DESCRIBE_SECRET], secret_describe},
     {&secretsmanager_operations[SECRETSMANAGER_OP_GET_RANDOM_PASSWORD], secret_random_password},
+    {&secretsmanager_operations[SECRETSMANAGER_OP_GET_RESOURCE_POLICY], secret_get_policy},
     {&secretsmanager_operations[SECRETSMANAGER_OP_GET_SECRET_VALUE], secret_get_value},
     {&secretsmanager_operations[SECRETSMANAGER_OP_LIST_SECRETS], secret_list},
     {&secretsmanager_operations[SECRETSMANAGER_OP_LIST_SECRET_VERSION_IDS], secret_list_versions},

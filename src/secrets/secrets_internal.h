@@ -189,6 +189,10 @@ int secret_update_stage(struct core_call *call, void *state, const void *request
 int secret_get_value(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of DescribeSecret. */
 int secret_describe(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of GetResourcePolicy. */
+int secret_get_policy(struct core_call *call, void *state, const void *request, void *response);
+/** Handler of DeleteResourcePolicy. */
+int secret_delete_policy(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of ListSecretVersionIds. */
 int secret_list_versions(struct core_call *call, void *state, const void *request, void *response);
 /** Handler of ListSecrets. */

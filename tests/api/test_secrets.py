@@ -123,6 +123,11 @@ def test_what_is_not_built_says_so(manager):
     code, message = refused(manager.rotate_secret, SecretId="limits")
     assert code == "NotImplementedException", message
     assert "RotateSecret of secretsmanager is not built" in message
+    # No secret has a policy, which tools ask for each time; none can be given one.
+    assert "ResourcePolicy" not in manager.get_resource_policy(SecretId="limits")
+    assert manager.delete_resource_policy(SecretId="limits")["Name"] == "limits"
+    assert refused(manager.put_resource_policy, SecretId="limits", ResourcePolicy="{}")[0] == (
+        "NotImplementedException")
 
 
 def test_password(manager):

@@ -198,6 +198,8 @@ static void refusals_are_aws_own(void **state)
          "RecoveryWindowInDays."},
         {"DeleteSecret", "{'SecretId':'nowhere'}", NOT_FOUND},
         {"RestoreSecret", "{'SecretId':'nowhere'}", NOT_FOUND},
+        {"GetResourcePolicy", "{'SecretId':'nowhere'}", NOT_FOUND},
+        {"DeleteResourcePolicy", "{'SecretId':'nowhere'}", NOT_FOUND},
         {"DescribeSecret", "{'SecretId':'nowhere'}", NOT_FOUND},
         {"ListSecretVersionIds", "{'SecretId':'nowhere'}", NOT_FOUND},
         {"ListSecrets", "{'NextToken':'none'}",
