@@ -1,6 +1,7 @@
 #pragma once
 
 #include "api/acs.h"
+#include "api/berth.h"
 #include "api/session.h"
 #include "base/alloc.h"
 
@@ -15,19 +16,20 @@
  * The rules of the agent are those of amazon-ecs-agent 1.105.
  */
 
-/** What a task is given besides its TaskSpec: keys, which are made when the message leaves. */
-struct acs_credentials {
+/** What a task is given besides its TaskSpec, and only when the message leaves. */
+struct acs_private {
     struct session_role_credentials *task;      ///< of its role; NULL without one
     struct session_role_credentials *execution; ///< of its execution role; NULL without one
+    struct berth_task_secret_list secrets;      ///< values, for its containers' environments
 };
 
 /**
  * Put a task into the agent's form.
  *
  * @param spec  one to run has a definition that acs_unsupported lets pass
- * @param out   borrows from spec, credentials and the arena
+ * @param out   borrows from spec, given and the arena
  */
-void acs_task(const struct session_task_spec *spec, const struct acs_credentials *credentials,
+void acs_task(const struct session_task_spec *spec, const struct acs_private *given,
               struct arena *arena, struct acs_task *out);
 
 /**

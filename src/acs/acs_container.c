@@ -42,8 +42,9 @@ static void fill_environment(const struct acs_source *source, struct acs_contain
     const struct ecs_key_value_pair_list *own = &source->definition->environment;
     struct text launch_type = source->spec->launch_type;
     struct text region = source->spec->region;
+    const struct berth_task_secret_list *secrets = &source->given->secrets;
     out->environment.items =
-        acs_list(source->arena, own->count + 3, sizeof(*out->environment.items));
+        acs_list(source->arena, own->count + secrets->count + 3, sizeof(*out->environment.items));
     if (!text_empty(launch_type)) {
         put_variable(&out->environment, TEXT(EXECUTION_ENV),
                      arena_format(source->arena, "AWS_ECS_%.*s", TEXT_FMT(launch_type)));
@@ -54,6 +55,11 @@ static void fill_environment(const struct acs_source *source, struct acs_contain
     }
     for (size_t i = 0; i < own->count; i++) {
         put_variable(&out->environment, own->items[i].name, own->items[i].value);
+    }
+    for (size_t i = 0; i < secrets->count; i++) {
+        if (text_equal(secrets->items[i].container, source->definition->name)) {
+            put_variable(&out->environment, secrets->items[i].name, secrets->items[i].value);
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 /** A container on its way. */
 struct acs_source {
     const struct session_task_spec *spec;
+    const struct acs_private *given;
     const struct ecs_container_definition *definition;
     const struct session_container_identity *identity;
     struct arena *arena;

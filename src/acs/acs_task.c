@@ -138,8 +138,8 @@ static struct text enum_text(const struct shape_type *shape, int32_t number)
     return number > 0 ? text_of(shape_enum_name(shape, number)) : (struct text){0};
 }
 
-static void fill_containers(const struct session_task_spec *spec, struct arena *arena,
-                            struct acs_task *out)
+static void fill_containers(const struct session_task_spec *spec, const struct acs_private *given,
+                            struct arena *arena, struct acs_task *out)
 {
     const struct ecs_container_definition_list *definitions =
         &spec->definition->container_definitions;
@@ -147,8 +147,8 @@ static void fill_containers(const struct session_task_spec *spec, struct arena *
     out->containers.items = acs_list(arena, definitions->count, sizeof(*out->containers.items));
     out->containers.count = definitions->count;
     for (size_t i = 0; i < definitions->count; i++) {
-        const struct acs_source source = {spec, &definitions->items[i], &spec->containers.items[i],
-                                          arena};
+        const struct acs_source source = {spec, given, &definitions->items[i],
+                                          &spec->containers.items[i], arena};
         acs_container(&source, &out->containers.items[i]);
     }
 }
@@ -182,7 +182,7 @@ static void fill_definition(const struct session_task_spec *spec, struct arena *
     fill_proxy(definition->proxy_configuration, arena, out);
 }
 
-void acs_task(const struct session_task_spec *spec, const struct acs_credentials *credentials,
+void acs_task(const struct session_task_spec *spec, const struct acs_private *given,
               struct arena *arena, struct acs_task *out)
 {
     struct acs_task task = {
@@ -205,12 +205,12 @@ void acs_task(const struct session_task_spec *spec, const struct acs_credentials
     if (text_starts(spec->group, service)) {
         task.service_name = text_slice(spec->group, service.size, spec->group.size);
     }
-    task.role_credentials = credentials->task;
-    task.execution_role_credentials = credentials->execution;
+    task.role_credentials = given->task;
+    task.execution_role_credentials = given->execution;
     fill_sizes(spec, &task);
     fill_definition(spec, arena, &task);
     fill_interfaces(spec->eni, arena, &task);
     fill_associations(spec, arena, &task);
-    fill_containers(spec, arena, &task);
+    fill_containers(spec, given, arena, &task);
     *out = task;
 }

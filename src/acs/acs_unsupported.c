@@ -4,8 +4,9 @@
 
 /*
  * What Amazon's agent does by asking AWS (S3, Systems Manager, Secrets Manager, EFS, EBS) cannot
- * work where the control plane is Berth's: it signs with credentials that AWS does not know. And
- * some of what Berth's agent does, Amazon's has never had.
+ * work where the control plane is Berth's: it signs with credentials that AWS does not know. Only
+ * secrets of environments are read here and sent as variables. And some of what Berth's agent does,
+ * Amazon's has never had.
  */
 
 static bool has_extension(const struct text_map *labels)
@@ -36,7 +37,6 @@ static const char *of_container(const struct ecs_container_definition *container
         bool asked;
         const char *name;
     } checks[] = {
-        {container->secrets.count > 0, "secrets"},
         {logs != NULL && logs->secret_options.count > 0, "logConfiguration.secretOptions"},
         {container->repository_credentials != NULL, "repositoryCredentials"},
         {container->environment_files.count > 0, "environmentFiles"},

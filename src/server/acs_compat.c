@@ -1,6 +1,8 @@
 #include "server/acs_compat.h"
 
 #include "acs/acs.h"
+#include "api/berth.h"
+#include "api/ecs.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "identity/identity.h"
@@ -74,14 +76,13 @@ static struct text role_arn(const struct session_task_spec *spec, struct text ro
                         TEXT_FMT(role));
 }
 
-static struct acs_credentials credentials_of(const struct session *session,
-                                             const struct session_task_spec *spec,
-                                             struct arena *arena)
+static struct acs_private credentials_of(const struct session *session,
+                                         const struct session_task_spec *spec, struct arena *arena)
 {
     if (spec->definition == NULL) {
-        return (struct acs_credentials){0};
+        return (struct acs_private){0};
     }
-    return (struct acs_credentials){
+    return (struct acs_private){
         .task = mint(session, spec->task_arn,
                      role_arn(spec, spec->definition->task_role_arn, arena), TASK_ROLE, arena),
         .execution = mint(session, spec->task_arn,
@@ -110,6 +111,50 @@ void acs_compat_credentials_ack(struct session *session, struct text credentials
     }
 }
 
+// ---- secrets ----------------------------------------------------------------------------------
+
+static bool has_secrets(const struct ecs_task_definition *definition)
+{
+    bool any = false;
+    for (size_t i = 0; definition != NULL && i < definition->container_definitions.count; i++) {
+        any = any || definition->container_definitions.items[i].secrets.count > 0;
+    }
+    return any;
+}
+
+// The node says that the task ended: it would have found out by asking for the secrets itself.
+static void tell_stopped(struct session *session, struct text task_arn, struct text reason,
+                         struct arena *arena)
+{
+    const struct api_operation *described = &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE];
+    const struct ecs_submit_task_state_change_request request = {
+        .task = task_arn, .status = TEXT("STOPPED"), .reason = reason};
+    struct ecs_submit_task_state_change_response response = {0};
+    struct core_call call = {.arena = arena};
+    IGNORE(host_request(session->sessions->server->options.host, &session->caller, described, &call,
+                        &request, &response),
+           "the engine sends the task again");
+}
+
+// Amazon's agent would ask AWS for them, so it gets the values, as variables.
+// @return whether the task may be sent
+static bool read_secrets(struct session *session, const struct session_task_spec *spec,
+                         struct arena *arena, struct berth_task_secret_list *out_secrets)
+{
+    const struct api_operation *described = &berth_operations[BERTH_OP_GET_TASK_SECRETS];
+    const struct berth_get_task_secrets_request request = {.task = spec->task_arn};
+    struct berth_get_task_secrets_response response = {0};
+    struct core_call call = {.arena = arena};
+    int rc = host_request(session->sessions->server->options.host, &session->caller, described,
+                          &call, &request, &response);
+    if (rc == 0 && response.reason.data != NULL) {
+        tell_stopped(session, spec->task_arn, response.reason, arena);
+        return false;
+    }
+    *out_secrets = response.secrets;
+    return rc == 0; // else it is not to run any more, or is sent again
+}
+
 // ---- messages ---------------------------------------------------------------------------------
 
 static bool send_payload(struct session *session, const void *message, struct arena *arena)
@@ -124,14 +169,25 @@ static bool send_payload(struct session *session, const void *message, struct ar
         .has_generated_at = true,
         .generated_at = from->generated_at,
     };
+    bool secret = false;
     to.tasks.items = arena_array(arena, from->tasks.count, sizeof(*to.tasks.items));
-    to.tasks.count = from->tasks.count;
     for (size_t i = 0; i < from->tasks.count; i++) {
         const struct session_task_spec *spec = &from->tasks.items[i];
-        const struct acs_credentials credentials = credentials_of(session, spec, arena);
-        acs_task(spec, &credentials, arena, &to.tasks.items[i]);
+        struct acs_private given = credentials_of(session, spec, arena);
+        if (has_secrets(spec->definition)) {
+            secret = true;
+            if (!read_secrets(session, spec, arena, &given.secrets)) {
+                continue;
+            }
+        }
+        acs_task(spec, &given, arena, &to.tasks.items[to.tasks.count]);
+        to.tasks.count++;
     }
-    return session_send(session, "PayloadMessage", &acs_payload_message_shape, &to);
+    if (to.tasks.count == 0) {
+        return true;
+    }
+    return (secret ? session_send_durable : session_send)(session, "PayloadMessage",
+                                                          &acs_payload_message_shape, &to);
 }
 
 static struct acs_task_identifier_list identifiers(const struct session_manifest_task_list *from,

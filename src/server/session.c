@@ -28,6 +28,7 @@
 
 struct frame {
     struct frame *next;
+    int64_t version; // of the state that must be durable before it goes out; 0 for none
     size_t size;
     unsigned char bytes[]; // LWS_PRE free ones, then the text
 };
@@ -111,10 +112,42 @@ bool session_send(struct session *session, const char *type, const struct shape_
     return true;
 }
 
+bool session_send_durable(struct session *session, const char *type, const struct shape_type *shape,
+                          const void *message)
+{
+    bool sent = session_send(session, type, shape, message);
+    if (sent) {
+        session->last->version = core_version(session->sessions->server->core);
+    }
+    return sent;
+}
+
+static void on_durable(struct host_wait *wait)
+{
+    struct session *session = CONTAINER_OF(wait, struct session, wait);
+    session->waiting = false;
+    session->durable_version = wait->version;
+    lws_callback_on_writable(session->wsi);
+}
+
+// @return whether a frame has to wait; then the session is told when it has no longer to
+static bool is_held(struct session *session, const struct frame *frame)
+{
+    if (frame->version <= session->durable_version) {
+        return false;
+    }
+    if (!session->waiting) {
+        session->waiting = true;
+        session->wait.done = on_durable;
+        host_wait(session->sessions->server->options.host, &session->wait);
+    }
+    return frame->version > session->durable_version;
+}
+
 // @return what the library's callback returns: not 0 closes
 static int on_writable(struct session *session)
 {
-    while (session->first != NULL) {
+    while (session->first != NULL && !is_held(session, session->first)) {
         struct frame *frame = session->first;
         if (lws_write(session->wsi, frame->bytes + LWS_PRE, frame->size, LWS_WRITE_TEXT) < 0) {
             return -1;
@@ -201,6 +234,9 @@ static void session_free(struct session *session)
         session->next->previous = session->previous;
     }
     frames_free(session);
+    if (session->waiting) {
+        host_wait_cancel(sessions->server->options.host, &session->wait);
+    }
     buf_deinit(&session->received);
     arena_deinit(&session->arena);
     alloc_free(session);

@@ -47,6 +47,9 @@ struct session {
     char close_reason[SESSION_REASON_CHARS_MAX + 1];
     struct frame *first;
     struct frame *last;
+    struct host_wait wait;   // until what held frames tell of is durable
+    bool waiting;            // in the host's list
+    int64_t durable_version; // that is known of
     size_t queued_bytes;
     struct buf received;
     uint64_t received_at_ms;
@@ -77,6 +80,11 @@ uint64_t sessions_now_ms(const struct sessions *sessions);
 /** Queue a frame. @return whether the session takes it */
 bool session_send(struct session *session, const char *type, const struct shape_type *shape,
                   const void *message);
+
+/** The same for what the engine was asked just now: it goes out once the state is durable that the
+ *  answer came from, and so does what is queued behind it. */
+bool session_send_durable(struct session *session, const char *type, const struct shape_type *shape,
+                          const void *message);
 
 /** Close with a status and a reason at the next tick; nothing more is queued or listened to. */
 void session_end(struct session *session, int status, struct text reason);

@@ -251,8 +251,37 @@ def test_credentials(server, agent, ecs):
     assert fresh["TaskApplication"]["secretAccessKey"] != role["secretAccessKey"]
 
 
+def test_secrets(server, agent, ecs):
+    """They are read when the task is sent, and are variables; one that is not there ends it."""
+    host = agent(attributes=[{"name": f"ecs.capability.secrets.{store}.environment-variables"}
+                             for store in ("ssm", "asm")])
+    server.client("ssm").put_parameter(Name="/app/key", Type="SecureString", Value="open sesame")
+    secret = server.client("secretsmanager").create_secret(
+        Name="both", SecretString='{"user": "u", "word": "w"}')["ARN"]
+    define(ecs, {"name": "a", "environment": [{"name": "A", "value": "1"}], "secrets": [
+        {"name": "KEY", "valueFrom": "/app/key"}, {"name": "WORD", "valueFrom": f"{secret}:word::"}]},
+           {"name": "b", "secrets": [{"name": "KEY", "valueFrom": "/app/key"}]},
+           executionRoleArn=ROLE + "pull")
+    task = run(ecs)
+    spec = host.wait_payload(task)
+    where = {"AWS_EXECUTION_ENV": "AWS_ECS_EC2"}
+    assert [one["environment"] for one in spec["containers"]] == [
+        {**where, "A": "1", "KEY": "open sesame", "WORD": "w"}, {**where, "KEY": "open sesame"}]
+    shown(ecs, task, "RUNNING")
+    define(ecs, {"name": "a", "secrets": [{"name": "KEY", "valueFrom": "/app/none"}]},
+           executionRoleArn=ROLE + "pull")
+    lost = run(ecs)
+    seen = shown(ecs, lost, "STOPPED")
+    assert seen["stopCode"] == "TaskFailedToStart"
+    assert seen["stoppedReason"] == ("Fetching secret data from SSM Parameter Store in us-east-1: "
+                                     "invalid parameters: /app/none")
+    assert lost not in host.known
+
+
 UNSUPPORTED = {
-    "secrets": ({"secrets": [{"name": "A", "valueFrom": "a"}]}, {}),
+    "logConfiguration.secretOptions": ({"logConfiguration": {
+        "logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": "a"}],
+        "options": {"splunk-url": "u"}}}, {}),
     "environmentFiles": ({"environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/a.env"}]},
                          {}),
     "repositoryCredentials": ({"repositoryCredentials": {
@@ -268,8 +297,8 @@ UNSUPPORTED = {
 def test_never_placed(agent, ecs, name):
     """What the agent could only do with AWS, or not at all, keeps a task off its instance."""
     host = agent(attributes=[{"name": one} for one in (
-        "ecs.capability.secrets.ssm.environment-variables", "ecs.capability.env-files.s3",
-        "ecs.capability.private-registry-authentication.secretsmanager",
+        "com.amazonaws.ecs.capability.logging-driver.splunk", "ecs.capability.env-files.s3",
+        "ecs.capability.secrets.ssm.bootstrap.log-driver", "ecs.capability.private-registry-authentication.secretsmanager",
         "ecs.capability.efsAuth")])
     container, more = UNSUPPORTED[name]
     define(ecs, {"name": "a", **container}, executionRoleArn=ROLE + "x", **more)

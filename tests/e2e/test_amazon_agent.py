@@ -237,14 +237,26 @@ def test_the_server_is_killed(server, ecs, agent, docker):  # noqa: F811
     assert docker.inspect(runtime_id)["State"]["Running"] is False
 
 
+def test_secrets(server, ecs, agent, docker):  # noqa: F811
+    """Here is no AWS that it could ask for them: they come as variables."""
+    server.client("ssm").put_parameter(Name="/word", Type="SecureString", Value="open sesame")
+    task = run(ecs, {"name": "main", "command": ["sh", "-c", "echo $WORD"],
+                     "secrets": [{"name": "WORD", "valueFrom": "/word"}]},
+               executionRoleArn="arn:aws:iam::000000000000:role/x")
+    seen = shown(ecs, agent, task, "STOPPED")
+    assert docker.output(seen["containers"][0]["runtimeId"]) == "open sesame\n"
+
+
 def test_what_it_cannot_is_not_placed(ecs, agent):
-    """It says that it has secrets; here there is no AWS that it could ask for them."""
+    """It says that it reads files of variables; it would ask S3 for them."""
     names = {one["name"] for one in agent.instance()["attributes"]}
-    assert "ecs.capability.secrets.ssm.environment-variables" in names
-    define(ecs, {"name": "main", "secrets": [{"name": "A", "valueFrom": "a"}]},
+    assert "ecs.capability.env-files.s3" in names
+    define(ecs, {"name": "main", "environmentFiles": [
+        {"type": "s3", "value": "arn:aws:s3:::bucket/a.env"}]},
            executionRoleArn="arn:aws:iam::000000000000:role/x")
     [failure] = ecs.run_task(cluster=CLUSTER, taskDefinition=ecs.family)["failures"]
-    assert failure["reason"] == "ATTRIBUTE" and "does not do secrets here" in failure["detail"]
+    assert failure["reason"] == "ATTRIBUTE"
+    assert "does not do environmentFiles here" in failure["detail"]
 
 
 def test_output_is_dockers(server, ecs, agent):

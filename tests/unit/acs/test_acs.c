@@ -71,7 +71,7 @@ static struct session_task_spec *read_spec(const struct plan *plan, struct arena
 
 static struct acs_task *encode(const struct plan *plan, struct arena *arena)
 {
-    static const struct acs_credentials none = {0};
+    static const struct acs_private none = {0};
     struct acs_task *task = ARENA_NEW(arena, struct acs_task);
     acs_task(read_spec(plan, arena), &none, arena, task);
     return task;
@@ -428,7 +428,7 @@ static void a_task_to_stop_is_named(void **state)
 {
     (void)state;
     AUTO(arena_deinit) struct arena arena = {0};
-    static const struct acs_credentials none = {0};
+    static const struct acs_private none = {0};
     const struct session_task_spec spec = {
         .task_arn = TEXT(TASK), .cluster_arn = TEXT(CLUSTER), .desired_status = TEXT("STOPPED")};
     struct acs_task task;
@@ -447,11 +447,33 @@ static void credentials_go_with_the_task(void **state)
     static const struct plan bare = {0};
     struct session_role_credentials role = {.credentials_id = TEXT("a")};
     struct session_role_credentials execution = {.credentials_id = TEXT("b")};
-    const struct acs_credentials both = {&role, &execution};
+    const struct acs_private both = {.task = &role, .execution = &execution};
     struct acs_task task;
     acs_task(read_spec(&bare, &arena), &both, &arena, &task);
     assert_ptr_equal(task.role_credentials, &role);
     assert_ptr_equal(task.execution_role_credentials, &execution);
+}
+
+// As variables of the containers that ask for them, and of no others.
+static void secrets_are_variables(void **state)
+{
+    (void)state;
+    AUTO(arena_deinit) struct arena arena = {0};
+    static const struct plan plan = {.container =
+                                         ",'secrets':[{'name':'KEY','valueFrom':'/app/key'}]"};
+    struct berth_task_secret values[] = {
+        {.container = TEXT("app"), .name = TEXT("KEY"), .value = TEXT("hidden")},
+        {.container = TEXT("other"), .name = TEXT("OTHER"), .value = TEXT("not for it")},
+    };
+    const struct acs_private given = {.secrets = {.items = values, .count = ARRAY_LEN(values)}};
+    struct acs_task task;
+    const struct session_task_spec *spec = read_spec(&plan, &arena);
+    assert_null(acs_unsupported(spec->definition));
+    acs_task(spec, &given, &arena, &task);
+    struct text sent = part_of(&task, IN_TASK, &arena);
+    assert_non_null(strstr(sent.data, "\"AWS_ECS_EC2\",\"KEY\":\"hidden\"}"));
+    assert_null(strstr(sent.data, "OTHER"));
+    assert_null(strstr(sent.data, "/app/key"));
 }
 
 // What a stock agent cannot do is named, and nothing that it can.
@@ -462,7 +484,6 @@ static void what_it_cannot_is_named(void **state)
         struct plan plan;
         const char *want;
     } cases[] = {
-        {{.container = ",'secrets':[{'name':'A','valueFrom':'a'}]"}, "secrets"},
         {{.container = ",'logConfiguration':{'logDriver':'splunk','secretOptions':[{'name':'A',"
                        "'valueFrom':'a'}]}"},
          "logConfiguration.secretOptions"},
@@ -514,6 +535,7 @@ int main(void)
         cmocka_unit_test(the_version_of_the_api_is_the_oldest_that_will_do),
         cmocka_unit_test(a_task_to_stop_is_named),
         cmocka_unit_test(credentials_go_with_the_task),
+        cmocka_unit_test(secrets_are_variables),
         cmocka_unit_test(what_it_cannot_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
