@@ -95,8 +95,9 @@ class Docker:
 class Agent:
     """Amazon's agent, on this host, in a cluster of a server's."""
 
-    def __init__(self, folder, berth, docker, cluster):
+    def __init__(self, folder, berth, docker, cluster, *options, **settings):
         self.folder, self.berth, self.docker, self.cluster = str(folder), berth, docker, cluster
+        self.options, self.settings = options, settings
         self.process = None
 
     def start(self):
@@ -113,11 +114,11 @@ class Agent:
             "ECS_AUDIT_LOGFILE": f"{self.folder}/audit.log",
             # Images are loaded, and there is no network to pull any from.
             "ECS_IMAGE_PULL_BEHAVIOR": "prefer-cached", "ECS_DISABLE_IMAGE_CLEANUP": "true",
-            "ECS_CONTAINER_STOP_TIMEOUT": "2s",
+            "ECS_CONTAINER_STOP_TIMEOUT": "2s", **self.settings,
         }
         with open(f"{self.folder}/out", "ab") as out:
             self.process = subprocess.Popen(
-                [AGENT, "-blackhole-ec2-metadata", "-loglevel", "debug"], env=environment,
+                [AGENT, "-blackhole-ec2-metadata", "-loglevel", "debug", *self.options], env=environment,
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return self
 
@@ -155,6 +156,18 @@ class Agent:
             instance = self.instance()
             return instance if instance and instance["agentConnected"] else None
         return support.wait_for(connected, seconds, 0.2)
+
+    def protect(self, made):
+        """A task's container, as Docker has it, asks for the protection of its task."""
+        [where] = [one.partition("=")[2] for one in made["Config"]["Env"]
+                   if one.startswith("ECS_AGENT_URI=")]
+        path = where.partition("169.254.170.2")[2]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{ENDPOINT}{path}/task-protection/v1/state",
+            b'{"ProtectionEnabled":true,"ExpiresInMinutes":5}', method="PUT",
+            headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
 
     def credentials(self, identifier):
         """What a container gets at its endpoint."""

@@ -185,7 +185,8 @@ def test_credentials(server, ecs, agent, docker):  # noqa: F811
 
 
 def test_a_service(ecs, agent, docker):  # noqa: F811
-    define(ecs, {"name": "main", "command": ["redis-server"]})
+    define(ecs, {"name": "main", "command": ["redis-server"]},
+           taskRoleArn="arn:aws:iam::000000000000:role/app")
     ecs.create_service(cluster=CLUSTER, serviceName="s", taskDefinition=ecs.family, desiredCount=2)
 
     def running():
@@ -195,6 +196,12 @@ def test_a_service(ecs, agent, docker):  # noqa: F811
         return tasks if len(tasks) == 2 and all(
             task["lastStatus"] == "RUNNING" for task in tasks) else None
     before = support.wait_for(running, 60, 0.2)
+    # A task asks its agent for protection, and that the server with the keys of the task's role.
+    told = agent.protect(docker.inspect(before[1]["containers"][0]["runtimeId"]))["protection"]
+    assert told["TaskArn"] == before[1]["taskArn"] and told["ProtectionEnabled"] is True
+    [protected] = ecs.get_task_protection(
+        cluster=CLUSTER, tasks=[before[1]["taskArn"]])["protectedTasks"]
+    assert protected["protectionEnabled"] is True
     docker.run("kill", before[0]["containers"][0]["runtimeId"])
 
     def replaced():
