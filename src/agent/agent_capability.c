@@ -26,6 +26,7 @@ static const char *const always[] = {
     CAPABILITY "logging-driver.awslogs",
     CAPABILITY "logging-driver.json-file",
     CAPABILITY "task-iam-role",
+    CAPABILITY "task-iam-role-network-host",
     "ecs.capability.container-health-check",
     "ecs.capability.container-ordering",
     "ecs.capability.execution-role-awslogs",

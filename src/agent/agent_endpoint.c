@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/timex.h>
 
 #define DIGITS_TEN 10000000000u
@@ -60,6 +61,19 @@ void agent_credentials_id(const struct agent *agent, struct text task_id,
     derive_uuid(agent, text_of(what), out_id);
 }
 
+uint32_t agent_endpoint_loopback(const struct agent *agent, struct text task_id)
+{
+    unsigned char bytes[32];
+    char what[64];
+    int size = snprintf(what, sizeof(what), "loopback/%.*s", TEXT_FMT(task_id));
+    ASSERT(size > 0 && (size_t)size < sizeof(what));
+    derive(agent, text_of(what), bytes);
+    // Not of 127.0.0.0/16, where programs have addresses of their own, nor the first or last.
+    uint32_t high = 1 + bytes[0] % 254u;
+    uint32_t low = 1 + bytes[2] % 254u;
+    return UINT32_C(127) << 24 | high << 16 | (uint32_t)bytes[1] << 8 | low;
+}
+
 bool agent_endpoint_find(const struct agent *agent, const struct session_task_spec *spec,
                          struct text id, size_t *out_index)
 {
@@ -85,15 +99,26 @@ struct text_list agent_endpoint_environment(const struct agent *agent,
     }
     char id[ENDPOINT_ID_CHARS];
     agent_endpoint_id(agent, spec, index, id);
-    static const char base[] = "http://" NET_ENDPOINT_ADDRESS;
+    const char *base = "http://" NET_ENDPOINT_ADDRESS;
+    bool on_host = agent_endpoint_on_host(spec);
+    if (on_host) {
+        uint32_t at = agent_endpoint_loopback(agent, agent_task_id(spec->task_arn));
+        base = arena_format(arena, "http://%u.%u.%u.%u:%d", at >> 24, at >> 16 & 255, at >> 8 & 255,
+                            at & 255, NET_ENDPOINT_PORT)
+                   .data;
+    }
     list.items[list.count++] = arena_format(arena, "ECS_CONTAINER_METADATA_URI=%s/v3/%s", base, id);
     list.items[list.count++] =
         arena_format(arena, "ECS_CONTAINER_METADATA_URI_V4=%s/v4/%s", base, id);
     list.items[list.count++] = arena_format(arena, "ECS_AGENT_URI=%s/api/%s", base, id);
     if (!text_empty(spec->definition->task_role_arn)) {
         agent_credentials_id(agent, agent_task_id(spec->task_arn), id);
+        // A relative one is one of 169.254.170.2; SDKs take a full one on any loopback address.
         list.items[list.count++] =
-            arena_format(arena, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/%s", id);
+            on_host ? arena_format(arena, "AWS_CONTAINER_CREDENTIALS_FULL_URI=%s/v2/credentials/%s",
+                                   base, id)
+                    : arena_format(arena,
+                                   "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/%s", id);
     }
     return list;
 }
@@ -158,6 +183,33 @@ static void read_clock(struct endpoint_clock_drift *out_drift)
     };
 }
 
+// What the task's own file system has, when it has one: see oci_storage.c. Its files are there and
+// nowhere else; a folder of the node's disk would tell of everybody's.
+static const struct endpoint_ephemeral_storage *read_storage(const struct agent *agent,
+                                                             struct text task_id,
+                                                             const struct agent_task_view *view,
+                                                             struct arena *arena)
+{
+    struct statvfs own;
+    struct statvfs around;
+    const struct ecs_ephemeral_storage *asked = view->spec->definition->ephemeral_storage;
+    struct text parent = arena_format(arena, "%s/tasks", agent->options.data_dir);
+    struct text path = arena_format(arena, "%.*s/%.*s", TEXT_FMT(parent), TEXT_FMT(task_id));
+    if (asked == NULL || statvfs(path.data, &own) != 0 || statvfs(parent.data, &around) != 0 ||
+        own.f_fsid == around.f_fsid) {
+        return NULL;
+    }
+    struct endpoint_ephemeral_storage *storage =
+        ARENA_NEW(arena, struct endpoint_ephemeral_storage);
+    *storage = (struct endpoint_ephemeral_storage){
+        .has_utilized = true,
+        .utilized = (int64_t)((own.f_blocks - own.f_bfree) * own.f_frsize >> 20),
+        .has_reserved = true,
+        .reserved = (int64_t)asked->size_in_gib * 1024,
+    };
+    return storage;
+}
+
 void agent_endpoint_metadata(const struct agent *agent, struct text task_id,
                              const struct agent_task_view *view, int version, struct arena *arena,
                              struct endpoint_task *out_task)
@@ -166,6 +218,7 @@ void agent_endpoint_metadata(const struct agent *agent, struct text task_id,
     struct metadata_source source = agent_endpoint_source(agent, task_id, view, arena);
     read_clock(clock);
     source.clock = clock;
+    source.storage = read_storage(agent, task_id, view, arena);
     metadata_task(&source, version, arena, out_task);
 }
 
@@ -282,6 +335,14 @@ static void serve_known(struct agent *agent, struct endpoint_call *call, const s
     ASSERT(false); // these were answered before
 }
 
+// Everything on the host can ask a task's socket there: who does not name one of the task's own ids
+// is not the task.
+static bool is_stranger(const struct agent_task_view *view, const struct route *route)
+{
+    return agent_endpoint_on_host(view->spec) && route->version == 2 &&
+           route->kind != ROUTE_CREDENTIALS;
+}
+
 static void not_found(struct endpoint_call *call)
 {
     call->status = 404;
@@ -298,7 +359,7 @@ static void serve(void *context, struct endpoint_call *call)
     bool known = agent_logic_task(agent->logic, agent_endpoint_task(call), &view) &&
                  view.spec->definition != NULL;
     size_t index = 0;
-    if (route.kind == ROUTE_NONE || !known) {
+    if (route.kind == ROUTE_NONE || !known || is_stranger(&view, &route)) {
         not_found(call);
     } else if (route.kind == ROUTE_PROTECTION) {
         agent_protection_serve(agent, call, &route);

@@ -24,6 +24,12 @@ void agent_endpoint_id(const struct agent *agent, const struct session_task_spec
 void agent_credentials_id(const struct agent *agent, struct text task_id,
                           char out_id[ENDPOINT_ID_CHARS]);
 
+/**
+ * Where a task in mode host finds its agent: an address of the host's loopback that is its own, so
+ * that it asks through a socket of its own and one that was started again finds the same.
+ */
+uint32_t agent_endpoint_loopback(const struct agent *agent, struct text task_id);
+
 /** @return the id of the task that asks */
 struct text agent_endpoint_task(const struct endpoint_call *call);
 

@@ -369,6 +369,9 @@ void agent_server_send_session(struct agent *agent, const char *type,
 /** Make the server of endpoints. */
 MUST_CHECK int agent_endpoints_begin(struct agent *agent, struct err *err);
 
+/** @return whether a task is in the host's own network namespace */
+bool agent_endpoint_on_host(const struct session_task_spec *spec);
+
 /** @return whether a task reaches this agent */
 bool agent_endpoint_served(const struct agent *agent, const struct session_task_spec *spec);
 

@@ -8,8 +8,8 @@
 
 /*
  * The sockets by which tasks reach this agent: one in the task's network namespace in mode awsvpc,
- * one in that of each container in mode bridge. They are opened in workers, as namespaces are made,
- * and again when a task is taken over.
+ * one in that of each container in mode bridge, one on the host's loopback in mode host. They are
+ * opened in workers, as namespaces are made, and again when a task is taken over.
  */
 
 #define OWNER_CHARS 48 ///< a task's id, a slash and a number
@@ -25,9 +25,15 @@ static bool is_bridge(const struct session_task_spec *spec)
     return spec->definition != NULL && spec->definition->network_mode == ECS_NETWORK_MODE_BRIDGE;
 }
 
+bool agent_endpoint_on_host(const struct session_task_spec *spec)
+{
+    return spec->definition != NULL && spec->definition->network_mode == ECS_NETWORK_MODE_HOST;
+}
+
 bool agent_endpoint_served(const struct agent *agent, const struct session_task_spec *spec)
 {
-    return agent->endpoints != NULL && (spec->eni != NULL || is_bridge(spec));
+    return agent->endpoints != NULL &&
+           (spec->eni != NULL || is_bridge(spec) || agent_endpoint_on_host(spec));
 }
 
 // ---- in workers ---------------------------------------------------------------------------
@@ -69,6 +75,12 @@ int agent_endpoint_open(struct job *job, struct err *err)
     }
     if (is_bridge(spec)) {
         return open_bridge(job, err);
+    }
+    if (agent_endpoint_on_host(spec)) {
+        uint32_t address = agent_endpoint_loopback(job->agent, text_of(job->task_id));
+        int rc = net_endpoint_listen_here(address, &job->endpoint_fds[0], err);
+        job->endpoint_count += rc == 0 ? 1 : 0;
+        return rc;
     }
     struct text path = net_eni_path(job->agent->options.net, spec->eni->eni_id, &job->arena);
     return open_socket(job, path, err);

@@ -106,6 +106,15 @@ MUST_CHECK int net_eni_list(struct net *net, struct arena *arena, struct text_li
 MUST_CHECK int net_endpoint_listen(struct text path, int *out_fd, struct err *err);
 
 /**
+ * The same for a task in the host's own namespace: at NET_ENDPOINT_PORT of an address of the host's
+ * loopback, which nobody has to add. All that run in that namespace reach it.
+ *
+ * @param address  of 127.0.0.0/8, in the order of the host
+ * @return 0, or ERR_SYS when something else has it
+ */
+MUST_CHECK int net_endpoint_listen_here(uint32_t address, int *out_fd, struct err *err);
+
+/**
  * Remove everything of this instance: interfaces, routers, links, tables. Forwarding on the host
  * stays on, as others may have come to rely on it. Calls that make things may follow.
  */

@@ -36,21 +36,24 @@ static int add_address(uint32_t address, struct err *err)
     return net_batch_commit(socket_fd, &batch, EEXIST, err);
 }
 
-int net_endpoint_prepare(struct err *err)
+static uint32_t endpoint_address(void)
 {
     uint32_t address = 0;
     int rc = net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &address);
     ASSERT(rc == 0);
+    return address;
+}
+
+int net_endpoint_prepare(struct err *err)
+{
+    uint32_t address = endpoint_address();
     // In this order: where the address is, the rules are, too.
-    rc = net_filter_endpoint(address, err);
+    int rc = net_filter_endpoint(address, err);
     return rc == 0 ? add_address(address, err) : rc;
 }
 
-static int open_socket(int *out_fd, struct err *err)
+static int open_socket(uint32_t address, int *out_fd, struct err *err)
 {
-    uint32_t address = 0;
-    int rc = net_parse_address(TEXT(NET_ENDPOINT_ADDRESS), &address);
-    ASSERT(rc == 0);
     AUTO(fd_close)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
@@ -67,10 +70,11 @@ static int open_socket(int *out_fd, struct err *err)
     if (bind(fd, (const struct sockaddr *)(const void *)&at, sizeof(at)) != 0 ||
         listen(fd, BACKLOG) != 0) {
         int number = errno;
+        char text[16];
+        net_format_address(address, text);
         return number == EADDRNOTAVAIL
-                   ? err_set(err, ERR_NOT_FOUND, "nothing has the address " NET_ENDPOINT_ADDRESS)
-                   : err_sys(err, number, "listening on " NET_ENDPOINT_ADDRESS " port %d",
-                             NET_ENDPOINT_PORT);
+                   ? err_set(err, ERR_NOT_FOUND, "nothing has the address %s", text)
+                   : err_sys(err, number, "listening on %s port %d", text, NET_ENDPOINT_PORT);
     }
     *out_fd = fd;
     fd = -1;
@@ -79,10 +83,10 @@ static int open_socket(int *out_fd, struct err *err)
 
 static int listen_here(int *out_fd, struct err *err)
 {
-    int rc = open_socket(out_fd, err);
+    int rc = open_socket(endpoint_address(), out_fd, err);
     if (rc == ERR_NOT_FOUND) {
         rc = net_endpoint_prepare(err);
-        rc = rc == 0 ? open_socket(out_fd, err) : rc;
+        rc = rc == 0 ? open_socket(endpoint_address(), out_fd, err) : rc;
     }
     return rc;
 }
@@ -102,4 +106,10 @@ int net_endpoint_listen(struct text path, int *out_fd, struct err *err)
     rc = listen_here(out_fd, err);
     net_namespace_leave(back);
     return rc == 0 ? 0 : err_wrap(err, "in namespace '%s'", name);
+}
+
+int net_endpoint_listen_here(uint32_t address, int *out_fd, struct err *err)
+{
+    ASSERT(address >> 24 == 127);
+    return open_socket(address, out_fd, err);
 }

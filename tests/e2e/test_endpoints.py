@@ -165,6 +165,76 @@ def test_bridge(ended):
     assert ended.lines("alone") == ["0"]
 
 
+# What a container in mode host has: whole addresses, of the host's loopback.
+ON_HOST = "; ".join([
+    STARTED + GET + "$ECS_CONTAINER_METADATA_URI_V4; echo", GET + "$ECS_CONTAINER_METADATA_URI_V4/task",
+    "echo", "until " + GET + "$AWS_CONTAINER_CREDENTIALS_FULL_URI; do sleep 0.1; done", "echo",
+    GET + "$ECS_AGENT_URI/task-protection/v1/state >/dev/null && echo 1 || echo 0",
+    "env | grep -c RELATIVE_URI; true"])
+
+
+@task(box(ON_HOST, memory=64), box("env | grep -c ^ECS_; true", name="alone", memory=64,
+                                   disableNetworking=True),
+      ec2=True, networkMode="host", taskRoleArn=ROLE)
+def test_host(ended):
+    container, whole, credentials, _, relative = documents(ended)
+    assert container["KnownStatus"] == "RUNNING" and container["Name"] == "main"
+    assert container["Networks"] == [{"NetworkMode": "host", "IPv4Addresses": []}]
+    assert whole["TaskARN"] == ended.task["taskArn"] and whole["FaultInjectionEnabled"] is False
+    assert credentials["RoleArn"] == ROLE and relative == 0
+    assert ended.lines("alone") == ["0"]
+
+
+@task(box("env | grep -e ^ECS -e ^AWS_CONT; sleep 600", memory=64), ec2=True, networkMode="host",
+      taskRoleArn=ROLE)
+def test_no_other_task_gets_in_on_the_host(node, live):
+    """Another task in mode host, and the host itself, reach the socket: without one of the ids,
+    which nobody can guess, it tells nothing. With an id of its own neither."""
+    node.until(live, lastStatus="RUNNING")
+    words = dict(line.split("=", 1) for line in support.wait_for(
+        lambda: node.run("logs", live, "main").splitlines()))
+    uri = words["ECS_CONTAINER_METADATA_URI_V4"]
+    base = uri[:uri.index("/v4/")]
+    assert base.startswith("http://127.") and base.endswith(":51679")
+    with urllib.request.urlopen(uri + "/task") as answer:
+        assert json.load(answer)["TaskARN"] == live
+    for path in ("/", "/v2/metadata", "/v2/stats", "/v2/metadataWithTags", "/v4/", "/v4/x/task",
+                 "/v3/x", "/v2/credentials", "/v2/credentials/x", "/v1/credentials?id=x",
+                 "/api/x/task-protection/v1/state"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(base + path)
+        assert refused.value.code in (400, 404), path
+        assert live.rsplit("/", 1)[1] not in refused.value.read().decode()
+    own = f"p=${{ECS_CONTAINER_METADATA_URI_V4#http://*/}}; wget -O- {base}/$p/task 2>&1 | grep -c 404"
+    ended = node.stopped(node.launch("neighbour", {
+        "containerDefinitions": [box(own)], "memory": "64", "networkMode": "host"},
+        {"launchType": "EC2"}))
+    assert ended.lines() == ["1"]
+    # Nobody beyond the host: an address of loopback, bound to it.
+    node.ecs.stop_task(task=live)
+    node.stopped(live)
+
+    def closed():
+        """nobody listens there any more"""
+        try:
+            urllib.request.urlopen(base, timeout=2)
+        except urllib.error.HTTPError:
+            return False
+        except OSError:
+            return True
+        return False
+    support.wait_for(closed)
+
+
+@task(box(STARTED + "dd if=/dev/zero of=/big bs=1M count=50 2>/dev/null; "
+          + GET + "$ECS_CONTAINER_METADATA_URI_V4/task", user="0"),
+      ephemeralStorage={"sizeInGiB": 21})
+def test_ephemeral_storage_is_measured(ended):
+    whole, = documents(ended)
+    metrics = whole["EphemeralStorageMetrics"]
+    assert metrics["Reserved"] == 21 * 1024 and 50 <= metrics["Utilized"] < 1024, metrics
+
+
 SERVE = "httpd -p 80 -h /etc -f & sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 >/dev/null && " \
         "wget -qO- http://127.0.0.1/hostname && wget -qO- http://127.0.0.1:80/hostname | wc -l"
 
@@ -391,7 +461,7 @@ def test_hostile_input_ends_nothing(ended):
     assert ended.lines()[-1] == "1"
 
 
-@pytest.mark.parametrize("mode", ["awsvpc", "bridge"])
+@pytest.mark.parametrize("mode", ["awsvpc", "bridge", "host"])
 def test_an_agent_that_comes_back_answers(node, mode):
     """After a kill -9: the socket is the agent's, and is opened again when the task is taken over."""
     arn = node.launch("kept", {
