@@ -36,7 +36,7 @@ ARROWS = {
     "journal": {"shape", "api"},
     "task": {"shape", "api"},
     "image": {"shape"},
-    "net": {"shape"},
+    "net": {"shape", "api"},
     "runtime": {"shape", "api", "image", "task"},
     "endpoint": {"shape", "api", "runtime"},
     "agent": {"shape", "api", "sigv4", "client", "journal", "runtime", "net", "image", "task",

@@ -162,6 +162,7 @@ static int take_over_task(void *context, struct text task_id, const struct journ
         .unstarted = found != NULL && found->unstarted,
     };
     agent_apply(takeover->agent, &event);
+    agent_groups_adopt(takeover->agent, task->spec);
     return 0;
 }
 
@@ -422,6 +423,7 @@ void agent_free(struct agent *agent)
     endpoints_free(agent->endpoints);
     agent_endpoint_deinit(agent);
     agent_credentials_deinit(agent);
+    agent_groups_deinit(agent);
     agent_stats_deinit(agent);
     garbage_deinit(&agent->garbage.state);
     // What the logic decided is in the journal, or is decided again.

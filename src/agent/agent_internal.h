@@ -54,14 +54,16 @@ struct job {
     struct text_list eni_ids;           ///< sweep
     int endpoint_fds[LIMIT_CONTAINERS]; ///< prepare, attach: where the task reaches its agent
     size_t endpoint_count;
-    struct text *endpoint_addresses; ///< of containers on the bridge network; or NULL
-    struct agent_looks *looks;       ///< of agent_stats.c, in the arena
-    struct text_list net_ids;        ///< sweep: tasks on the bridge network
-    bool check_route;                ///< prepare: see whether this host reaches the VPC
-    struct exec_start *exec;         ///< of agent_exec.c, in the arena
-    struct text unreachable;         ///< prepare: why it does not, or absent
-    struct text refusal;             ///< prepare: why no new task is taken, in the arena; or absent
-    struct garbage_look *garbage;    ///< of agent_garbage.c, in the arena
+    struct text *endpoint_addresses;           ///< of containers on the bridge network; or NULL
+    struct agent_looks *looks;                 ///< of agent_stats.c, in the arena
+    struct text_list net_ids;                  ///< sweep: tasks on the bridge network
+    bool check_route;                          ///< prepare: see whether this host reaches the VPC
+    struct exec_start *exec;                   ///< of agent_exec.c, in the arena
+    struct text unreachable;                   ///< prepare: why it does not, or absent
+    struct session_security_group_list groups; ///< prepare, groups: rules that are known
+    struct text message_id;                    ///< groups: to acknowledge; empty for none
+    struct text refusal;          ///< prepare: why no new task is taken, in the arena; or absent
+    struct garbage_look *garbage; ///< of agent_garbage.c, in the arena
 };
 
 /** Records on their way to the disk. */
@@ -167,6 +169,7 @@ struct agent {
     struct endpoints *endpoints; ///< NULL without networks
     struct map addresses;        ///< task id to what agent_socket.c keeps
     struct map credentials;      ///< task id to what agent_credentials.c keeps
+    struct map groups;           ///< id of a security group to what agent_groups.c keeps
     struct map stats;            ///< task id to what agent_stats.c keeps
     uv_timer_t look;             ///< at what containers take
     uint32_t look_count;
@@ -208,6 +211,23 @@ void agent_copy_id(struct text id, char *out_id);
 
 /** Close one of the agent's own timers and count it out. */
 void agent_close_handle(struct agent *agent, uv_handle_t *handle);
+
+// ---- agent_groups.c
+
+/** Rules of security groups that changed. */
+void agent_groups_take(struct agent *agent, const struct session_security_groups_message *in);
+
+/** Those that came with tasks, before the tasks are looked at. */
+void agent_groups_payload(struct agent *agent, const struct session_payload_message *in);
+
+/** Give the job that prepares a task what is known of its groups. */
+void agent_groups_give(struct agent *agent, struct job *job);
+
+/** Apply groups to the interface of a task that runs from before they were enforced. */
+void agent_groups_adopt(struct agent *agent, const struct session_task_spec *spec);
+
+/** Release memory. */
+void agent_groups_deinit(struct agent *agent);
 
 // ---- agent_job.c
 
@@ -299,6 +319,10 @@ void agent_secrets_end(struct agent *agent);
  */
 MUST_CHECK int agent_network_make(struct job *job, struct runtime_task *task,
                                   struct runtime_container *containers);
+
+/** @return a task's interface as the network takes it; texts are the task's. See net/net.h */
+struct net_eni agent_network_interface(const struct agent *agent,
+                                       const struct session_task_spec *task);
 
 /** Undo it; no error when there is nothing. */
 MUST_CHECK int agent_network_remove(struct job *job, struct err *err);

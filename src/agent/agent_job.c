@@ -293,6 +293,7 @@ void agent_job_prepare(struct agent *agent, const struct agent_effect *effect,
     }
     job->check_route = agent->options.host_route && !agent->route_checked;
     agent->route_checked = true;
+    agent_groups_give(agent, job);
     agent_job_submit(job);
 }
 

@@ -12,19 +12,31 @@
 
 // ---- awsvpc -------------------------------------------------------------------------------
 
-static int make_interface(struct job *job, struct text *out_namespace, struct err *err)
+struct net_eni agent_network_interface(const struct agent *agent,
+                                       const struct session_task_spec *task)
 {
-    const struct session_eni *spec = job->spec->eni;
-    const struct agent_options *options = &job->agent->options;
-    const struct net_eni eni = {
+    const struct session_eni *spec = task->eni;
+    return (struct net_eni){
         .id = spec->eni_id,
         .mac_address = spec->mac_address,
         .address = spec->address,
         .prefix_length = (uint32_t)spec->prefix_length,
         .gateway = spec->gateway,
         .subnet_id = spec->subnet_id,
-        .vpc = {.id = spec->vpc_id, .cidr = spec->vpc_cidr, .host_route = options->host_route},
+        .vpc = {.id = spec->vpc_id,
+                .cidr = spec->vpc_cidr,
+                .host_route = agent->options.host_route},
+        .groups = spec->security_groups,
+        .groups_told = task->security_groups_told,
     };
+}
+
+static int make_interface(struct job *job, struct text *out_namespace, struct err *err)
+{
+    const struct agent_options *options = &job->agent->options;
+    struct net_eni eni = agent_network_interface(job->agent, job->spec);
+    eni.known = job->groups.items;
+    eni.known_count = job->groups.count;
     // A task does without the host's own way to it; people are told why curl does not answer.
     struct err route;
     if (job->check_route && net_vpc_ensure(options->net, &eni.vpc, &route) == ERR_EXISTS) {

@@ -151,6 +151,7 @@ static void take_payload(struct agent *agent, const void *message)
 {
     // An agent that is about to stop takes no more; the server keeps what is not acknowledged.
     if (!agent->stopping) {
+        agent_groups_payload(agent, message);
         agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_PAYLOAD, .payload = message});
     }
 }
@@ -176,6 +177,11 @@ static void take_credentials(struct agent *agent, const void *message)
     agent_credentials_take(agent, message);
 }
 
+static void take_groups(struct agent *agent, const void *message)
+{
+    agent_groups_take(agent, message);
+}
+
 static void take_command(struct agent *agent, const void *message)
 {
     agent_exec_take(agent, message);
@@ -191,6 +197,7 @@ static const struct {
     {"TaskStopVerificationAck", &session_task_stop_verification_ack_shape, take_stop_ack},
     {"LogsRequest", &session_logs_request_shape, take_logs},
     {"ExecuteCommandMessage", &session_execute_command_message_shape, take_command},
+    {"SecurityGroupsMessage", &session_security_groups_message_shape, take_groups},
     {"IAMRoleCredentialsMessage", &session_iam_role_credentials_message_shape, take_credentials},
 };
 

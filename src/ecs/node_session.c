@@ -57,7 +57,7 @@ static void beat(struct core_call *call, struct task_state *state, struct task_n
 
 // ---- sending ------------------------------------------------------------------------------
 
-static int64_t next_sequence(struct task_node *node)
+int64_t task_next_sequence(struct task_node *node)
 {
     ASSERT(node->sequence < UINT32_MAX);
     node->sequence++;
@@ -86,7 +86,7 @@ static void send_payload(struct core_call *call, struct task_node *node,
 {
     struct arena *own = core_effect_begin(call);
     struct session_task_spec *specs = arena_array(call->arena, count, sizeof(*specs));
-    int64_t sequence = next_sequence(node);
+    int64_t sequence = task_next_sequence(node);
     for (size_t i = 0; i < count; i++) {
         struct task_entry *entry = entries[i];
         const struct task_record_task *record = core_get(call->core, &task_kind, entry->key);
@@ -106,6 +106,7 @@ static void send_payload(struct core_call *call, struct task_node *node,
         .seq_num = sequence,
         .generated_at = call->now_ms,
     };
+    task_groups_spec(call, entries, count, message);
     core_effect_lend(call, CORE_EFFECT_NODE, node->node_id, "PayloadMessage",
                      &session_payload_message_shape, message);
     core_effect_end(call, own);
@@ -200,7 +201,7 @@ static void send_manifest(struct core_call *call, struct task_node *node)
         tasks[count].desired_status = task_status_name(record->desired_status);
         count++;
     }
-    int64_t sequence = next_sequence(node);
+    int64_t sequence = task_next_sequence(node);
     const struct session_task_manifest_message message = {
         .message_id = task_number(call, sequence),
         .container_instance_arn = instance_arn(call, node),
@@ -275,6 +276,7 @@ int task_node_connect(struct core_call *call, void *pointer, const void *input, 
         task_entry_wait(entry, task->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING);
     }
     task_credentials_connected(call, node);
+    task_groups_connected(node);
     send_manifest(call, node);
     deliver_and_again(call, node);
     task_contact_count(call, node);
@@ -347,6 +349,7 @@ int task_node_ack(struct core_call *call, void *pointer, const void *input, void
     if (node->seen) {
         beat(call, state, node);
     }
+    task_groups_acked(call, node, sequence);
     struct task_entry *next = NULL;
     for (struct task_entry *entry = node->waiting_first; entry != NULL; entry = next) {
         next = entry->waiting_next;

@@ -21,6 +21,8 @@ const struct core_manager task_managers[] = {
     [TASK_MANAGER_SPOT] = {"spot", task_spot_work},
     [TASK_MANAGER_SPOT_RATE] = {"spot_rate", task_spot_rate_work},
     [TASK_MANAGER_CREDENTIALS] = {"credentials", task_credentials_work},
+    [TASK_MANAGER_GROUPS_WALK] = {"groups_walk", task_groups_walk_work},
+    [TASK_MANAGER_GROUPS_TELL] = {"groups_tell", task_groups_tell_work},
     [TASK_MANAGER_WAITING] = {"waiting", task_waiting_work},
     [TASK_MANAGER_SCALING] = {"scaling", scaling_work},
 };

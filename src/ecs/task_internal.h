@@ -148,6 +148,10 @@ struct task_node {
     int64_t resend_due_ms;        ///< of the timer that looks at what waits, 0 when it is not set
     int64_t credentials_due_ms;   ///< of the timer that looks at credentials, 0 when it is not set
     int64_t credentials_round_ms; ///< when all of its tasks' credentials were due last
+    int64_t groups_wanted;        ///< newest version of a group that it is to know
+    int64_t groups_sent;          ///< of the last message about groups
+    int64_t groups_acked;         ///< it has all that is not newer
+    int64_t groups_sequence;      ///< number of that message
     struct text agent_version;    ///< owned, as the next two
     struct text agent_hash;
     struct text docker_version;
@@ -173,6 +177,7 @@ struct task_state {
     int64_t waiting_ms;     ///< see task_set_waiting_ms
     bool scaling_command;   ///< see task_set_scaling
     int64_t scaling_period_ms;
+    struct map group_walks; ///< key of a security group to the interface its walk has come to
     char locate_arn[512];
 
     struct task_node *nowhere; ///< has the tasks that have no place: its key is 0, nothing joins it
@@ -224,6 +229,8 @@ enum task_manager {
     TASK_MANAGER_WAITING,     ///< cluster: place what waits, and let what waited too long go
     TASK_MANAGER_SCALING,     ///< capacity provider: the next step of its Auto Scaling group
     TASK_MANAGER_CREDENTIALS, ///< node: send credentials of roles that are due
+    TASK_MANAGER_GROUPS_WALK, ///< security group: look for the nodes of its members
+    TASK_MANAGER_GROUPS_TELL, ///< node: send the rules of groups that changed
     TASK_MANAGER_COUNT,
 };
 extern const struct core_manager task_managers[];
@@ -677,6 +684,25 @@ int task_credentials_ack(struct core_call *call, void *state, const void *reques
 int task_secrets(struct core_call *call, void *state, const void *request, void *response);
 /** Manager TASK_MANAGER_CREDENTIALS. */
 void task_credentials_work(struct core_call *call, void *state, int64_t key);
+
+// ---- node_groups.c ------------------------------------------------------------------------
+
+/** Put the security groups of tasks that are handed over into their message. */
+void task_groups_spec(struct core_call *call, struct task_entry *const *entries, size_t count,
+                      struct session_payload_message *message);
+/** The rules of a group changed; see vpc_on_group_changed. */
+void task_groups_changed(struct core_call *call, int64_t group);
+/** A node acknowledged a message. */
+void task_groups_acked(struct core_call *call, struct task_node *node, int64_t sequence);
+/** A session began: nothing is known to have arrived. */
+void task_groups_connected(struct task_node *node);
+/** Manager TASK_MANAGER_GROUPS_WALK. */
+void task_groups_walk_work(struct core_call *call, void *state, int64_t key);
+/** Manager TASK_MANAGER_GROUPS_TELL. */
+void task_groups_tell_work(struct core_call *call, void *state, int64_t key);
+
+/** Number the next message of a node's session. */
+int64_t task_next_sequence(struct task_node *node);
 /** Manager TASK_MANAGER_DELIVER. */
 void task_deliver_work(struct core_call *call, void *state, int64_t key);
 /** Manager TASK_MANAGER_LEASES. */

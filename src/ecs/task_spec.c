@@ -240,6 +240,8 @@ void task_spec(struct core_call *call, int64_t key, const struct task_record_tas
         spec.eni = ARENA_NEW(call->arena, struct session_eni);
         vpc_eni_spec(call, record->eni, scope.region, spec.eni);
         spec.eni->attachment_arn = task_attachment_arn(call, record);
+        spec.has_security_groups_told = true;
+        spec.security_groups_told = true;
     }
     spec.containers.count = record->containers.count;
     spec.containers.items =

@@ -429,6 +429,7 @@ void *task_state_new(struct core *core)
     state->nowhere = ALLOC(struct task_node);
     state->nowhere_zone.group = &state->nowhere_group;
     identity_on_join(core, task_node_joined);
+    vpc_on_group_changed(core, task_groups_changed);
     return state;
 }
 
@@ -456,6 +457,7 @@ void task_state_free(void *pointer)
     map_deinit(&state->nodes_by_id);
     map_deinit(&state->nodes_by_instance);
     map_deinit(&state->definition_uses);
+    map_deinit(&state->group_walks);
     index_free(state->by_cluster);
     index_free(state->by_family);
     index_free(state->by_starter);

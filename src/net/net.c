@@ -1,5 +1,5 @@
 #include "base/alloc.h"
-#include "net/net_internal.h"
+#include "net/net_guard.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -86,6 +86,9 @@ int net_prepare(struct net *net, struct err *err)
     }
     if (rc == 0) {
         rc = visit(net, adopt, NULL, err);
+    }
+    if (rc == 0) {
+        rc = net_guard_adopt(net, err);
     }
     if (rc == 0) {
         rc = net_host_filter(net, err);
@@ -266,6 +269,9 @@ int net_destroy_all(struct net *net, struct err *err)
     int rc = net->netns_dir_fd < 0 ? 0 : visit(net, remove_space, NULL, err);
     if (rc == 0) {
         rc = net_tasks_forget(locked, err);
+    }
+    if (rc == 0) {
+        rc = net_guard_forget(net, err);
     }
     if (rc == 0) {
         rc = delete_host_links(net, err);

@@ -34,6 +34,8 @@ struct net_vpc {
     bool host_route;  ///< let the host itself reach the VPC through the transit link
 };
 
+struct session_security_group;
+
 /** A network interface to make. */
 struct net_eni {
     struct text id; ///< eni-...
@@ -43,6 +45,10 @@ struct net_eni {
     struct text gateway; ///< first address of the subnet; the bridge answers on it
     struct text subnet_id;
     struct net_vpc vpc;
+    struct text_list groups; ///< ids of its security groups
+    bool groups_told;        ///< a group that is not known lets nothing through, instead of all
+    const struct session_security_group *known; ///< groups whose rules came with it
+    size_t known_count;
 };
 
 /** Open, and prepare the host: forwarding, the instance's nftables tables. Runs after a crash, too.
@@ -80,6 +86,19 @@ MUST_CHECK int net_eni_create(struct net *net, const struct net_eni *eni, struct
  * is left to the kernel.
  */
 MUST_CHECK int net_eni_destroy(struct net *net, struct text eni_id, struct err *err);
+
+/**
+ * Take the rules of security groups, unless newer ones are known, and apply them to the interfaces
+ * in them. Connections that were let through go on.
+ */
+MUST_CHECK int net_groups_put(struct net *net, const struct session_security_group *groups,
+                              size_t count, struct err *err);
+
+/**
+ * Apply groups to an interface that is there from before groups were enforced: until their rules
+ * are known, all passes. Nothing happens when the interface is known, or is not there.
+ */
+MUST_CHECK int net_eni_adopt(struct net *net, const struct net_eni *eni, struct err *err);
 
 /** @return path where the namespace of an ENI is or would be mounted */
 struct text net_eni_path(const struct net *net, struct text eni_id, struct arena *arena);

@@ -14,12 +14,16 @@
  * The kernel translates what it takes for a conversation as it translated its first packet. For
  * datagrams a conversation is who sends to whom, and lasts while they are sent: after a port has
  * passed from one container to the next, a sender without pauses would go on to the former.
+ *
+ * Likewise an address of a VPC: its next owner is not to go on with what the former was let.
  */
 
 #define RECEIVE_BYTES 32768
 #define FORGET_MAX 1024 // conversations in one go; what is left ends by itself
+#define GONE_MAX 65536  // the same of addresses; then it is asked again
 
 struct search {
+    const struct net_address_alive *alive; ///< instead of ports; or NULL
     const struct net_forward *forwards;
     size_t forward_count;
     const struct net_address *own;
@@ -64,10 +68,27 @@ static bool wanted(const struct search *search, struct nlattr *tuple)
            is_own(search, ntohl(nla_get_u32(address)));
 }
 
+static bool is_gone(const struct net_address_alive *alive, struct nlattr *tuple, int side)
+{
+    struct nlattr *address = nested(nested(tuple, CTA_TUPLE_IP), side);
+    return address != NULL && nla_len(address) == 4 &&
+           net_range_has(alive->range, ntohl(nla_get_u32(address))) &&
+           !alive->is_alive(alive->context, ntohl(nla_get_u32(address)));
+}
+
 static void look_at(struct search *search, struct nlmsghdr *header)
 {
     const int head = NLMSG_ALIGN((int)sizeof(struct nfgenmsg));
     struct nlattr *tuple = nlmsg_find_attr(header, head, CTA_TUPLE_ORIG);
+    if (search->alive != NULL) {
+        if (tuple != NULL && search->count < GONE_MAX &&
+            (is_gone(search->alive, tuple, CTA_IP_V4_SRC) ||
+             is_gone(search->alive, tuple, CTA_IP_V4_DST))) {
+            buf_add(&search->tuples, tuple, (size_t)nla_total_size(nla_len(tuple)));
+            search->count++;
+        }
+        return;
+    }
     if (tuple != NULL && search->count < FORGET_MAX && wanted(search, tuple)) {
         buf_add(&search->tuples, tuple, (size_t)nla_total_size(nla_len(tuple)));
         search->count++;
@@ -146,4 +167,16 @@ void net_conntrack_forget(const struct net_forward *forwards, size_t count,
         forget(fd, &search.tuples);
     }
     buf_deinit(&search.tuples);
+}
+
+bool net_conntrack_forget_gone(int fd, const struct net_address_alive *alive)
+{
+    struct search search = {.alive = alive};
+    bool done = send_message(fd, message(IPCTNL_MSG_CT_GET, NLM_F_DUMP)) && receive(fd, &search);
+    if (done) {
+        forget(fd, &search.tuples);
+    }
+    done = done && search.count < GONE_MAX;
+    buf_deinit(&search.tuples);
+    return done;
 }

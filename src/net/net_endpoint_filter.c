@@ -4,10 +4,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter_ipv4.h>
 #include <netinet/in.h>
-#include <netlink/attr.h>
 
 /*
  * The rules that lead a task to its endpoints:
@@ -24,62 +22,43 @@
  * out.
  */
 
-#define TABLE "berth-endpoint"
 #define CHAIN "output"
 #define PRIORITY_BEFORE_ALL (-300)
 #define PORT_OF_TASKS 80
 #define TCP_CHECKSUM 16
 
-static const struct nft_field ip_source = {NFT_PAYLOAD_NETWORK_HEADER, 12, 4};
-static const struct nft_field ip_destination = {NFT_PAYLOAD_NETWORK_HEADER, 16, 4};
-static const struct nft_field tcp_source = {NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2};
-static const struct nft_field tcp_destination = {NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2};
-
-static void add_table(struct nft_batch *batch)
-{
-    // Refused when it is there, and then the rest with it: the batch is taken as a whole, so they
-    // are there, too.
-    struct nl_msg *table = nft_batch_message(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
-    nla_put_string(table, NFTA_TABLE_NAME, TABLE);
-    nft_put_be32(table, NFTA_TABLE_FLAGS, 0);
-    nft_batch_add(batch, table);
-
-    struct nl_msg *chain = nft_batch_message(batch, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
-    nla_put_string(chain, NFTA_CHAIN_TABLE, TABLE);
-    nla_put_string(chain, NFTA_CHAIN_NAME, CHAIN);
-    struct nlattr *hook = nla_nest_start(chain, NFTA_CHAIN_HOOK);
-    nft_put_be32(chain, NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_OUT);
-    nft_put_be32(chain, NFTA_HOOK_PRIORITY, (uint32_t)PRIORITY_BEFORE_ALL);
-    nla_nest_end(chain, hook);
-    nft_put_be32(chain, NFTA_CHAIN_POLICY, NF_ACCEPT);
-    nla_put_string(chain, NFTA_CHAIN_TYPE, "filter");
-    nft_batch_add(batch, chain);
-}
+static const struct net_nft_table table = {NFPROTO_IPV4, "berth-endpoint"};
+static const struct net_nft_payload ip_source = {NFT_PAYLOAD_NETWORK_HEADER, 12, 4};
+static const struct net_nft_payload ip_destination = {NFT_PAYLOAD_NETWORK_HEADER, 16, 4};
+static const struct net_nft_payload tcp_source = {NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2};
+static const struct net_nft_payload tcp_destination = {NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2};
 
 /** What a rule looks for and what it puts in its place. */
 struct exchange {
-    const struct nft_field *address;
-    const struct nft_field *port;
+    const struct net_nft_payload *address;
+    const struct net_nft_payload *port;
     uint16_t from;
     uint16_t to;
 };
 
-static void add_rule(struct nft_batch *batch, uint32_t address, const struct exchange *exchange)
+static void add_rule(struct net_nft *nft, uint32_t address, const struct exchange *exchange)
 {
+    uint32_t at = NET_NFT_REGISTER(0);
     const uint32_t wire_address = htonl(address);
     const uint16_t from = htons(exchange->from);
     const uint16_t to = htons(exchange->to);
-    struct nl_msg *rule =
-        nft_batch_message(batch, NFT_MSG_NEWRULE, (uint16_t)(NLM_F_CREATE | NLM_F_APPEND));
-    nla_put_string(rule, NFTA_RULE_TABLE, TABLE);
-    nla_put_string(rule, NFTA_RULE_CHAIN, CHAIN);
-    struct nlattr *expressions = nla_nest_start(rule, NFTA_RULE_EXPRESSIONS);
-    nft_match(rule, exchange->address, &wire_address);
-    nft_match_protocol(rule, IPPROTO_TCP);
-    nft_match(rule, exchange->port, &from);
-    nft_replace(rule, exchange->port, TCP_CHECKSUM, &to);
-    nla_nest_end(rule, expressions);
-    nft_batch_add(batch, rule);
+    const uint8_t tcp = IPPROTO_TCP;
+    struct net_nft_rule rule;
+    net_nft_rule(nft, &table, CHAIN, &rule);
+    net_nft_load(&rule, at, *exchange->address);
+    net_nft_compare(&rule, at, NFT_CMP_EQ, &wire_address, sizeof(wire_address));
+    net_nft_meta(&rule, at, NFT_META_L4PROTO);
+    net_nft_compare(&rule, at, NFT_CMP_EQ, &tcp, sizeof(tcp));
+    net_nft_load(&rule, at, *exchange->port);
+    net_nft_compare(&rule, at, NFT_CMP_EQ, &from, sizeof(from));
+    net_nft_immediate(&rule, at, &to, sizeof(to));
+    net_nft_store(&rule, at, *exchange->port, TCP_CHECKSUM);
+    net_nft_rule_end(nft, &rule);
 }
 
 int net_filter_endpoint(uint32_t address, struct err *err)
@@ -88,12 +67,18 @@ int net_filter_endpoint(uint32_t address, struct err *err)
         {&ip_destination, &tcp_destination, PORT_OF_TASKS, NET_ENDPOINT_PORT},
         {&ip_source, &tcp_source, NET_ENDPOINT_PORT, PORT_OF_TASKS},
     };
-    AUTO(nft_batch_deinit) struct nft_batch batch = {.family = NFPROTO_IPV4};
+    const struct net_nft_hook hook = {NF_INET_LOCAL_OUT, PRIORITY_BEFORE_ALL, false};
+    AUTO(net_nft_deinit) struct net_nft nft = {0};
+    AUTO(fd_close) int fd = -1;
     int number = 0;
-    add_table(&batch);
-    add_rule(&batch, address, &ways[0]);
-    add_rule(&batch, address, &ways[1]);
-    int rc = nft_batch_commit(&batch, &number, err);
+    // Refused when it is there, and then the rest with it: all is taken as a whole, so the rest is
+    // there, too.
+    net_nft_table(&nft, &table, true);
+    net_nft_chain(&nft, &table, CHAIN, &hook);
+    add_rule(&nft, address, &ways[0]);
+    add_rule(&nft, address, &ways[1]);
+    int rc = net_nft_open(&fd, err);
+    rc = rc == 0 ? net_nft_commit(fd, &nft, &number, err) : rc;
     if (rc == 0 && number != 0 && number != EEXIST) {
         rc = err_sys(err, number, "leading a task to its endpoints");
     }

@@ -1,5 +1,5 @@
 #include "base/alloc.h"
-#include "net/net_internal.h"
+#include "net/net_guard.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
  * Network interfaces of tasks, each plugged into the bridge of its subnet.
  */
 
-static int parse_eni(const struct net_eni *from, struct net_plug *out, struct err *err)
+int net_eni_parse(const struct net_eni *from, struct net_plug *out, struct err *err)
 {
     struct net_plug eni = {.prefix = from->prefix_length};
     if (!net_id_valid(from->id) || !text_starts(from->id, TEXT("eni-"))) {
@@ -147,11 +147,7 @@ static int destroy_locked(struct net *net, const char *id, struct err *err)
     char link[NET_LINK_NAME_SIZE];
     net_eni_link_name(text_of(id), link);
     turn_port_off(net, link);
-    for (struct net_router *at = net->routers; at != NULL; at = at->next) {
-        struct err ignored;
-        IGNORE(net_guard_remove(net->instance, at, link, &ignored),
-               "the link is off, and the next of this name has its own");
-    }
+    net_guard_remove(net, id);
     return net_space_unmount(net->netns_dir, id, err);
 }
 
@@ -159,7 +155,7 @@ int net_eni_create(struct net *net, const struct net_eni *from, struct arena *ar
                    struct text *out_path, struct err *err)
 {
     struct net_plug eni;
-    int rc = parse_eni(from, &eni, err);
+    int rc = net_eni_parse(from, &eni, err);
     if (rc != 0) {
         return rc;
     }
@@ -172,15 +168,20 @@ int net_eni_create(struct net *net, const struct net_eni *from, struct arena *ar
     }
     // ERR_EXISTS is about the host's way into the VPC, which a task does not need.
     rc = net_bridge_ensure(router, from, eni.gateway, &eni.bridge_index, err);
-    if (rc == 0 && net_space_mounted(net->netns_dir_fd, eni.id)) {
-        if (is_whole(net, &eni, router)) {
-            *out_path = net_eni_path(net, from->id, arena);
-            return 0;
-        }
+    bool there = rc == 0 && net_space_mounted(net->netns_dir_fd, eni.id);
+    bool whole = there && is_whole(net, &eni, router);
+    if (there && !whole) {
         rc = destroy_locked(net, eni.id, err);
     }
+    // Before its link is there: what it says first is to be heard, and nothing without rules.
     if (rc == 0) {
+        rc = net_guard_add(locked, router, from, &eni, err);
+    }
+    if (rc == 0 && !whole) {
         rc = net_plug_make(net, &eni, router, err);
+        if (rc != 0) {
+            net_guard_remove(locked, eni.id);
+        }
     }
     if (rc != 0) {
         return err_wrap(err, "making %s", eni.id);

@@ -275,17 +275,6 @@ int net_filter_router(const char *instance, struct net_range cidr, struct err *e
                "  }\n"
                "}\n",
                instance, address, cidr.prefix, address, cidr.prefix, address, cidr.prefix);
-    // The chains of ports that are there stay: see net_guard.c.
-    buf_format(&commands,
-               "table bridge berth-%s {\n"
-               "  map " NET_GUARD_MAP " { type ifname : verdict; }\n"
-               "  chain prerouting {\n"
-               "    type filter hook prerouting priority -300; policy accept;\n"
-               "  }\n"
-               "}\n"
-               "flush chain bridge berth-%s prerouting\n"
-               "add rule bridge berth-%s prerouting iifname vmap @" NET_GUARD_MAP "\n",
-               instance, instance, instance);
     return run_alone(&commands, "setting up a router's packet filter", err);
 }
 

@@ -20,11 +20,13 @@
  *   RUN/netns/bridge         the router of the bridge network
  *   RUN/netns/task-<id>-<n>  a container's in bridge mode
  *   RUN/bridge/<id>          what a task has of the bridge network: see net_task_file.c
+ *   RUN/groups/<id>          interfaces of VPCs and security groups: see net_guard_file.c
  *   bt<instance><5>          host's end of a transit link; its alias is the VPC's id
  *   up0                      router's end of it
  *   br-<12>                  a subnet's bridge in the router
  *   v-<12>                   router's end of an ENI's link; eth0 is the other
  *   table ip berth-<instance>  on the host, and in each router
+ *   table ip berth-groups-<instance>, bridge berth-<instance>  in VPCs' routers: see net_guard.h
  */
 
 #define NET_LINK_NAME_SIZE 16
@@ -71,6 +73,9 @@ void net_transit_link_name(const char *instance, struct text vpc_id, uint32_t n,
 
 /** Name of a subnet's bridge. */
 void net_bridge_name(struct text subnet_id, char out_name[NET_LINK_NAME_SIZE]);
+
+/** Hardware address of a subnet's bridge. */
+void net_bridge_mac(uint32_t gateway, uint8_t out_mac[6]);
 
 /** Name of the router's end of an ENI. */
 void net_eni_link_name(struct text eni_id, char out_name[NET_LINK_NAME_SIZE]);
@@ -344,22 +349,9 @@ MUST_CHECK int net_filter_peers(const char *instance, bool add, const struct net
 /** Remove the instance's table, and what was put into others'; none is fine. */
 MUST_CHECK int net_filter_remove(const char *instance, struct err *err);
 
-/* ---- what an interface may send: net_guard.c */
-
-#define NET_GUARD_MAP "ports" ///< of the bridge table that net_filter_router makes
-
-struct net_router;
-
-/** Let only what bears the interface's own addresses in by its port, which need not be there yet.
- */
-MUST_CHECK int net_guard_add(const char *instance, const struct net_router *router,
-                             const struct net_plug *plug, struct err *err);
-
-/** Remove what net_guard_add made; none is fine. */
-MUST_CHECK int net_guard_remove(const char *instance, const struct net_router *router,
-                                const char *link, struct err *err);
-
 /* ---- routers: net_vpc.c */
+
+struct net_guard;
 
 /** A subnet's bridge that is known to be right. */
 struct net_bridge {
@@ -381,6 +373,7 @@ struct net_router {
     uint32_t host_link_index;
     struct net_bridge bridges[NET_SUBNETS_MAX];
     uint32_t bridge_count;
+    struct net_guard *guard; ///< of security groups: see net_guard.h
 };
 
 /* ---- the bridge network: net_task.c, net_tasks.c, net_task_file.c, net_port.c, net_conntrack.c */
@@ -497,6 +490,22 @@ void net_port_release(struct net_binding *binding);
 void net_conntrack_forget(const struct net_forward *forwards, size_t count,
                           const struct net_address *own, size_t own_count);
 
+/** Which addresses of a range somebody has. */
+struct net_address_alive {
+    struct net_range range;
+    bool (*is_alive)(const void *context, uint32_t address);
+    const void *context;
+};
+
+/**
+ * Have the kernel forget all conversations of addresses that nobody has any more, in the namespace
+ * of a socket to the packet filter. It looks at every conversation of the kernel, which takes some
+ * ten milliseconds.
+ *
+ * @return whether it did; false also where a kernel has no such interface
+ */
+bool net_conntrack_forget_gone(int fd, const struct net_address_alive *alive);
+
 struct net {
     char instance[9];
     char *run_dir;
@@ -513,6 +522,9 @@ struct net {
 /** Find or make the router. The lock is held. @param verify look again although it was ready */
 MUST_CHECK int net_router_ensure(struct net *net, const struct net_vpc *vpc, bool verify,
                                  struct net_router **out_router, struct err *err);
+
+/** Check an interface that is asked for. @return 0 or ERR_INVALID */
+MUST_CHECK int net_eni_parse(const struct net_eni *from, struct net_plug *out, struct err *err);
 
 /** Find or make a subnet's bridge. The lock is held. */
 MUST_CHECK int net_bridge_ensure(struct net_router *router, const struct net_eni *eni,

@@ -1,177 +1,86 @@
 #include "net/net_nft.h"
 
+#include "base/alloc.h"
+#include "base/file.h"
 #include "net/net_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <netinet/in.h>
 #include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
+#define MESSAGE_BYTES 4096 // a rule of ten expressions has a quarter of it
 #define ANSWER_BYTES 8192
 #define ANSWER_SECONDS 5
+// A transaction is one datagram, and the kernel refuses one that is larger than this buffer. The
+// largest has all rules of a node's groups; memory is taken for what is sent only.
+#define SEND_BYTES (32 << 20)
 
-void nft_batch_deinit(struct nft_batch *batch)
+// What libnftnl keeps beside a set so that listings show keys the right way round.
+#define UDATA_KEY_ORDER 0
+#define UDATA_DATA_ORDER 1
+#define ORDER_HOST 1u
+#define ORDER_BIG 2u
+
+void net_nft_deinit(struct net_nft *nft)
 {
-    buf_deinit(&batch->bytes);
+    buf_deinit(&nft->bytes);
 }
 
-static void add(struct nft_batch *batch, struct nl_msg *made)
-{
-    const struct nlmsghdr *envelope = nlmsg_hdr(made);
-    buf_add(&batch->bytes, envelope, NLMSG_ALIGN(envelope->nlmsg_len));
-    nlmsg_free(made);
-}
+// ---- messages -----------------------------------------------------------------------------
 
-static struct nl_msg *message(struct nft_batch *batch, uint16_t type, uint16_t flags,
-                              uint8_t family, uint16_t resource)
+static struct nl_msg *message(struct net_nft *nft, uint16_t type, uint16_t flags, uint8_t family)
 {
     const struct nfgenmsg header = {
-        .nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(resource)};
-    struct nl_msg *made = net_message(type, flags, &header, sizeof(header));
+        .nfgen_family = family,
+        .version = NFNETLINK_V0,
+        .res_id = htons(
+            type == NFNL_MSG_BATCH_BEGIN || type == NFNL_MSG_BATCH_END ? NFNL_SUBSYS_NFTABLES : 0),
+    };
+    struct nl_msg *made = nlmsg_alloc_size(MESSAGE_BYTES);
+    if (made == NULL || nlmsg_put(made, 0, 0, type, 0, 0) == NULL ||
+        nlmsg_append(made, (void *)(uintptr_t)&header, sizeof(header), NLMSG_ALIGNTO) != 0) {
+        base_out_of_memory(MESSAGE_BYTES);
+    }
     struct nlmsghdr *envelope = nlmsg_hdr(made);
-    envelope->nlmsg_seq = ++batch->sequence;
+    envelope->nlmsg_seq = ++nft->sequence;
     envelope->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
     return made;
 }
 
-struct nl_msg *nft_batch_message(struct nft_batch *batch, uint8_t type, uint16_t flags)
+void net_nft_add(struct net_nft *nft, struct nl_msg *made)
 {
-    if (batch->sequence == 0) {
-        add(batch, message(batch, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
+    const struct nlmsghdr *envelope = nlmsg_hdr(made);
+    nft->last = nft->bytes.size;
+    buf_add(&nft->bytes, envelope, NLMSG_ALIGN(envelope->nlmsg_len));
+    nlmsg_free(made);
+}
+
+struct nl_msg *net_nft_message(struct net_nft *nft, uint8_t type, uint16_t flags, uint8_t family)
+{
+    if (nft->bytes.size == 0) {
+        net_nft_add(nft, message(nft, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC));
     }
-    return message(batch, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, batch->family, 0);
-}
-
-void nft_batch_add(struct nft_batch *batch, struct nl_msg *made)
-{
-    batch->last = batch->bytes.size;
-    add(batch, made);
-}
-
-// ---- expressions --------------------------------------------------------------------------
-
-void nft_put_be32(struct nl_msg *to, int attribute, uint32_t value)
-{
-    nla_put_u32(to, attribute, htonl(value));
-}
-
-static struct nlattr *begin_expression(struct nl_msg *rule, const char *name,
-                                       struct nlattr **out_element)
-{
-    *out_element = nla_nest_start(rule, NFTA_LIST_ELEM);
-    nla_put_string(rule, NFTA_EXPR_NAME, name);
-    return nla_nest_start(rule, NFTA_EXPR_DATA);
-}
-
-static void end_expression(struct nl_msg *rule, struct nlattr *data, struct nlattr *element)
-{
-    nla_nest_end(rule, data);
-    nla_nest_end(rule, element);
-}
-
-static void put_payload(struct nl_msg *rule, uint32_t base, uint32_t offset, uint32_t size)
-{
-    nft_put_be32(rule, NFTA_PAYLOAD_BASE, base);
-    nft_put_be32(rule, NFTA_PAYLOAD_OFFSET, offset);
-    nft_put_be32(rule, NFTA_PAYLOAD_LEN, size);
-}
-
-static void put_value(struct nl_msg *rule, int attribute, const void *value, size_t size)
-{
-    struct nlattr *nest = nla_nest_start(rule, attribute);
-    nla_put(rule, NFTA_DATA_VALUE, (int)size, value);
-    nla_nest_end(rule, nest);
-}
-
-static void compare(struct nl_msg *rule, const void *value, size_t size, uint32_t operation)
-{
-    struct nlattr *element = NULL;
-    struct nlattr *data = begin_expression(rule, "cmp", &element);
-    nft_put_be32(rule, NFTA_CMP_SREG, NFT_REG_1);
-    nft_put_be32(rule, NFTA_CMP_OP, operation);
-    put_value(rule, NFTA_CMP_DATA, value, size);
-    end_expression(rule, data, element);
-}
-
-static void load(struct nl_msg *rule, const struct nft_field *field)
-{
-    struct nlattr *element = NULL;
-    struct nlattr *data = begin_expression(rule, "payload", &element);
-    nft_put_be32(rule, NFTA_PAYLOAD_DREG, NFT_REG_1);
-    put_payload(rule, field->base, field->offset, field->size);
-    end_expression(rule, data, element);
-}
-
-void nft_match(struct nl_msg *rule, const struct nft_field *field, const void *value)
-{
-    load(rule, field);
-    compare(rule, value, field->size, NFT_CMP_EQ);
-}
-
-void nft_match_other(struct nl_msg *rule, const struct nft_field *field, const void *value)
-{
-    load(rule, field);
-    compare(rule, value, field->size, NFT_CMP_NEQ);
-}
-
-void nft_match_protocol(struct nl_msg *rule, uint8_t protocol)
-{
-    struct nlattr *element = NULL;
-    struct nlattr *data = begin_expression(rule, "meta", &element);
-    nft_put_be32(rule, NFTA_META_DREG, NFT_REG_1);
-    nft_put_be32(rule, NFTA_META_KEY, NFT_META_L4PROTO);
-    end_expression(rule, data, element);
-    compare(rule, &protocol, sizeof(protocol), NFT_CMP_EQ);
-}
-
-void nft_replace(struct nl_msg *rule, const struct nft_field *field, uint32_t checksum_offset,
-                 const void *value)
-{
-    struct nlattr *element = NULL;
-    struct nlattr *data = begin_expression(rule, "immediate", &element);
-    nft_put_be32(rule, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-    put_value(rule, NFTA_IMMEDIATE_DATA, value, field->size);
-    end_expression(rule, data, element);
-    data = begin_expression(rule, "payload", &element);
-    nft_put_be32(rule, NFTA_PAYLOAD_SREG, NFT_REG_1);
-    put_payload(rule, field->base, field->offset, field->size);
-    nft_put_be32(rule, NFTA_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_INET);
-    nft_put_be32(rule, NFTA_PAYLOAD_CSUM_OFFSET, checksum_offset);
-    end_expression(rule, data, element);
-}
-
-void nft_put_verdict(struct nl_msg *to, int attribute, int32_t code, const char *chain)
-{
-    struct nlattr *value = nla_nest_start(to, attribute);
-    struct nlattr *verdict = nla_nest_start(to, NFTA_DATA_VERDICT);
-    nft_put_be32(to, NFTA_VERDICT_CODE, (uint32_t)code);
-    if (chain != NULL) {
-        nla_put_string(to, NFTA_VERDICT_CHAIN, chain);
-    }
-    nla_nest_end(to, verdict);
-    nla_nest_end(to, value);
-}
-
-void nft_end_with(struct nl_msg *rule, int32_t code)
-{
-    struct nlattr *element = NULL;
-    struct nlattr *data = begin_expression(rule, "immediate", &element);
-    nft_put_be32(rule, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-    nft_put_verdict(rule, NFTA_IMMEDIATE_DATA, code, NULL);
-    end_expression(rule, data, element);
+    return message(nft, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, family);
 }
 
 // ---- the conversation ---------------------------------------------------------------------
 
-static int open_netfilter(int *out_fd, struct err *err)
+int net_nft_open(int *out_fd, struct err *err)
 {
     AUTO(fd_close) int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     const struct timeval limit = {.tv_sec = ANSWER_SECONDS};
     const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    const int send_bytes = SEND_BYTES;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &send_bytes, sizeof(send_bytes)) != 0 ||
         connect(fd, (const struct sockaddr *)(const void *)&kernel, sizeof(kernel)) != 0) {
         return err_sys(err, errno, "opening a socket to the packet filter");
     }
@@ -180,7 +89,16 @@ static int open_netfilter(int *out_fd, struct err *err)
     return 0;
 }
 
-// Until the answer to the last message that asked for one. The first refusal is the one that tells.
+// What was refused has several answers, of which one was read. They are all there when the kernel
+// has taken a transaction.
+static void drop_answers(int fd)
+{
+    char bytes[ANSWER_BYTES];
+    while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0) {}
+}
+
+// Until the answer to the last message, which asked for one. The first refusal is the one that
+// tells.
 static int read_answers(int fd, uint32_t last, int *out_number, struct err *err)
 {
     _Alignas(struct nlmsghdr) char bytes[ANSWER_BYTES];
@@ -209,19 +127,296 @@ static int read_answers(int fd, uint32_t last, int *out_number, struct err *err)
     }
 }
 
-int nft_batch_commit(struct nft_batch *batch, int *out_number, struct err *err)
+int net_nft_commit(int fd, struct net_nft *nft, int *out_number, struct err *err)
 {
-    ASSERT(batch->last > 0);
-    // Kernels do not acknowledge the end of a batch, but what is in it, once all of it is done.
-    struct nlmsghdr *last = (void *)(batch->bytes.data + batch->last);
-    last->nlmsg_flags |= NLM_F_ACK;
-    uint32_t sequence = last->nlmsg_seq;
-    add(batch, message(batch, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES));
-    AUTO(fd_close) int fd = -1;
-    int rc = open_netfilter(&fd, err);
-    if (rc == 0 &&
-        send(fd, batch->bytes.data, batch->bytes.size, 0) != (ssize_t)batch->bytes.size) {
-        rc = err_sys(err, errno, "asking the packet filter");
+    *out_number = 0;
+    if (nft->bytes.size == 0) {
+        return 0;
     }
-    return rc == 0 ? read_answers(fd, sequence, out_number, err) : rc;
+    // Kernels do not acknowledge the end of a transaction, but what is in it, once all is done.
+    struct nlmsghdr *envelope = (void *)(nft->bytes.data + nft->last);
+    envelope->nlmsg_flags |= NLM_F_ACK;
+    uint32_t last = nft->sequence;
+    net_nft_add(nft, message(nft, NFNL_MSG_BATCH_END, 0, AF_UNSPEC));
+    drop_answers(fd);
+    if (send(fd, nft->bytes.data, nft->bytes.size, 0) != (ssize_t)nft->bytes.size) {
+        return err_sys(err, errno, "asking the packet filter");
+    }
+    return read_answers(fd, last, out_number, err);
+}
+
+static void put_be32(struct nl_msg *to, int attribute, uint32_t value)
+{
+    nla_put_u32(to, attribute, htonl(value));
+}
+
+static void put_value(struct nl_msg *to, int attribute, const void *value, size_t size)
+{
+    struct nlattr *nest = nla_nest_start(to, attribute);
+    nla_put(to, NFTA_DATA_VALUE, (int)size, value);
+    nla_nest_end(to, nest);
+}
+
+static void put_verdict(struct nl_msg *to, int attribute, int32_t code, const char *chain)
+{
+    struct nlattr *data = nla_nest_start(to, attribute);
+    struct nlattr *verdict = nla_nest_start(to, NFTA_DATA_VERDICT);
+    put_be32(to, NFTA_VERDICT_CODE, (uint32_t)code);
+    if (chain != NULL) {
+        nla_put_string(to, NFTA_VERDICT_CHAIN, chain);
+    }
+    nla_nest_end(to, verdict);
+    nla_nest_end(to, data);
+}
+
+// ---- tables and chains --------------------------------------------------------------------
+
+void net_nft_table(struct net_nft *nft, const struct net_nft_table *table, bool exclusive)
+{
+    struct nl_msg *made =
+        net_nft_message(nft, NFT_MSG_NEWTABLE,
+                        (uint16_t)(NLM_F_CREATE | (exclusive ? NLM_F_EXCL : 0)), table->family);
+    nla_put_string(made, NFTA_TABLE_NAME, table->name);
+    put_be32(made, NFTA_TABLE_FLAGS, 0);
+    net_nft_add(nft, made);
+}
+
+void net_nft_table_delete(struct net_nft *nft, const struct net_nft_table *table)
+{
+    struct nl_msg *made = net_nft_message(nft, NFT_MSG_DELTABLE, 0, table->family);
+    nla_put_string(made, NFTA_TABLE_NAME, table->name);
+    net_nft_add(nft, made);
+}
+
+void net_nft_chain(struct net_nft *nft, const struct net_nft_table *table, const char *name,
+                   const struct net_nft_hook *hook)
+{
+    struct nl_msg *made = net_nft_message(nft, NFT_MSG_NEWCHAIN, NLM_F_CREATE, table->family);
+    nla_put_string(made, NFTA_CHAIN_TABLE, table->name);
+    nla_put_string(made, NFTA_CHAIN_NAME, name);
+    if (hook != NULL) {
+        struct nlattr *nest = nla_nest_start(made, NFTA_CHAIN_HOOK);
+        put_be32(made, NFTA_HOOK_HOOKNUM, hook->number);
+        put_be32(made, NFTA_HOOK_PRIORITY, (uint32_t)hook->priority);
+        nla_nest_end(made, nest);
+        put_be32(made, NFTA_CHAIN_POLICY, hook->drop ? NF_DROP : NF_ACCEPT);
+        nla_put_string(made, NFTA_CHAIN_TYPE, "filter");
+    }
+    net_nft_add(nft, made);
+}
+
+void net_nft_chain_flush(struct net_nft *nft, const struct net_nft_table *table, const char *name)
+{
+    struct nl_msg *made = net_nft_message(nft, NFT_MSG_DELRULE, 0, table->family);
+    nla_put_string(made, NFTA_RULE_TABLE, table->name);
+    nla_put_string(made, NFTA_RULE_CHAIN, name);
+    net_nft_add(nft, made);
+}
+
+void net_nft_chain_delete(struct net_nft *nft, const struct net_nft_table *table, const char *name)
+{
+    struct nl_msg *made = net_nft_message(nft, NFT_MSG_DELCHAIN, 0, table->family);
+    nla_put_string(made, NFTA_CHAIN_TABLE, table->name);
+    nla_put_string(made, NFTA_CHAIN_NAME, name);
+    net_nft_add(nft, made);
+}
+
+// ---- sets ---------------------------------------------------------------------------------
+
+void net_nft_set(struct net_nft *nft, const struct net_nft_table *table,
+                 const struct net_nft_set *set)
+{
+    struct nl_msg *made = net_nft_message(nft, NFT_MSG_NEWSET, NLM_F_CREATE, table->family);
+    nla_put_string(made, NFTA_SET_TABLE, table->name);
+    nla_put_string(made, NFTA_SET_NAME, set->name);
+    put_be32(made, NFTA_SET_ID, nft->sequence);
+    put_be32(made, NFTA_SET_FLAGS, set->data_type != 0 ? NFT_SET_MAP : 0);
+    put_be32(made, NFTA_SET_KEY_TYPE, set->key_type);
+    put_be32(made, NFTA_SET_KEY_LEN, set->key_size);
+    if (set->data_type != 0) {
+        put_be32(made, NFTA_SET_DATA_TYPE, set->data_type);
+    }
+    if (set->data_size != 0) {
+        put_be32(made, NFTA_SET_DATA_LEN, set->data_size);
+    }
+    const uint32_t key_order = set->key_type == NET_NFT_MARK ? ORDER_HOST : ORDER_BIG;
+    const uint32_t data_order = set->data_type == NET_NFT_MARK ? ORDER_HOST : ORDER_BIG;
+    uint8_t beside[12] = {UDATA_KEY_ORDER, 4};
+    memcpy(beside + 2, &key_order, 4);
+    beside[6] = UDATA_DATA_ORDER;
+    beside[7] = 4;
+    memcpy(beside + 8, &data_order, 4);
+    nla_put(made, NFTA_SET_USERDATA, set->data_type != 0 ? 12 : 6, beside);
+    net_nft_add(nft, made);
+}
+
+void net_nft_element(struct net_nft *nft, const struct net_nft_table *table, const char *set,
+                     bool add, const struct net_nft_element *element)
+{
+    struct nl_msg *made = net_nft_message(nft, add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
+                                          add ? NLM_F_CREATE : 0, table->family);
+    nla_put_string(made, NFTA_SET_ELEM_LIST_TABLE, table->name);
+    nla_put_string(made, NFTA_SET_ELEM_LIST_SET, set);
+    struct nlattr *list = nla_nest_start(made, NFTA_SET_ELEM_LIST_ELEMENTS);
+    struct nlattr *item = nla_nest_start(made, NFTA_LIST_ELEM);
+    put_value(made, NFTA_SET_ELEM_KEY, element->key, element->key_size);
+    if (add && element->chain != NULL) {
+        put_verdict(made, NFTA_SET_ELEM_DATA, NFT_JUMP, element->chain);
+    } else if (add && element->data != NULL) {
+        put_value(made, NFTA_SET_ELEM_DATA, element->data, element->data_size);
+    }
+    nla_nest_end(made, item);
+    nla_nest_end(made, list);
+    net_nft_add(nft, made);
+}
+
+// ---- rules --------------------------------------------------------------------------------
+
+void net_nft_rule(struct net_nft *nft, const struct net_nft_table *table, const char *chain,
+                  struct net_nft_rule *out_rule)
+{
+    struct nl_msg *made =
+        net_nft_message(nft, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, table->family);
+    nla_put_string(made, NFTA_RULE_TABLE, table->name);
+    nla_put_string(made, NFTA_RULE_CHAIN, chain);
+    *out_rule = (struct net_nft_rule){.message = made,
+                                      .expressions = nla_nest_start(made, NFTA_RULE_EXPRESSIONS)};
+}
+
+void net_nft_rule_end(struct net_nft *nft, struct net_nft_rule *rule)
+{
+    nla_nest_end(rule->message, rule->expressions);
+    net_nft_add(nft, rule->message);
+    *rule = (struct net_nft_rule){0};
+}
+
+/** An expression that is being written. */
+struct expression {
+    struct nlattr *element;
+    struct nlattr *data;
+};
+
+static struct expression begin(struct net_nft_rule *rule, const char *name)
+{
+    struct expression expression = {.element = nla_nest_start(rule->message, NFTA_LIST_ELEM)};
+    nla_put_string(rule->message, NFTA_EXPR_NAME, name);
+    expression.data = nla_nest_start(rule->message, NFTA_EXPR_DATA);
+    return expression;
+}
+
+static void end(struct net_nft_rule *rule, struct expression expression)
+{
+    nla_nest_end(rule->message, expression.data);
+    nla_nest_end(rule->message, expression.element);
+}
+
+static void put_payload(struct net_nft_rule *rule, struct net_nft_payload payload)
+{
+    put_be32(rule->message, NFTA_PAYLOAD_BASE, payload.base);
+    put_be32(rule->message, NFTA_PAYLOAD_OFFSET, payload.offset);
+    put_be32(rule->message, NFTA_PAYLOAD_LEN, payload.size);
+}
+
+void net_nft_load(struct net_nft_rule *rule, uint32_t into, struct net_nft_payload from)
+{
+    struct expression expression = begin(rule, "payload");
+    put_be32(rule->message, NFTA_PAYLOAD_DREG, into);
+    put_payload(rule, from);
+    end(rule, expression);
+}
+
+void net_nft_store(struct net_nft_rule *rule, uint32_t from, struct net_nft_payload into,
+                   uint32_t checksum)
+{
+    struct expression expression = begin(rule, "payload");
+    put_be32(rule->message, NFTA_PAYLOAD_SREG, from);
+    put_payload(rule, into);
+    if (checksum != 0) {
+        put_be32(rule->message, NFTA_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_INET);
+        put_be32(rule->message, NFTA_PAYLOAD_CSUM_OFFSET, checksum);
+    }
+    end(rule, expression);
+}
+
+void net_nft_meta(struct net_nft_rule *rule, uint32_t into, uint32_t key)
+{
+    struct expression expression = begin(rule, "meta");
+    put_be32(rule->message, NFTA_META_DREG, into);
+    put_be32(rule->message, NFTA_META_KEY, key);
+    end(rule, expression);
+}
+
+void net_nft_meta_set(struct net_nft_rule *rule, uint32_t from, uint32_t key)
+{
+    struct expression expression = begin(rule, "meta");
+    put_be32(rule->message, NFTA_META_SREG, from);
+    put_be32(rule->message, NFTA_META_KEY, key);
+    end(rule, expression);
+}
+
+void net_nft_ct_state(struct net_nft_rule *rule, uint32_t into)
+{
+    struct expression expression = begin(rule, "ct");
+    put_be32(rule->message, NFTA_CT_DREG, into);
+    put_be32(rule->message, NFTA_CT_KEY, NFT_CT_STATE);
+    end(rule, expression);
+}
+
+void net_nft_compare(struct net_nft_rule *rule, uint32_t with, uint32_t how, const void *value,
+                     size_t size)
+{
+    struct expression expression = begin(rule, "cmp");
+    put_be32(rule->message, NFTA_CMP_SREG, with);
+    put_be32(rule->message, NFTA_CMP_OP, how);
+    put_value(rule->message, NFTA_CMP_DATA, value, size);
+    end(rule, expression);
+}
+
+void net_nft_mask(struct net_nft_rule *rule, uint32_t at, const void *mask, size_t size)
+{
+    static const uint8_t none[16] = {0};
+    ASSERT(size <= sizeof(none));
+    struct expression expression = begin(rule, "bitwise");
+    put_be32(rule->message, NFTA_BITWISE_SREG, at);
+    put_be32(rule->message, NFTA_BITWISE_DREG, at);
+    put_be32(rule->message, NFTA_BITWISE_LEN, (uint32_t)size);
+    put_value(rule->message, NFTA_BITWISE_MASK, mask, size);
+    put_value(rule->message, NFTA_BITWISE_XOR, none, size);
+    end(rule, expression);
+}
+
+void net_nft_immediate(struct net_nft_rule *rule, uint32_t into, const void *value, size_t size)
+{
+    struct expression expression = begin(rule, "immediate");
+    put_be32(rule->message, NFTA_IMMEDIATE_DREG, into);
+    put_value(rule->message, NFTA_IMMEDIATE_DATA, value, size);
+    end(rule, expression);
+}
+
+void net_nft_in_set(struct net_nft_rule *rule, uint32_t from, const char *set, bool in)
+{
+    struct expression expression = begin(rule, "lookup");
+    nla_put_string(rule->message, NFTA_LOOKUP_SET, set);
+    put_be32(rule->message, NFTA_LOOKUP_SREG, from);
+    if (!in) {
+        put_be32(rule->message, NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+    }
+    end(rule, expression);
+}
+
+void net_nft_map(struct net_nft_rule *rule, uint32_t from, const char *map, uint32_t into)
+{
+    struct expression expression = begin(rule, "lookup");
+    nla_put_string(rule->message, NFTA_LOOKUP_SET, map);
+    put_be32(rule->message, NFTA_LOOKUP_SREG, from);
+    put_be32(rule->message, NFTA_LOOKUP_DREG, into);
+    end(rule, expression);
+}
+
+void net_nft_verdict(struct net_nft_rule *rule, int32_t verdict)
+{
+    struct expression expression = begin(rule, "immediate");
+    put_be32(rule->message, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+    put_verdict(rule->message, NFTA_IMMEDIATE_DATA, verdict, NULL);
+    end(rule, expression);
 }

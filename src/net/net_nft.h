@@ -3,68 +3,163 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#include <netlink/msg.h>
+#include <linux/netfilter/nf_tables.h>
 
 /*
- * Rules straight over netlink, for what every task gets: the library that reads rules as text would
- * take a megabyte in each thread that ever used it, and milliseconds for each change.
+ * Rules of the packet filter straight over netlink, for what is done for every task: the library
+ * that reads rules as text takes milliseconds, and a megabyte in each thread that ever used it.
  *
- * Names are those of linux/netfilter/nf_tables.h. All of it is for the namespace of the calling
- * thread.
+ * A transaction is collected, then taken or refused by the kernel as a whole.
  */
 
-/** Messages that the kernel takes or refuses as a whole. */
-struct nft_batch {
-    uint8_t family; ///< NFPROTO_...: set it first
+struct nl_msg;
+struct nlattr;
+
+/** A transaction. Zero-initialised storage is an empty one. */
+struct net_nft {
     struct buf bytes;
     uint32_t sequence;
     size_t last; ///< where the last message begins
 };
 
-/** A field of a packet. */
-struct nft_field {
-    uint32_t base; ///< NFT_PAYLOAD_...
-    uint32_t offset;
-    uint32_t size; ///< bytes
-};
+/** Release. */
+void net_nft_deinit(struct net_nft *nft);
 
-/** Release what a batch holds. */
-void nft_batch_deinit(struct nft_batch *batch);
+AUTO_VALUE(struct net_nft, net_nft_deinit)
 
-AUTO_VALUE(struct nft_batch, nft_batch_deinit)
-
-/** @return a message NFT_MSG_... to be filled, and given back to nft_batch_add */
-struct nl_msg *nft_batch_message(struct nft_batch *batch, uint8_t type, uint16_t flags);
-
-/** Append a message; takes it. */
-void nft_batch_add(struct nft_batch *batch, struct nl_msg *made);
+/** Open a socket to the packet filter of the calling thread's namespace. */
+MUST_CHECK int net_nft_open(int *out_fd, struct err *err);
 
 /**
- * Have all of it done.
+ * Send what was collected and hear whether it was taken.
  *
- * @param out_number  0, or the error number with which the kernel refused it
- * @return 0 when the kernel answered
+ * @param out_number  errno of the first message that was refused, 0 when all is done
  */
-MUST_CHECK int nft_batch_commit(struct nft_batch *batch, int *out_number, struct err *err);
+MUST_CHECK int net_nft_commit(int fd, struct net_nft *nft, int *out_number, struct err *err);
 
-/** Put a number in network order. */
-void nft_put_be32(struct nl_msg *to, int attribute, uint32_t value);
+/** Begin a message about tables; give it to net_nft_add. */
+struct nl_msg *net_nft_message(struct net_nft *nft, uint8_t type, uint16_t flags, uint8_t family);
 
-/** Within NFTA_RULE_EXPRESSIONS: go on only if a field has this value. */
-void nft_match(struct nl_msg *rule, const struct nft_field *field, const void *value);
+/** Append a message; takes it. */
+void net_nft_add(struct net_nft *nft, struct nl_msg *message);
 
-/** The same with: any other value. */
-void nft_match_other(struct nl_msg *rule, const struct nft_field *field, const void *value);
+/** A table of a family. */
+struct net_nft_table {
+    uint8_t family; ///< NFPROTO_...
+    const char *name;
+};
 
-/** The same with: this protocol above IP. */
-void nft_match_protocol(struct nl_msg *rule, uint8_t protocol);
+/** Make the table; with exclusive the transaction fails with EEXIST when it is there. */
+void net_nft_table(struct net_nft *nft, const struct net_nft_table *table, bool exclusive);
 
-/** Put a value into a field, and its difference into the checksum of the same header. */
-void nft_replace(struct nl_msg *rule, const struct nft_field *field, uint32_t checksum_offset,
-                 const void *value);
+/** Delete it; it must be there. */
+void net_nft_table_delete(struct net_nft *nft, const struct net_nft_table *table);
 
-/** Put a verdict into an attribute that holds data. @param chain for NFT_JUMP, else NULL */
-void nft_put_verdict(struct nl_msg *to, int attribute, int32_t code, const char *chain);
+/** Where packets meet a chain. */
+struct net_nft_hook {
+    uint32_t number; ///< of the family
+    int32_t priority;
+    bool drop; ///< what passes no rule
+};
 
-/** End a rule with NF_ACCEPT or NF_DROP. */
-void nft_end_with(struct nl_msg *rule, int32_t code);
+/** Make a chain; hook is NULL for one that others jump to. */
+void net_nft_chain(struct net_nft *nft, const struct net_nft_table *table, const char *name,
+                   const struct net_nft_hook *hook);
+
+/** Empty a chain of its rules. */
+void net_nft_chain_flush(struct net_nft *nft, const struct net_nft_table *table, const char *name);
+
+/** Delete a chain that has no rules and that nothing names. */
+void net_nft_chain_delete(struct net_nft *nft, const struct net_nft_table *table, const char *name);
+
+/* Types of keys and data, as the library's listings know them. */
+#define NET_NFT_IPV4 7u
+#define NET_NFT_ETHER 9u
+#define NET_NFT_MARK 19u
+#define NET_NFT_IFNAME 41u
+#define NET_NFT_VERDICT 0xffffff00u
+#define NET_NFT_CONCAT(a, b, c) ((a) << 12 | (b) << 6 | (c))
+
+/** A set, or a map when it has data. */
+struct net_nft_set {
+    const char *name;
+    uint32_t key_type;
+    uint32_t key_size;
+    uint32_t data_type; ///< 0 for none
+    uint32_t data_size;
+};
+
+/** Make a set. */
+void net_nft_set(struct net_nft *nft, const struct net_nft_table *table,
+                 const struct net_nft_set *set);
+
+/** An element of a set. */
+struct net_nft_element {
+    const void *key;
+    size_t key_size;
+    const void *data; ///< NULL for none
+    size_t data_size;
+    const char *chain; ///< instead of data: jump there
+};
+
+/** Add an element, or delete it by its key. */
+void net_nft_element(struct net_nft *nft, const struct net_nft_table *table, const char *set,
+                     bool add, const struct net_nft_element *element);
+
+/** A rule that is being made: what must hold, then what is done. */
+struct net_nft_rule {
+    struct nl_msg *message;
+    struct nlattr *expressions;
+};
+
+/** Begin a rule at the end of a chain. */
+void net_nft_rule(struct net_nft *nft, const struct net_nft_table *table, const char *chain,
+                  struct net_nft_rule *out_rule);
+
+/** It is complete. */
+void net_nft_rule_end(struct net_nft *nft, struct net_nft_rule *rule);
+
+/** The n-th register of four bytes; longer values take several. */
+#define NET_NFT_REGISTER(n) (NFT_REG32_00 + (n))
+
+/** Bytes of a packet. */
+struct net_nft_payload {
+    uint32_t base; ///< of enum nft_payload_bases
+    uint32_t offset;
+    uint32_t size;
+};
+
+/** Load bytes of the packet into a register. */
+void net_nft_load(struct net_nft_rule *rule, uint32_t into, struct net_nft_payload from);
+
+/** Write a register into the packet; checksum is the offset of the transport's, or 0. */
+void net_nft_store(struct net_nft_rule *rule, uint32_t from, struct net_nft_payload into,
+                   uint32_t checksum);
+
+/** Load what is known of the packet: of enum nft_meta_keys. */
+void net_nft_meta(struct net_nft_rule *rule, uint32_t into, uint32_t key);
+
+/** Set what is known of the packet. */
+void net_nft_meta_set(struct net_nft_rule *rule, uint32_t from, uint32_t key);
+
+/** Load the state of its connection. */
+void net_nft_ct_state(struct net_nft_rule *rule, uint32_t into);
+
+/** Go on only if a register compares so: of enum nft_cmp_ops. */
+void net_nft_compare(struct net_nft_rule *rule, uint32_t with, uint32_t how, const void *value,
+                     size_t size);
+
+/** Clear the bits of a register that the mask has not. */
+void net_nft_mask(struct net_nft_rule *rule, uint32_t at, const void *mask, size_t size);
+
+/** Put a value into a register. */
+void net_nft_immediate(struct net_nft_rule *rule, uint32_t into, const void *value, size_t size);
+
+/** Go on only if a register is in a set, or is not. */
+void net_nft_in_set(struct net_nft_rule *rule, uint32_t from, const char *set, bool in);
+
+/** Look up a map and go on only if something is found; into NFT_REG_VERDICT does it. */
+void net_nft_map(struct net_nft_rule *rule, uint32_t from, const char *map, uint32_t into);
+
+/** End: NF_ACCEPT, NF_DROP, NFT_RETURN. */
+void net_nft_verdict(struct net_nft_rule *rule, int32_t verdict);

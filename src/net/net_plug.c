@@ -159,10 +159,6 @@ int net_plug_make(struct net *net, const struct net_plug *plug, struct net_route
 {
     AUTO(net_space_deinit) struct net_space space = {-1, -1};
     int rc = net_pool_take(&net->pool, &space, err);
-    if (rc == 0 && plug->bridge_index != 0) {
-        // Before there is anything that could send.
-        rc = net_guard_add(net->instance, router, plug, err);
-    }
     if (rc == 0) {
         rc = make_pair(plug, router, space.fd, err);
     }

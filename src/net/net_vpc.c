@@ -1,5 +1,5 @@
 #include "base/alloc.h"
-#include "net/net_internal.h"
+#include "net/net_guard.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
@@ -26,6 +26,10 @@ void net_router_free(struct net_router *router)
         alloc_free(router->bridges[i].subnet_id);
     }
     net_space_deinit(&router->space);
+    if (router->guard != NULL) {
+        net_guard_deinit(router->guard);
+    }
+    alloc_free(router->guard);
     alloc_free(router->vpc_id);
     alloc_free(router);
 }
@@ -480,6 +484,7 @@ static struct net_router *add_router(struct net *net, const char *vpc_id, struct
 {
     struct net_router *router = ALLOC(struct net_router);
     router->vpc_id = alloc_string(vpc_id);
+    router->guard = ALLOC(struct net_guard);
     router->space = *space;
     *space = (struct net_space){-1, -1};
     router->next = net->routers;
@@ -608,7 +613,7 @@ static struct nl_msg *message_bridge(const char *name, const uint8_t mac[6])
 
 // Without an address of its own a bridge takes one of its ports', and changes it as they come and
 // go, which cuts every task off from its gateway until its ARP entry expires.
-static void bridge_mac(uint32_t gateway, uint8_t out_mac[6])
+void net_bridge_mac(uint32_t gateway, uint8_t out_mac[6])
 {
     const uint8_t mac[6] = {0x02,
                             0x62,
@@ -635,7 +640,7 @@ static int make_bridge(struct net_router *router, const struct net_eni *eni, uin
     char name[NET_LINK_NAME_SIZE];
     uint8_t mac[6];
     net_bridge_name(eni->subnet_id, name);
-    bridge_mac(gateway, mac);
+    net_bridge_mac(gateway, mac);
     int socket_fd = router->space.socket_fd;
     AUTO(net_batch_deinit) struct net_batch batch = {0};
     net_batch_add(&batch, message_bridge(name, mac), "making a bridge");

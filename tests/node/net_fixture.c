@@ -189,7 +189,7 @@ bool ping(struct host *host, int namespace_fd, const char *address, int wait_ms)
     static uint16_t sequence;
     sequence++;
     struct icmphdr request = {.type = ICMP_ECHO};
-    request.un.echo.id = htons((uint16_t)getpid());
+    request.un.echo.id = htons((uint16_t)(getpid() + sequence)); // each a conversation of its own
     request.un.echo.sequence = htons(sequence);
     uint32_t sum = 0;
     uint16_t words[sizeof(request) / 2];

@@ -1,0 +1,155 @@
+#include "agent/agent_internal.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "net/net.h"
+
+/*
+ * Security groups on this node: what the server said of them, given to the network.
+ *
+ * Rules come with the tasks whose interfaces are in the group, and by themselves when they change.
+ * The network keeps them over a restart of the agent; here are those of tasks that are still to be
+ * prepared.
+ */
+
+#define GROUPS_MAX 1000 ///< rules of more groups than a node can have in use are forgotten
+
+/** What is known of a group. */
+struct agent_group {
+    struct session_security_group *rules; ///< one block
+};
+
+static void forget(struct agent_group *group)
+{
+    if (group != NULL) {
+        alloc_free(group->rules);
+        alloc_free(group);
+    }
+}
+
+void agent_groups_deinit(struct agent *agent)
+{
+    size_t cursor = 0;
+    for (struct agent_group *group = map_next(&agent->groups, &cursor, NULL); group != NULL;
+         group = map_next(&agent->groups, &cursor, NULL)) {
+        forget(group);
+    }
+    map_deinit(&agent->groups);
+}
+
+/** @return whether it is news */
+static bool keep(struct agent *agent, const struct session_security_group *from)
+{
+    const struct agent_group *known = map_get(&agent->groups, from->group_id);
+    if (known != NULL && known->rules->version >= from->version) {
+        return false;
+    }
+    if (known == NULL && agent->groups.count >= GROUPS_MAX) {
+        agent_groups_deinit(agent);
+        agent->groups = (struct map){0};
+    }
+    struct agent_group *group = ALLOC(struct agent_group);
+    group->rules = shape_clone(&session_security_group_shape, from, NULL);
+    forget(map_put(&agent->groups, group->rules->group_id, group));
+    return true;
+}
+
+static void run_put(struct job *job)
+{
+    struct err err = {0};
+    job->rc = net_groups_put(job->agent->options.net, job->groups.items, job->groups.count, &err);
+    if (job->rc != 0) {
+        job->reason = arena_text(&job->arena, text_of(err.text));
+    }
+}
+
+static void done_put(struct job *job)
+{
+    if (job->rc != 0) {
+        // Not acknowledged: the server sends it again.
+        LOG(ERROR, "the rules of security groups cannot be applied",
+            LOG_TXT("reason", job->reason));
+        return;
+    }
+    if (!text_empty(job->message_id)) {
+        const struct session_ack_request ack = {
+            .message_id = job->message_id,
+            .cluster = text_of(job->agent->server.cluster),
+            .container_instance = text_of(job->agent->server.container_instance),
+        };
+        agent_server_send_session(job->agent, "AckRequest", &session_ack_request_shape, &ack);
+    }
+}
+
+/** Have the network take groups, then acknowledge a message unless its id is absent. */
+static void put(struct agent *agent, const struct session_security_group *items, size_t count,
+                struct text message_id)
+{
+    struct job *job = agent_job_new(agent, (struct text){0}, run_put, done_put);
+    struct session_security_groups_message message = {
+        .message_id = message_id.data == NULL ? TEXT("") : message_id,
+        .security_groups = {(void *)(uintptr_t)items, count}};
+    const struct session_security_groups_message *copy =
+        shape_copy(&session_security_groups_message_shape, &message, &job->arena);
+    job->groups = copy->security_groups;
+    job->message_id = copy->message_id;
+    agent_job_submit(job);
+}
+
+void agent_groups_take(struct agent *agent, const struct session_security_groups_message *in)
+{
+    for (size_t i = 0; i < in->security_groups.count; i++) {
+        keep(agent, &in->security_groups.items[i]);
+    }
+    if (agent->options.net != NULL) {
+        put(agent, in->security_groups.items, in->security_groups.count, in->message_id);
+    }
+}
+
+void agent_groups_payload(struct agent *agent, const struct session_payload_message *in)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    size_t news = 0;
+    struct session_security_group *items =
+        arena_array(&arena, in->security_groups.count, sizeof(*items));
+    for (size_t i = 0; i < in->security_groups.count; i++) {
+        if (keep(agent, &in->security_groups.items[i])) {
+            items[news++] = in->security_groups.items[i];
+        }
+    }
+    // A new task's own come to the network with it. Others' interfaces may be in them, too.
+    if (news > 0 && agent->options.net != NULL) {
+        put(agent, items, news, (struct text){0});
+    }
+}
+
+void agent_groups_give(struct agent *agent, struct job *job)
+{
+    const struct session_eni *eni = job->spec->eni;
+    if (eni == NULL) {
+        return;
+    }
+    job->groups.items =
+        arena_array(&job->arena, eni->security_groups.count, sizeof(*job->groups.items));
+    for (size_t i = 0; i < eni->security_groups.count; i++) {
+        const struct agent_group *group = map_get(&agent->groups, eni->security_groups.items[i]);
+        if (group != NULL) {
+            const struct session_security_group *copy =
+                shape_copy(&session_security_group_shape, group->rules, &job->arena);
+            job->groups.items[job->groups.count++] = *copy;
+        }
+    }
+}
+
+void agent_groups_adopt(struct agent *agent, const struct session_task_spec *spec)
+{
+    if (agent->options.net == NULL || spec->eni == NULL) {
+        return;
+    }
+    struct err err = {0};
+    const struct net_eni eni = agent_network_interface(agent, spec);
+    if (net_eni_adopt(agent->options.net, &eni, &err) != 0) {
+        LOG(WARN, "an interface's security groups cannot be applied until the server tells of them",
+            LOG_TXT("interface", eni.id), LOG_STR("reason", err.text));
+    }
+}
