@@ -381,6 +381,11 @@ void node_frame(struct node *node, struct session *session, const char *type, co
         event.manifest = message;
     } else if (strcmp(type, "IAMRoleCredentialsMessage") == 0) {
         return; // credentials are the endpoint's, which is not simulated
+    } else if (strcmp(type, "SecurityGroupsMessage") == 0) {
+        const struct session_security_groups_message *groups = message;
+        const struct session_ack_request ack = {.message_id = groups->message_id};
+        session_send(session, "AckRequest", &session_ack_request_shape, &ack);
+        return; // the packet filter is not simulated
     } else {
         event.kind = AGENT_EVENT_STOP_VERIFICATION_ACK;
         event.stop_ack = message;

@@ -80,10 +80,15 @@ static void collect(struct core_call *call, const struct task_record_task *task,
     }
 }
 
-void task_groups_spec(struct core_call *call, struct task_entry *const *entries, size_t count,
+void task_groups_spec(struct core_call *call, const struct task_node *node,
+                      struct task_entry *const *entries, size_t count,
                       struct session_payload_message *message)
 {
+    const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
     struct collected groups = {0};
+    if (!record->berth_agent) {
+        return; // a stock agent knows no rules
+    }
     for (size_t i = 0; i < count; i++) {
         const struct task_record_task *task = core_get(call->core, &task_kind, entries[i]->key);
         if (task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING) {

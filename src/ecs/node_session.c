@@ -106,7 +106,7 @@ static void send_payload(struct core_call *call, struct task_node *node,
         .seq_num = sequence,
         .generated_at = call->now_ms,
     };
-    task_groups_spec(call, entries, count, message);
+    task_groups_spec(call, node, entries, count, message);
     core_effect_lend(call, CORE_EFFECT_NODE, node->node_id, "PayloadMessage",
                      &session_payload_message_shape, message);
     core_effect_end(call, own);

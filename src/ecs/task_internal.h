@@ -688,7 +688,8 @@ void task_credentials_work(struct core_call *call, void *state, int64_t key);
 // ---- node_groups.c ------------------------------------------------------------------------
 
 /** Put the security groups of tasks that are handed over into their message. */
-void task_groups_spec(struct core_call *call, struct task_entry *const *entries, size_t count,
+void task_groups_spec(struct core_call *call, const struct task_node *node,
+                      struct task_entry *const *entries, size_t count,
                       struct session_payload_message *message);
 /** The rules of a group changed; see vpc_on_group_changed. */
 void task_groups_changed(struct core_call *call, int64_t group);

@@ -164,7 +164,8 @@ void group_put_rules(struct core_call *call, int64_t key, struct vpc_record_secu
     record->version = core_new_key(call);
     core_put(call, &vpc_group_kind, key, record);
     const struct vpc_state *state = vpc_state(call->core);
-    if (state->group_changed != NULL) {
+    // Who becomes a member later is told of its rules then.
+    if (state->group_changed != NULL && vpc_group_member_next(call->core, key, 0) != 0) {
         state->group_changed(call, key);
     }
 }

@@ -184,7 +184,7 @@ def test_subnets_choose_the_zone(node):
 
 
 def test_security_groups(node):
-    """Those of the VPC only, and shown; what they let through is all, so far."""
+    """Those of the VPC only; what they let through is told by test_groups.py."""
     definition = {**PLAIN, "networkMode": "awsvpc"}
     node.register("groups", definition)
     network = {**node.network_arguments["awsvpcConfiguration"], "securityGroups": ["sg-1"]}

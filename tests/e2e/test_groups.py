@@ -1,0 +1,294 @@
+"""Security groups between running tasks: packets from the interfaces of real tasks.
+
+Programs that ask and listen run in a task's network with nsenter: what they send leaves by the
+task's interface, as what its containers send.
+"""
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fields
+import support
+from test_bridge import instance_of
+
+SLEEP = fields.SLEEP
+EVERYWHERE = [{"CidrIp": "0.0.0.0/0"}]
+SILENCE = 0.4  # for what must not come
+DEFINITION = {"networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256",
+              "memory": "512", "containerDefinitions": [fields.box(SLEEP)]}
+
+LISTEN = """
+import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+here = socket.socket(socket.AF_INET, kind)
+here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+here.bind(("0.0.0.0", int(sys.argv[2])))
+if kind == socket.SOCK_STREAM:
+    here.listen()
+print("listening", flush=True)
+import threading
+def echo(peer):
+    while data := peer.recv(100):
+        peer.sendall(data)
+while True:
+    if kind == socket.SOCK_STREAM:
+        threading.Thread(target=echo, args=[here.accept()[0]], daemon=True).start()
+    else:
+        data, peer = here.recvfrom(100)
+        here.sendto(data, peer)
+"""
+ASK = """
+import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+here = socket.socket(socket.AF_INET, kind)
+here.settimeout(float(sys.argv[4]))
+try:
+    here.connect((sys.argv[2], int(sys.argv[3])))
+    for _ in sys.stdin if len(sys.argv) > 5 else ["once"]:
+        here.sendall(b"x")
+        assert here.recv(100) == b"x"
+        print("answered", flush=True)
+except (OSError, AssertionError) as error:
+    print("silent", error, flush=True)
+"""
+
+
+class World:
+    """Tasks and groups of a test; all of them end with it."""
+
+    def __init__(self, node):
+        self.node = node
+        self.ec2 = node.client("ec2")
+        self.arns, self.groups = [], []
+        node.register("groups", DEFINITION)
+
+    def group(self, name, *ingress):
+        made = self.ec2.create_security_group(GroupName=name, Description=name)["GroupId"]
+        self.groups.append(made)
+        self.allow(made, *ingress)
+        return made
+
+    def allow(self, group, *rules):
+        if rules:
+            self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(rules))
+
+    def revoke(self, group, *rules):
+        self.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=list(rules))
+
+    def run(self, *groups):
+        """A running task in groups; in none named, when there are none."""
+        network = {"subnets": self.node.network_arguments["awsvpcConfiguration"]["subnets"][:1]}
+        if groups:
+            network["securityGroups"] = list(groups)
+        [task] = self.node.ecs.run_task(
+            taskDefinition="groups", launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": network})["tasks"]
+        self.arns.append(task["taskArn"])
+        return Task(self.node, self.node.until(task["taskArn"], lastStatus="RUNNING"))
+
+    def stop(self, task):
+        self.node.ecs.stop_task(task=task.arn)
+        self.node.stopped(task.arn)
+        self.arns.remove(task.arn)
+
+    def end(self):
+        for arn in self.arns:
+            self.node.ecs.stop_task(task=arn)
+        for arn in self.arns:
+            self.node.stopped(arn)
+        for group in self.groups:
+            owned = self.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+            if owned["IpPermissions"]:
+                rules = [{key: value for key, value in rule.items() if value}
+                         for rule in owned["IpPermissions"]]
+                self.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
+        for group in self.groups:
+            self.ec2.delete_security_group(GroupId=group)
+
+
+class Task:
+    """A running task, and programs in its network."""
+
+    def __init__(self, node, described):
+        self.arn = described["taskArn"]
+        details = {one["name"]: one["value"] for one in described["attachments"][0]["details"]}
+        self.address, self.eni = details["privateIPv4Address"], details["networkInterfaceId"]
+        self.inside = ["nsenter",
+                       f"--net=/run/berth/{instance_of(node)}/netns/{self.eni}"]
+
+    @contextlib.contextmanager
+    def listening(self, protocol, port):
+        with subprocess.Popen([*self.inside, sys.executable, "-c", LISTEN, protocol, str(port)],
+                              stdout=subprocess.PIPE, text=True) as listener:
+            assert listener.stdout.readline() == "listening\n"
+            yield
+            listener.kill()
+
+    def asks(self, other, protocol, port, seconds=SILENCE):
+        """Whether another task, or an address, answers."""
+        address = getattr(other, "address", other)
+        done = subprocess.run([*self.inside, sys.executable, "-c", ASK, protocol, address, str(port),
+                               str(seconds)], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.startswith("answered")
+
+    def pings(self, other, seconds=1):
+        address = getattr(other, "address", other)
+        return subprocess.run([*self.inside, "ping", "-c", "1", "-W", str(seconds), address],
+                              capture_output=True, timeout=60, check=False).returncode == 0
+
+    def soon(self, other, protocol, port, wanted=True):
+        """Until it answers, or does so no more."""
+        def so():
+            return self.asks(other, protocol, port) == wanted
+        so.__doc__ = f"{other.address} {protocol} {port} answers: {wanted}"
+        support.wait_for(so, 20)
+
+
+@pytest.fixture
+def world(node):
+    made = World(node)
+    yield made
+    made.end()
+
+
+def tcp(port, **peers):
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port,
+            **(peers or {"IpRanges": EVERYWHERE})}
+
+
+def members_of(group):
+    return {"UserIdGroupPairs": [{"GroupId": group}]}
+
+
+def test_what_rules_allow_and_deny(world):
+    client, server = world.group("client"), None
+    server = world.group("server", tcp(80, **members_of(client)),
+                         {"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "IpRanges": EVERYWHERE},
+                         {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, **members_of(client)})
+    asker, asked, stranger = world.run(client), world.run(server), world.run(server)
+    with asked.listening("tcp", 80), asked.listening("tcp", 81), asked.listening("udp", 53):
+        assert asker.asks(asked, "tcp", 80, 5)
+        assert not asker.asks(asked, "tcp", 81)
+        assert not stranger.asks(asked, "tcp", 80)
+        assert asker.asks(asked, "udp", 53, 5) and stranger.asks(asked, "udp", 53, 5)
+        assert asker.pings(asked) and not stranger.pings(asked)
+        # A task itself needs no rule, nor for the addresses of its endpoints.
+        assert asked.asks("127.0.0.1", "tcp", 81, 5) and asked.asks(asked, "tcp", 81, 5)
+
+
+def test_the_default_group_is_as_in_aws(world):
+    """Tasks that name no group hear each other, and neither the host nor anybody else."""
+    one, two = world.run(), world.run()
+    other = world.run(world.group("other"))
+    host = subprocess.run(["ping", "-c", "1", "-W", "1", two.address], check=False)
+    with two.listening("tcp", 80):
+        assert one.asks(two, "tcp", 80, 5)
+        assert not other.asks(two, "tcp", 80)
+    assert host.returncode != 0
+
+
+def test_the_group_of_the_tour_lets_the_host_in(world):
+    named = world.node.network_arguments["awsvpcConfiguration"]["securityGroups"]
+    one, two = world.run(*named), world.run(*named)
+    subprocess.run(["ping", "-c", "1", "-W", "5", one.address], check=True, capture_output=True)
+    assert one.pings(two)
+
+
+def test_rules_change_while_tasks_run(world):
+    group = world.group("web")
+    asker, asked = world.run(group), world.run(group)
+    with asked.listening("tcp", 80):
+        assert not asker.asks(asked, "tcp", 80)
+        begin = time.monotonic()
+        world.allow(group, tcp(80))
+        asker.soon(asked, "tcp", 80)
+        print(f"allowed after {time.monotonic() - begin:.3f} s")
+        # What was let through goes on; what begins after the rule is gone does not.
+        with subprocess.Popen([*asker.inside, sys.executable, "-c", ASK, "tcp", asked.address, "80",
+                               "5", "more"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True, bufsize=1) as running:
+            running.stdin.write("go\n")
+            assert running.stdout.readline() == "answered\n"
+            world.revoke(group, tcp(80))
+            asker.soon(asked, "tcp", 80, False)
+            running.stdin.write("go\n")
+            assert running.stdout.readline() == "answered\n"
+            running.stdin.close()
+
+
+def test_members_come_and_go(world):
+    client = world.group("clients")
+    server = world.group("servers", tcp(80, **members_of(client)))
+    asked = world.run(server)
+    with asked.listening("tcp", 80):
+        asker = world.run(client)
+        assert asker.asks(asked, "tcp", 80, 5)
+        world.stop(asker)
+        late = world.run(server, client)
+        assert late.asks(asked, "tcp", 80, 5)
+
+
+def test_egress(world):
+    group = world.group("inward", {"IpProtocol": "-1", "IpRanges": EVERYWHERE})
+    world.ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[
+        {"IpProtocol": "-1", "IpRanges": EVERYWHERE}])
+    world.ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[tcp(80)])
+    one, two = world.run(group), world.run(group)
+    with two.listening("tcp", 80), two.listening("tcp", 81):
+        assert one.asks(two, "tcp", 80, 5)
+        assert not one.asks(two, "tcp", 81) and not one.pings(two)
+
+
+def test_groups_stay_while_nobody_is_there(world):
+    """Neither the server nor the agent, and the next ones take over."""
+    client = world.group("kept-client")
+    server = world.group("kept", tcp(80, **members_of(client)))
+    asker, asked, stranger = world.run(client), world.run(server), world.run(server)
+    with asked.listening("tcp", 80):
+        world.node.stop(signal.SIGKILL)
+        assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)
+        world.node.start()
+        assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)
+        late = world.run(client)
+        assert late.asks(asked, "tcp", 80, 5)
+        world.revoke(server, tcp(80, **members_of(client)))
+        late.soon(asked, "tcp", 80, False)
+
+
+def test_a_group_in_use_stays(world):
+    group = world.group("used")
+    world.run(group)
+    with pytest.raises(world.ec2.exceptions.ClientError) as caught:
+        world.ec2.delete_security_group(GroupId=group)
+    assert caught.value.response["Error"] == {
+        "Code": "DependencyViolation", "Message": f"resource {group} has a dependent object"}
+    [interface] = world.ec2.describe_network_interfaces(
+        Filters=[{"Name": "group-id", "Values": [group]}])["NetworkInterfaces"]
+    assert [one["GroupId"] for one in interface["Groups"]] == [group]
+    assert interface["Status"] == "in-use" and interface["PrivateIpAddress"].startswith("172.")
+
+
+def test_a_service_has_its_groups(world):
+    client = world.group("of-clients")
+    server = world.group("of-service", tcp(80, **members_of(client)))
+    subnets = world.node.network_arguments["awsvpcConfiguration"]["subnets"][:1]
+    world.node.ecs.create_service(
+        serviceName="grouped", taskDefinition="groups", desiredCount=1, launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": subnets,
+                                                      "securityGroups": [server]}})
+
+    def running():
+        """the service's task"""
+        arns = world.node.ecs.list_tasks(serviceName="grouped")["taskArns"]
+        tasks = world.node.ecs.describe_tasks(tasks=arns)["tasks"] if arns else []
+        return next((one for one in tasks if one["lastStatus"] == "RUNNING"), None)
+    asked = Task(world.node, support.wait_for(running, 30))
+    asker, stranger = world.run(client), world.run(server)
+    with asked.listening("tcp", 80):
+        assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)
+    world.node.ecs.delete_service(service="grouped", force=True)
+    world.node.stopped(asked.arn)
