@@ -15,7 +15,7 @@
 // supervisor's. Images are those that were loaded, so none needs a login to a registry, and output
 // is kept on the node whatever role there is. Docker's API versions stand for features here: 1.19
 // for awslogs, 1.21 for images of ECR, 1.24 for health checks. Roles of tasks in the host's
-// network, other log drivers and ECS Exec are missing on purpose: a node has none of them.
+// network and other log drivers are missing on purpose: a node has none of them.
 static const char *const always[] = {
     CAPABILITY "docker-remote-api.1.17",
     CAPABILITY "docker-remote-api.1.18",
@@ -29,6 +29,7 @@ static const char *const always[] = {
     CAPABILITY "task-iam-role-network-host",
     "ecs.capability.container-health-check",
     "ecs.capability.container-ordering",
+    "ecs.capability.execute-command",
     "ecs.capability.execution-role-awslogs",
     "ecs.capability.execution-role-ecr-pull",
     "ecs.capability.network.container-port-range",

@@ -324,7 +324,7 @@ void agent_exec_turn(struct exec *exec)
         before = exec->phase;
         turn_phase(exec);
     }
-    channel_hold(exec->channel, exec->input.size >= INPUT_HIGH_BYTES);
+    agent_exec_channel_hold(exec, exec->input.size >= INPUT_HIGH_BYTES);
     int64_t now_ms = agent_exec_now();
     int64_t next_ms = now_ms + TURN_LAST_MS;
     if (exec->phase != EXEC_OVER) {
@@ -388,7 +388,7 @@ static void begin(struct agent *agent, const struct session_execute_command_mess
     if (exec->refused) {
         exec->farewell = arena_text(&exec->arena, text_of(err.text));
     }
-    LOG(INFO, "a session of ECS Exec begins", LOG_STR("session", exec->session_id),
+    LOG(INFO, "running a command for ECS Exec", LOG_STR("session", exec->session_id),
         LOG_STR("task", exec->task_id), LOG_TXT("container", exec->container),
         LOG_STR("refused", err.text));
     agent_exec_turn(exec);

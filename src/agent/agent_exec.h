@@ -85,6 +85,9 @@ void agent_exec_channel_begin(struct exec *exec);
  *  monotonic ms */
 int64_t agent_exec_channel_turn(struct exec *exec);
 
+/** Take no more for the terminal, or again. */
+void agent_exec_channel_hold(struct exec *exec, bool hold);
+
 /** Close the channel with a sentence, and the websocket behind it. */
 void agent_exec_channel_close(struct exec *exec, struct text sentence);
 

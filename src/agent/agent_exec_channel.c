@@ -20,7 +20,6 @@
 #define LOST_MAX_MS 30000 // the server waits as long for the node to come back
 #define SILENT_MS 15000   // nothing comes, though something should: the connection is dead
 #define TICK_LAST_MS 1000
-#define CLOSED_REGULAR 1000
 
 int64_t agent_exec_wall(void)
 {
@@ -126,26 +125,48 @@ static void on_text(void *context, struct session *session, struct text frame)
     (void)frame; // nothing is said in text from the server's side
 }
 
+// What cannot be understood cannot be answered: there is nothing to go on with.
+static void fail(struct exec *exec, const struct err *err)
+{
+    LOG(WARN, "a session's channel is broken", LOG_STR("session", exec->session_id),
+        LOG_STR("reason", err->text));
+    agent_exec_channel_drop(exec);
+    exec->phase = EXEC_OVER;
+}
+
 static void on_binary(void *context, struct session *session, struct text frame)
 {
     struct exec *exec = context;
     struct err err = {0};
+    (void)session;
     if (channel_receive(exec->channel, agent_exec_wall(), frame, &err) != 0) {
-        LOG(WARN, "a session's channel is broken", LOG_STR("session", exec->session_id),
-            LOG_STR("reason", err.text));
-        agent_session_end(session, "a frame cannot be read");
-        exec->terminate = true;
+        fail(exec, &err);
     }
     agent_exec_turn(exec);
+}
+
+void agent_exec_channel_hold(struct exec *exec, bool hold)
+{
+    struct err err = {0};
+    if (channel_hold(exec->channel, agent_exec_wall(), hold, &err) != 0) {
+        fail(exec, &err);
+    }
+}
+
+// A server that goes away (1001) or has a trouble of its own (1011 to 1014) may be back; what it
+// ended, or does not want, it will not want the next time.
+static bool is_final(uint16_t code)
+{
+    return code == 1000 || (code >= 1002 && code <= 1010);
 }
 
 static void on_closed(void *context, struct session *session, struct text why, bool refused)
 {
     struct exec *exec = context;
-    bool regular = agent_session_code(session) == CLOSED_REGULAR;
+    bool final = refused || is_final(agent_session_code(session));
     exec->session = NULL;
     exec->open = false;
-    if (refused || regular) {
+    if (final && exec->phase != EXEC_OVER) {
         LOG(INFO, "the server ended a session of ECS Exec", LOG_STR("session", exec->session_id),
             LOG_TXT("reason", why));
         exec->phase = EXEC_OVER;

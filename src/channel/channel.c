@@ -42,7 +42,7 @@ struct channel {
     bool ready;
     bool closed; // either end said so
     bool takes_exit_code;
-    bool held; // takes no stream data
+    bool held; // hands out no stream data
     int64_t opened_ms;
     int64_t next_out;
     struct pending *first;
@@ -166,11 +166,6 @@ static void acknowledge(struct channel *channel, int64_t now_ms, const struct me
     AUTO(buf_deinit) struct buf frame = {0};
     message_encode(&message, &frame);
     send_frame(channel, &frame);
-}
-
-void channel_hold(struct channel *channel, bool hold)
-{
-    channel->held = hold;
 }
 
 bool channel_takes_exit_code(const struct channel *channel)
@@ -382,21 +377,19 @@ static int deliver(struct channel *channel, int64_t now_ms, uint32_t payload_typ
     }
 }
 
-// Keep what came before its turn. @return 0, or ERR_NO_ROOM
-static int keep_early(struct channel *channel, const struct message *message, struct err *err)
+// Keep what came before its turn. @return whether there was room
+static bool keep_early(struct channel *channel, const struct message *message)
 {
     struct early **at = &channel->early;
     while (*at != NULL && (*at)->sequence < message->sequence) {
         at = &(*at)->next;
     }
     if (*at != NULL && (*at)->sequence == message->sequence) {
-        return 0;
+        return true;
     }
     if (channel->early_count >= EARLY_MAX ||
         channel->early_bytes + message->payload.size > EARLY_BYTES_MAX) {
-        return err_set(err, ERR_NO_ROOM,
-                       "over %zu messages of %zu bytes came while number %lld was still missing",
-                       channel->early_count, channel->early_bytes, (long long)channel->next_in);
+        return false;
     }
     struct early *early = ALLOC(struct early);
     early->sequence = message->sequence;
@@ -406,35 +399,44 @@ static int keep_early(struct channel *channel, const struct message *message, st
     *at = early;
     channel->early_count++;
     channel->early_bytes += message->payload.size;
-    return 0;
+    return true;
 }
 
-static int on_stream(struct channel *channel, int64_t now_ms, const struct message *message,
-                     struct err *err)
+// Hand out what was kept, as far as its turn has come.
+static int deliver_early(struct channel *channel, int64_t now_ms, struct err *err)
 {
-    // What it has is acknowledged again: the other end may not know.
-    if (channel->held && message->sequence >= channel->next_in) {
-        return 0;
-    }
-    if (message->sequence > channel->next_in) {
-        int rc = keep_early(channel, message, err);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    acknowledge(channel, now_ms, message);
-    if (message->sequence != channel->next_in) {
-        return 0; // it was there before, or it is early
-    }
-    channel->next_in++;
-    int rc = deliver(channel, now_ms, message->payload_type, message->payload, err);
-    while (rc == 0 && channel->early != NULL && channel->early->sequence == channel->next_in) {
+    int rc = 0;
+    while (rc == 0 && !channel->held && channel->early != NULL &&
+           channel->early->sequence == channel->next_in) {
         channel->next_in++;
         rc = deliver(channel, now_ms, channel->early->payload_type,
                      buf_view(&channel->early->payload), err);
         early_drop_first(channel);
     }
     return rc;
+}
+
+int channel_hold(struct channel *channel, int64_t now_ms, bool hold, struct err *err)
+{
+    channel->held = hold;
+    return deliver_early(channel, now_ms, err);
+}
+
+static int on_stream(struct channel *channel, int64_t now_ms, const struct message *message,
+                     struct err *err)
+{
+    bool now = message->sequence == channel->next_in && !channel->held;
+    if (message->sequence >= channel->next_in && !now && !keep_early(channel, message)) {
+        return 0; // it comes again
+    }
+    // What was there before is acknowledged again: the other end may not know.
+    acknowledge(channel, now_ms, message);
+    if (!now) {
+        return 0;
+    }
+    channel->next_in++;
+    int rc = deliver(channel, now_ms, message->payload_type, message->payload, err);
+    return rc == 0 ? deliver_early(channel, now_ms, err) : rc;
 }
 
 static void on_closed(struct channel *channel, const struct message *message)

@@ -56,10 +56,12 @@ MUST_CHECK int channel_receive(struct channel *channel, int64_t now_ms, struct t
                                struct err *err);
 
 /**
- * Take no stream data for now, or again: what comes meanwhile is not acknowledged, so that the
- * other end sends it once more. Acknowledgements and an end are still taken.
+ * Hand out no stream data for now, or again. What comes meanwhile is kept, up to 1 MiB; what is
+ * beyond that is not acknowledged, so that the other end sends it once more.
+ *
+ * @return 0, or as channel_receive, for what was kept
  */
-void channel_hold(struct channel *channel, bool hold);
+MUST_CHECK int channel_hold(struct channel *channel, int64_t now_ms, bool hold, struct err *err);
 
 /** @return how many bytes channel_send takes now */
 size_t channel_room(const struct channel *channel);

@@ -26,7 +26,7 @@ CAPABILITIES = ["com.amazonaws.ecs.capability." + name for name in (
     "privileged-container", "task-iam-role", "task-iam-role-network-host")
 ] + ["ecs.capability." + name for name in (
     "container-health-check", "container-ordering", "container-restart-policy",
-    "docker-plugin.local", "efsAuth", "env-files.s3", "execution-role-awslogs",
+    "docker-plugin.local", "efsAuth", "env-files.s3", "execute-command", "execution-role-awslogs",
     "execution-role-ecr-pull", "firelens.fluentbit", "firelens.fluentd",
     "network.container-port-range", "pid-ipc-namespace-sharing",
     "private-registry-authentication.secretsmanager", "secrets.asm.environment-variables",
