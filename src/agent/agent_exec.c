@@ -314,6 +314,16 @@ static bool turn_over(struct exec *exec)
     return false;
 }
 
+// A program that reads little is sent no more than it can be; what was kept for it comes at once.
+static void limit_input(struct exec *exec)
+{
+    size_t before = exec->input.size;
+    agent_exec_channel_hold(exec, before >= INPUT_HIGH_BYTES);
+    if (exec->input.size > before) {
+        IGNORE(agent_exec_terminal_turn(exec), "the next turn looks");
+    }
+}
+
 void agent_exec_turn(struct exec *exec)
 {
     if (exec->terminate && exec->phase < EXEC_PARTING) {
@@ -324,7 +334,7 @@ void agent_exec_turn(struct exec *exec)
         before = exec->phase;
         turn_phase(exec);
     }
-    agent_exec_channel_hold(exec, exec->input.size >= INPUT_HIGH_BYTES);
+    limit_input(exec);
     int64_t now_ms = agent_exec_now();
     int64_t next_ms = now_ms + TURN_LAST_MS;
     if (exec->phase != EXEC_OVER) {
