@@ -346,6 +346,9 @@ void agent_exec_turn(struct exec *exec)
     if (exec->phase == EXEC_PARTING) {
         next_ms = MIN(next_ms, now_ms + STATE_WAIT_MS);
     }
+    if (exec->input.size > 0 && exec->has_terminal) {
+        next_ms = MIN(next_ms, now_ms + MAX(exec->input_wait_ms, (int64_t)1));
+    }
     if (exec->hung) {
         next_ms = MIN(next_ms, MAX(exec->hung_ms, now_ms + 1));
     }

@@ -63,9 +63,10 @@ struct exec {
     // agent_exec_terminal.c
     struct exec_watch *watch; ///< of the socket that the terminal comes to, then of the terminal
     bool has_terminal;
-    bool hung;        ///< nobody holds the other end just now
-    int64_t hung_ms;  ///< monotonic; when to look again
-    struct buf input; ///< on its way to the terminal
+    bool hung;             ///< nobody holds the other end just now
+    int64_t hung_ms;       ///< monotonic; when to look again
+    struct buf input;      ///< on its way to the terminal
+    int64_t input_wait_ms; ///< until it is tried again
     bool has_size;
     struct channel_size size;
 };

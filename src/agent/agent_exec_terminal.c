@@ -19,7 +19,9 @@
 #define READ_BYTES 4096               // a terminal gives no more at once
 #define TURN_BYTES (128u << 10)       // read in one turn, so that a flood starves nobody
 #define QUEUE_HIGH_BYTES (512u << 10) // of frames that the server does not take
-#define HUNG_MS 200                   // until a terminal that nobody held is looked at again
+#define INPUT_WAIT_FIRST_MS 5
+#define INPUT_WAIT_LAST_MS 500
+#define HUNG_MS 200 // until a terminal that nobody held is looked at again
 
 // ---- watching -------------------------------------------------------------------------------
 
@@ -166,8 +168,12 @@ void agent_exec_terminal_input(struct exec *exec, struct text bytes)
     }
 }
 
+// The kernel tells of room when the reader has emptied the terminal's small buffer, but not when
+// the larger one in front of it has been moved on from: without looking again input could stay
+// where it is.
 static void write_input(struct exec *exec)
 {
+    size_t before = exec->input.size;
     while (exec->has_terminal && exec->input.size > 0) {
         ssize_t done = write(exec->watch->fd, exec->input.data, exec->input.size);
         if (done < 0 && errno == EINTR) {
@@ -178,6 +184,9 @@ static void write_input(struct exec *exec)
         }
         buf_consume(&exec->input, (size_t)done);
     }
+    exec->input_wait_ms = exec->input.size < before || before == 0
+                              ? INPUT_WAIT_FIRST_MS
+                              : MIN(exec->input_wait_ms * 2, (int64_t)INPUT_WAIT_LAST_MS);
 }
 
 static bool has_room(const struct exec *exec)
