@@ -225,8 +225,8 @@ static void session_tick(struct exec_session *session, uint64_t now)
             exec_end(session, (struct text){0});
         }
     } else if (node->done) {
-        if ((client->socket != NULL && client->way.first == NULL) ||
-            away_longer(client, now, EXEC_CLIENT_BACK_MS)) {
+        // The plugin goes without a word once it has read that the channel is closed.
+        if (client->way.first == NULL || away_longer(client, now, EXEC_CLIENT_BACK_MS)) {
             exec_end(session, (struct text){0});
         }
     } else if (away_longer(client, now, client->seen ? EXEC_CLIENT_BACK_MS : EXEC_TOKEN_MS)) {

@@ -2,6 +2,7 @@
 import botocore.exceptions
 import pytest
 
+import fields
 import support
 from fields import box, task
 
@@ -284,15 +285,24 @@ def test_task_definition(node):
 
 
 def test_enable_execute_command(node):
-    """No node of Berth's has it yet: there is no host for the task."""
-    definition = {**PLAIN, "networkMode": "awsvpc", "cpu": "256", "memory": "512",
-                  "requiresCompatibilities": ["FARGATE"]}
-    node.register("exec", definition)
-    answer = node.ecs.run_task(taskDefinition="exec", launchType="FARGATE",
-                               enableExecuteCommand=True,
-                               networkConfiguration=node.network_arguments)
-    assert answer["tasks"] == []
-    assert "ecs.capability.execute-command" in answer["failures"][0]["detail"]
+    """What it does is in test_exec.py."""
+    for enabled in (True, False):
+        definition = {**PLAIN, "networkMode": "awsvpc", "cpu": "256", "memory": "512",
+                      "requiresCompatibilities": ["FARGATE"],
+                      "containerDefinitions": [box(fields.SLEEP)]}
+        arn = node.launch("exec", definition, {"launchType": "FARGATE",
+                                               "enableExecuteCommand": enabled})
+        found = node.until(arn, lastStatus="RUNNING")
+        agents = found["containers"][0].get("managedAgents", [])
+        assert found["enableExecuteCommand"] is enabled
+        assert [one["lastStatus"] for one in agents] == (["RUNNING"] if enabled else [])
+        arguments = {"task": arn, "command": "true", "interactive": True}
+        if enabled:
+            assert node.ecs.execute_command(**arguments)["containerName"] == "main"
+        else:
+            with pytest.raises(node.ecs.exceptions.InvalidParameterException):
+                node.ecs.execute_command(**arguments)
+        node.ecs.stop_task(task=arn)
 
 
 def test_volume_configurations(node):
