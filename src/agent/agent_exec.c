@@ -20,6 +20,7 @@
 #define PART_MAX_MS 30000    // for one that does not take the last of what it was sent
 #define STATE_WAIT_MS 300    // for word of the container's end, which comes behind the command's
 #define GOODBYE_MS 5000      // for the last frames to go out
+#define GOODBYE_STEP_MS 5    // until it is seen whether they have
 #define TURN_LAST_MS 1000
 #define KILLED (128 + SIGKILL)
 #define MINUTE_MS 60000
@@ -61,7 +62,13 @@ static size_t count_sessions(const struct agent *agent, struct text task_id, str
 
 static void on_timer(uv_timer_t *timer)
 {
-    agent_exec_turn(CONTAINER_OF(timer, struct exec, timer));
+    struct exec *exec = CONTAINER_OF(timer, struct exec, timer);
+    if (exec->goodbye && exec->session != NULL) {
+        agent_session_finish(exec->session); // the session may be gone then, and this turned
+    }
+    if (!uv_is_closing((uv_handle_t *)timer)) {
+        agent_exec_turn(exec);
+    }
 }
 
 static void exec_free(struct exec *exec)
@@ -342,6 +349,9 @@ void agent_exec_turn(struct exec *exec)
     }
     if (exec->phase == EXEC_OVER && !turn_over(exec)) {
         return;
+    }
+    if (exec->goodbye) {
+        next_ms = MIN(next_ms, now_ms + GOODBYE_STEP_MS);
     }
     if (exec->phase == EXEC_PARTING) {
         next_ms = MIN(next_ms, now_ms + STATE_WAIT_MS);

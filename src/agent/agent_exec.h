@@ -60,6 +60,7 @@ struct exec {
     int64_t lost_ms;         ///< monotonic; since when no session is open
     int64_t dial_ms;         ///< monotonic; when to open the next
     uint32_t dial_failures;
+    bool goodbye; ///< the websocket is to end regularly
     // agent_exec_terminal.c
     struct exec_watch *watch; ///< of the socket that the terminal comes to, then of the terminal
     bool has_terminal;

@@ -247,9 +247,7 @@ int64_t agent_exec_channel_turn(struct exec *exec)
 void agent_exec_channel_close(struct exec *exec, struct text sentence)
 {
     channel_close(exec->channel, agent_exec_wall(), sentence);
-    if (exec->session != NULL) {
-        agent_session_finish(exec->session);
-    }
+    exec->goodbye = true; // not here: this may be a handler of the websocket's
 }
 
 void agent_exec_channel_drop(struct exec *exec)

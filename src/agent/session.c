@@ -50,6 +50,7 @@ struct session {
     bool is_open;
     bool ending;    // end at the next chance
     bool finishing; // end once all is sent
+    bool said_goodbye;
     bool refused;
     uint16_t code; // of the server's closing
     char *host;    // without brackets and port
@@ -334,15 +335,6 @@ size_t agent_session_queued(const struct session *session)
     return session->out_bytes;
 }
 
-// All is sent: the library sends what it is given here when its callback closes the connection.
-static bool say_goodbye(struct session *session)
-{
-    if (session->finishing) {
-        lws_close_reason(session->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
-    }
-    return !session->finishing;
-}
-
 // @return false when the connection must be closed
 static bool write_next(struct session *session)
 {
@@ -351,7 +343,7 @@ static bool write_next(struct session *session)
         return false;
     }
     if (message == NULL) {
-        return say_goodbye(session);
+        return true;
     }
     session->out_first = message->next;
     if (session->out_first == NULL) {
@@ -362,7 +354,7 @@ static bool write_next(struct session *session)
                           message->binary ? LWS_WRITE_BINARY : LWS_WRITE_TEXT);
     bool sent = wrote >= (int)message->size;
     alloc_free(message);
-    if (session->out_first != NULL || session->finishing) {
+    if (session->out_first != NULL) {
         lws_callback_on_writable(session->wsi);
     }
     return sent;
@@ -472,14 +464,20 @@ void agent_session_end(struct session *session, const char *why)
     }
 }
 
+// The library says why it closes only when it is told to in this way, and not in a callback of its.
 void agent_session_finish(struct session *session)
 {
-    if (!session->is_open) {
+    if (session->ending || !session->is_open) {
         agent_session_end(session, "done");
         return;
     }
+    bool first = session->out_first == NULL && !session->said_goodbye;
     session->finishing = true;
-    lws_callback_on_writable(session->wsi);
+    if (first) {
+        session->said_goodbye = true;
+        lws_close_reason(session->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
+        lws_set_timeout(session->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
+    }
 }
 
 uint16_t agent_session_code(const struct session *session)

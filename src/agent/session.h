@@ -66,7 +66,11 @@ size_t agent_session_queued(const struct session *session);
 /** End a session; its closed handler is called, later. */
 void agent_session_end(struct session *session, const char *why);
 
-/** End a session once all that is queued was sent, with the code of a regular end, 1000. */
+/**
+ * End a session once all that is queued was sent, with the code of a regular end, 1000. Call it
+ * again until the closed handler was called, and never in a handler; that may be called before it
+ * returns.
+ */
 void agent_session_finish(struct session *session);
 
 /** @return the code with which the server closed the session; 0 when it gave none */
