@@ -114,9 +114,11 @@ static bool take_frames(struct link *link)
 // @return false when the stream is broken or at its end
 static bool read_in(struct link *link)
 {
+    // Read here first: room of this size in each of hundreds of links would be most of what the
+    // agent takes, for frames of a few dozen bytes.
+    char bytes[READ_BYTES];
     for (;;) {
-        char *to = buf_reserve(&link->in, READ_BYTES);
-        ssize_t got = read(link->fd, to, READ_BYTES);
+        ssize_t got = read(link->fd, bytes, sizeof(bytes));
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -126,9 +128,12 @@ static bool read_in(struct link *link)
         if (got <= 0) {
             return false;
         }
-        link->in.size += (size_t)got;
+        buf_add(&link->in, bytes, (size_t)got);
         if (!take_frames(link)) {
             return false;
+        }
+        if (link->in.size == 0) {
+            buf_deinit(&link->in);
         }
         if (link->closing || got < READ_BYTES) {
             return true;
