@@ -225,6 +225,13 @@ def stage_e2e(result):
         pytest(result, "e2e", ["tests/e2e"])
 
 
+def stage_stamina(result):
+    """200 tasks on a node for 5 minutes: nothing stays, nothing grows"""
+    if images(result):
+        os.environ.update(BERTH_STAMINA_TASKS="200", BERTH_STAMINA_SECONDS="300")
+        pytest(result, "stamina", ["tests/e2e/test_stamina.py"])
+
+
 def stage_clang(result):
     """Clang build, strict warnings as errors; unit tests"""
     if build(result, "build-clang", [], "clang"):
@@ -375,7 +382,8 @@ def stage_bench(result):
 
 
 QUICK = ["gcc", "lint", "fuzz", "node", "sim", "api", "e2e", "clang", "sanitize", "guest"]
-LONG = ["sanitize_api", "release", "thread", "valgrind", "static", "fuzz_long", "sim_long", "bench"]
+LONG = ["sanitize_api", "release", "thread", "valgrind", "static", "fuzz_long", "sim_long",
+        "stamina", "bench"]
 
 
 def main():

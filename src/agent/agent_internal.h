@@ -160,6 +160,7 @@ struct agent {
 
     struct job *job_first; ///< waiting for a worker
     struct job *job_last;
+    _Atomic int64_t trimmed_ns; ///< when a worker last gave memory back
     size_t job_busy;
     size_t job_waiting;
     size_t job_max; ///< at once

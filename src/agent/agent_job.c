@@ -6,8 +6,11 @@
 #include "base/text.h"
 #include "net/net_task.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#define TRIM_PERIOD_NS INT64_C(1000000000) // it takes half a millisecond
 
 /*
  * Blocking calls, each in one of libuv's workers. The agent has no more of them under way than
@@ -39,12 +42,25 @@ static void job_free(struct job *job)
     alloc_free(job);
 }
 
+// Jobs take much for a moment, between what is there to stay, and the C library gives back only
+// what is at the end. Without this a burst of tasks would leave the agent twice as large.
+static void trim_at_times(struct agent *agent)
+{
+    int64_t now_ns = clock_monotonic_ns();
+    int64_t last_ns = atomic_load(&agent->trimmed_ns);
+    if (now_ns - last_ns >= TRIM_PERIOD_NS &&
+        atomic_compare_exchange_strong(&agent->trimmed_ns, &last_ns, now_ns)) {
+        alloc_trim();
+    }
+}
+
 static void run_job(uv_work_t *work)
 {
     struct job *job = CONTAINER_OF(work, struct job, work);
     if (job->run != NULL) {
         job->run(job);
     }
+    trim_at_times(job->agent);
 }
 
 static void start_jobs(struct agent *agent);

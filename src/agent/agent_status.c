@@ -46,9 +46,6 @@ static void run_check(struct job *job)
     if (job->rc != 0) {
         job->reason = arena_text(&job->arena, text_slice(text_of(err.text), 0, WHY_CHARS));
     }
-    // What tasks that have gone leave between what others have: the C library gives back only what
-    // is at the end. An idle node is to take little again.
-    alloc_trim();
 }
 
 static void done_check(struct job *job)

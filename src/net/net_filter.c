@@ -8,7 +8,8 @@
 
 /*
  * Rules as nftables text, each table replaced in one transaction, so that running again after a
- * crash or an upgrade leaves exactly what this version wants.
+ * crash or an upgrade leaves exactly what this version wants. What changes with every task is in
+ * net_filter_element.c.
  */
 
 static struct nft_ctx *context_new(void)
@@ -157,23 +158,20 @@ static void add_address(struct buf *commands, uint32_t address)
     buf_string(commands, text);
 }
 
-// The elements of one protocol's map: values too when they are added, keys alone to delete them.
-static void forward_elements(const struct net_forward *forwards, size_t count, bool udp, bool add,
+// The elements of one protocol's map.
+static void forward_elements(const struct net_forward *forwards, size_t count, bool udp,
                              const char *instance, struct buf *commands)
 {
     bool any = false;
     for (size_t i = 0; i < count; i++) {
         for (uint32_t n = 0; forwards[i].udp == udp && n < forwards[i].count; n++) {
             if (!any) {
-                buf_format(commands, "%s element ip berth-%s %s_ports { ", add ? "add" : "delete",
-                           instance, udp ? "udp" : "tcp");
+                buf_format(commands, "add element ip berth-%s %s_ports { ", instance,
+                           udp ? "udp" : "tcp");
             }
-            buf_format(commands, "%s%u", any ? ", " : "", forwards[i].host_port + n);
-            if (add) {
-                buf_string(commands, " : ");
-                add_address(commands, forwards[i].address);
-                buf_format(commands, " . %u", forwards[i].container_port + n);
-            }
+            buf_format(commands, "%s%u : ", any ? ", " : "", forwards[i].host_port + n);
+            add_address(commands, forwards[i].address);
+            buf_format(commands, " . %u", forwards[i].container_port + n);
             any = true;
         }
     }
@@ -240,20 +238,11 @@ int net_filter_host(const struct net_filter_host *host, struct err *err)
         add_address(&commands, host->transit[i]);
         buf_string(&commands, " }\n");
     }
-    forward_elements(host->forwards, host->forward_count, false, true, instance, &commands);
-    forward_elements(host->forwards, host->forward_count, true, true, instance, &commands);
+    forward_elements(host->forwards, host->forward_count, false, instance, &commands);
+    forward_elements(host->forwards, host->forward_count, true, instance, &commands);
     int rc = run(context, &commands, "setting up the host's packet filter", err);
     context_free(context);
     return rc;
-}
-
-int net_filter_forward(const char *instance, bool add, const struct net_forward *forwards,
-                       size_t count, struct err *err)
-{
-    AUTO(buf_deinit) struct buf commands = {0};
-    forward_elements(forwards, count, false, add, instance, &commands);
-    forward_elements(forwards, count, true, add, instance, &commands);
-    return commands.size == 0 ? 0 : run_alone(&commands, "passing ports of the host on", err);
 }
 
 int net_filter_router(const char *instance, struct net_range cidr, struct err *err)
@@ -278,13 +267,12 @@ int net_filter_router(const char *instance, struct net_range cidr, struct err *e
     return run_alone(&commands, "setting up a router's packet filter", err);
 }
 
-static void peer_elements(const char *instance, bool add, const struct net_peers *peers,
-                          struct buf *commands)
+static void peer_elements(const char *instance, const struct net_peers *peers, struct buf *commands)
 {
     if (peers->count < 2) {
         return;
     }
-    buf_format(commands, "%s element ip berth-%s peers { ", add ? "add" : "delete", instance);
+    buf_format(commands, "add element ip berth-%s peers { ", instance);
     bool any = false;
     for (uint32_t i = 0; i < peers->count; i++) {
         for (uint32_t k = 0; k < peers->count; k++) {
@@ -334,16 +322,9 @@ int net_filter_bridge(const char *instance, struct net_range cidr, uint32_t host
                "}\n",
                instance, behind, address, cidr.prefix, address, cidr.prefix, address, cidr.prefix);
     for (size_t i = 0; i < count; i++) {
-        peer_elements(instance, true, &peers[i], &commands);
+        peer_elements(instance, &peers[i], &commands);
     }
     return run_alone(&commands, "setting up the bridge network's packet filter", err);
-}
-
-int net_filter_peers(const char *instance, bool add, const struct net_peers *peers, struct err *err)
-{
-    AUTO(buf_deinit) struct buf commands = {0};
-    peer_elements(instance, add, peers, &commands);
-    return commands.size == 0 ? 0 : run_alone(&commands, "letting containers meet", err);
 }
 
 int net_filter_remove(const char *instance, struct err *err)
