@@ -6,7 +6,7 @@
 /*
  * ExecuteCommand: who may run a command where. A session is no record: the server that was asked
  * makes it and keeps it in memory, so that nothing is written here, and a server that starts again
- * has none. Rules and words as in reference/ecs-tasks.md 4.4; the plugin's side is docs/exec.md.
+ * has none. Rules and words as in reference/ecs-tasks.md 4.4; the rest is in docs/exec-clients.md.
  */
 
 // The apostrophe is U+2019, as ECS writes it.

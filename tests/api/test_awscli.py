@@ -37,6 +37,8 @@ class Refused(Exception):
 # Operations that Debian's CLI does not know.
 YOUNG = {"DeleteTaskDefinitions", "DescribeServiceDeployments", "ListServiceDeployments",
          "DescribeServiceRevisions", "StopServiceDeployment", "ContinueServiceDeployment"}
+# What the CLI asks only with a program of Amazon's beside it; test_exec_clients.py has that.
+PLUGGED = {"ExecuteCommand"}
 
 
 class CliClient:
@@ -60,7 +62,7 @@ class CliClient:
                               text=True, timeout=120, env=self.environment, check=False)
 
     def knows(self, operation):
-        return operation not in YOUNG
+        return operation not in YOUNG | PLUGGED
 
     def __call__(self, operation, api="ecs", **members):
         words = [api, kebab(operation)]
@@ -180,6 +182,9 @@ def tasks(call, mine, berth):
         "failures"][0]["reason"] == "TASK_NOT_VALID"
     assert call("UpdateTaskProtection", cluster=HOME, tasks=[task], protectionEnabled=True)[
         "failures"][0]["arn"] == task
+    if call.knows("ExecuteCommand"):
+        assert refusal(call, "ExecuteCommand", cluster=HOME, task=task, command="sh",
+                       interactive=True) == "InvalidParameterException"
     assert call("StopTask", cluster=HOME, task=task, reason="enough")[
         "task"]["desiredStatus"] == "STOPPED"
     call.wait("tasks-stopped", cluster=HOME, tasks=[task])

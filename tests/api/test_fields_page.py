@@ -17,6 +17,7 @@ SECTIONS = {
     "The task": (["RegisterTaskDefinition"], ""),
     "A container": (["RegisterTaskDefinition"], "containerDefinitions."),
     "RunTask and StartTask": (["RunTask", "StartTask"], ""),
+    "ExecuteCommand": (["ExecuteCommand"], ""),
     "Overrides": (["RunTask", "StartTask"], "overrides."),
     "CreateService and UpdateService": (["CreateService", "UpdateService"], ""),
     "DeleteService, DescribeServices and lists of services": (

@@ -1,7 +1,7 @@
 """ECS Exec as its clients have it: commands in real containers, through the server and the node.
 
 The client is tests/data_channel.py, `berth exec`, and, where there is a session-manager-plugin, the
-AWS CLI with it: docs/exec.md tells how to build one.
+AWS CLI with it: docs/exec-clients.md tells how to build one.
 """
 import fcntl
 import json
@@ -199,7 +199,7 @@ def test_berth_exec_on_a_terminal(node, arn):
 
 # ---- the AWS CLI
 
-@pytest.mark.skipif(PLUGIN is None, reason="there is no session-manager-plugin: see docs/exec.md")
+@pytest.mark.skipif(PLUGIN is None, reason="there is no session-manager-plugin: see docs/exec-clients.md")
 @pytest.mark.parametrize("program", support.aws_programs())
 def test_the_aws_cli_with_amazons_plugin(node, arn, program):
     terminal = Terminal([program, "--endpoint-url", node.keys["endpoint"], "ecs",
@@ -211,7 +211,7 @@ def test_the_aws_cli_with_amazons_plugin(node, arn, program):
     assert terminal.status() == 0
 
 
-@pytest.mark.skipif(PLUGIN is None, reason="there is no session-manager-plugin: see docs/exec.md")
+@pytest.mark.skipif(PLUGIN is None, reason="there is no session-manager-plugin: see docs/exec-clients.md")
 def test_amazons_plugin_comes_back(node, arn):
     """The server closes its connection; it asks for a new token at our endpoint."""
     answer = session_of(node, arn, "/bin/sh")
