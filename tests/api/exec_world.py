@@ -32,10 +32,10 @@ class Host(stock_agent.StockAgent):
     def channel(self, session_id, token):
         """The node's end, open; no handshake yet."""
         agent = data_channel.Agent()
-        self.join(agent, session_id, token)
+        self.open_channel(agent, session_id, token)
         return agent
 
-    def join(self, agent, session_id, token):
+    def open_channel(self, agent, session_id, token):
         agent.connect(self.channel_url(session_id), token, keys=self.keys,
                       region=self.berth.keys["region"], ca_file=self.berth.keys["caFile"])
 

@@ -141,7 +141,7 @@ def test_a_node_comes_back(world):
     agent.socket.close()
     client.say(b"while it was away")
     # The node keeps its token for the life of the session.
-    world.host.join(agent, session_id, world.tokens[session_id])
+    world.host.open_channel(agent, session_id, world.tokens[session_id])
     heard = []
     while not heard:
         heard = agent.hear()
