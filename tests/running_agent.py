@@ -5,11 +5,11 @@ runtime ids and the ports of the host, STOPPED with exit codes. What the real on
 refuses: a task it cannot read is reported STOPPED, and its payload not acknowledged.
 """
 import datetime
+import json
 import os
 import queue
 import threading
 
-import acs_model
 import stock_agent
 
 FIRST_DYNAMIC_PORT = 32768
@@ -112,4 +112,4 @@ class RunningAgent(stock_agent.StockAgent):
 def docker(container):
     """What Docker is told of a container: Config and HostConfig."""
     config = container["dockerConfig"]
-    return acs_model.json.loads(config["config"]), acs_model.json.loads(config["hostConfig"])
+    return json.loads(config["config"]), json.loads(config["hostConfig"])

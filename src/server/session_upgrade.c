@@ -219,6 +219,13 @@ int session_upgrade_check(struct server *server, struct lws *wsi, struct arena *
         return refuse(out_refusal, FRONT_BAD_REQUEST,
                       TEXT("The parameter containerInstanceArn is missing."));
     }
+    // Agents before version 2 do not answer heartbeats, so nobody could tell whether they are
+    // there.
+    if (work && text_is(parameter(upgrade, "protocolVersion"), "1")) {
+        return refuse(out_refusal, FRONT_BAD_REQUEST,
+                      TEXT("The agent speaks protocolVersion 1. Version 2 is needed: update the "
+                           "agent."));
+    }
     struct text berth = parameter(upgrade, "berthAgent");
     // A stock agent has no identity of its own but the instance that it registered. The engine
     // looks whether that is an instance of the caller's account, and of no node with a key.

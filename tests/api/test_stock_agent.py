@@ -10,6 +10,7 @@ import pytest
 import running_agent
 import stock_agent
 import support
+import websocket
 
 ROLE = "arn:aws:iam::000000000000:role/"
 CHECK = {"command": ["CMD-SHELL", "true"], "interval": 5, "timeout": 2, "retries": 1}
@@ -313,13 +314,18 @@ def test_never_placed(agent, ecs, name):
 
 # ---- sessions --------------------------------------------------------------------------------
 
-def test_a_session_that_is_lost(agent, ecs):
-    """All that runs is named in the next one's manifest, and nothing is started twice."""
+@pytest.mark.parametrize("how", ["cut", "expired"])
+def test_a_session_that_ends(agent, ecs, how):
+    """All that runs is named in the next one's manifest, and nothing is started twice. The agent
+    itself ends each session after half an hour."""
     host = agent()
     define(ecs, {"name": "a"})
     task = run(ecs)
     shown(ecs, task, "RUNNING")
     before = host.sequence
+    if how == "expired":
+        host.session.send(b"\x03\xe8ConnectionExpired: Reconnect to continue", websocket.CLOSE)
+        support.wait_for(lambda: not host.describe()["agentConnected"])
     host.disconnect()
     host.connect()
     manifest = host.sequence

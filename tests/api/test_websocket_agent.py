@@ -107,6 +107,7 @@ def test_sessions_are_for_ones_own_instance(agent, ecs):
     assert refusal(one.open_work, containerInstanceArn=strange) == "InvalidInstanceException"
     assert refusal(one.open_telemetry, containerInstance=strange) == "InvalidInstanceException"
     assert refusal(one.open_work, containerInstanceArn="") == "BadRequestException"
+    assert refusal(one.open_work, protocolVersion="1") == "BadRequestException"
     assert one.describe()["agentConnected"] is True  # it was not replaced by them
     one.keys = (one.keys[0], "wrong")
     assert refusal(one.open_work) == "AccessDeniedException"

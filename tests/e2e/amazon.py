@@ -5,6 +5,7 @@ program; `dockerd` and `docker` (Debian: docker.io) are on the PATH, or in folde
 names. Without them what needs them is skipped.
 """
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -32,6 +33,11 @@ def why_not():
     return None
 
 
+def cgroups(name):
+    """The folders of a cgroup, one in each hierarchy."""
+    return glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}")
+
+
 class Docker:
     """A daemon with folders and a cgroup of its own."""
 
@@ -42,6 +48,7 @@ class Docker:
                             if not name.startswith(("AWS_", "ECS_"))}
         self.environment.update(PATH=PATH, DOCKER_HOST=self.host)
         self.cgroup = f"/berth-test-docker-{os.getpid()}"
+        self.tidy = not cgroups("ecs")  # the agent's: it makes it and leaves it
         self.process = None
 
     def start(self):
@@ -85,11 +92,10 @@ class Docker:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         self.process = None
-        for top, folders, _ in list(os.walk("/sys/fs/cgroup")):
-            if self.cgroup.strip("/") in folders:
-                for path, _, _ in os.walk(os.path.join(top, self.cgroup.strip("/")), topdown=False):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(path)
+        for folder in cgroups(self.cgroup.strip("/")) + (cgroups("ecs") if self.tidy else []):
+            for path, _, _ in os.walk(folder, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
 
 
 class Agent:

@@ -1,6 +1,5 @@
 """Amazon's real agent in a cluster of Berth's, with real containers: see amazon.py for what it
 needs, without which all of this is skipped."""
-import json
 import os
 import signal
 import urllib.request
@@ -143,6 +142,25 @@ def test_what_a_container_is_given(ecs, agent, docker):  # noqa: F811
     assert host["Sysctls"] == {"net.core.somaxconn": "77"}
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "1m"}}
     assert made["Config"]["Labels"]["mine"] == "yes"
+
+
+def test_the_size_of_the_task(ecs, agent, docker):  # noqa: F811
+    """The agent makes a cgroup for the whole, and the containers within."""
+    names = {one["name"] for one in agent.instance()["attributes"]}
+    if "ecs.capability.task-cpu-mem-limit" not in names or not os.path.isdir(
+            "/sys/fs/cgroup/memory"):
+        pytest.skip("here are no cgroups of version 1 that the agent could use for tasks")
+    task = run(ecs, {"name": "main", "command": ["redis-server"]}, cpu="512", memory="128")
+    seen = shown(ecs, agent, task, "RUNNING")
+    parent = docker.inspect(seen["containers"][0]["runtimeId"])["HostConfig"]["CgroupParent"]
+    assert parent == f"/ecs/{task.rpartition('/')[2]}"
+    with open(f"/sys/fs/cgroup/memory{parent}/memory.limit_in_bytes", encoding="ascii") as file:
+        assert int(file.read()) == 128 << 20
+    with open(f"/sys/fs/cgroup/cpu{parent}/cpu.cfs_quota_us", encoding="ascii") as file:
+        quota = int(file.read())
+    with open(f"/sys/fs/cgroup/cpu{parent}/cpu.cfs_period_us", encoding="ascii") as file:
+        assert quota / int(file.read()) == 0.5
+    stop(ecs, agent, task)
 
 
 def test_the_network_of_the_host(ecs, agent):
