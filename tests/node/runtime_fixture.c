@@ -151,6 +151,7 @@ struct fixture *fixture_new(const char *oci_runtime)
         .data_dir = fixture->data_dir,
         .supervisor = supervisor,
         .output_max_bytes = OUTPUT_MAX_BYTES,
+        .pids_max = FIXTURE_PIDS_MAX,
         .oci_runtime = oci_runtime,
     };
     if (runtime_oci_open(&options, &fixture->runtime, &err) != 0) {

@@ -12,6 +12,7 @@
  */
 
 #define FIXTURE_CONTAINERS_MAX 4
+#define FIXTURE_PIDS_MAX 100 ///< of a container
 
 struct fixture {
     struct arena arena;
@@ -48,6 +49,9 @@ int members_run(void);
 
 /** Run the tests of test_exec.c. @return how many failed */
 int exec_run(void);
+
+/** Run the tests of test_limits.c. @return how many failed */
+int limits_run(void);
 
 /** Run the tests of test_filter.c. @return how many failed */
 int filter_run(void);

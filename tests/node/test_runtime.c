@@ -789,14 +789,16 @@ static void runc_does_as_well(void **state)
 
 #define NODE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-// With the name of a group, `members` or `exec`, only that.
+// With the name of a group, `members`, `exec` or `limits`, only that.
 int main(int argc, char **argv)
 {
     if (!fixture_possible()) {
         return SKIPPED;
     }
     if (argc > 1) {
-        return strcmp(argv[1], "exec") == 0 ? exec_run() : members_run();
+        return strcmp(argv[1], "exec") == 0     ? exec_run()
+               : strcmp(argv[1], "limits") == 0 ? limits_run()
+                                                : members_run();
     }
     const struct CMUnitTest tests[] = {
         NODE_TEST(container_gets_what_its_definition_says),
@@ -825,5 +827,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(runc_does_as_well),
     };
     int failed = cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
-    return failed + members_run() + exec_run() + filter_run();
+    return failed + members_run() + limits_run() + exec_run() + filter_run();
 }
