@@ -186,6 +186,7 @@ static void protocols(struct host *host)
     int far = make_in(host, net, 1, 1, "sg-client", NULL, NULL);
     AUTO(fd_close) int web = listen_in(host, two, SOCK_STREAM, "172.31.0.12", 80);
     AUTO(fd_close) int web81 = listen_in(host, two, SOCK_STREAM, "172.31.0.12", 81);
+    CHECK(web >= 0 && web81 >= 0);
     AUTO(fd_close) int names = listen_in(host, two, SOCK_DGRAM, "172.31.0.12", 53);
     CHECK(!ping(host, one, "172.31.0.12", SILENCE_MS));
     CHECK(!connects(host, one, "172.31.0.12", 80, false));
@@ -312,6 +313,7 @@ static void outward(struct host *host)
     int two = make_in(host, net, 0, 2, "sg-1", NULL, NULL);
     AUTO(fd_close) int tls = listen_in(host, host->world_fd, SOCK_STREAM, "203.0.113.2", 443);
     AUTO(fd_close) int web = listen_in(host, host->world_fd, SOCK_STREAM, "203.0.113.2", 80);
+    CHECK(tls >= 0 && web >= 0);
     CHECK(connects(host, one, "203.0.113.2", 443, true));
     CHECK(!connects(host, one, "203.0.113.2", 80, false));
     CHECK(!ping(host, one, "203.0.113.2", SILENCE_MS));
@@ -413,7 +415,6 @@ static void forged(struct host *host)
     memset(frame, 0, sizeof(frame));
     memcpy(frame, claim, sizeof(claim));
     send_frame(host, one, frame, 60);
-    AUTO(fd_close) int sender = open_in(host, two, SOCK_DGRAM, 0);
     CHECK(ping(host, two, "172.31.0.13", WAIT_MS) == false); // no rule for .12
     begin_group(&group, "sg-1", 2);
     allow(&group, true, ALL, ANYWHERE);
