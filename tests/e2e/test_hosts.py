@@ -44,7 +44,8 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
         # Only the zones of the two other hosts, for the image is loaded there alone.
         subnets = network["subnets"][1:]
         answer = ecs.run_task(taskDefinition="hello", launchType="FARGATE", count=4,
-                              networkConfiguration={"awsvpcConfiguration": {"subnets": subnets}})
+                              networkConfiguration={"awsvpcConfiguration": {
+                                  **network, "subnets": subnets}})
         arns = [task["taskArn"] for task in answer["tasks"]]
         assert len(arns) == 4
         ecs.get_waiter("tasks_running").wait(tasks=arns, WaiterConfig={"Delay": 1, "MaxAttempts": 40})
