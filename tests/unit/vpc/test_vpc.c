@@ -290,6 +290,47 @@ static void realms_are_bounded(void **state)
     harness_contains(harness, "DescribeNetwork", "{}", "vpc-");
 }
 
+// A default VPC as it was stored before there were groups.
+static void put_old_vpc(struct core_call *call)
+{
+    int64_t realm = identity_realm_ensure(call, &berth_error_limit_exceeded_exception);
+    const struct vpc_record_vpc record = {
+        .has_realm = true,
+        .realm = realm,
+        .vpc_id = TEXT("vpc-old"),
+        .cidr = TEXT("172.31.0.0/16"),
+        .has_is_default = true,
+        .is_default = true,
+        .default_security_group_id = TEXT("sg-old"),
+    };
+    core_put(call, &vpc_kind, core_new_key(call), &record);
+}
+
+static void older_vpcs_stay_open(void **state)
+{
+    struct harness *harness = *state;
+    in_call(harness, put_old_vpc);
+    harness_restart(harness);
+    harness_advance(harness, 0);
+    uint64_t version = core_version(harness->core);
+    harness_contains(harness, "DescribeSecurityGroups", "{'GroupId':['sg-old']}",
+                     "'ipPermissions':[{'ipProtocol':'-1','groups':[{'userId':'123456789012',"
+                     "'groupId':'sg-old'}],'ipRanges':[{'description':'From before groups were "
+                     "enforced','cidrIp':'0.0.0.0/0'}]");
+    harness_contains(harness, "DescribeSecurityGroups", "{'GroupName':['berth']}",
+                     "'cidrIp':'169.254.0.0/16'");
+    // They were made by themselves, once.
+    assert_int_equal(core_version(harness->core), version);
+    harness_contains(harness, "RevokeSecurityGroupIngress",
+                     "{'GroupId':'sg-old','IpPermissions':[{'ipProtocol':'-1','ipRanges':[{"
+                     "'cidrIp':'0.0.0.0/0'}]}]}",
+                     "'return':true");
+    harness_restart(harness);
+    harness_advance(harness, 0);
+    assert_null(strstr(harness_call(harness, "DescribeSecurityGroups", "{'GroupId':['sg-old']}"),
+                       "From before"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +342,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(addresses_go_round_and_run_out, setup, teardown),
         cmocka_unit_test_setup_teardown(whole_subnet_is_given_out, setup, teardown),
         cmocka_unit_test_setup_teardown(realms_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(older_vpcs_stay_open, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
