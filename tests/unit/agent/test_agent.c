@@ -227,7 +227,12 @@ static void agent_takes_over(void **state)
     expect_no_remains(house);
 }
 
+// Sanitizers make each of them slow, and look at code rather than at numbers.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MANY 60
+#else
 #define MANY 500
+#endif
 
 static size_t open_files(void)
 {
@@ -241,12 +246,21 @@ static size_t open_files(void)
     return count;
 }
 
-static bool has_many(struct house *house, const void *argument)
+static bool has_many(const struct house *house, size_t links)
 {
-    const size_t *links = argument;
     struct agent_stats stats;
     agent_stats(house->agent, &stats);
-    return stats.task_count == MANY && stats.job_count == 0 && open_files() >= *links;
+    return stats.task_count == MANY && stats.job_count == 0 && open_files() >= links;
+}
+
+// So many take longer than one on a machine that has other things to do.
+static void until_many(struct house *house, size_t links)
+{
+    int64_t deadline_ns = clock_monotonic_ns() + INT64_C(90000000000);
+    while (!has_many(house, links)) {
+        assert_true(clock_monotonic_ns() < deadline_ns);
+        uv_run(&house->loop, UV_RUN_ONCE);
+    }
 }
 
 // Each costs the agent one descriptor, the stream of its supervisor, whose other end is ours here.
@@ -265,14 +279,14 @@ static void hundreds_are_taken_over(void **state)
         house_expect(house, arns[i], "RUNNING");
     }
     const size_t links = before + 2 * (size_t)MANY;
-    house_until(house, has_many, &links, "all tasks run");
+    until_many(house, links);
     const size_t running = open_files();
     house_stop_agent(house, AGENT_STOP_KEEP);
     int64_t begun_ns = clock_monotonic_ns();
     house_begin_agent(house);
     print_message("%d tasks are known again after %lld ms\n", MANY,
                   (long long)((clock_monotonic_ns() - begun_ns) / 1000000));
-    house_until(house, has_many, &links, "all tasks are attached to");
+    until_many(house, links);
     print_message("%zu descriptors with %d tasks, %zu without\n", open_files(), MANY, before);
     assert_in_range(open_files(), links, running + 32);
     house_stop_agent(house, AGENT_STOP_TASKS);
