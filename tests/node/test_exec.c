@@ -333,6 +333,20 @@ static size_t entries(const char *path)
     return count;
 }
 
+// Of a process, in KiB.
+static int64_t resident(pid_t pid)
+{
+    struct err err = {0};
+    AUTO(buf_deinit) struct buf content = {0};
+    AUTO(alloc_string) char *path = alloc_format("/proc/%d/statm", (int)pid);
+    assert_int_equal(file_read(AT_FDCWD, path, 4096, &content, &err), 0);
+    struct text rest = buf_view(&content);
+    int64_t pages = 0;
+    text_cut(&rest, ' '); // the size
+    assert_int_equal(text_to_i64(text_cut(&rest, ' '), &pages), 0);
+    return pages * sysconf(_SC_PAGESIZE) / 1024;
+}
+
 static void commands_leave_nothing_behind(void **state)
 {
     struct fixture_task *task = start(*state);
@@ -353,6 +367,9 @@ static void commands_leave_nothing_behind(void **state)
         assert_int_equal(task->ended.exit_code, 0);
         drop(&command);
     }
+    print_message("supervisor after %d commands: %lld KiB resident\n", RUNS,
+                  (long long)resident(supervisor));
+    assert_true(resident(supervisor) < 1024);
     assert_int_equal(entries(fds), counts[0]);
     assert_int_equal(entries(files), counts[1]);
     finish(task);
@@ -408,6 +425,35 @@ static void without_the_member_nothing_runs(void **state)
     finish(task);
 }
 
+static void runc_runs_commands_as_well(void **state)
+{
+    (void)state;
+    static const char runc[] = "/usr/sbin/runc";
+    if (access(runc, X_OK) != 0) {
+        print_message("SKIP: %s is not installed\n", runc);
+        skip();
+    }
+    struct fixture *fixture = fixture_new(runc);
+    struct fixture_task *task = start(fixture);
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    struct command command;
+    begin(task, &command, "web", (const char *const[WORDS_MAX]){"sh", "-c", "id -u; exit 7"});
+    take_terminal(&command);
+    read_until(&command, NULL);
+    wait_end(&command, 1);
+    assert_int_equal(task->ended.exit_code, 7);
+    assert_holds(&command, "0\r\n");
+    drop(&command);
+    begin(task, &command, "web", (const char *const[WORDS_MAX]){"no-such-program"});
+    wait_end(&command, 2);
+    assert_false(task->ended.has_exit_code);
+    assert_true(fixture_holds(task->ended.reason, "no-such-program"));
+    drop(&command);
+    finish(task);
+    fixture_free(fixture);
+}
+
 static int set_up(void **state)
 {
     *state = fixture_new(NULL);
@@ -434,6 +480,7 @@ int exec_run(void)
         NODE_TEST(commands_leave_nothing_behind),
         NODE_TEST(commands_share_the_tasks_processes),
         NODE_TEST(without_the_member_nothing_runs),
+        cmocka_unit_test(runc_runs_commands_as_well),
     };
     return cmocka_run_group_tests_name("exec", tests, NULL, NULL);
 }
