@@ -16,6 +16,7 @@ import stock_agent
 import support
 import websocket
 
+WITH_SANITIZER = b"__asan_init" in open(support.BERTH, "rb").read()
 NORMAL, UNACCEPTABLE, INVALID, POLICY, TOO_LARGE = 1000, 1003, 1007, 1008, 1009
 
 
@@ -270,7 +271,8 @@ def test_a_reader_that_does_not_read_costs_little(world):
         return len(sent) == first
     support.wait_for(stuck)
     assert len(sent) < total // len(piece) // 2, "nobody had to wait"
-    assert rss(world.berth.process.pid) - before < 4096, "KiB that the server took"
+    if not WITH_SANITIZER:  # which keeps what is freed for a while
+        assert rss(world.berth.process.pid) - before < 4096, "KiB that the server took"
     expected = client.next_in
     got = 0
     while got < total // len(piece):

@@ -36,7 +36,7 @@ def test_help_names_every_command(berth):
     out = subprocess.run([support.BERTH, "help"], capture_output=True, text=True, check=True).stdout
     with open(os.path.join(support.ROOT, "README.md"), encoding="utf-8") as file:
         readme = file.read()
-    for command in ("up", "server", "agent", "env", "aws", "ps", "logs", "image", "node", "plan",
+    for command in ("up", "server", "agent", "env", "aws", "ps", "logs", "exec", "image", "node", "plan",
                     "deploy", "diagnose", "doctor", "debug"):
         assert f"  {command} " in out and command in readme
 
