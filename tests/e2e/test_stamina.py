@@ -29,7 +29,7 @@ SECONDS = float(os.environ.get("BERTH_STAMINA_SECONDS", "20"))
 WARM_UP = 12  # tasks that come and go before anything is counted
 # DESIGN: an agent takes 6 MB of its own, a supervisor 1 MB resident. With more than a hundred tasks an
 # agent takes more: what each is made of, and its connections.
-AGENT_KIB = (6 << 10) + 6 * max(0, TASKS - 100)
+AGENT_KIB = (6 << 10) + 10 * max(0, TASKS - 100)
 SUPERVISOR_KIB = 1 << 10
 # Connections to the server are kept for a while when they are idle.
 CONNECTIONS = 4
@@ -297,10 +297,8 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         most_supervisor_kib = max(most_supervisor_kib, host.supervisor_kib())
         print(f"{TASKS} tasks, {replaced} replaced, agent {host.agent_kib()} KiB (at most "
               f"{most_kib}), largest supervisor {most_supervisor_kib} KiB", flush=True)
-    load.wait(load.running, "RUNNING")  # one that was just started again is not known to be healthy
-    restarts = sum(one.get("restartCount", 0) for one in load.describe(load.running)
-                   for one in one["containers"])
-    print(f"with all: {host.traces()}, {restarts} restarts", flush=True)
+    load.wait(load.running, "RUNNING")  # one that was just started again has not been checked yet
+    print(f"with all: {host.traces()}", flush=True)
     assert len(host.supervisors()) == TASKS
 
     load.wait(load.end(TASKS), "STOPPED")
