@@ -405,7 +405,7 @@ def test_usage_is_published(node, live):
 
     def shown():
         """both containers, with what they take"""
-        rows = {line.split()[0]: line for line in node.run("ps", live).splitlines()[1:]}
+        rows = {line.split()[0]: line for line in node.run("ps", live).splitlines()[1:] if line}
         return rows if rows.get("main", "").count("%") and rows["idle"].count("%") else None
     rows = support.wait_for(shown, 60, 0.5)
 
