@@ -335,6 +335,7 @@ static void check_all(struct sim *sim)
         }
     }
     check_definitions(sim);
+    spot_check(sim);
     watch_check(sim);
 }
 

@@ -161,6 +161,8 @@ bool spot_offers(const struct task_record_membership *membership, bool spot);
 /** A task came or changed. */
 void spot_task_changed(struct sim *sim, const struct core *core,
                        const struct task_record_task *before, const struct task_record_task *after);
+/** Look for tasks of FARGATE_SPOT that go on although their host was taken back. */
+void spot_check(struct sim *sim);
 /** @return whether nothing is to run on what was taken back */
 bool spot_settled(struct sim *sim, char *why, size_t size_bytes);
 /** A service started a task: its provider has no more than its share by the strategy. */

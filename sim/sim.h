@@ -285,10 +285,11 @@ struct node {
     int32_t cpu_units; ///< that it has; its agent may offer less
     int32_t memory_mib;
     int gpu_count;
-    bool reserves;     ///< it keeps a port for itself
-    enum spot spot;    ///< of which pools it is a host, when it is one
-    int pool_permille; ///< how often its agent is a host of the pool, else an instance
-    int64_t full_ms;   ///< its disk is full until then
+    bool reserves;        ///< it keeps a port for itself
+    enum spot spot;       ///< of which pools it is a host, when it is one
+    int64_t reclaimed_ms; ///< since when its Spot capacity is known to be taken back; 0: it is not
+    int pool_permille;    ///< how often its agent is a host of the pool, else an instance
+    int64_t full_ms;      ///< its disk is full until then
     bool joined;
     bool gone; ///< the host is off for ever
     bool removed;

@@ -16,6 +16,7 @@
  */
 
 #define ITEMS_MAX 4
+#define INTERRUPTED_MS 5000 // within which the tasks of a host that was taken back are to stop
 
 // ---- waves ------------------------------------------------------------------------------------
 
@@ -27,8 +28,12 @@ static void on_answer(struct call *call)
     if (call->rc == ERR_FAULT && !known) {
         world_fail(&call->sim->world, "%s is refused: %s", call->operation->name, call->fault_text);
     }
-    call->sim->churn.counts[ACT_SPOT_WAVE] +=
-        call->rc == 0 && call->operation == &berth_operations[BERTH_OP_INTERRUPT_SPOT];
+    struct node *node = call->context;
+    bool taken = call->operation == &berth_operations[BERTH_OP_INTERRUPT_SPOT];
+    if (call->rc == 0) {
+        node->reclaimed_ms = taken ? call->sim->world.now_ms : 0;
+    }
+    call->sim->churn.counts[ACT_SPOT_WAVE] += call->rc == 0 && taken;
 }
 
 static void restore(struct node *node)
@@ -37,7 +42,8 @@ static void restore(struct node *node)
     call_begin(node->sim,
                &(struct call_options){.operation = &berth_operations[BERTH_OP_RESTORE_SPOT],
                                       .request = &request,
-                                      .done = on_answer});
+                                      .done = on_answer,
+                                      .context = node});
 }
 
 static void on_restore(void *context, void *payload)
@@ -59,7 +65,8 @@ void spot_wave(struct sim *sim)
         call_begin(sim,
                    &(struct call_options){.operation = &berth_operations[BERTH_OP_INTERRUPT_SPOT],
                                           .request = &request,
-                                          .done = on_answer});
+                                          .done = on_answer,
+                                          .context = node});
         int64_t most_ms = sim->services.hours ? 1200000 : 30000;
         world_post(world, &(struct world_event){.delay_ms = world_between(world, 100, most_ms),
                                                 .life = &sim->services.life,
@@ -133,22 +140,51 @@ void spot_task_changed(struct sim *sim, const struct core *core,
     sim->churn.counts[ACT_SPOT_INTERRUPTED]++;
 }
 
-bool spot_settled(struct sim *sim, char *why, size_t size_bytes)
+// A task that is to run on a host that was taken back; of a node, or of any when node_id is NULL.
+static const struct task_record_task *left_behind(const struct core *core, const char *node_id)
 {
-    const struct core *core = sim->server.core;
     for (int64_t key = core_next(core, &task_kind, 0); key != 0;
          key = core_next(core, &task_kind, key)) {
         const struct task_record_task *task = core_get(core, &task_kind, key);
         const struct task_record_membership *pool =
             is_spot(task) ? pool_of(core, task->node) : NULL;
-        if (pool != NULL && pool->spot_reclaimed_at != 0 &&
-            task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING) {
-            snprintf(why, size_bytes, "task %.*s is on a host that was taken back",
-                     TEXT_FMT(task->task_id));
-            return false;
+        if (pool == NULL || pool->spot_reclaimed_at == 0 ||
+            task->desired_status != TASK_RECORD_TASK_STATUS_RUNNING) {
+            continue;
+        }
+        const struct task_record_node *node = core_get(core, &task_node_kind, task->node);
+        if (node_id == NULL || text_is(node->node_id, node_id)) {
+            return task;
         }
     }
-    return true;
+    return NULL;
+}
+
+// The engine interrupts at once; a server that is new has its other work to do first.
+void spot_check(struct sim *sim)
+{
+    int64_t since_ms = sim->world.now_ms - INTERRUPTED_MS;
+    for (size_t i = 0; i < sim->node_count && sim->server.started_ms < since_ms; i++) {
+        const struct node *node = &sim->nodes[i];
+        const struct task_record_task *task =
+            node->reclaimed_ms != 0 && node->reclaimed_ms < since_ms
+                ? left_behind(sim->server.core, node->node_id)
+                : NULL;
+        if (task != NULL) {
+            world_fail(&sim->world, "task %.*s goes on on a host that was taken back",
+                       TEXT_FMT(task->task_id));
+        }
+    }
+}
+
+bool spot_settled(struct sim *sim, char *why, size_t size_bytes)
+{
+    const struct task_record_task *task = left_behind(sim->server.core, NULL);
+    if (task != NULL) {
+        snprintf(why, size_bytes, "task %.*s is on a host that was taken back",
+                 TEXT_FMT(task->task_id));
+    }
+    return task == NULL;
 }
 
 // ---- strategies -------------------------------------------------------------------------------

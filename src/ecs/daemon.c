@@ -323,7 +323,7 @@ static size_t start_missing(struct core_call *call, struct service_survey *surve
             refusal = (struct service_refusal){host->spot, reason};
         }
     }
-    if (count + (refusal.spot != NULL) > 0 && call->now_ms < primary->retry_at) {
+    if (count + (refusal.spot != NULL) > 0 && service_must_wait(call, survey->primary)) {
         service_due(survey, primary->retry_at);
         return 0;
     }

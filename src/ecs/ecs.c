@@ -234,6 +234,12 @@ int64_t ecs_caller_realm(const struct core_call *call)
     return identity_realm(call->core, call->caller->account, call->caller->region);
 }
 
+bool ecs_must_wait(const struct core_call *call, int64_t until_ms, int64_t longest_ms)
+{
+    int64_t wait_ms = until_ms - call->now_ms;
+    return wait_ms > 0 && wait_ms <= longest_ms;
+}
+
 bool ecs_arn_parse(struct text text, struct ecs_arn *out_arn)
 {
     struct text rest = text;

@@ -41,6 +41,9 @@ struct ecs_state *ecs_state(const struct core *core);
 
 /** @return key of the caller's realm, or 0 when nothing was ever written in it */
 int64_t ecs_caller_realm(const struct core_call *call);
+/** @return whether what is tried again must still wait until a stored time. A time further off than
+ * any wait was noted before the server's clock was set back, and does not count. */
+bool ecs_must_wait(const struct core_call *call, int64_t until_ms, int64_t longest_ms);
 
 /** @return how many clusters of any status a realm has */
 size_t ecs_cluster_count(const struct core *core, int64_t realm);

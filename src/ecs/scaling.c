@@ -202,7 +202,8 @@ static bool step(struct core_call *call, const struct task_state *state, int64_t
     }
     bool shrinks = too_large(call, state, &view);
     bool told = view.record.under_way != NULL;
-    if (!told && state->scaling_command && call->now_ms >= view.record.retry_at) {
+    if (!told && state->scaling_command &&
+        !ecs_must_wait(call, view.record.retry_at, SCALING_RETRY_MAX_MS)) {
         if (enabled(&view) && view.reservation.above && view.reservation.desired > view.ask.size) {
             grow(call, &view);
         } else if (!terminate(call, &view) && shrinks) {

@@ -48,9 +48,7 @@ void service_due(struct service_survey *survey, int64_t at_ms)
 
 bool service_must_wait(const struct core_call *call, const struct service_standing *standing)
 {
-    // A time further off than any wait was noted before the server's clock was set back.
-    int64_t wait_ms = standing->record->retry_at - call->now_ms;
-    return wait_ms > 0 && wait_ms <= SERVICE_BACKOFF_MAX_MS;
+    return ecs_must_wait(call, standing->record->retry_at, SERVICE_BACKOFF_MAX_MS);
 }
 
 // Start what is missing as far as there is room below the upper bound.

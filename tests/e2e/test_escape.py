@@ -222,7 +222,7 @@ def test_processes_of_another_task_are_not_there(world, neighbours, sharing):
     """Neither by name nor by number; in one's own task they are with pidMode task."""
     assert neighbours
     members = {} if sharing is None else {"pidMode": sharing}
-    arn = world.launch("none", box("cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo"),
+    arn = world.launch("none", box("sleep 1; cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo"),
                        box("exec sleep 600", name="own", essential=False), **members)
     shown = world.node.stopped(arn).output()
     assert "nc -ll" not in shown and "berth" not in shown
