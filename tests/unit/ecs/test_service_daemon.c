@@ -382,6 +382,27 @@ static void a_crashing_revision_is_rolled_back(void **state)
     svc_has(world, "d", "'rolloutState':'COMPLETED'");
 }
 
+// A back-off that was noted before the server's clock was set back does not last until it is that
+// time again.
+static void a_clock_that_is_set_back_holds_up_no_retry(void **state)
+{
+    struct world *world = *state;
+    size_t node = instance(world, 1024);
+    int64_t service = create(world, "");
+    for (int round = 0; round < 8; round++) {
+        svc_crash(world, service);
+    }
+    svc_stands(world, service, "-");
+    int64_t retry_at = svc_primary(world, service)->retry_at;
+    assert_true(retry_at > world->harness.now_ms);
+    world->harness.now_ms -= INT64_C(3600000);
+    harness_restart(&world->harness);
+    world_connect(world, node);
+    svc_pass(world, 2000, WORLD_NODES);
+    assert_true(world->harness.now_ms < retry_at - SERVICE_BACKOFF_MAX_MS);
+    svc_stands(world, service, ".");
+}
+
 int main(void)
 {
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, setup, world_teardown)
@@ -401,6 +422,7 @@ int main(void)
         WORLD(a_minimum_of_all_is_stuck_and_told),
         WORLD(unhealthy_daemons_go_by_the_minimum),
         WORLD(a_crashing_revision_is_rolled_back),
+        WORLD(a_clock_that_is_set_back_holds_up_no_retry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
