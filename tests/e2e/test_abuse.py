@@ -158,6 +158,11 @@ def test_fills_the_disk_of_its_node(small_disk, request):
     neighbour.checked_again()
     abuse.stop()
     assert not full()
+
+    def takes():
+        """the node has seen that there is room, and takes tasks again"""
+        return " ACTIVE " in node.run("node", "ls")
+    support.wait_for(takes, 30, 0.2)
     again = Neighbour(node)
     again.goes_on()
     again.end()
