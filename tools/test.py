@@ -17,6 +17,7 @@ import xml.etree.ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CORES = str(min(os.cpu_count() or 2, 8))
 PYTEST_FILES = int(CORES)  # at a time
+E2E_FILES = PYTEST_FILES + 1  # they wait more than they work
 
 
 class Result:
@@ -120,8 +121,8 @@ def pytest_file(python, name, path, berth):
     return command, log, report, run(command, log, env, timeout=1200)
 
 
-def pytest(result, name, paths, berth="build/berth"):
-    """Run test files, several at a time as most of them wait more than they work, and count."""
+def pytest(result, name, paths, berth="build/berth", files_at_once=PYTEST_FILES):
+    """Run test files, several at a time, and count."""
     python = python_with("pytest", "boto3")
     if python is None:
         result.fail(name, "apt-get install python3-pytest python3-boto3")
@@ -132,7 +133,7 @@ def pytest(result, name, paths, berth="build/berth"):
                           else [os.path.join(ROOT, path)])]
     # The longest first, so that none is left alone at the end; sizes tell roughly.
     files.sort(key=os.path.getsize, reverse=True)
-    with concurrent.futures.ThreadPoolExecutor(PYTEST_FILES) as pool:
+    with concurrent.futures.ThreadPoolExecutor(files_at_once) as pool:
         for ended in concurrent.futures.as_completed(
                 [pool.submit(pytest_file, python, name, os.path.relpath(file, ROOT), berth)
                  for file in files]):
@@ -222,7 +223,7 @@ def stage_api(result):
 def stage_e2e(result):
     """the acceptance of the whole: real tasks, several hosts, kill -9"""
     if images(result):
-        pytest(result, "e2e", ["tests/e2e"])
+        pytest(result, "e2e", ["tests/e2e"], files_at_once=E2E_FILES)
 
 
 def stage_stamina(result):
