@@ -13,7 +13,6 @@
 #define CHAIN_SIZE 24
 
 #define MAP_GATE "gate"
-#define MAP_CLASS "class"
 #define MAP_IN "in"
 #define MAP_OUT "out"
 #define CHAIN_GATE "gate"
@@ -133,35 +132,29 @@ static void class_chain(const struct guard_class *class, bool in, char out_name[
     snprintf(out_name, CHAIN_SIZE, "%s-%u", in ? "in" : "out", class->number);
 }
 
+// By address straight to a chain: listing what goes through two maps is more than the nft of Debian
+// 12 can do, which ends with an assertion.
 static void write_maps(const struct net_nft_table *table, struct net_nft *nft)
 {
-    const struct net_nft_set class = {
-        .name = MAP_CLASS,
-        .key_type = NET_NFT_IPV4,
-        .key_size = 4,
-        .data_type = NET_NFT_MARK,
-        .data_size = 4,
-    };
-    struct net_nft_set jump = {
-        .name = MAP_IN,
-        .key_type = NET_NFT_MARK,
-        .key_size = 4,
-        .data_type = NET_NFT_VERDICT,
-    };
-    net_nft_set(nft, table, &class);
-    net_nft_set(nft, table, &jump);
-    jump.name = MAP_OUT;
-    net_nft_set(nft, table, &jump);
+    static const char *const names[] = {MAP_IN, MAP_OUT};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const struct net_nft_set jump = {
+            .name = names[i],
+            .key_type = NET_NFT_IPV4,
+            .key_size = sizeof(uint32_t),
+            .data_type = NET_NFT_VERDICT,
+        };
+        net_nft_set(nft, table, &jump);
+    }
 }
 
-static void jump_by_class(const struct net_nft_table *table, struct net_nft_payload address,
-                          const char *map, struct net_nft *nft)
+static void jump_by_address(const struct net_nft_table *table, struct net_nft_payload address,
+                            const char *map, struct net_nft *nft)
 {
     uint32_t at = NET_NFT_REGISTER(0);
     struct net_nft_rule rule;
     net_nft_rule(nft, table, CHAIN_FORWARD, &rule);
     net_nft_load(&rule, at, address);
-    net_nft_map(&rule, at, MAP_CLASS, at);
     net_nft_map(&rule, at, map, NFT_REG_VERDICT);
     net_nft_rule_end(nft, &rule);
 }
@@ -183,8 +176,8 @@ static void write_forward(const struct net_nft_table *table, struct net_range ci
     net_nft_verdict(&rule, NF_ACCEPT);
     net_nft_rule_end(nft, &rule);
 
-    jump_by_class(table, ip_source, MAP_OUT, nft);
-    jump_by_class(table, ip_destination, MAP_IN, nft);
+    jump_by_address(table, ip_source, MAP_OUT, nft);
+    jump_by_address(table, ip_destination, MAP_IN, nft);
 
     // What is in the VPC and no interface here hears nothing.
     const uint32_t wire = htonl(cidr.address);
@@ -245,11 +238,6 @@ void net_guard_write_class(const struct guard_class *class, bool anew, const cha
             net_nft_chain(nft, &tables.groups, chain, NULL);
         }
         write_chain(class, in == 1, &tables.groups, chain, nft);
-        if (!anew) {
-            const struct net_nft_element element = {
-                .key = &class->number, .key_size = sizeof(class->number), .chain = chain};
-            net_nft_element(nft, &tables.groups, in == 1 ? MAP_IN : MAP_OUT, true, &element);
-        }
     }
 }
 
@@ -261,9 +249,6 @@ void net_guard_write_class_gone(const struct guard_class *class, const char *ins
     for (int in = 0; in < 2; in++) {
         char chain[CHAIN_SIZE];
         class_chain(class, in == 1, chain);
-        const struct net_nft_element element = {.key = &class->number,
-                                                .key_size = sizeof(class->number)};
-        net_nft_element(nft, &tables.groups, in == 1 ? MAP_IN : MAP_OUT, false, &element);
         net_nft_chain_flush(nft, &tables.groups, chain);
         net_nft_chain_delete(nft, &tables.groups, chain);
     }
@@ -285,13 +270,15 @@ void net_guard_write_member(const struct guard_member *member, bool add, const c
     memcpy(key.address, &address, sizeof(address));
     const struct net_nft_element gate = {
         .key = &key, .key_size = sizeof(key), .data = bridge, .data_size = sizeof(bridge)};
-    const struct net_nft_element class = {.key = &address,
-                                          .key_size = sizeof(address),
-                                          .data = &member->class->number,
-                                          .data_size = sizeof(member->class->number)};
     const struct net_nft_element plain = {.key = &address, .key_size = sizeof(address)};
     net_nft_element(nft, &tables.gate, MAP_GATE, add, &gate);
-    net_nft_element(nft, &tables.groups, MAP_CLASS, add, &class);
+    for (int in = 0; in < 2; in++) {
+        char chain[CHAIN_SIZE];
+        class_chain(member->class, in == 1, chain);
+        const struct net_nft_element jump = {
+            .key = &address, .key_size = sizeof(address), .chain = chain};
+        net_nft_element(nft, &tables.groups, in == 1 ? MAP_IN : MAP_OUT, add, &jump);
+    }
     for (size_t i = 0; i < member->class->group_count; i++) {
         net_nft_element(nft, &tables.groups, member->class->groups[i]->id, add, &plain);
     }

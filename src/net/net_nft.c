@@ -26,7 +26,6 @@
 // What libnftnl keeps beside a set so that listings show keys the right way round.
 #define UDATA_KEY_ORDER 0
 #define UDATA_DATA_ORDER 1
-#define ORDER_HOST 1u
 #define ORDER_BIG 2u
 
 void net_nft_deinit(struct net_nft *nft)
@@ -239,13 +238,12 @@ void net_nft_set(struct net_nft *nft, const struct net_nft_table *table,
     if (set->data_size != 0) {
         put_be32(made, NFTA_SET_DATA_LEN, set->data_size);
     }
-    const uint32_t key_order = set->key_type == NET_NFT_MARK ? ORDER_HOST : ORDER_BIG;
-    const uint32_t data_order = set->data_type == NET_NFT_MARK ? ORDER_HOST : ORDER_BIG;
+    const uint32_t order = ORDER_BIG;
     uint8_t beside[12] = {UDATA_KEY_ORDER, 4};
-    memcpy(beside + 2, &key_order, 4);
+    memcpy(beside + 2, &order, 4);
     beside[6] = UDATA_DATA_ORDER;
     beside[7] = 4;
-    memcpy(beside + 8, &data_order, 4);
+    memcpy(beside + 8, &order, 4);
     nla_put(made, NFTA_SET_USERDATA, set->data_type != 0 ? 12 : 6, beside);
     net_nft_add(nft, made);
 }

@@ -75,7 +75,6 @@ void net_nft_chain_delete(struct net_nft *nft, const struct net_nft_table *table
 /* Types of keys and data, as the library's listings know them. */
 #define NET_NFT_IPV4 7u
 #define NET_NFT_ETHER 9u
-#define NET_NFT_MARK 19u
 #define NET_NFT_IFNAME 41u
 #define NET_NFT_VERDICT 0xffffff00u
 #define NET_NFT_CONCAT(a, b, c) ((a) << 12 | (b) << 6 | (c))

@@ -4,6 +4,7 @@ Programs that ask and listen run in a task's network with nsenter: what they sen
 task's interface, as what its containers send.
 """
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -221,6 +222,17 @@ def test_the_group_of_the_tour_lets_the_host_in(world):
     one, two = world.run(*named), world.run(*named)
     assert pings([], one.address, 5)
     assert one.pings(two, 5)
+
+
+def test_an_operator_can_look_at_the_rules(world):
+    """Those of Debian's nft, too, which does not know all that the kernel does."""
+    group = world.group("seen", tcp(80), tcp(81, **members_of(world.group("named"))))
+    task = world.run(group)
+    folder = f"/run/berth/{instance_of(world.node)}/netns"
+    [router] = [name for name in os.listdir(folder) if name.startswith("vpc-")]
+    shown = subprocess.run(["nsenter", f"--net={folder}/{router}", "nft", "list", "ruleset"],
+                           capture_output=True, text=True, check=True).stdout
+    assert f"{task.address} : jump in-" in shown and "tcp dport 80" in shown
 
 
 def test_rules_change_while_tasks_run(world):
