@@ -221,6 +221,24 @@ static int take_heartbeat(struct session *session, const struct session_frame *f
     return rc;
 }
 
+static int take_tcs(struct agent *agent, struct session *session, const struct session_frame *frame,
+                    struct arena *arena, struct shape_error *why)
+{
+    if (text_is(frame->type, "HeartbeatMessage")) {
+        return take_heartbeat(session, frame, arena, why);
+    }
+    if (!text_is(frame->type, "AckPublishTimeline")) {
+        return 0;
+    }
+    struct session_ack_publish_timeline ack = {0};
+    int rc = read_message(&session_ack_publish_timeline_shape, frame->message, arena, &ack, why);
+    if (rc == 0) {
+        agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_TIMELINE_TAKEN,
+                                                 .message_id = ack.message_id});
+    }
+    return rc;
+}
+
 static int take_acs(struct agent *agent, struct session *session, const struct session_frame *frame,
                     struct arena *arena, struct shape_error *why)
 {
@@ -251,8 +269,8 @@ static void on_frame(void *context, struct session *session, struct text bytes)
     int rc = read_message(&session_frame_shape, bytes, &arena, &frame, &why);
     if (rc == 0 && session == agent->server.acs) {
         rc = take_acs(agent, session, &frame, &arena, &why);
-    } else if (rc == 0 && text_is(frame.type, "HeartbeatMessage")) {
-        rc = take_heartbeat(session, &frame, &arena, &why);
+    } else if (rc == 0 && session == agent->server.tcs) {
+        rc = take_tcs(agent, session, &frame, &arena, &why);
     }
     if (rc != 0) {
         // Dropped, as Amazon's agent does: it is not acknowledged, so the server sends it again.

@@ -476,6 +476,7 @@ static void apply_to_task(struct turn *turn, const struct agent_event *event)
     case AGENT_EVENT_CONNECTED:
     case AGENT_EVENT_DISCONNECTED:
     case AGENT_EVENT_TELEMETRY_CONNECTED:
+    case AGENT_EVENT_TIMELINE_TAKEN:
     case AGENT_EVENT_PAYLOAD:
     case AGENT_EVENT_MANIFEST:
     case AGENT_EVENT_STOP_VERIFICATION_ACK:
@@ -507,6 +508,9 @@ static void apply_event(struct turn *turn, const struct agent_event *event)
     case AGENT_EVENT_TELEMETRY_CONNECTED:
         logic->health_at_ms = turn->now.monotonic_ms;
         agent_logic_timeline_again(turn);
+        break;
+    case AGENT_EVENT_TIMELINE_TAKEN:
+        agent_logic_timeline_taken(turn, event->message_id);
         break;
     case AGENT_EVENT_PAYLOAD:
         apply_payload(turn, event->payload);
@@ -588,6 +592,7 @@ void agent_logic_free(struct agent_logic *logic)
         agent_task_free(task);
     }
     ASSERT(nowhere.count == 0);
+    agent_logic_timeline_deinit(logic);
     map_deinit(&logic->tasks);
     map_deinit(&logic->tombstone_of);
     alloc_free(logic->boot_id);

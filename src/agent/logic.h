@@ -37,6 +37,7 @@
 #define AGENT_HEALTH_PERIOD_MS 20000 ///< ECS's agent publishes health that often
 #define AGENT_HEALTH_FRAME_MAX 100   ///< tasks in one health message; keeps it far below a frame
 #define AGENT_TIMELINE_DELAY_MS 500  ///< in which a quick start is told as a whole, with its like
+#define AGENT_TIMELINE_KEPT_MAX 200  ///< of forgotten tasks, while there is nobody to tell; 100 KB
 
 struct agent_logic;
 
@@ -57,6 +58,7 @@ enum agent_event_kind {
     AGENT_EVENT_CONNECTED,     ///< a session is open; messages of older ones must not come now
     AGENT_EVENT_DISCONNECTED,
     AGENT_EVENT_TELEMETRY_CONNECTED,
+    AGENT_EVENT_TIMELINE_TAKEN, ///< a frame with timelines arrived at the server
     AGENT_EVENT_PAYLOAD,
     AGENT_EVENT_MANIFEST,
     AGENT_EVENT_STOP_VERIFICATION_ACK,
@@ -91,6 +93,7 @@ struct agent_event {
     const struct session_payload_message *payload;
     const struct session_task_manifest_message *manifest;
     const struct session_task_stop_verification_ack *stop_ack;
+    struct text message_id;               ///< TIMELINE_TAKEN
     const struct supervisor_state *state; ///< STATE; RECOVERED: the last that was left, or NULL
     const struct journal_task *record;    ///< RECOVERED
     bool supervisor_alive;                ///< RECOVERED

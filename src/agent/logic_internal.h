@@ -2,6 +2,7 @@
 
 #include "agent/logic.h"
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/map.h"
 #include "base/mutant.h"
 #include "base/text.h"
@@ -82,8 +83,8 @@ struct agent_task {
     struct journal_task *kept;      ///< owned, or NULL; only its images and ports are set
     int64_t pull_started_at;
     int64_t pull_stopped_at;
-    int64_t network_ready_at; ///< not in the journal: the server was told, or will not know
-    int64_t prepared_at;      ///< likewise
+    int64_t network_ready_at;
+    int64_t prepared_at;
 
     bool ended;
     char *reason;           ///< owned, or NULL
@@ -109,8 +110,16 @@ struct agent_task {
 
     bool health_changed;
     bool timeline_changed;
-    struct ack_wait *waits; ///< owned
+    int64_t healthy_at[LIMIT_CONTAINERS]; ///< for the first time, by place in the state
+    int64_t timeline_message;             ///< the number of the last that told its timeline, or 0
+    struct ack_wait *waits;               ///< owned
     size_t wait_count;
+};
+
+/** What a task did that is forgotten otherwise, until the server has it. */
+struct parting {
+    struct session_task_timeline *timeline; ///< owned
+    int64_t message;                        ///< the number of the last that told it
 };
 
 struct agent_logic {
@@ -138,10 +147,13 @@ struct agent_logic {
     int64_t next_report_id;
     int64_t next_message;
     bool health_changed;
-    int64_t health_at_ms;   ///< NEVER without tasks that have health
-    int64_t timeline_at_ms; ///< NEVER, or when to tell what changed
-    int64_t due_ms;         ///< no task's timer is earlier
-    int64_t told_due_ms;    ///< of the last WAKE_AT
+    int64_t health_at_ms;     ///< NEVER without tasks that have health
+    int64_t timeline_at_ms;   ///< NEVER, or when to tell what changed
+    int64_t timeline_acked;   ///< the number of the last that the server said it has
+    struct parting *partings; ///< owned, oldest first
+    size_t parting_count;
+    int64_t due_ms;      ///< no task's timer is earlier
+    int64_t told_due_ms; ///< of the last WAKE_AT
 };
 
 /** One event being applied. */
@@ -246,8 +258,14 @@ bool agent_task_may_report_stopped(const struct agent_task *task);
 /** The timeline of a task has changed. */
 void agent_task_timeline(struct turn *turn, struct agent_task *task);
 
-/** Tell it now if it was not told yet: the task is about to be forgotten. */
+/** The task is about to be forgotten: tell what was not told yet, and keep it until it arrived. */
 void agent_task_timeline_last(struct turn *turn, struct agent_task *task);
+
+/** The server has what a message told, by the id of the message. */
+void agent_logic_timeline_taken(struct turn *turn, struct text message_id);
+
+/** Free what is kept. */
+void agent_logic_timeline_deinit(struct agent_logic *logic);
 
 /** A session is new: all that is known is to be told, as what was told before may be lost. */
 void agent_logic_timeline_again(struct turn *turn);
@@ -257,7 +275,8 @@ void agent_logic_timeline(struct turn *turn);
 
 // ---- logic_report.c
 
-/** Describe a frame for the telemetry session. @param fin it is the last of its kind for now */
+/** Describe a frame for the telemetry session; logic->next_message is the number in its id.
+ *  @param fin it is the last of its kind for now */
 struct session_health_metadata *agent_turn_metadata(struct turn *turn, const char *prefix,
                                                     bool fin);
 

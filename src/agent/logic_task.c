@@ -22,6 +22,8 @@ void agent_task_put(struct turn *turn, struct agent_task *task)
     }
     record->pull_started_at = task->pull_started_at;
     record->pull_stopped_at = task->pull_stopped_at;
+    record->network_ready_at = task->network_ready_at;
+    record->prepared_at = task->prepared_at;
     if (task->kept != NULL) {
         record->images = task->kept->images;
         record->ports = task->kept->ports;
@@ -441,6 +443,8 @@ void agent_task_recover(struct turn *turn, const struct agent_event *event)
                                  : alloc_format("%.*s", TEXT_FMT(record->failed_container));
     task->pull_started_at = record->pull_started_at;
     task->pull_stopped_at = record->pull_stopped_at;
+    task->network_ready_at = record->network_ready_at;
+    task->prepared_at = record->prepared_at;
     agent_task_keep(task, &record->images, &record->ports);
     bool remains = event->supervisor_alive || event->state != NULL;
     if (record->phase == JOURNAL_PHASE_STOPPED) {

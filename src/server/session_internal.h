@@ -104,7 +104,7 @@ int session_tell(struct session *session, enum node_operation operation, const v
                  struct core_call *call);
 
 /** Tell what the engine or the node says again when it is lost. */
-void session_tell_lightly(struct session *session, enum node_operation operation,
+bool session_tell_lightly(struct session *session, enum node_operation operation,
                           const void *request);
 
 /** Bytes of a frame came. @return what the library's callback returns: not 0 closes */

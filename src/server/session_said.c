@@ -26,7 +26,7 @@ int session_tell(struct session *session, enum node_operation operation, const v
 }
 
 // What is lost here because the store is behind, the engine or the node sends again.
-void session_tell_lightly(struct session *session, enum node_operation operation,
+bool session_tell_lightly(struct session *session, enum node_operation operation,
                           const void *request)
 {
     struct core_call call = {0};
@@ -37,6 +37,7 @@ void session_tell_lightly(struct session *session, enum node_operation operation
             LOG_STR("operation", node_operations[operation].name),
             LOG_STR("reason", rc == ERR_FAULT ? call.fault_text : err_name(rc)));
     }
+    return rc == 0;
 }
 
 static int read_message(struct session *session, const struct session_frame *frame,
@@ -122,7 +123,12 @@ static int on_timeline(struct session *session, const struct session_frame *fram
     if (rc == 0) {
         const struct node_node_timeline_request request = {
             .tasks = {.items = message.tasks.items, .count = message.tasks.count}};
-        session_tell_lightly(session, NODE_OP_NODE_TIMELINE, &request);
+        if (session_tell_lightly(session, NODE_OP_NODE_TIMELINE, &request) &&
+            message.metadata != NULL && !text_empty(message.metadata->message_id)) {
+            const struct session_ack_publish_timeline ack = {.message_id =
+                                                                 message.metadata->message_id};
+            session_send(session, "AckPublishTimeline", &session_ack_publish_timeline_shape, &ack);
+        }
     }
     return rc;
 }

@@ -32,6 +32,7 @@ struct world {
     int64_t sequence; ///< of messages
     int64_t state_sequence;
     int64_t wake_at_ms;
+    char told_by[32];   ///< the id of the last message with a timeline
     char timeline[256]; ///< as told last; it is no part of what steps want
 };
 
@@ -101,6 +102,8 @@ static void describe_frame(const struct agent_effect *effect, struct buf *out)
 static void keep_timeline(struct world *world, const struct session_publish_timeline_request *frame)
 {
     AUTO(buf_deinit) struct buf text = {0};
+    IGNORE(text_copy(frame->metadata->message_id, world->told_by, sizeof(world->told_by)),
+           "a shorter one is not taken for it");
     for (size_t i = 0; i < frame->tasks.count; i++) {
         const struct session_task_timeline *task = &frame->tasks.items[i];
         assert_true(agent_task_id(task->task_arn).size == 32);
@@ -445,6 +448,15 @@ static bool session_event(struct world *world, const char *name)
         apply(world, &(struct agent_event){.kind = AGENT_EVENT_DISCONNECTED});
     } else if (strcmp(name, "telemetry") == 0) {
         apply(world, &(struct agent_event){.kind = AGENT_EVENT_TELEMETRY_CONNECTED});
+    } else if (strcmp(name, "taken") == 0) {
+        apply(world, &(struct agent_event){.kind = AGENT_EVENT_TIMELINE_TAKEN,
+                                           .message_id = text_of(world->told_by)});
+    } else if (strcmp(name, "taken-before") == 0) {
+        apply(world, &(struct agent_event){.kind = AGENT_EVENT_TIMELINE_TAKEN,
+                                           .message_id = TEXT("timeline-1")});
+    } else if (strcmp(name, "forget-told") == 0) {
+        world->timeline[0] = '\0';
+        apply(world, &(struct agent_event){.kind = AGENT_EVENT_TIME});
     } else if (strcmp(name, "run") == 0) {
         payload(world, "RUNNING", &definition_of_two);
     } else if (strcmp(name, "run-on-host") == 0) {
@@ -1131,6 +1143,25 @@ static void all_tasks_stop(void **state)
     world_end(&world);
 }
 
+/** As STEPS, with the timeline that was told last. */
+struct timeline_step {
+    const char *event;
+    const char *want;
+    const char *timeline;
+};
+
+static void take_timeline_steps(struct world *world, const struct timeline_step *steps,
+                                size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        step(world, steps[i].event, steps[i].want);
+        if (strcmp(world->timeline, steps[i].timeline) != 0) {
+            fail_msg("after '%s' (%zu):\n  want: %s\n  told: %s", steps[i].event, i,
+                     steps[i].timeline, world->timeline);
+        }
+    }
+}
+
 // What is known of a timeline is told half a second after it changed, once more with a new session,
 // and at the latest before the task is forgotten.
 static void timelines_are_told(void **state)
@@ -1138,11 +1169,7 @@ static void timelines_are_told(void **state)
     (void)state;
     struct world world;
     world_begin(&world);
-    static const struct {
-        const char *event;
-        const char *want;
-        const char *timeline;
-    } steps[] = {
+    static const struct timeline_step steps[] = {
         {"recovered", "", ""},
         {"connected", "", ""},
         {"run", "put ACCEPTED; prepare", ""},
@@ -1164,21 +1191,93 @@ static void timelines_are_told(void **state)
         {"cleaned", "report STOPPED web=STOPPED:7@sha256:1 log=STOPPED:143",
          "50 60 web:100,150,0,0 log:100,0,0,0"},
         {"accepted", "delete", "50 60 web:100,150,0,0 log:100,0,0,0"},
+        {"journaled", "", "50 60 web:100,150,200,0 log:100,0,0,0"},
+    };
+    take_timeline_steps(&world, steps, ARRAY_LEN(steps));
+    world_end(&world);
+}
+
+// What a task did last is kept until the server says that it has it, over sessions.
+static void timelines_of_forgotten_tasks_are_kept(void **state)
+{
+    (void)state;
+    struct world world;
+    world_begin(&world);
+    static const struct timeline_step steps[] = {
+        {"recovered", "", ""},
+        {"connected", "", ""},
+        {"run", "put ACCEPTED; prepare", ""},
+        {"journaled", "ack m1", ""},
+        {"prepared", "put LAUNCHED", ""},
+        {"journaled", "launch", ""},
+        {"launched", "", ""},
+        {"running", "report RUNNING web=RUNNING@sha256:1 log=RUNNING", ""},
+        {"accepted", "", ""},
+        {"finished", "put STOPPED; kill", ""},
+        {"+500", "", "50 60 web:100,0,200,0 log:100,0,0,0"},
+        {"killed", "", "50 60 web:100,0,200,0 log:100,0,0,0"},
+        {"journaled", "clean", "50 60 web:100,0,200,0 log:100,0,0,0"},
+        {"cleaned", "report STOPPED web=STOPPED:7@sha256:1 log=STOPPED:143",
+         "50 60 web:100,0,200,0 log:100,0,0,0"},
+        {"accepted", "delete", "50 60 web:100,0,200,0 log:100,0,0,0"},
         {"journaled", "", "50 60 web:100,0,200,0 log:100,0,0,0"},
     };
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
-        step(&world, steps[i].event, steps[i].want);
-        assert_string_equal(world.timeline, steps[i].timeline);
-    }
+    take_timeline_steps(&world, steps, ARRAY_LEN(steps));
+    assert_int_equal(agent_logic_count(world.logic), 0);
+    const char *all = "50 60 web:100,0,200,0 log:100,0,0,0";
+    const struct timeline_step again[] = {
+        // The line was dead when it was sent; and once more.
+        {"forget-told", "", ""}, {"telemetry", "", all},    {"forget-told", "", ""},
+        {"telemetry", "", all},  {"taken-before", "", all}, {"forget-told", "", ""},
+        {"telemetry", "", all},  {"taken", "", all},        {"forget-told", "", ""},
+        {"telemetry", "", ""},
+    };
+    take_timeline_steps(&world, again, ARRAY_LEN(again));
+    world_end(&world);
+}
+
+// One that the server has is not told again when the task is forgotten.
+static void timelines_that_arrived_are_not_kept(void **state)
+{
+    (void)state;
+    struct world world;
+    world_begin(&world);
+    static const struct timeline_step steps[] = {
+        {"recovered", "", ""},
+        {"connected", "", ""},
+        {"run", "put ACCEPTED; prepare", ""},
+        {"journaled", "ack m1", ""},
+        {"prepared", "put LAUNCHED", ""},
+        {"journaled", "launch", ""},
+        {"launched", "", ""},
+        {"running", "report RUNNING web=RUNNING@sha256:1 log=RUNNING", ""},
+        {"accepted", "", ""},
+        {"finished", "put STOPPED; kill", ""},
+        {"+500", "", "50 60 web:100,0,200,0 log:100,0,0,0"},
+        {"taken", "", "50 60 web:100,0,200,0 log:100,0,0,0"},
+        {"forget-told", "", ""},
+        {"killed", "", ""},
+        {"journaled", "clean", ""},
+        {"cleaned", "report STOPPED web=STOPPED:7@sha256:1 log=STOPPED:143", ""},
+        {"accepted", "delete", ""},
+        {"journaled", "", ""},
+        {"telemetry", "", ""},
+    };
+    take_timeline_steps(&world, steps, ARRAY_LEN(steps));
     world_end(&world);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scenarios_hold), cmocka_unit_test(scenarios_hold_when_the_clock_is_set),
-        cmocka_unit_test(task_ids),       cmocka_unit_test(prepares_are_bounded),
-        cmocka_unit_test(all_tasks_stop), cmocka_unit_test(timelines_are_told),
+        cmocka_unit_test(scenarios_hold),
+        cmocka_unit_test(scenarios_hold_when_the_clock_is_set),
+        cmocka_unit_test(task_ids),
+        cmocka_unit_test(prepares_are_bounded),
+        cmocka_unit_test(all_tasks_stop),
+        cmocka_unit_test(timelines_are_told),
+        cmocka_unit_test(timelines_of_forgotten_tasks_are_kept),
+        cmocka_unit_test(timelines_that_arrived_are_not_kept),
     };
     return cmocka_run_group_tests_name("logic", tests, NULL, NULL);
 }
