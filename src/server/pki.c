@@ -3,28 +3,24 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "server/pki_internal.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_BYTES_MAX 65536
 #define CA_DAYS 3650
 #define SERVER_DAYS 365
 #define RENEW_DAYS 120
-// Clocks of new hosts may be behind.
-#define BACKDATE_SECONDS 3600
-#define DAY_SECONDS ((int64_t)86400)
-#define SERIAL_BITS 159 // RFC 5280: at most 20 octets, positive
 #define HASH_BYTES 32
+#define NAMES_MAX 64
 
 struct pki {
+    char *names[NAMES_MAX]; // that the server's certificate must be good for
+    size_t name_count;
     char *ca_file;
     char *ca_key_file;
     char *certificate_file;
@@ -39,218 +35,32 @@ struct pki {
     int64_t expires_at_ms;
 };
 
-// Forget the library's queue of errors and make one of ours.
-static int ssl_error(struct err *err, const char *doing)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = code == 0 ? "no reason given" : ERR_reason_error_string(code);
-    ERR_clear_error();
-    return err_set(err, ERR_SYS, "%s: OpenSSL: %s", doing, reason == NULL ? "unknown" : reason);
-}
-
-// ---- certificates -----------------------------------------------------------------------------
-
-static void key_auto(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-}
-
-static void certificate_auto(X509 **certificate)
-{
-    X509_free(*certificate);
-}
-
-static int add_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
-{
-    X509V3_CTX context;
-    X509V3_set_ctx_nodb(&context);
-    X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
-    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
-    if (extension == NULL) {
-        return 0;
-    }
-    int ok = X509_add_ext(certificate, extension, -1);
-    X509_EXTENSION_free(extension);
-    return ok;
-}
-
-static int set_serial(X509 *certificate)
-{
-    BIGNUM *serial = BN_new();
-    int ok = serial != NULL && BN_rand(serial, SERIAL_BITS, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) &&
-             BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(certificate)) != NULL;
-    BN_free(serial);
-    return ok;
-}
-
-struct certificate_plan {
-    const char *common_name;
-    int64_t now_s;
-    int64_t days;
-    X509 *issuer; // NULL: signs itself
-    EVP_PKEY *issuer_key;
-    EVP_PKEY *key;
-    const char *names; // of a server: `DNS:a,IP:b`; NULL: a CA
-};
-
-static int fill_certificate(X509 *certificate, const struct certificate_plan *plan)
-{
-    X509 *issuer = plan->issuer == NULL ? certificate : plan->issuer;
-    X509_NAME *subject = X509_get_subject_name(certificate);
-    time_t begin = (time_t)(plan->now_s - BACKDATE_SECONDS);
-    time_t end = (time_t)(plan->now_s + plan->days * DAY_SECONDS);
-    bool is_ca = plan->names == NULL;
-    return X509_set_version(certificate, X509_VERSION_3) && set_serial(certificate) &&
-           X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, (const unsigned char *)"Berth",
-                                      -1, -1, 0) &&
-           X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
-                                      (const unsigned char *)plan->common_name, -1, -1, 0) &&
-           X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) &&
-           ASN1_TIME_set(X509_getm_notBefore(certificate), begin) != NULL &&
-           ASN1_TIME_set(X509_getm_notAfter(certificate), end) != NULL &&
-           X509_set_pubkey(certificate, plan->key) &&
-           add_extension(certificate, issuer, NID_basic_constraints,
-                         is_ca ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE") &&
-           add_extension(certificate, issuer, NID_key_usage,
-                         is_ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature") &&
-           add_extension(certificate, issuer, NID_subject_key_identifier, "hash") &&
-           add_extension(certificate, issuer, NID_authority_key_identifier, "keyid:always") &&
-           (is_ca || (add_extension(certificate, issuer, NID_ext_key_usage, "serverAuth") &&
-                      add_extension(certificate, issuer, NID_subject_alt_name, plan->names))) &&
-           X509_sign(certificate, plan->issuer_key, EVP_sha256()) != 0;
-}
-
-static int make_certificate(const struct certificate_plan *plan, X509 **out_certificate,
-                            struct err *err)
-{
-    __attribute__((cleanup(certificate_auto))) X509 *certificate = X509_new();
-    if (certificate == NULL || !fill_certificate(certificate, plan)) {
-        return ssl_error(err, "making a certificate");
-    }
-    *out_certificate = certificate;
-    certificate = NULL;
-    return 0;
-}
-
-// ---- files ------------------------------------------------------------------------------------
-
-static int write_key(const char *path, EVP_PKEY *key, struct buf *out_pem, struct err *err)
-{
-    BIO *memory = BIO_new(BIO_s_mem());
-    if (memory == NULL || !PEM_write_bio_PrivateKey(memory, key, NULL, NULL, 0, NULL, NULL)) {
-        BIO_free(memory);
-        return ssl_error(err, "writing a key");
-    }
-    char *bytes = NULL;
-    long size = BIO_get_mem_data(memory, &bytes);
-    AUTO(buf_deinit) struct buf pem = {0};
-    buf_add(&pem, bytes, (size_t)size);
-    int rc = file_replace(AT_FDCWD, path, 0600, buf_view(&pem), err);
-    OPENSSL_cleanse(bytes, (size_t)size);
-    BIO_free(memory);
-    if (rc == 0 && out_pem != NULL) {
-        buf_reset(out_pem);
-        buf_text(out_pem, buf_view(&pem));
-    }
-    OPENSSL_cleanse(pem.data, pem.size);
-    return rc;
-}
-
-static int write_certificates(const char *path, X509 *first, X509 *second, struct buf *out_pem,
-                              struct err *err)
-{
-    BIO *memory = BIO_new(BIO_s_mem());
-    if (memory == NULL || !PEM_write_bio_X509(memory, first) ||
-        (second != NULL && !PEM_write_bio_X509(memory, second))) {
-        BIO_free(memory);
-        return ssl_error(err, "writing a certificate");
-    }
-    char *bytes = NULL;
-    long size = BIO_get_mem_data(memory, &bytes);
-    AUTO(buf_deinit) struct buf pem = {0};
-    buf_add(&pem, bytes, (size_t)size);
-    BIO_free(memory);
-    int rc = file_replace(AT_FDCWD, path, 0644, buf_view(&pem), err);
-    if (rc == 0 && out_pem != NULL) {
-        buf_reset(out_pem);
-        buf_text(out_pem, buf_view(&pem));
-    }
-    return rc;
-}
-
-// A file's key, and its text when out_pem is given.
-static int read_key(const char *path, EVP_PKEY **out_key, struct buf *out_pem, struct err *err)
-{
-    AUTO(buf_deinit) struct buf pem = {0};
-    int rc = file_read(AT_FDCWD, path, FILE_BYTES_MAX, &pem, err);
-    if (rc != 0) {
-        return rc;
-    }
-    BIO *memory = BIO_new_mem_buf(pem.data, (int)pem.size);
-    EVP_PKEY *key = memory == NULL ? NULL : PEM_read_bio_PrivateKey(memory, NULL, NULL, NULL);
-    BIO_free(memory);
-    if (key != NULL && out_pem != NULL) {
-        buf_reset(out_pem);
-        buf_text(out_pem, buf_view(&pem));
-    }
-    OPENSSL_cleanse(pem.data, pem.size);
-    if (key == NULL) {
-        ERR_clear_error();
-        return err_set(err, ERR_CORRUPT, "'%s' holds no private key", path);
-    }
-    *out_key = key;
-    return 0;
-}
-
-static int read_certificate(const char *path, X509 **out_certificate, struct buf *out_pem,
-                            struct err *err)
-{
-    AUTO(buf_deinit) struct buf pem = {0};
-    int rc = file_read(AT_FDCWD, path, FILE_BYTES_MAX, &pem, err);
-    if (rc != 0) {
-        return rc;
-    }
-    BIO *memory = BIO_new_mem_buf(pem.data, (int)pem.size);
-    X509 *certificate = memory == NULL ? NULL : PEM_read_bio_X509(memory, NULL, NULL, NULL);
-    BIO_free(memory);
-    if (certificate == NULL) {
-        ERR_clear_error();
-        return err_set(err, ERR_CORRUPT, "'%s' holds no certificate", path);
-    }
-    if (out_pem != NULL) {
-        buf_reset(out_pem);
-        buf_text(out_pem, buf_view(&pem));
-    }
-    *out_certificate = certificate;
-    return 0;
-}
-
 // ---- the authority ----------------------------------------------------------------------------
 
 static int make_ca(struct pki *pki, int64_t now_s, struct err *err)
 {
-    __attribute__((cleanup(key_auto))) EVP_PKEY *key = EVP_EC_gen("P-256");
+    __attribute__((cleanup(pki_key_auto))) EVP_PKEY *key = EVP_EC_gen("P-256");
     if (key == NULL) {
-        return ssl_error(err, "making a key");
+        return pki_ssl_error(err, "making a key");
     }
     // A number in the name tells the authorities of several Berths apart in a browser's list.
     unsigned char number[4];
     if (RAND_bytes(number, sizeof(number)) != 1) {
-        return ssl_error(err, "drawing random numbers");
+        return pki_ssl_error(err, "drawing random numbers");
     }
     AUTO(alloc_string)
     char *name =
         alloc_format("Berth CA %02x%02x%02x%02x", number[0], number[1], number[2], number[3]);
-    __attribute__((cleanup(certificate_auto))) X509 *certificate = NULL;
-    const struct certificate_plan plan = {
+    __attribute__((cleanup(pki_certificate_auto))) X509 *certificate = NULL;
+    const struct pki_plan plan = {
         .common_name = name, .now_s = now_s, .days = CA_DAYS, .issuer_key = key, .key = key};
-    int rc = make_certificate(&plan, &certificate, err);
+    int rc = pki_make_certificate(&plan, &certificate, err);
     // The key comes first: a certificate without its key would be in the way for good.
     if (rc == 0) {
-        rc = write_key(pki->ca_key_file, key, NULL, err);
+        rc = pki_write_key(pki->ca_key_file, key, NULL, err);
     }
     if (rc == 0) {
-        rc = write_certificates(pki->ca_file, certificate, NULL, NULL, err);
+        rc = pki_write_certificates(pki->ca_file, certificate, NULL, NULL, err);
     }
     if (rc != 0) {
         return rc;
@@ -264,11 +74,11 @@ static int make_ca(struct pki *pki, int64_t now_s, struct err *err)
 
 static int open_ca(struct pki *pki, int64_t now_s, struct err *err)
 {
-    int rc = read_certificate(pki->ca_file, &pki->ca, NULL, err);
+    int rc = pki_read_certificate(pki->ca_file, &pki->ca, NULL, err);
     if (rc == ERR_NOT_FOUND) {
         rc = make_ca(pki, now_s, err);
     } else if (rc == 0) {
-        rc = read_key(pki->ca_key_file, &pki->ca_key, NULL, err);
+        rc = pki_read_key(pki->ca_key_file, &pki->ca_key, NULL, err);
         if (rc == 0 && X509_check_private_key(pki->ca, pki->ca_key) != 1) {
             ERR_clear_error();
             rc = err_set(err, ERR_CORRUPT, "'%s' is not the key of '%s'", pki->ca_key_file,
@@ -288,7 +98,7 @@ static int open_ca(struct pki *pki, int64_t now_s, struct err *err)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size = 0;
     if (X509_digest(pki->ca, EVP_sha256(), digest, &size) != 1 || size != HASH_BYTES) {
-        return ssl_error(err, "hashing the CA's certificate");
+        return pki_ssl_error(err, "hashing the CA's certificate");
     }
     text_hex(digest, HASH_BYTES, pki->ca_sha256);
     return 0;
@@ -320,75 +130,111 @@ static bool name_valid(const char *name)
     return size > 0 && size <= 253 && strspn(name, letters) == size;
 }
 
-struct wanted {
-    const char *items[64];
-    size_t count;
-};
-
-static void want(struct wanted *wanted, const char *name)
+static void add_name(struct pki *pki, const char *name)
 {
-    if (!name_valid(name) || wanted->count == ARRAY_LEN(wanted->items)) {
+    if (!name_valid(name) || pki->name_count == NAMES_MAX) {
         return;
     }
-    for (size_t i = 0; i < wanted->count; i++) {
-        if (strcmp(wanted->items[i], name) == 0) {
+    for (size_t i = 0; i < pki->name_count; i++) {
+        if (strcmp(pki->names[i], name) == 0) {
             return;
         }
     }
-    wanted->items[wanted->count++] = name;
+    pki->names[pki->name_count++] = alloc_string(name);
 }
 
-static bool certificate_good(const struct pki *pki, const struct wanted *wanted, int64_t now_s)
+static void add_names(struct pki *pki, const struct pki_names *names)
+{
+    char host_name[256] = {0};
+    if (gethostname(host_name, sizeof(host_name) - 1) != 0) {
+        host_name[0] = '\0';
+    }
+    add_name(pki, "localhost");
+    add_name(pki, "127.0.0.1");
+    add_name(pki, "::1");
+    add_name(pki, host_name);
+    for (size_t i = 0; i < names->count; i++) {
+        add_name(pki, names->items[i]);
+    }
+}
+
+static bool certificate_good(const struct pki *pki, int64_t now_s)
 {
     if (X509_check_private_key(pki->certificate, pki->key) != 1 ||
         X509_verify(pki->certificate, X509_get0_pubkey(pki->ca)) != 1) {
         ERR_clear_error();
         return false;
     }
-    time_t soon = (time_t)(now_s + RENEW_DAYS * DAY_SECONDS);
+    time_t soon = (time_t)(now_s + RENEW_DAYS * PKI_DAY_SECONDS);
     if (X509_cmp_time(X509_get0_notAfter(pki->certificate), &soon) < 0) {
         return false;
     }
-    for (size_t i = 0; i < wanted->count; i++) {
-        if (!has_name(pki->certificate, wanted->items[i])) {
+    for (size_t i = 0; i < pki->name_count; i++) {
+        if (!has_name(pki->certificate, pki->names[i])) {
             return false;
         }
     }
     return true;
 }
 
-static int make_server_certificate(struct pki *pki, const struct wanted *wanted, int64_t now_s,
-                                   struct err *err)
+static int sign_server_certificate(const struct pki *pki, EVP_PKEY *key, int64_t now_s,
+                                   X509 **out_certificate, struct err *err)
 {
     AUTO(buf_deinit) struct buf names = {0};
-    for (size_t i = 0; i < wanted->count; i++) {
-        buf_format(&names, "%s%s:%s", i == 0 ? "" : ",",
-                   is_address(wanted->items[i]) ? "IP" : "DNS", wanted->items[i]);
+    for (size_t i = 0; i < pki->name_count; i++) {
+        buf_format(&names, "%s%s:%s", i == 0 ? "" : ",", is_address(pki->names[i]) ? "IP" : "DNS",
+                   pki->names[i]);
     }
-    __attribute__((cleanup(key_auto))) EVP_PKEY *key = EVP_EC_gen("P-256");
+    const struct pki_plan plan = {.common_name = "Berth server",
+                                  .now_s = now_s,
+                                  .days = SERVER_DAYS,
+                                  .issuer = pki->ca,
+                                  .issuer_key = pki->ca_key,
+                                  .key = key,
+                                  .names = names.data};
+    return pki_make_certificate(&plan, out_certificate, err);
+}
+
+static void take_buf(struct buf *to, struct buf *from)
+{
+    buf_deinit(to);
+    *to = *from;
+    *from = (struct buf){0};
+}
+
+static void cleanse(struct buf *secret)
+{
+    if (secret->data != NULL) {
+        OPENSSL_cleanse(secret->data, secret->size);
+    }
+}
+
+// On failure all is as it was, but for the files: a key without its certificate is of no use, and
+// makes the next try, or start, make both anew.
+static int make_server_certificate(struct pki *pki, int64_t now_s, struct err *err)
+{
+    __attribute__((cleanup(pki_key_auto))) EVP_PKEY *key = EVP_EC_gen("P-256");
     if (key == NULL) {
-        return ssl_error(err, "making a key");
+        return pki_ssl_error(err, "making a key");
     }
-    __attribute__((cleanup(certificate_auto))) X509 *certificate = NULL;
-    const struct certificate_plan plan = {.common_name = "Berth server",
-                                          .now_s = now_s,
-                                          .days = SERVER_DAYS,
-                                          .issuer = pki->ca,
-                                          .issuer_key = pki->ca_key,
-                                          .key = key,
-                                          .names = names.data};
-    int rc = make_certificate(&plan, &certificate, err);
-    // A crash between the two leaves a pair that does not fit; the next start makes another.
+    __attribute__((cleanup(pki_certificate_auto))) X509 *certificate = NULL;
+    AUTO(buf_deinit) struct buf key_pem = {0};
+    AUTO(buf_deinit) struct buf certificate_pem = {0};
+    int rc = sign_server_certificate(pki, key, now_s, &certificate, err);
     if (rc == 0) {
-        rc = write_key(pki->key_file, key, &pki->key_pem, err);
+        rc = pki_write_key(pki->key_file, key, &key_pem, err);
     }
     if (rc == 0) {
-        rc = write_certificates(pki->certificate_file, certificate, pki->ca, &pki->certificate_pem,
-                                err);
+        rc = pki_write_certificates(pki->certificate_file, certificate, pki->ca, &certificate_pem,
+                                    err);
     }
     if (rc != 0) {
+        cleanse(&key_pem);
         return rc;
     }
+    cleanse(&pki->key_pem);
+    take_buf(&pki->key_pem, &key_pem);
+    take_buf(&pki->certificate_pem, &certificate_pem);
     EVP_PKEY_free(pki->key);
     X509_free(pki->certificate);
     pki->key = key;
@@ -398,25 +244,27 @@ static int make_server_certificate(struct pki *pki, const struct wanted *wanted,
     return 0;
 }
 
-static int open_server_certificate(struct pki *pki, const struct wanted *wanted, int64_t now_s,
-                                   struct err *err)
+static int note_end(struct pki *pki, struct err *err)
 {
-    struct err ignored = {0};
-    bool read = read_certificate(pki->certificate_file, &pki->certificate, &pki->certificate_pem,
-                                 &ignored) == 0 &&
-                read_key(pki->key_file, &pki->key, &pki->key_pem, &ignored) == 0;
-    if (!read || !certificate_good(pki, wanted, now_s)) {
-        int rc = make_server_certificate(pki, wanted, now_s, err);
-        if (rc != 0) {
-            return rc;
-        }
-    }
     struct tm end = {0};
     if (ASN1_TIME_to_tm(X509_get0_notAfter(pki->certificate), &end) != 1) {
-        return ssl_error(err, "reading the end of a certificate");
+        return pki_ssl_error(err, "reading the end of a certificate");
     }
     pki->expires_at_ms = (int64_t)timegm(&end) * 1000;
     return 0;
+}
+
+static int open_server_certificate(struct pki *pki, int64_t now_s, struct err *err)
+{
+    struct err ignored = {0};
+    bool read = pki_read_certificate(pki->certificate_file, &pki->certificate,
+                                     &pki->certificate_pem, &ignored) == 0 &&
+                pki_read_key(pki->key_file, &pki->key, &pki->key_pem, &ignored) == 0;
+    int rc = 0;
+    if (!read || !certificate_good(pki, now_s)) {
+        rc = make_server_certificate(pki, now_s, err);
+    }
+    return rc == 0 ? note_end(pki, err) : rc;
 }
 
 int pki_open(const char *directory, const struct pki_names *names, int64_t now_ms,
@@ -436,19 +284,8 @@ int pki_open(const char *directory, const struct pki_names *names, int64_t now_m
         return err_wrap(err, "opening the certificate authority in '%s'", directory);
     }
 
-    char host_name[256] = {0};
-    if (gethostname(host_name, sizeof(host_name) - 1) != 0) {
-        host_name[0] = '\0';
-    }
-    struct wanted wanted = {0};
-    want(&wanted, "localhost");
-    want(&wanted, "127.0.0.1");
-    want(&wanted, "::1");
-    want(&wanted, host_name);
-    for (size_t i = 0; i < names->count; i++) {
-        want(&wanted, names->items[i]);
-    }
-    rc = open_server_certificate(pki, &wanted, now_ms / 1000, err);
+    add_names(pki, names);
+    rc = open_server_certificate(pki, now_ms / 1000, err);
     if (rc != 0) {
         return err_wrap(err, "making the server's certificate in '%s'", directory);
     }
@@ -457,14 +294,31 @@ int pki_open(const char *directory, const struct pki_names *names, int64_t now_m
     return 0;
 }
 
+int pki_renew(struct pki *pki, int64_t now_ms, bool *out_renewed, struct err *err)
+{
+    bool good = certificate_good(pki, now_ms / 1000);
+    if (!good) {
+        int rc = make_server_certificate(pki, now_ms / 1000, err);
+        if (rc == 0) {
+            rc = note_end(pki, err);
+        }
+        if (rc != 0) {
+            return err_wrap(err, "renewing the server's certificate '%s'", pki->certificate_file);
+        }
+    }
+    *out_renewed = !good;
+    return 0;
+}
+
 void pki_free(struct pki *pki)
 {
     if (pki == NULL) {
         return;
     }
-    if (pki->key_pem.data != NULL) {
-        OPENSSL_cleanse(pki->key_pem.data, pki->key_pem.size);
+    for (size_t i = 0; i < pki->name_count; i++) {
+        alloc_free(pki->names[i]);
     }
+    cleanse(&pki->key_pem);
     buf_deinit(&pki->key_pem);
     buf_deinit(&pki->certificate_pem);
     EVP_PKEY_free(pki->ca_key);

@@ -157,6 +157,7 @@ int server_start(const struct server_options *options, struct server **out_serve
     }
     set_token_endpoint(server);
     events_start(server);
+    certificate_start(server);
     *out_server = server;
     return 0;
 }
@@ -255,6 +256,7 @@ void server_stop(struct server *server)
         return;
     }
     server->stopping = true;
+    certificate_stop(server);
     if (server->http != NULL) {
         http_quiesce(server->http);
         logs_stop(server);

@@ -55,7 +55,9 @@ struct server_options {
     size_t api_count;
     struct server_listen sessions[SERVER_LISTEN_MAX];
     size_t session_count;
-    const struct pki *pki; ///< borrowed; needed by listeners with TLS
+    struct pki *pki; ///< borrowed; needed by listeners with TLS, and renewed when it is due
+    /** How often the server's certificate is looked at. 0 for an hour. */
+    uint32_t certificate_check_ms;
     const char *advertise; ///< host name or address by which nodes reach this server; NULL: the
                            ///< address of the first listener with TLS
     bool any_credentials;  ///< accept any signature; refused unless all listeners are on loopback
@@ -115,6 +117,11 @@ const char *server_session_url(const struct server *server, size_t index);
  *  to the event log. A node without a session is no error: it gets what it missed when it connects.
  */
 void server_effect(struct server *server, const struct core_effect *effect);
+
+/** Renew the server's certificate if it is due: connections that come from now on see the new one,
+ *  those that are open go on. The server does so by itself; failure is told in the log, and the one
+ *  before serves on. */
+void server_check_certificate(struct server *server);
 
 /** Fill in numbers. */
 void server_stats(const struct server *server, struct server_stats *out_stats);

@@ -135,6 +135,9 @@ struct server {
     struct event_stream *event_streams;
     uv_idle_t event_fresh; // active while events came in this turn of the loop
     bool events_open;
+    uv_timer_t certificate_timer;
+    bool certificate_open;    // the timer
+    bool certificate_pending; // renewed, and not yet served by all listeners
     bool stopping;
     unsigned char id_entropy[16 * 256];
     size_t id_used;
@@ -180,7 +183,7 @@ struct auth_result {
 void auth_check(struct server *server, const struct sigv4_request *request,
                 struct text signing_name, struct arena *arena, struct auth_result *out_result);
 
-// ---- http.c -----------------------------------------------------------------------------------
+// ---- http.c (its parts: http_internal.h) ------------------------------------------------------
 
 /** Open the API's listeners. */
 MUST_CHECK int http_new(struct server *server, struct http **out_http, struct err *err);
@@ -196,6 +199,10 @@ void http_stream_ready(struct exchange *exchange);
 
 /** @return open connections */
 size_t http_connection_count(const struct http *http);
+
+/** Have connections that come from now on see the certificate as it is now. On failure some may see
+ *  the one before. */
+MUST_CHECK int http_renew(struct http *http, struct err *err);
 
 /** Accept nothing new. */
 void http_quiesce(struct http *http);
@@ -227,6 +234,9 @@ bool server_sessions_send(struct sessions *sessions, struct text node_id, const 
 
 /** @return whether a node's session is that of Amazon's agent, not of Berth's */
 bool server_sessions_stock(const struct sessions *sessions, struct text node_id);
+
+/** Have connections that come from now on see the certificate as it is now. */
+MUST_CHECK int server_sessions_renew(struct sessions *sessions, struct err *err);
 
 /** Close all sessions and listeners. */
 void server_sessions_close(struct sessions *sessions);
@@ -270,6 +280,14 @@ void server_scale(struct server *server, const struct scaling_call *call);
 
 /** End all that run. Turns the loop. */
 void server_scale_stop(struct server *server);
+
+// ---- certificate.c ----------------------------------------------------------------------------
+
+/** Begin to look after the certificate, when there is one. */
+void certificate_start(struct server *server);
+
+/** No longer. */
+void certificate_stop(struct server *server);
 
 // ---- events.c ---------------------------------------------------------------------------------
 

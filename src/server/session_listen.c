@@ -153,6 +153,19 @@ static int listener_start(struct sessions *sessions, size_t index, struct err *e
     return 0;
 }
 
+int server_sessions_renew(struct sessions *sessions, struct err *err)
+{
+    // The library finds its listeners by the names of the files, and reads the files.
+    const struct pki *pki = sessions->server->options.pki;
+    if (sessions->context != NULL &&
+        lws_tls_cert_updated(sessions->context, pki_certificate_file(pki), pki_key_file(pki), NULL,
+                             0, NULL, 0) != 0) {
+        return err_set(err, ERR_SYS, "the websocket server cannot take the certificate '%s'",
+                       pki_certificate_file(pki));
+    }
+    return 0;
+}
+
 int server_sessions_new(struct server *server, struct sessions **out_sessions, struct err *err)
 {
     struct sessions *sessions = ALLOC(struct sessions);

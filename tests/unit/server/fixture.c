@@ -41,6 +41,7 @@ struct fixture {
     uv_mutex_t lock; // guards what follows
     char log[FIXTURE_LOG_CHARS];
     struct server_stats stats;
+    bool check_certificate; // asked for, and not yet done
 };
 
 // The engine's modules have no context of their own; tests run one server at a time.
@@ -242,7 +243,14 @@ static void on_look(uv_timer_t *timer)
     server_stats(fixture->server, &stats);
     uv_mutex_lock(&fixture->lock);
     fixture->stats = stats;
+    bool check = fixture->check_certificate;
     uv_mutex_unlock(&fixture->lock);
+    if (check) {
+        server_check_certificate(fixture->server);
+        uv_mutex_lock(&fixture->lock);
+        fixture->check_certificate = false;
+        uv_mutex_unlock(&fixture->lock);
+    }
 }
 
 static void run(void *context)
@@ -286,8 +294,9 @@ struct fixture *fixture_new(const struct fixture_options *options)
         snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/berth-pki-XXXXXX");
         assert_non_null(mkdtemp(fixture->directory));
         const struct pki_names names = {NULL, 0};
-        assert_int_equal(pki_open(fixture->directory, &names, clock_wall_ms(), &fixture->pki, &err),
-                         0);
+        int64_t age_ms = options->certificate_age_days * INT64_C(86400000);
+        int64_t made_ms = clock_wall_ms() - age_ms;
+        assert_int_equal(pki_open(fixture->directory, &names, made_ms, &fixture->pki, &err), 0);
     }
     const struct server_options server = {
         .loop = &fixture->loop,
@@ -299,6 +308,7 @@ struct fixture *fixture_new(const struct fixture_options *options)
         .sessions = {{.address = "127.0.0.1", .tls = options->tls}},
         .session_count = 1,
         .pki = fixture->pki,
+        .certificate_check_ms = options->certificate_check_ms,
         .any_credentials = options->any_credentials,
         .request_timeout_ms = options->request_timeout_ms,
         .region = "us-east-1",
@@ -359,6 +369,23 @@ const char *fixture_session_url(const struct fixture *fixture)
 const struct pki *fixture_pki(const struct fixture *fixture)
 {
     return fixture->pki;
+}
+
+void fixture_check_certificate(struct fixture *fixture)
+{
+    uv_mutex_lock(&fixture->lock);
+    fixture->check_certificate = true;
+    uv_mutex_unlock(&fixture->lock);
+    for (int64_t end_ns = clock_monotonic_ns() + DEADLINE_MS * INT64_C(1000000);;) {
+        uv_mutex_lock(&fixture->lock);
+        bool done = !fixture->check_certificate;
+        uv_mutex_unlock(&fixture->lock);
+        if (done) {
+            return;
+        }
+        assert_true(clock_monotonic_ns() < end_ns);
+        poll(NULL, 0, 5);
+    }
 }
 
 void fixture_expect(struct fixture *fixture, const char *text)

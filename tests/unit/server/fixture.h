@@ -23,6 +23,8 @@ struct fixture_options {
     bool tls;
     bool any_credentials;
     uint32_t request_timeout_ms;
+    int certificate_age_days; ///< its year began that long ago
+    uint32_t certificate_check_ms;
 };
 
 /** Start; fails the test when that does not work. */
@@ -38,6 +40,9 @@ const char *fixture_session_url(const struct fixture *fixture);
 
 /** The certificates of a server with TLS. */
 const struct pki *fixture_pki(const struct fixture *fixture);
+
+/** Have the server look at its certificate, and wait until it has. */
+void fixture_check_certificate(struct fixture *fixture);
 
 /** What the engine heard of nodes so far, such as `connect node-1;ack 7;`; waits until it holds
  *  the text, and fails the test when it does not come. */
