@@ -61,7 +61,7 @@ class Channel:
         self.closed = None  # the other end's channel_closed
 
     def connect(self, url, token, **more):
-        self.socket = websocket.WebSocket(url, timeout=20, **more)
+        self.socket = websocket.WebSocket(url, timeout=90, **more)
         self.socket.send(open_input(token))
         for frame in self.pending.values():
             self.socket.send(frame, websocket.BINARY)

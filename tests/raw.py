@@ -85,7 +85,7 @@ class Answer:
 class Connection:
     """One connection; answers are read in the order of the requests."""
 
-    def __init__(self, address, port, timeout=60, authority=None):
+    def __init__(self, address, port, timeout=90, authority=None):
         self.socket = socket.create_connection((address, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if authority is not None:

@@ -67,7 +67,7 @@ def post(berth, target, body, signed=True):
     prepared = request.prepare()
     try:
         with urllib.request.urlopen(urllib.request.Request(
-                prepared.url, prepared.body, dict(prepared.headers)), timeout=30,
+                prepared.url, prepared.body, dict(prepared.headers)), timeout=support.PATIENCE,
                 context=ssl.create_default_context(cafile=keys["caFile"])) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
@@ -242,7 +242,7 @@ class StockAgent:
 
     # ---- waiting --------------------------------------------------------------------------
 
-    def wait(self, kind, meant, seconds=20):
+    def wait(self, kind, meant, seconds=support.PATIENCE):
         """The next frame of a type that is meant; those before it are dropped."""
         deadline = time.monotonic() + seconds
         while True:

@@ -16,6 +16,10 @@ import models
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BERTH = os.environ.get("BERTH", os.path.join(ROOT, "build/berth"))
 IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
+# Seconds after which something will not come any more. Far longer than anything takes: no test is
+# about how fast a machine is, nor about what else it does at the time.
+PATIENCE = 90
+WAITER = {"Delay": 0.2, "MaxAttempts": PATIENCE * 5}  # for boto3's waiters
 
 
 def free_port(address="127.0.0.1"):
@@ -24,7 +28,7 @@ def free_port(address="127.0.0.1"):
         return probe.getsockname()[1]
 
 
-def wait_for(what, seconds=20.0, step=0.02):
+def wait_for(what, seconds=PATIENCE, step=0.02):
     """Call until it returns something true; return that, or fail with what was waited for."""
     deadline = time.monotonic() + seconds
     while True:
@@ -53,7 +57,7 @@ class Berth:
         scheme = "http" if self.address.startswith("127.") else "https"
         return f"{scheme}://{self.address}:{self.port}"
 
-    def start(self, seconds=30):
+    def start(self, seconds=PATIENCE):
         os.makedirs(self.data, exist_ok=True)
         with open(self.log, "ab") as log:
             begin = log.tell()
@@ -75,7 +79,7 @@ class Berth:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return "the log ends with:\n" + "".join(file.readlines()[-40:])
 
-    def stop(self, how=signal.SIGTERM, seconds=40):
+    def stop(self, how=signal.SIGTERM, seconds=PATIENCE):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(seconds)
@@ -99,7 +103,8 @@ class Berth:
                     "aws_secret_access_key": keys["secretAccessKey"],
                     "verify": keys.get("caFile", True),
                     "config": botocore.config.Config(retries={"max_attempts": 1},
-                                                     read_timeout=30, connect_timeout=5)}
+                                                     read_timeout=PATIENCE,
+                                                     connect_timeout=PATIENCE)}
         settings.update(changes)
         return models.install(boto3.session.Session().client(service, **settings))
 
@@ -113,7 +118,7 @@ class Berth:
             names["AWS_CA_BUNDLE"] = keys["caFile"]
         return dict(os.environ, **names)
 
-    def run(self, *arguments, check=True, seconds=60):
+    def run(self, *arguments, check=True, seconds=PATIENCE):
         """A berth command on this data directory; returns its standard output."""
         words = list(arguments)
         position = 2 if words[0] in ("image", "debug") else 1
@@ -136,6 +141,15 @@ class Berth:
     def load(self, *names):
         for name in names:
             self.run("image", "load", os.path.join(IMAGES, name))
+
+    def written(self, *words, text="started"):
+        """Wait until `berth logs` shows a text: a task is RUNNING before its program has written
+        anything. Returns the output."""
+        def shown():
+            output = self.run("logs", *words, check=False).stdout
+            return output if text in output else None
+        shown.__doc__ = f"{text!r} in the output of {words}"
+        return wait_for(shown, step=0.1)
 
     def network(self):
         """Arguments for RunTask: the default subnets and security group."""

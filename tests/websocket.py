@@ -44,7 +44,7 @@ def signed_headers(url, keys, region):
 class WebSocket:
     """One connection. Writers may be of several threads, the reader is one."""
 
-    def __init__(self, url, keys=None, region=None, ca_file=None, timeout=30):
+    def __init__(self, url, keys=None, region=None, ca_file=None, timeout=90):
         parts = urllib.parse.urlsplit(url)
         secure = parts.scheme in ("https", "wss")
         self.socket = socket.create_connection(

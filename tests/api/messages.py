@@ -103,7 +103,7 @@ class Unreachable:
 def client_of(berth, **changes):
     """A client that leaves it to the server to refuse what is wrong."""
     return berth.client("ecs", config=botocore.config.Config(
-        parameter_validation=False, retries={"max_attempts": 1}, read_timeout=30), **changes)
+        parameter_validation=False, retries={"max_attempts": 1}, read_timeout=support.PATIENCE), **changes)
 
 
 def strict_worlds(folder_of):

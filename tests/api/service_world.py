@@ -167,7 +167,7 @@ class ServiceWorld(World):
         names = [one["event"]["detail"]["eventName"] for one in told]
         return [name for name in names if name != "SERVICE_STEADY_STATE"]
 
-    def told(self, service, beginning, seconds=20):
+    def told(self, service, beginning, seconds=support.PATIENCE):
         """Wait for an event; returns its text without `(service NAME) `."""
         def found():
             return next((m for m in self.messages(service) if m.startswith(beginning)), None)

@@ -229,7 +229,7 @@ def task_sets(call, mine, berth):
         """the task of the task set"""
         found = call("DescribeTaskSets", **where, taskSets=[made["taskSetArn"]])["taskSets"]
         return found[0]["runningCount"] == 1
-    support.wait_for(running, 60)
+    support.wait_for(running)
     assert refusal(call, "DeleteTaskSet", **named) == "InvalidParameterException"
     assert call("DeleteTaskSet", **named, force=True)["taskSet"]["status"] == "DRAINING"
     call("DeleteService", cluster=HOME, service=mine, force=True)

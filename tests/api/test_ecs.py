@@ -108,14 +108,14 @@ def test_task_life(berth, ecs):
                                  "inferenceAcceleratorOverrides": []}
     assert task["attachments"][0]["type"] == "ElasticNetworkInterface"
     arn = task["taskArn"]
-    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
     running = ecs.describe_tasks(tasks=[arn])["tasks"][0]
     assert running["connectivity"] == "CONNECTED" and "startedAt" in running
     assert running["containers"][0]["networkInterfaces"][0]["privateIpv4Address"].startswith("172.")
     assert arn in ecs.list_tasks(startedBy="test")["taskArns"]
     stopping = ecs.stop_task(task=arn, reason="enough")["task"]
     assert stopping["desiredStatus"] == "STOPPED" and stopping["stopCode"] == "UserInitiated"
-    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
     stopped = ecs.describe_tasks(tasks=[arn])["tasks"][0]
     assert stopped["stoppedReason"] == "enough" and stopped["lastStatus"] == "STOPPED"
     assert stopped["containers"][0]["exitCode"] in (0, 137, 143)

@@ -178,7 +178,7 @@ def wait_event(house, service, name):
     def told():
         """the event is told"""
         return [d for d in named(house, service) if d["eventName"] == name]
-    return support.wait_for(told, 40)
+    return support.wait_for(told)
 
 
 def remove(house, ecs, name):
@@ -224,7 +224,7 @@ def test_a_rollback_is_told(house, ecs):
                 house.host.task(arn, "STOPPED", reason="CannotPullContainerError: no such image")
         names = [d["eventName"] for d in named(house, "back", DEPLOYMENT)]
         return len(names) == 6 and names
-    names = support.wait_for(rolled_back, 60)
+    names = support.wait_for(rolled_back)
     prefix = "SERVICE_DEPLOYMENT_"
     assert [name[len(prefix):] for name in names] == [
         "IN_PROGRESS", "COMPLETED", "IN_PROGRESS", "FAILED", "IN_PROGRESS", "COMPLETED"]

@@ -47,7 +47,7 @@ def closed(channel):
 
 
 def stranger(world, url, **more):
-    return websocket.WebSocket(url, timeout=20, ca_file=world.berth.keys["caFile"], **more)
+    return websocket.WebSocket(url, timeout=support.PATIENCE, ca_file=world.berth.keys["caFile"], **more)
 
 
 def refused(world, url, **more):

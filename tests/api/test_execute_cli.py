@@ -89,7 +89,7 @@ class Exec:
 
     def wait(self):
         """Exit status; the terminal must be as it was."""
-        status = self.process.wait(30)
+        status = self.process.wait(support.PATIENCE)
         if self.master is not None:
             assert termios.tcgetattr(self.slave) == self.modes
             os.close(self.slave)
@@ -203,7 +203,7 @@ def test_a_reader_that_goes_ends_it(world):
     run = Exec(world, "yes", terminal=False, stdin=subprocess.DEVNULL)
     run.process.stdout.close()
     run.agent.say(b"y\r\n")
-    assert run.process.wait(30) == 1
+    assert run.process.wait(support.PATIENCE) == 1
     assert b"writing the output" in run.process.stderr.read()
 
 

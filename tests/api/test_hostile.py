@@ -204,7 +204,7 @@ class Growth:
         def released():
             """no more descriptors than before"""
             return descriptors(self.pid) <= self.files
-        support.wait_for(released, 60)
+        support.wait_for(released)
         self.target.alive()
         after = memory_kib(self.pid)
         if not WITH_SANITIZER:  # which keeps what is freed for a while

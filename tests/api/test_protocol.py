@@ -31,7 +31,7 @@ def signed(berth, operation, body, service="ecs", skew_s=0, secret=None, headers
 
 
 def post(berth, headers, body):
-    connection = http.client.HTTPConnection(berth.address, berth.port, timeout=20)
+    connection = http.client.HTTPConnection(berth.address, berth.port, timeout=support.PATIENCE)
     connection.request("POST", "/", body, headers)
     answer = connection.getresponse()
     text = answer.read().decode()
@@ -108,8 +108,8 @@ def test_request_ids_are_there_and_differ(ecs):
 
 
 def test_healthz_and_metrics(berth):
-    assert urllib.request.urlopen(berth.endpoint + "/healthz", timeout=5).status == 200
-    text = urllib.request.urlopen(berth.endpoint + "/metrics", timeout=5).read().decode()
+    assert urllib.request.urlopen(berth.endpoint + "/healthz", timeout=support.PATIENCE).status == 200
+    text = urllib.request.urlopen(berth.endpoint + "/metrics", timeout=support.PATIENCE).read().decode()
     assert "# TYPE" in text
     for line in text.splitlines():
         if line and not line.startswith("#"):

@@ -102,7 +102,7 @@ def test_the_command_is_told_what_to_do(group):
     table = group.server.run("capacity", "--cluster", "out")
     assert "0 to 2, done" in table and "50%/100%" in table, table
     with urllib.request.urlopen(
-            group.server.keys["endpoint"] + "/metrics", timeout=5,
+            group.server.keys["endpoint"] + "/metrics", timeout=support.PATIENCE,
             context=ssl.create_default_context(cafile=group.server.keys["caFile"])) as answer:
         metrics = answer.read().decode()
     assert ('berth_capacity_provider_reservation{account="000000000000",region="us-east-1",'
@@ -136,7 +136,7 @@ def test_a_failure_is_shown_and_tried_again(group):
         """it was run again"""
         last = group.capacity("bad").get("last", {})
         return "failure" not in last and last.get("attempt") == 2
-    support.wait_for(fine, seconds=40)
+    support.wait_for(fine)
 
 
 def test_a_command_that_does_not_end_is_ended(group):
@@ -165,7 +165,7 @@ def test_an_instance_without_tasks_goes_and_one_with_tasks_is_drained(group):
         """instances were named to the command"""
         return [call for call in group.calls()
                 if call["BERTH_SCALE_GROUP"] == "in" and call["BERTH_SCALE_ACTION"] == "in"]
-    call = support.wait_for(named, seconds=40)[0]
+    call = support.wait_for(named)[0]
     assert call["arguments"][:4] == ["in", "in", "2", "1"]
     assert call["BERTH_SCALE_INSTANCES"] == idle.arn
 

@@ -357,7 +357,7 @@ def test_circuit_breaker(world, how):
         """4 failures, one more than the breaker's threshold"""
         [one] = world.show(never)["deployments"]
         return one["failedTasks"] >= 4 and one["rolloutState"]
-    assert support.wait_for(four, 30) == "IN_PROGRESS"
+    assert support.wait_for(four) == "IN_PROGRESS"
 
 
 @CREATE_AND_UPDATE
@@ -373,7 +373,7 @@ def test_circuit_breaker_rollback(world, how):
         world.register(family)
         host.does[family] = "fail"
         world.update(made, taskDefinition=family)
-        world.told(made, "rolling back" if rollback else "(deployment ecs-svc/", 30)
+        world.told(made, "rolling back" if rollback else "(deployment ecs-svc/")
 
         def over():
             """the end of the deployment"""

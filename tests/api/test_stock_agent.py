@@ -146,7 +146,7 @@ def test_a_service(agent, ecs):
             up = [task for task in tasks if task["lastStatus"] == "RUNNING"
                   and task["taskDefinitionArn"] == revision]
             return up if len(up) == len(tasks) == count else None
-        return support.wait_for(reached, 60)
+        return support.wait_for(reached)
     tasks = running(first, 2)
     spec = host.known[tasks[0]["taskArn"]]
     assert spec["serviceName"] == "s" and spec["group"] == "service:s"

@@ -102,7 +102,9 @@ def test_a_host_that_falls_silent_and_comes_back(tmp_path):
     assert [(one["arn"], one["reason"]) for one in refused] == [(host.arn, "AGENT")]
     host.silent = False
     # That it was lost and that it came back are told as events, so each counts a version.
-    assert shown("CONNECTED")["version"] == first["version"] + 2
+    # On a busy machine that happens more than once.
+    times = shown("CONNECTED")["version"] - first["version"]
+    assert times >= 2 and times % 2 == 0
     for agent in (host, *others):
         agent.disconnect()
     assert server.stop() == 0, server.tail()

@@ -64,7 +64,7 @@ class Docker:
             """the Docker daemon"""
             assert self.process.poll() is None, self.tail()
             return self.run("version", check=False).returncode == 0
-        support.wait_for(ready, 60, 0.2)
+        support.wait_for(ready, step=0.2)
         return self
 
     def tail(self):
@@ -155,7 +155,7 @@ class Agent:
             cluster=self.cluster, containerInstances=arns,
             include=list(include))["containerInstances"][0] if arns else None
 
-    def wait_connected(self, seconds=90):
+    def wait_connected(self, seconds=support.PATIENCE):
         def connected():
             """the real agent's session"""
             assert self.process.poll() is None, self.tail()

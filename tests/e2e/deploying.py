@@ -44,7 +44,7 @@ def write(tmp_path, what):
     return str(path)
 
 
-def berth(house, command, *arguments, status=0, seconds=90):
+def berth(house, command, *arguments, status=0, seconds=support.PATIENCE):
     """What a command printed, once its exit status was looked at."""
     done = house.run(command, *arguments, check=False, seconds=seconds)
     assert done.returncode == status, f"{done.stdout}\n{done.stderr}\n{house.tail()}"

@@ -136,14 +136,14 @@ class Node(support.Berth):
     def describe(self, arn):
         return self.ecs.describe_tasks(tasks=[arn])["tasks"][0]
 
-    def until(self, arn, seconds=30, **wanted):
+    def until(self, arn, seconds=support.PATIENCE, **wanted):
         def reached():
             found = self.describe(arn)
             return found if all(found.get(key) == value for key, value in wanted.items()) else None
         reached.__doc__ = f"{wanted} of {arn}"
         return support.wait_for(reached, seconds)
 
-    def stopped(self, arn, seconds=30):
+    def stopped(self, arn, seconds=support.PATIENCE):
         return Ended(self, self.until(arn, seconds, lastStatus="STOPPED"))
 
     def run_all(self, functions):
@@ -157,7 +157,7 @@ class Node(support.Berth):
                 found[name] = error
         return found
 
-    def wait_all(self, arns, seconds=60):
+    def wait_all(self, arns, seconds=support.PATIENCE):
         def over():
             """all tasks STOPPED"""
             return all(one["lastStatus"] == "STOPPED" for start in range(0, len(arns), 100)

@@ -50,14 +50,14 @@ class Agent:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def end(self, seconds=20):
+    def end(self, seconds=support.PATIENCE):
         """Wait for its own end. @return its status and output"""
         self.process.wait(seconds)
         return self.process.returncode, self.output()
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        return self.end(40)
+        return self.end()
 
 
 class Lan:

@@ -23,7 +23,7 @@ def register(ecs, family, command=None, image="hello", check=None, **more):
         container["entryPoint"] = ["/bin/sh", "-c"]
         container["command"] = [command]
     if check:
-        container["healthCheck"] = {"command": ["CMD-SHELL", check], "interval": 5, "timeout": 2,
+        container["healthCheck"] = {"command": ["CMD-SHELL", check], "interval": 5, "timeout": 30,
                                     "retries": 1}
     container.update(more)
     made = ecs.register_task_definition(
@@ -48,7 +48,7 @@ def messages(ecs, name):
     return [event["message"] for event in reversed(describe(ecs, name)["events"])]
 
 
-def stable(ecs, name, seconds=30):
+def stable(ecs, name, seconds=support.PATIENCE):
     def reached():
         """one deployment, completed, with as many tasks as desired"""
         service = describe(ecs, name)
@@ -58,7 +58,7 @@ def stable(ecs, name, seconds=30):
     return support.wait_for(reached, seconds)
 
 
-def steady(ecs, name, since, seconds=30):
+def steady(ecs, name, since, seconds=support.PATIENCE):
     """Wait until the service told more often than before that it has reached a steady state."""
     def told():
         """steady again"""
@@ -89,12 +89,12 @@ def address(task):
 
 def remove(ecs, name):
     ecs.delete_service(service=name, force=True)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + support.PATIENCE
     while describe(ecs, name)["status"] != "INACTIVE":
         if time.monotonic() > deadline:
             left = [(t["taskArn"], t["lastStatus"], t["desiredStatus"], t.get("stoppedReason"))
                     for t in tasks_of(ecs, name) + tasks_of(ecs, name, desiredStatus="STOPPED")]
-            raise AssertionError(f"{name} is not INACTIVE after 20 s: {left}")
+            raise AssertionError(f"{name} is not INACTIVE after {support.PATIENCE} s: {left}")
         time.sleep(0.02)
 
 

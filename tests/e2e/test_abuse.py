@@ -71,7 +71,7 @@ class Abuse:
         self.arn = self.node.launch(self.name, {
             **members, "containerDefinitions": [box(script, user="0", **container)]},
             {"launchType": "EC2"})
-        support.wait_for(lambda: until in self.output(), 40)
+        support.wait_for(lambda: until in self.output())
         self.neighbour.checked_again()
 
     def output(self):
@@ -157,12 +157,12 @@ def test_fills_the_disk_of_its_node(small_disk, request):
     support.wait_for(full)
     neighbour.checked_again()
     abuse.stop()
-    assert not full()
+    support.wait_for(lambda: not full())
 
     def takes():
         """the node has seen that there is room, and takes tasks again"""
         return " ACTIVE " in node.run("node", "ls")
-    support.wait_for(takes, 30, 0.2)
+    support.wait_for(takes, step=0.2)
     again = Neighbour(node)
     again.goes_on()
     again.end()
@@ -176,7 +176,7 @@ def test_floods_its_output(node, abuse):
     abuse.run("echo begun; exec yes flood flood flood flood flood flood", "flood",
               members={"cpu": "256"})
     folder = os.path.join(node.data, "node/output", abuse.arn.rsplit("/", 1)[1], "main")
-    support.wait_for(lambda: "log.1" in os.listdir(folder), 60)
+    support.wait_for(lambda: "log.1" in os.listdir(folder))
     sizes = {name: os.stat(os.path.join(folder, name)).st_size for name in os.listdir(folder)}
     assert set(sizes) == {"log", "log.1"} and all(size <= 64 << 20 for size in sizes.values()), sizes
     abuse.stop()

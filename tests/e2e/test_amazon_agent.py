@@ -57,7 +57,7 @@ def run(ecs, *containers, **more):
     return answer["tasks"][0]["taskArn"]
 
 
-def shown(ecs, agent, task, status, seconds=60):
+def shown(ecs, agent, task, status, seconds=support.PATIENCE):
     def reached():
         """the task's status"""
         assert agent.process.poll() is None, agent.tail()
@@ -82,7 +82,7 @@ def test_the_instance(agent):
         """what it says of its own health"""
         health = agent.instance("CONTAINER_INSTANCE_HEALTH")["healthStatus"]
         return health["overallStatus"] == "OK"
-    support.wait_for(healthy, 60, 0.5)
+    support.wait_for(healthy, step=0.5)
 
 
 def test_a_task_runs_and_is_stopped(ecs, agent, docker):  # noqa: F811
@@ -182,7 +182,7 @@ def test_health(ecs, agent):
     def healthy():
         """health"""
         return stock_agent.status_of(ecs, CLUSTER, task)["healthStatus"] == "HEALTHY"
-    support.wait_for(healthy, 60, 0.5)
+    support.wait_for(healthy, step=0.5)
     stop(ecs, agent, task)
 
 
@@ -213,7 +213,7 @@ def test_a_service(ecs, agent, docker):  # noqa: F811
         tasks = ecs.describe_tasks(cluster=CLUSTER, tasks=arns)["tasks"] if arns else []
         return tasks if len(tasks) == 2 and all(
             task["lastStatus"] == "RUNNING" for task in tasks) else None
-    before = support.wait_for(running, 60, 0.2)
+    before = support.wait_for(running, step=0.2)
     # A task asks its agent for protection, and that the server with the keys of the task's role.
     told = agent.protect(docker.inspect(before[1]["containers"][0]["runtimeId"]))["protection"]
     assert told["TaskArn"] == before[1]["taskArn"] and told["ProtectionEnabled"] is True
@@ -226,11 +226,11 @@ def test_a_service(ecs, agent, docker):  # noqa: F811
         """a task in place of the one that was killed"""
         now = running()
         return now if now and before[0]["taskArn"] not in {one["taskArn"] for one in now} else None
-    support.wait_for(replaced, 60, 0.2)
+    support.wait_for(replaced, step=0.2)
     killed = stock_agent.status_of(ecs, CLUSTER, before[0]["taskArn"])
     assert killed["containers"][0]["exitCode"] == 137
     ecs.delete_service(cluster=CLUSTER, service="s", force=True)
-    support.wait_for(lambda: not ecs.list_tasks(cluster=CLUSTER)["taskArns"], 60, 0.2)
+    support.wait_for(lambda: not ecs.list_tasks(cluster=CLUSTER)["taskArns"], step=0.2)
 
 
 def test_it_is_started_again(ecs, agent, docker):  # noqa: F811
@@ -238,7 +238,7 @@ def test_it_is_started_again(ecs, agent, docker):  # noqa: F811
     task = run(ecs, {"name": "main", "command": ["redis-server"]})
     runtime_id = shown(ecs, agent, task, "RUNNING")["containers"][0]["runtimeId"]
     agent.stop(signal.SIGKILL)
-    support.wait_for(lambda: not agent.instance()["agentConnected"], 30, 0.2)
+    support.wait_for(lambda: not agent.instance()["agentConnected"], step=0.2)
     ecs.stop_task(cluster=CLUSTER, task=task)
     agent.start()
     agent.wait_connected()

@@ -103,7 +103,7 @@ def test_health_failing(node):
         arns = node.ecs.list_tasks(serviceName="sick", desiredStatus="STOPPED")["taskArns"]
         return arns[0] if arns else None
     try:
-        arn = support.wait_for(replaced, 60)
+        arn = support.wait_for(replaced)
         described = node.describe(arn)
         assert described["stoppedReason"].startswith("Task failed container health checks")
         assert described["stopCode"] == "ServiceSchedulerInitiated"

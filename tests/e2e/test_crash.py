@@ -56,7 +56,7 @@ def settled(ecs, arns, wanted):
         return tasks if all(task["lastStatus"] == wanted.get(task["taskArn"], task["desiredStatus"])
                             for task in tasks) and len(tasks) == len(arns) else None
     all_settled.__doc__ = "every task where it should be"
-    return support.wait_for(all_settled, 60, 0.2)
+    return support.wait_for(all_settled, step=0.2)
 
 
 def started_once(berth, arns):
@@ -121,7 +121,7 @@ def test_kill_server_and_agent_in_transition(crashing):
         """nothing left of any task"""
         rest = [item for item in leftovers(crashing) if "/tasks/" in item or "cgroup" in item]
         return rest == [] or None
-    support.wait_for(clean, 20, 0.2)
+    support.wait_for(clean, step=0.2)
     assert crashing.stop() == 0
     assert leftovers(crashing) == []
 
@@ -146,11 +146,11 @@ def test_killed_at_a_launch(crashing, tmp_path):
     def launched():
         """a supervisor that takes its time"""
         return began.exists() and began.read_text().strip()
-    late = int(support.wait_for(launched, 20))
+    late = int(support.wait_for(launched))
     crashing.kill()
     crashing.start()
     ecs = crashing.client()
-    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
     before = supervisors(crashing)
     assert len(before) == 1 and late not in before
     go.touch()
@@ -162,11 +162,11 @@ def test_killed_at_a_launch(crashing, tmp_path):
                 return file.read().split(")")[1].split()[0] == "Z"
         except OSError:
             return True
-    support.wait_for(given_up, 20)
+    support.wait_for(given_up)
     assert supervisors(crashing) == before
-    assert crashing.run("logs", arn).count("started") == 1
+    assert crashing.written(arn).count("started") == 1
     ecs.stop_task(task=arn)
-    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
     assert ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"] == 0
 
 
@@ -190,7 +190,7 @@ def test_kill_supervisor(crashing):
     name = definition(ecs)
     arn = ecs.run_task(taskDefinition=name, launchType="FARGATE",
                        networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
-    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
     [supervisor] = supervisors(crashing)
     os.kill(supervisor, signal.SIGKILL)
 
@@ -198,7 +198,7 @@ def test_kill_supervisor(crashing):
         """STOPPED"""
         task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
         return task if task["lastStatus"] == "STOPPED" else None
-    task = support.wait_for(stopped, 30)
+    task = support.wait_for(stopped)
     assert "supervisor" in task["stoppedReason"] + task["containers"][0].get("reason", "")
     assert "exitCode" not in task["containers"][0], "nobody saw the end, so no code may be told"
     assert supervisors(crashing) == []
@@ -209,7 +209,7 @@ def test_tasks_outlive_server_and_agent(crashing):
     name = definition(ecs)
     arn = ecs.run_task(taskDefinition=name, launchType="FARGATE",
                        networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
-    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
     before = supervisors(crashing)
     crashing.kill()
     assert supervisors(crashing) == before and len(before) == 1
@@ -218,7 +218,7 @@ def test_tasks_outlive_server_and_agent(crashing):
     task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
     assert task["lastStatus"] == "RUNNING" and supervisors(crashing) == before
     ecs.stop_task(task=arn)
-    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
     assert ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"] == 0
 
 
@@ -269,8 +269,8 @@ def test_server_and_agent_die_apart(apart):
 
     def wait(arns):
         ecs.get_waiter("tasks_running").wait(tasks=arns,
-                                             WaiterConfig={"Delay": 1, "MaxAttempts": 40})
-    first = support.wait_for(run_task, 20, 0.2)
+                                             WaiterConfig=support.WAITER)
+    first = support.wait_for(run_task, step=0.2)
     wait([first])
     agent.kill()
     agent.wait()
@@ -281,7 +281,7 @@ def test_server_and_agent_die_apart(apart):
     time.sleep(0.5)
     server.start()
     ecs = server.client()
-    third = support.wait_for(run_task, 30, 0.2)
+    third = support.wait_for(run_task, step=0.2)
     wait([first, third])
     arns = [arn for arn in (first, second, third) if arn]
     for arn in arns:

@@ -1,7 +1,7 @@
 """What a container reads from its agent at 169.254.170.2."""
 import datetime
 import json
-import time
+import os
 import urllib.error
 import urllib.request
 
@@ -235,7 +235,7 @@ def test_ephemeral_storage_is_measured(ended):
     assert metrics["Reserved"] == 21 * 1024 and 50 <= metrics["Utilized"] < 1024, metrics
 
 
-SERVE = "httpd -p 80 -h /etc -f & sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 >/dev/null && " \
+SERVE = "httpd -p 80 -h /etc -f & until nc 127.0.0.1 80 </dev/null; do sleep 0.1; done; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 >/dev/null && " \
         "wget -qO- http://127.0.0.1/hostname && wget -qO- http://127.0.0.1:80/hostname | wc -l"
 
 
@@ -300,7 +300,8 @@ def test_credentials_of_the_role(node, live):
     assert status == 400 and "Tasks' roles may not manage Berth itself" in text, text
 
 
-@task(box("; ".join(["sleep 1", f"wget -qO- {CREDENTIALS} | grep -c reader",
+@task(box("; ".join([f"until wget -qO- {CREDENTIALS} >/tmp/a; do sleep 0.1; done",
+                     "grep -c reader /tmp/a",
                      "wget -O- http://169.254.170.2/v2/credentials/x 2>&1 | grep -c 400",
                      "wget -O- http://169.254.170.2/v2/credentials 2>&1 | grep -c 400"])),
       taskRoleArn=ROLE)
@@ -407,7 +408,7 @@ def test_usage_is_published(node, live):
         """both containers, with what they take"""
         rows = {line.split()[0]: line for line in node.run("ps", live).splitlines()[1:] if line}
         return rows if rows.get("main", "").count("%") and rows["idle"].count("%") else None
-    rows = support.wait_for(shown, 60, 0.5)
+    rows = support.wait_for(shown, step=0.5)
 
     def percent(line):
         return float(next(word for word in line.split() if word.endswith("%"))[:-1])
@@ -429,7 +430,8 @@ FLOOD = "; ".join([
     "p=${ECS_CONTAINER_METADATA_URI_V4#http://169.254.170.2}",
     "i=0; while [ $i -lt 400 ]; do printf 'GET %s HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' $p; i=$((i+1)); "
     "done > /tmp/flood",
-    "nc -w 3 169.254.170.2 80 < /tmp/flood > /tmp/answers",
+    "printf 'GET %s HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' $p >> /tmp/flood",
+    "nc -w 60 169.254.170.2 80 < /tmp/flood > /tmp/answers",
     "echo served $(grep -o 'HTTP/1.1 200' /tmp/answers | wc -l)",
     "echo refused $(grep -o 'HTTP/1.1 429' /tmp/answers | wc -l)",
     "sleep 1; " + GET + "$ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId"])
@@ -475,7 +477,13 @@ def test_an_agent_that_comes_back_answers(node, mode):
         return node.run("logs", arn, "main").split()
     support.wait_for(lambda: "answered" in lines())
     node.kill()
-    time.sleep(1)  # for the container to find nobody there
+    output = os.path.join(node.data, "node/output", arn.rsplit("/", 1)[1], "main/log")
+
+    def nobody():
+        """the container found nobody there"""
+        with open(output, "rb") as file:
+            return b"refused" in file.read()
+    support.wait_for(nobody)
     node.start()
     node.ecs = node.client()
 

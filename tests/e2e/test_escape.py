@@ -222,8 +222,12 @@ def test_processes_of_another_task_are_not_there(world, neighbours, sharing):
     """Neither by name nor by number; in one's own task they are with pidMode task."""
     assert neighbours
     members = {} if sharing is None else {"pidMode": sharing}
-    arn = world.launch("none", box("sleep 1; cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo"),
-                       box("exec sleep 600", name="own", essential=False), **members)
+    # What can be seen is waited for; for what must not be seen, a second.
+    tries = 10 if sharing is None else 900
+    arn = world.launch("none", box(
+        "look() { cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo; }; i=0; "
+        f"while [ $i -lt {tries} ] && ! look | grep -q 'sleep 60[0]'; do i=$((i+1)); sleep 0.1; "
+        "done; look"), box("exec sleep 600", name="own", essential=False), **members)
     shown = world.node.stopped(arn).output()
     assert "nc -ll" not in shown and "berth" not in shown
     assert ("sleep 600" in shown) == (sharing == "task")
@@ -307,7 +311,7 @@ def test_an_address_of_another_task_claimed(world, neighbours):
     name = neighbours["awsvpc"]["taskArn"].rsplit("/", 1)[1]
     # A third task, which asks again and again, before, during and after.
     asker = world.launch("awsvpc", box(
-        f"while :; do nc -w 1 {address} 7000 </dev/null || echo nobody; sleep 0.1; done"))
+        f"while :; do nc -w 30 {address} 7000 </dev/null || echo nobody; sleep 0.1; done"))
     world.node.until(asker, lastStatus="RUNNING")
 
     def answers():
@@ -379,7 +383,7 @@ def test_working_directory_that_becomes_a_link(world):
             # pylint: disable=cell-var-from-loop
             return all(one.get("healthStatus") == "UNHEALTHY"
                        for one in world.node.describe(arn)["containers"])
-        support.wait_for(judged, 40)
+        support.wait_for(judged)
         for number in DESCRIPTORS:
             shown = world.node.run("logs", arn, f"n{number}", check=False).stdout
             assert "done" not in shown, number

@@ -148,7 +148,7 @@ class Terminal:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
             os.execvpe(arguments[0], arguments, environment or os.environ)
 
-    def until(self, wanted, seconds=60):
+    def until(self, wanted, seconds=support.PATIENCE):
         """Read until it shows something; fail with what it showed instead."""
         end = time.monotonic() + seconds
         while re.search(wanted, self.shown) is None:

@@ -2,6 +2,7 @@
 import json
 import os
 
+import services
 import support
 from fields import SLEEP, box, task
 
@@ -35,7 +36,7 @@ def test_post_start_fails(ended):
 def test_pre_stop(node, live):
     """Before the signal: whoever hears that finds what it did."""
     node.until(live, lastStatus="RUNNING")
-    support.wait_for(lambda: "up" in node.run("logs", live), 30, 0.1)
+    support.wait_for(lambda: "up" in node.run("logs", live), step=0.1)
     node.ecs.stop_task(task=live)
     assert node.stopped(live).output() == "up\nparted\n"
 
@@ -44,10 +45,12 @@ READY = {"berth.readiness": "test ! -e /tmp/busy", "berth.readiness.interval": "
          "berth.readiness.retries": "1"}
 
 
-@task(box("sleep 3; touch /tmp/busy; " + SLEEP, dockerLabels=READY))
+@task(box(SLEEP, dockerLabels=READY))
 def test_readiness(node, live):
     """What is ready is HEALTHY; what is no longer is UNKNOWN, and goes on."""
     node.until(live, healthStatus="HEALTHY")
+    with open(f"/proc/{services.container(live)}/root/tmp/busy", "w", encoding="utf-8"):
+        pass
     described = node.until(live, healthStatus="UNKNOWN")
     assert described["containers"][0]["healthStatus"] == "UNKNOWN"
     assert described["lastStatus"] == "RUNNING"

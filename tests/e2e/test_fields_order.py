@@ -7,7 +7,7 @@ def wait_for_output(node, arn, text, count=1):
     def written():
         return node.run("logs", arn, "main", check=False).stdout.count(text) >= count
     written.__doc__ = f"{count} times {text!r} in the output of {arn}"
-    support.wait_for(written, 30, 0.1)
+    support.wait_for(written, step=0.1)
 
 
 def then(condition, container="first"):
@@ -76,8 +76,9 @@ def test_start_timeout(ended):
         "its startTimeout of 2 s")
 
 
-@task(box("trap 'echo asked' TERM; while :; do sleep 0.1; done", name="deaf", essential=False),
-      box("sleep 0.5; exit 0"))
+@task(box("trap 'echo asked' TERM; touch /v/up; while :; do sleep 0.1; done", name="deaf",
+          essential=False, **MOUNT),
+      box("while ! test -e /v/up; do sleep 0.05; done", **MOUNT), **SHARED)
 def test_stop_timeout(ended):
     """SIGTERM, then SIGKILL once the container's own 2 s are over."""
     assert ended.log("deaf") == "asked\n"
@@ -122,7 +123,7 @@ def test_health_check_retries(node, live):
     """It takes that many failures; the task goes on with it."""
     described = node.until(live, healthStatus="UNHEALTHY")
     assert described["lastStatus"] == "RUNNING"
-    assert node.run("logs", live).count("check") >= 2
+    wait_for_output(node, live, "check", 2)
 
 
 @task(box(SLEEP, healthCheck={
@@ -143,7 +144,7 @@ def test_health_check_timeout(node, live):
     def gone():
         """no process of the check is left"""
         return not any("4321" in words for words in node.commands(live, "main"))
-    support.wait_for(gone, 4)
+    support.wait_for(gone)
     assert node.commands(live, "main")
 
 

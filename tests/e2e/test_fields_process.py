@@ -151,8 +151,10 @@ def test_docker_security_options(ended):
 INIT = {"linuxParameters": {"initProcessEnabled": True}}
 
 
-@task(box("tr '\\0' ' ' </proc/1/cmdline; echo; echo $$; (sleep 0.1 &); sleep 0.5; "
-          "cat /proc/[0-9]*/stat | grep -c ') Z '; exit 3", **INIT))
+# Without one, the orphan would stay.
+@task(box("tr '\\0' ' ' </proc/1/cmdline; echo; echo $$; (sleep 0.1 &); sleep 0.5; i=0; "
+          "while [ $i -lt 600 ] && cat /proc/[0-9]*/stat | grep -q ') Z '; do sleep 0.1; "
+          "i=$((i+1)); done; cat /proc/[0-9]*/stat | grep -c ') Z '; exit 3", **INIT))
 def test_init_process_enabled(ended):
     """An init is process 1: it runs the program, takes orphans, and passes the status on."""
     first, own, zombies = ended.log().splitlines()

@@ -1,4 +1,5 @@
 """restartPolicy: which containers are started again, and what they find then."""
+import support
 from fields import box, task
 
 
@@ -17,7 +18,7 @@ def test_restart_attempt_period(node, live):
 
     The second run ends soon, with a code that is ignored: that is the container's end.
     """
-    ended = node.stopped(live, 100)
+    ended = node.stopped(live, 60 + support.PATIENCE)
     assert ended.output() == "1\n2\n"
     assert ended.task["stopCode"] == "EssentialContainerExited"
     assert (ended.task["stoppedAt"] - ended.task["startedAt"]).total_seconds() > 60

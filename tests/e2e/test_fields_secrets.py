@@ -269,7 +269,7 @@ def test_where_values_are(world):
     node.ecs.stop_task(task=task)
     ended = node.stopped(task)
     assert ended.log().split() == ["0", "0"], ended.log()
-    support.wait_for(lambda: holders(run, needle) == {}, 20)
+    support.wait_for(lambda: holders(run, needle) == {})
     assert holders(node.data, needle) == {}
 
 
@@ -280,6 +280,6 @@ def test_an_agent_that_is_killed_asks_again(world):
     node.kill()
     node.start()
     for task in tasks:
-        ended = node.stopped(task, 60)
+        ended = node.stopped(task)
         assert ended.log() == VALUE + "\n", ended.task
 

@@ -78,7 +78,7 @@ def test_a_group_grows_from_nothing_and_shrinks_to_nothing(region):
             return {task["containerInstanceArn"] for task in tasks}
         return found
     # Two hosts at first, as ECS has it, then the third.
-    assert len(support.wait_for(running(3), 90, 0.5)) == 3, region.run("capacity")
+    assert len(support.wait_for(running(3), step=0.5)) == 3, region.run("capacity")
     assert len(namespaces()) == 3
     assert "3/0" in region.run("capacity"), region.run("capacity")
 
@@ -91,7 +91,7 @@ def test_a_group_grows_from_nothing_and_shrinks_to_nothing(region):
             arns = ecs.list_container_instances(cluster="c")["containerInstanceArns"]
             return len(arns) == count and len(namespaces()) == count and (arns or True)
         return found
-    [kept] = support.wait_for(instances(1), 90, 0.5)
+    [kept] = support.wait_for(instances(1), step=0.5)
     assert support.wait_for(running(1)) == {kept}
 
     # An instance that is given up by hand: its task goes on elsewhere before it is gone.
@@ -102,9 +102,9 @@ def test_a_group_grows_from_nothing_and_shrinks_to_nothing(region):
         here = running(1)()
         arns = ecs.list_container_instances(cluster="c")["containerInstanceArns"]
         return here and here != {kept} and kept not in arns
-    support.wait_for(moved, 90, 0.5)
+    support.wait_for(moved, step=0.5)
 
     ecs.delete_service(cluster="c", service="s", force=True)
-    support.wait_for(instances(0), 90, 0.5)
+    support.wait_for(instances(0), step=0.5)
     assert not [path for path in pathlib.Path(region.hosts).iterdir() if path.is_dir()]
     assert region.run("node", "ls").count("\n") == 1, region.run("node", "ls")

@@ -172,7 +172,7 @@ class Task:
         def so():
             return self.asks(other, protocol, port) == wanted
         so.__doc__ = f"{other.address} {protocol} {port} answers: {wanted}"
-        support.wait_for(so, 20)
+        support.wait_for(so)
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_a_service_has_its_groups(world):
         arns = world.node.ecs.list_tasks(serviceName="grouped")["taskArns"]
         tasks = world.node.ecs.describe_tasks(tasks=arns)["tasks"] if arns else []
         return next((one for one in tasks if one["lastStatus"] == "RUNNING"), None)
-    asked = Task(world.node, support.wait_for(running, 30))
+    asked = Task(world.node, support.wait_for(running))
     asker, stranger = world.run(client), world.run(server)
     with asked.listening("tcp", 80):
         assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)

@@ -36,7 +36,7 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
             for agent in agents:
                 assert agent.process.poll() is None, agent.output()
             return server.run("node", "ls").count("ACTIVE") == 3
-        support.wait_for(joined, 30, 0.2)
+        support.wait_for(joined, step=0.2)
         ecs.register_task_definition(
             family="hello", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
             memory="512", containerDefinitions=[{"name": "hello", "image": "hello"}])
@@ -48,7 +48,7 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
                                   **network, "subnets": subnets}})
         arns = [task["taskArn"] for task in answer["tasks"]]
         assert len(arns) == 4
-        ecs.get_waiter("tasks_running").wait(tasks=arns, WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+        ecs.get_waiter("tasks_running").wait(tasks=arns, WaiterConfig=support.WAITER)
         tasks = ecs.describe_tasks(tasks=arns)["tasks"]
         assert {task["availabilityZone"][-1] for task in tasks} == {"b", "c"}
         for task in tasks:
@@ -60,7 +60,7 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
             assert server.run("logs", task["taskArn"]) is not None
         for arn in arns:
             ecs.stop_task(task=arn)
-        ecs.get_waiter("tasks_stopped").wait(tasks=arns, WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+        ecs.get_waiter("tasks_stopped").wait(tasks=arns, WaiterConfig=support.WAITER)
     finally:
         ends = [agent.stop() for agent in agents]
         status = server.stop()
@@ -80,7 +80,7 @@ def test_a_token_works_once_and_a_wrong_one_never(lan, tmp_path):
         def joined():
             """two ACTIVE nodes"""
             return server.run("node", "ls").count("ACTIVE") == 2
-        support.wait_for(joined, 20, 0.2)
+        support.wait_for(joined, step=0.2)
         second = Agent(host, tmp_path / "two", token, "us-east-1a")
         status, out = second.end()
         assert status != 0 and "token" in out

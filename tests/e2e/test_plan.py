@@ -136,7 +136,7 @@ def test_what_is_wrong_is_told(house, ecs, family, change, kind, evidence, follo
         out = berth(house, "diagnose", name, status=1)
         return out if f"cause      {kind}" in out else None
     try:
-        out = support.wait_for(told, 20, 0.2)
+        out = support.wait_for(told, step=0.2)
         for part in evidence:
             assert part in out, out
         assert f"service    {family} in cluster default, ACTIVE: " in out, out
@@ -150,7 +150,7 @@ def test_what_is_wrong_is_told(house, ecs, family, change, kind, evidence, follo
         def gone():
             """the service is INACTIVE"""
             return current(ecs, name)["status"] == "INACTIVE"
-        support.wait_for(gone, 30, 0.1)
+        support.wait_for(gone, step=0.1)
 
 
 def test_a_rollback_is_remembered(house, service, tmp_path):

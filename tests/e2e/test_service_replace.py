@@ -34,7 +34,7 @@ def kill_and_time(ecs, name, victim, pid_of):
     def replaced():
         """a new task RUNNING"""
         return [task for arn, task in running(ecs, name).items() if arn not in before]
-    [successor] = support.wait_for(replaced, 20, 0.005)
+    [successor] = support.wait_for(replaced, step=0.005)
     # A task that ends before it counts as healthy is a failure, and starts wait longer after
     # several; so each is killed when all are healthy.
     steady(ecs, name, told)
@@ -81,7 +81,7 @@ def test_unhealthy_task_is_replaced_before_it_stops(house, ecs):
         healthy = [t for t in tasks if t["healthStatus"] == "HEALTHY"]
         assert any(t["taskArn"] == other for t in healthy)
         return len([t for t in healthy if t["taskArn"] != victim]) >= wanted
-    support.wait_for(lambda: least(2), 40)
+    support.wait_for(lambda: least(2))
     print(f"unhealthy task replaced {time.monotonic() - began:.1f} s after it fell sick "
           "(checked every 5 s)")
 
@@ -89,7 +89,7 @@ def test_unhealthy_task_is_replaced_before_it_stops(house, ecs):
         """the sick one STOPPED"""
         [task] = ecs.describe_tasks(tasks=[victim])["tasks"]
         return task if task["lastStatus"] == "STOPPED" else None
-    task = support.wait_for(stopped, 40)
+    task = support.wait_for(stopped)
     assert task["stoppedReason"] == "Task failed container health checks"
     assert task["stopCode"] == "ServiceSchedulerInitiated"
     assert other in running(ecs, "sick")
@@ -114,7 +114,7 @@ def test_kill_nine_of_everything_during_a_deployment(house, ecs):
             ecs = house.client()
             seen |= {task["taskArn"] for task in tasks_of(ecs, "torn")}
     began = time.monotonic()
-    service = stable(ecs, "torn", 60)
+    service = stable(ecs, "torn")
     print(f"converged {time.monotonic() - began:.2f} s after the last of 6 kills; "
           f"{len(seen)} tasks seen")
     assert service["desiredCount"] == service["runningCount"] == 6 and not service["pendingCount"]

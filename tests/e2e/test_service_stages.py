@@ -49,7 +49,7 @@ def rollout(ecs, arn):
     return ecs.describe_service_deployments(serviceDeploymentArns=[arn])["serviceDeployments"][0]
 
 
-def ended(ecs, arn, status, seconds=30):
+def ended(ecs, arn, status, seconds=support.PATIENCE):
     def over():
         found = rollout(ecs, arn)
         return found if found["status"] == status else None
@@ -65,7 +65,7 @@ def paused(ecs, arn, stage):
                if one["status"] == "AWAITING_ACTION"]
         return ids[0] if ids and found["lifecycleStage"] == stage else None
     waits.__doc__ = f"{arn} paused in {stage}"
-    return support.wait_for(waits, 30)
+    return support.wait_for(waits)
 
 
 def weights(ecs, arn):
@@ -237,7 +237,7 @@ def test_killed_while_an_endpoint_thinks(house, ecs, service):
         support.wait_for(lambda: endpoint.asked)
         house.kill()
         house.start()
-        ended(ecs, arn, "SUCCESSFUL", 20)
+        ended(ecs, arn, "SUCCESSFUL")
         never.set()
     assert len(endpoint.asked) == 2
     assert endpoint.asked[0] == endpoint.asked[1]

@@ -30,7 +30,7 @@ def test_kept_running(house, ecs):
     assert made["status"] == "ACTIVE" and made["events"] == []
     assert [d["status"] for d in made["deployments"]] == ["PRIMARY"]
     ecs.get_waiter("services_stable").wait(services=["kept"],
-                                           WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+                                           WaiterConfig=support.WAITER)
     service = stable(ecs, "kept")
     deployment = service["deployments"][0]["id"]
     tasks = tasks_of(ecs, "kept")
@@ -152,7 +152,7 @@ def test_crashing_revision_is_rolled_back(house, ecs, how):
     def tripped():
         """the first deployment PRIMARY again"""
         return describe(ecs, name)["deployments"][0]["id"] == first
-    support.wait_for(tripped, 60)
+    support.wait_for(tripped)
     at = time.monotonic()
     stable(ecs, name)
     print(f"{how}: tripped after {at - began:.2f} s, rolled back {time.monotonic() - at:.2f} s "
@@ -206,9 +206,9 @@ def test_waiters(house, ecs):
         assert describe(ecs, "waits")["runningCount"] == 3
     ecs.update_service(service="waits", desiredCount=5, forceNewDeployment=True)
     ecs.get_waiter("services_stable").wait(services=["waits"],
-                                           WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+                                           WaiterConfig=support.WAITER)
     service = describe(ecs, "waits")
     assert len(service["deployments"]) == 1 and service["runningCount"] == 5
     ecs.delete_service(service="waits", force=True)
     ecs.get_waiter("services_inactive").wait(services=["waits"],
-                                             WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+                                             WaiterConfig=support.WAITER)

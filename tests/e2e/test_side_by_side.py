@@ -34,7 +34,7 @@ def test_two_instances(start):
         arn = ecs.run_task(taskDefinition="hello", launchType="FARGATE",
                            networkConfiguration=berth.network())["tasks"][0]["taskArn"]
         ecs.get_waiter("tasks_running").wait(tasks=[arn],
-                                             WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+                                             WaiterConfig=support.WAITER)
         arns[berth] = arn
 
     def answers(berth):
@@ -42,7 +42,7 @@ def test_two_instances(start):
         address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
         return subprocess.run(["curl", "-sf", "-m", "5", f"http://{address}:8080/"],
                               capture_output=True, check=False).returncode == 0
-    support.wait_for(lambda: answers(one) and answers(two), 10)
+    support.wait_for(lambda: answers(one) and answers(two))
     assert one.stop() == 0
     assert leftovers(one) == []
     assert leftovers(two) != []

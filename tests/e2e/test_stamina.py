@@ -236,7 +236,7 @@ def make_node(tmp_path):
             """an ACTIVE node"""
             assert agent.process.poll() is None, agent.output()
             return "ACTIVE" in server.run("node", "ls")
-        support.wait_for(joined, 30, 0.2)
+        support.wait_for(joined, step=0.2)
         made = Node(agent, host)
         yield server, made
     finally:
@@ -258,7 +258,7 @@ def emptied(node, before):
                  (CONNECTIONS if name == "descriptors: socket" else 0)}
         gone.__doc__ = f"what has grown, from and to: {grown}"
         return not grown
-    support.wait_for(gone, 60, 1)
+    support.wait_for(gone, step=1)
 
 
 def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
@@ -272,7 +272,7 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         """no supervisor, nothing mounted for a task"""
         now = host.traces()
         return now["supervisors"] == 0 and now["files of tasks"] == 0
-    support.wait_for(quiet, 30, 0.5)
+    support.wait_for(quiet, step=0.5)
     before, before_kib = host.traces(), host.agent_kib()
     print(f"\nbefore: {before}, agent {before_kib} KiB", flush=True)
 
@@ -305,6 +305,6 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         now_kib = host.agent_kib()
         shrunk.__doc__ = f"the agent has grown from {before_kib} to {now_kib} KiB"
         return now_kib <= before_kib + KEPT_KIB
-    support.wait_for(shrunk, 90, 5)  # it looks after its memory every 30 s
+    support.wait_for(shrunk, step=5)  # it looks after its memory every 30 s
     status, output = host.agent.stop()
     assert status == 0, output

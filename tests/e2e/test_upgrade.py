@@ -5,6 +5,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -38,7 +39,7 @@ def installed(tmp_path, monkeypatch):
     ecs = berth.client()
     for arn in ecs.list_tasks()["taskArns"]:
         ecs.stop_task(task=arn)
-    support.wait_for(lambda: not ecs.list_tasks()["taskArns"], 30)
+    support.wait_for(lambda: not ecs.list_tasks()["taskArns"])
     berth.stop()
 
 
@@ -64,7 +65,7 @@ def run(berth, ecs):
 
 
 def running(ecs, arn):
-    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
 
 
 def processes(berth, arn):
@@ -85,11 +86,21 @@ def processes(berth, arn):
     return found
 
 
+def settled(berth, arn):
+    """Those that stay: without health checks, and shells that are about to be another program."""
+    found, same = processes(berth, arn), 0
+    while same < 3:
+        time.sleep(0.2)
+        now = processes(berth, arn)
+        found, same = now, same + 1 if now == found else 0
+    return found
+
+
 def test_tasks_go_on_under_a_new_program(installed):
     berth, folder = installed
     ecs = berth.client()
     arn = run(berth, ecs)
-    before = processes(berth, arn)
+    before = settled(berth, arn)
     assert len(before) >= 4, before  # supervisor, two inits, two shells
     install(folder)  # while the old one runs
     # It starts what it was asked to with the supervisor that it came with.
@@ -101,19 +112,19 @@ def test_tasks_go_on_under_a_new_program(installed):
         content = file.read()
         file.seek(0)
         file.write(content)
-    assert processes(berth, arn) == before
+    assert before.items() <= processes(berth, arn).items()
     berth.start()
     ecs = berth.client()
     task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
     assert task["lastStatus"] == "RUNNING"
-    assert processes(berth, arn) == before
+    assert before.items() <= processes(berth, arn).items()
     third = run(berth, ecs)
     # All three take orders from the new agent.
     for one in (arn, second, third):
-        assert berth.run("logs", one, "main").count("started") == 1
+        assert berth.written(one, "main").count("started") == 1
         ecs.stop_task(task=one)
     ecs.get_waiter("tasks_stopped").wait(tasks=[arn, second, third],
-                                         WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+                                         WaiterConfig=support.WAITER)
     for task in ecs.describe_tasks(tasks=[arn, second, third])["tasks"]:
         codes = {container["name"]: container.get("exitCode") for container in task["containers"]}
         assert codes["main"] == 0, codes
