@@ -222,7 +222,7 @@ int image_blob_read(const struct image_store *store, struct text digest, struct 
                     struct err *err)
 {
     char hex[IMAGE_HEX_SIZE];
-    IGNORE(text_copy(text_slice(digest, 7, digest.size), hex, sizeof(hex)),
+    IGNORE(text_copy(image_digest_hex(digest), hex, sizeof(hex)),
            "digests are checked where they are parsed");
     int rc = file_read(store->blobs_fd, hex, IMAGE_JSON_MAX, out, err);
     if (rc != 0) {
@@ -255,7 +255,7 @@ int image_layer_info_read(const struct image_store *store, struct text diff_id,
                           struct image_layer_info *out_info, struct err *err)
 {
     char path[IMAGE_HEX_SIZE + 16];
-    snprintf(path, sizeof(path), "%.*s/layer.json", TEXT_FMT(text_slice(diff_id, 7, diff_id.size)));
+    snprintf(path, sizeof(path), "%.*s/layer.json", TEXT_FMT(image_digest_hex(diff_id)));
     AUTO(buf_deinit) struct buf json = {0};
     int rc = file_read(store->layers_fd, path, IMAGE_JSON_MAX, &json, err);
     if (rc == 0) {
@@ -418,8 +418,8 @@ static int stack_layers(const struct image_store *store, const struct text_list 
             image->layers.count = 0;
         }
         struct text id = diff_ids->items[i];
-        image->layers.items[image->layers.count++] = arena_format(
-            arena, "%s/layers/%.*s/fs", store->path, TEXT_FMT(text_slice(id, 7, id.size)));
+        image->layers.items[image->layers.count++] =
+            arena_format(arena, "%s/layers/%.*s/fs", store->path, TEXT_FMT(image_digest_hex(id)));
         image->size_bytes += info.size_bytes;
     }
     return 0;

@@ -20,19 +20,14 @@
 
 // ---- looked up lately ---------------------------------------------------------------------
 
-static struct text hex_of(struct text digest)
-{
-    return text_slice(digest, 7, digest.size);
-}
-
 void image_note_use(struct image_store *store, struct text manifest)
 {
     int64_t now_ms = clock_monotonic_ns() / 1000000;
     pthread_mutex_lock(&store->use_lock);
-    int64_t *at_ms = map_get(&store->used, hex_of(manifest));
+    int64_t *at_ms = map_get(&store->used, image_digest_hex(manifest));
     if (at_ms == NULL) {
         at_ms = ALLOC(int64_t);
-        map_put(&store->used, hex_of(manifest), at_ms);
+        map_put(&store->used, image_digest_hex(manifest), at_ms);
     }
     *at_ms = now_ms;
     pthread_mutex_unlock(&store->use_lock);
@@ -42,10 +37,10 @@ static bool used_lately(struct image_store *store, struct text manifest)
 {
     int64_t now_ms = clock_monotonic_ns() / 1000000;
     pthread_mutex_lock(&store->use_lock);
-    int64_t *at_ms = map_get(&store->used, hex_of(manifest));
+    int64_t *at_ms = map_get(&store->used, image_digest_hex(manifest));
     bool lately = at_ms != NULL && now_ms - *at_ms < USE_MS;
     if (at_ms != NULL && !lately) {
-        map_remove(&store->used, hex_of(manifest));
+        map_remove(&store->used, image_digest_hex(manifest));
         alloc_free(at_ms);
     }
     pthread_mutex_unlock(&store->use_lock);
@@ -114,8 +109,9 @@ static void add_found(struct look *look, const char *hex)
     }
     // Mount tables name the uppermost layer of what a container shows.
     struct text top = layers->count == 0 ? (struct text){0} : layers->items[layers->count - 1];
-    found.content.in_use = used_lately(look->store, found.content.digest) ||
-                           (layers->count > 0 && map_get(&look->mounted, hex_of(top)) != NULL);
+    found.content.in_use =
+        used_lately(look->store, found.content.digest) ||
+        (layers->count > 0 && map_get(&look->mounted, image_digest_hex(top)) != NULL);
     add_names(look, &found.content);
     buf_add(&look->found, &found, sizeof(found));
 }

@@ -76,6 +76,9 @@ struct text image_name_file(struct text name, struct arena *arena);
 /** @return whether text is `sha256:` and 64 lower-case hex digits */
 bool image_is_digest(struct text text);
 
+/** @return the hex digits of a text that is a digest, borrowed */
+struct text image_digest_hex(struct text digest);
+
 /* ---- digests and decompression: image_stream.c */
 
 /** Hash a text. Writes IMAGE_HEX_SIZE characters. */

@@ -48,6 +48,12 @@ bool image_is_digest(struct text text)
            all_hex(text_slice(text, prefix.size, text.size));
 }
 
+struct text image_digest_hex(struct text digest)
+{
+    const struct text prefix = TEXT("sha256:");
+    return text_slice(digest, prefix.size, digest.size);
+}
+
 // Runs of letters and digits, separated by one dot, one or two underscores, or any dashes.
 static bool component_valid(struct text text)
 {

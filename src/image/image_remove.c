@@ -29,7 +29,7 @@ void image_live_deinit(struct image_live *live)
 
 static void add(struct map *map, struct text digest)
 {
-    map_put(map, text_slice(digest, 7, digest.size), map);
+    map_put(map, image_digest_hex(digest), map);
 }
 
 void image_live_add(struct image_live *live, struct text manifest, struct text config_digest,
@@ -188,7 +188,7 @@ static void keep_shown(const struct image_store *store, const struct map *mounte
             continue; // a configuration, or damaged
         }
         struct text top = config.diff_ids.items[config.diff_ids.count - 1];
-        if (map_get(mounted, text_slice(top, 7, top.size)) != NULL) {
+        if (map_get(mounted, image_digest_hex(top)) != NULL) {
             image_live_add(live, manifest, config_digest, &config);
         }
     }

@@ -305,7 +305,7 @@ int image_source_read_blob(struct image_source *source, struct text digest, stru
 {
     ASSERT(image_is_digest(digest));
     char path[128];
-    struct text hex = text_slice(digest, 7, digest.size);
+    struct text hex = image_digest_hex(digest);
     int size = snprintf(path, sizeof(path), "blobs/sha256/%.*s", TEXT_FMT(hex));
     int rc = image_source_read(source, (struct text){path, (size_t)size}, out, err);
     if (rc == ERR_NOT_FOUND) {
