@@ -1,237 +1,13 @@
-#include "shape/cbor.h"
+#include "shape/cbor_internal.h"
 
 #include "base/text.h"
-#include "shape/shape_internal.h"
 
-// The heads of items are read and written here rather than by libcbor: Debian ships that library
-// shared only, and the supervisor, which speaks these records, is a static program. The tests
-// check what is written against libcbor's own decoder.
-
-enum major {
-    MAJOR_UINT = 0,
-    MAJOR_NEGATIVE = 1,
-    MAJOR_BYTES = 2,
-    MAJOR_TEXT = 3,
-    MAJOR_ARRAY = 4,
-    MAJOR_MAP = 5,
-    MAJOR_TAG = 6,
-    MAJOR_SIMPLE = 7,
-};
-
-#define HEAD_SIZE_MAX 9
-#define SIMPLE_FALSE 20
-#define SIMPLE_TRUE 21
-#define INFO_DOUBLE 27
-#define VERSION_KEY 0
-
-static void put_big_endian(char *to, uint64_t number, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        to[i] = (char)(number >> (8 * (size - 1 - i)));
-    }
-}
-
-// Writes the shortest head, as RFC 8949 section 4.2.1 asks for.
-static void put_head(struct buf *out, enum major major, uint64_t number)
-{
-    if (number < 24) { // nearly all of them
-        put_byte(out, (char)((unsigned)major << 5 | (unsigned)number));
-        return;
-    }
-    char head[HEAD_SIZE_MAX];
-    size_t size = number <= 0xFF ? 1 : number <= 0xFFFF ? 2 : number <= UINT32_MAX ? 4 : 8;
-    unsigned info = size == 1 ? 24u : size == 2 ? 25u : size == 4 ? 26u : 27u;
-    head[0] = (char)((unsigned)major << 5 | info);
-    put_big_endian(head + 1, number, size);
-    put(out, head, size + 1);
-}
-
-static void put_integer(struct buf *out, int64_t value)
-{
-    if (value < 0) {
-        // -1 is 0, -2 is 1 and so on: the complement, which fits for INT64_MIN too.
-        put_head(out, MAJOR_NEGATIVE, ~(uint64_t)value);
-    } else {
-        put_head(out, MAJOR_UINT, (uint64_t)value);
-    }
-}
-
-static void put_number(struct buf *out, double value)
-{
-    uint64_t bits = 0;
-    memcpy(&bits, &value, sizeof(bits));
-    if (value != value) {
-        bits = 0x7FF8000000000000u; // one NaN, so that equal structs give equal bytes
-    }
-    char item[HEAD_SIZE_MAX];
-    item[0] = (char)(MAJOR_SIMPLE << 5 | INFO_DOUBLE);
-    put_big_endian(item + 1, bits, 8);
-    put(out, item, sizeof(item));
-}
-
-// A text that is not UTF-8 would make the record unreadable for everyone: every broken byte
-// becomes U+FFFD.
-static void put_mended(struct buf *out, struct text text)
-{
-    size_t broken = 0;
-    for (size_t i = 0; i < text.size;) {
-        size_t size = shape_utf8_size(text.data + i, text.size - i);
-        broken += size == 0;
-        i += MAX(size, (size_t)1);
-    }
-    put_head(out, MAJOR_TEXT, text.size + 2 * broken);
-    for (size_t i = 0; i < text.size;) {
-        size_t size = shape_utf8_size(text.data + i, text.size - i);
-        if (size == 0) {
-            PUT(out, "\xEF\xBF\xBD");
-        } else {
-            put(out, text.data + i, size);
-        }
-        i += MAX(size, (size_t)1);
-    }
-}
-
-static void put_text(struct buf *out, struct text text)
-{
-    if (!shape_is_utf8(text)) {
-        put_mended(out, text);
-        return;
-    }
-    put_head(out, MAJOR_TEXT, text.size);
-    put(out, text.data, text.size);
-}
-
-static void put_struct(struct buf *out, const struct shape_type *type, const void *value);
-static void put_value(struct buf *out, const struct shape_type *type, const void *value);
-
-static void put_list(struct buf *out, const struct shape_type *type, const struct shape_list *list)
-{
-    size_t stride = shape_stride(type);
-    const char *item = list->items;
-    if (type->kind == SHAPE_LIST) {
-        put_head(out, MAJOR_ARRAY, list->count);
-        for (size_t i = 0; i < list->count; i++, item += stride) {
-            put_value(out, type->element, item);
-        }
-        return;
-    }
-    put_head(out, MAJOR_MAP, list->count);
-    for (size_t i = 0; i < list->count; i++, item += stride) {
-        put_text(out, *(const struct text *)(const void *)item);
-        put_value(out, type->element, item + type->value_offset);
-    }
-}
-
-static void put_value(struct buf *out, const struct shape_type *type, const void *value)
-{
-    switch (type->kind) {
-    case SHAPE_BOOL:
-        put_head(out, MAJOR_SIMPLE, *(const bool *)value ? SIMPLE_TRUE : SIMPLE_FALSE);
-        break;
-    case SHAPE_INT:
-    case SHAPE_ENUM:
-        put_integer(out, *(const int32_t *)value);
-        break;
-    case SHAPE_LONG:
-    case SHAPE_TIME:
-        put_integer(out, *(const int64_t *)value);
-        break;
-    case SHAPE_DOUBLE:
-        put_number(out, *(const double *)value);
-        break;
-    case SHAPE_TEXT:
-    case SHAPE_DOCUMENT:
-        put_text(out, *(const struct text *)value);
-        break;
-    case SHAPE_BLOB:
-        put_head(out, MAJOR_BYTES, ((const struct text *)value)->size);
-        put(out, ((const struct text *)value)->data, ((const struct text *)value)->size);
-        break;
-    case SHAPE_STRUCT:
-        put_struct(out, type, value);
-        break;
-    case SHAPE_LIST:
-    case SHAPE_MAP:
-        put_list(out, type, value);
-        break;
-    }
-}
-
-static uint64_t present_count(const struct shape_type *type, const void *value)
-{
-    uint64_t count = 0;
-    for (size_t i = 0; i < type->member_count; i++) {
-        count += shape_has(&type->members[i], value);
-    }
-    return count;
-}
-
-static void put_member(struct buf *out, const struct shape_member *member, const void *value)
-{
-    put_head(out, MAJOR_UINT, member->number);
-    put_value(out, member->type, shape_value(member, value));
-}
-
-static void put_struct(struct buf *out, const struct shape_type *type, const void *value)
-{
-    put_head(out, MAJOR_MAP, present_count(type, value));
-    for (size_t i = 0; i < type->member_count; i++) {
-        if (shape_has(&type->members[i], value)) {
-            put_member(out, &type->members[i], value);
-        }
-    }
-}
-
-// A place in encoded bytes.
-struct reader {
-    const unsigned char *at;
-    const unsigned char *end;
-};
-
-struct head {
-    enum major major;
-    unsigned info;   // the low five bits
-    uint64_t number; // what they and the bytes behind them say
-};
-
-static size_t left(const struct reader *reader)
-{
-    return (size_t)(reader->end - reader->at);
-}
-
-static uint64_t big_endian(const unsigned char *from, size_t size)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++) {
-        number = number << 8 | from[i];
-    }
-    return number;
-}
-
-// Refuses indefinite lengths and numbers not in their shortest form: nobody writes them here, and
-// without them a record has only one encoding.
-static int read_head(struct reader *reader, struct head *out)
-{
-    if (left(reader) == 0) {
-        return ERR_CORRUPT;
-    }
-    struct head head = {.major = reader->at[0] >> 5, .info = reader->at[0] & 31};
-    size_t size = head.info < 24 ? 0 : (size_t)1 << (head.info - 24);
-    if (head.info > 27 || left(reader) < 1 + size) {
-        return ERR_CORRUPT;
-    }
-    head.number = size == 0 ? head.info : big_endian(reader->at + 1, size);
-    static const uint64_t smallest[] = {24, 0x100, 0x10000, (uint64_t)UINT32_MAX + 1};
-    if (size > 0 && head.major != MAJOR_SIMPLE && head.number < smallest[head.info - 24]) {
-        return ERR_CORRUPT;
-    }
-    reader->at += 1 + size;
-    *out = head;
-    return 0;
-}
+/*
+ * Records read: hostile bytes end in an error, never outside their own end.
+ */
 
 // Moves behind one item of any kind. Counts what is still to come instead of recursing.
-static int skip_item(struct reader *reader)
+int cbor_skip(struct reader *reader)
 {
     uint64_t pending = 1;
     while (pending > 0) {
@@ -243,7 +19,7 @@ static int skip_item(struct reader *reader)
         switch (head.major) {
         case MAJOR_BYTES:
         case MAJOR_TEXT:
-            if (head.number > left(reader)) {
+            if (head.number > reader_left(reader)) {
                 return ERR_CORRUPT;
             }
             reader->at += head.number;
@@ -251,7 +27,7 @@ static int skip_item(struct reader *reader)
         case MAJOR_ARRAY:
         case MAJOR_MAP:
             // Every item takes a byte, so more items than bytes cannot be; nor can pending wrap.
-            if (head.number > left(reader)) {
+            if (head.number > reader_left(reader)) {
                 return ERR_CORRUPT;
             }
             pending += head.number * (head.major == MAJOR_MAP ? 2 : 1);
@@ -264,54 +40,11 @@ static int skip_item(struct reader *reader)
         case MAJOR_SIMPLE:
             break;
         }
-        if (pending > left(reader)) {
+        if (pending > reader_left(reader)) {
             return ERR_CORRUPT;
         }
     }
     return 0;
-}
-
-// Copies the unknown pairs with keys below `number`, which keeps the whole in ascending order.
-static void put_unknown(struct buf *out, struct reader *unknown, uint64_t number)
-{
-    while (left(unknown) > 0) {
-        struct reader reader = *unknown;
-        struct head key;
-        int rc = read_head(&reader, &key);
-        ASSERT(rc == 0);
-        if (key.number >= number) {
-            return;
-        }
-        rc = skip_item(&reader);
-        ASSERT(rc == 0);
-        put(out, (const char *)unknown->at, (size_t)(reader.at - unknown->at));
-        *unknown = reader;
-    }
-}
-
-void cbor_encode(const struct shape_type *type, const void *value, uint32_t version,
-                 const struct cbor_unknown *unknown, struct buf *out)
-{
-    ASSERT(type->kind == SHAPE_STRUCT);
-    struct reader pairs = {0};
-    uint64_t count = 1 + present_count(type, value);
-    if (unknown != NULL && unknown->pairs.data != NULL) {
-        pairs.at = (const unsigned char *)unknown->pairs.data;
-        pairs.end = pairs.at + unknown->pairs.size;
-        count += unknown->count;
-    }
-    put_head(out, MAJOR_MAP, count);
-    put_head(out, MAJOR_UINT, VERSION_KEY);
-    put_head(out, MAJOR_UINT, version);
-    for (size_t i = 0; i < type->member_count; i++) {
-        const struct shape_member *member = &type->members[i];
-        if (shape_has(member, value)) {
-            put_unknown(out, &pairs, member->number);
-            put_member(out, member, value);
-        }
-    }
-    put_unknown(out, &pairs, UINT64_MAX);
-    put_end(out);
 }
 
 // What decoding a record needs all the way down.
@@ -407,7 +140,7 @@ static int read_text(struct decoder *decoder, enum major major, const struct sha
     if (rc != 0) {
         return rc;
     }
-    if (size > left(&decoder->reader)) {
+    if (size > reader_left(&decoder->reader)) {
         return fail(decoder, path, "text runs over the end");
     }
     char *copy = decoder->copy + ((const char *)decoder->reader.at - decoder->bytes);
@@ -423,6 +156,7 @@ static int read_text(struct decoder *decoder, enum major major, const struct sha
 
 static int read_struct(struct decoder *decoder, const struct shape_type *type,
                        const struct shape_path *path, void *out);
+
 static int read_value(struct decoder *decoder, const struct shape_type *type,
                       const struct shape_path *path, void *out);
 
@@ -448,7 +182,7 @@ static int read_list(struct decoder *decoder, const struct shape_type *type,
     if (rc != 0) {
         return rc;
     }
-    if (count > left(&decoder->reader)) {
+    if (count > reader_left(&decoder->reader)) {
         return fail(decoder, path, "more elements than bytes");
     }
     if (count == 0) {
@@ -577,7 +311,7 @@ static int read_struct(struct decoder *decoder, const struct shape_type *type,
         const struct shape_member *member = find(type, key);
         if (member != NULL) {
             rc = read_member(decoder, member, path, out);
-        } else if (skip_item(&decoder->reader) != 0) {
+        } else if (cbor_skip(&decoder->reader) != 0) {
             rc = fail(decoder, path, "malformed unknown member");
         }
     }
@@ -634,13 +368,13 @@ static int read_record(struct decoder *decoder, const struct shape_type *type, v
             rc = read_version(decoder, out_version);
         } else if (member != NULL) {
             rc = read_member(decoder, member, NULL, out);
-        } else if (skip_item(&decoder->reader) != 0) {
+        } else if (cbor_skip(&decoder->reader) != 0) {
             rc = fail(decoder, NULL, "malformed unknown member");
         } else if (out_gathered != NULL) {
             gather(decoder, out_gathered, from);
         }
     }
-    if (rc == 0 && left(&decoder->reader) > 0) {
+    if (rc == 0 && reader_left(&decoder->reader) > 0) {
         return fail(decoder, NULL, "the record ends");
     }
     return rc;
