@@ -45,6 +45,9 @@ struct net_range {
     uint32_t prefix;  ///< 0 to 32
 };
 
+/** What no VPC may overlap: 169.254.0.0/16, of which the transit links have theirs. */
+#define NET_LINK_LOCAL ((struct net_range){169u << 24 | 254u << 16, 16})
+
 /** Parse dotted decimal: four numbers without leading zeros. @return 0 or ERR_INVALID */
 MUST_CHECK int net_parse_address(struct text text, uint32_t *out_address);
 
@@ -349,7 +352,7 @@ MUST_CHECK int net_filter_peers(const char *instance, bool add, const struct net
 /** Remove the instance's table, and what was put into others'; none is fine. */
 MUST_CHECK int net_filter_remove(const char *instance, struct err *err);
 
-/* ---- routers: net_vpc.c */
+/* ---- routers: net_router.c, net_transit.c, net_bridge.c */
 
 struct net_guard;
 
@@ -522,6 +525,21 @@ struct net {
 /** Find or make the router. The lock is held. @param verify look again although it was ready */
 MUST_CHECK int net_router_ensure(struct net *net, const struct net_vpc *vpc, bool verify,
                                  struct net_router **out_router, struct err *err);
+
+/** Find or make the link between a router and the host, and set it up. */
+MUST_CHECK int net_transit_ensure(struct net *net, struct net_router *router,
+                                  struct net_link *out_uplink, struct err *err);
+
+/** Give both ends of the link their addresses, and choose those when it has none yet. */
+MUST_CHECK int net_transit_ensure_addresses(struct net *net, struct net_router *router,
+                                            uint32_t uplink_index, struct err *err);
+
+/** Find out which addresses a router has, on a first look as after a restart: its own tells. */
+MUST_CHECK int net_transit_find(struct net_router *router, uint32_t uplink_index, struct err *err);
+
+/** Make a link have this address and no other. */
+MUST_CHECK int net_set_address(int socket_fd, uint32_t link_index, uint32_t address,
+                               uint32_t prefix, struct err *err);
 
 /** Check an interface that is asked for. @return 0 or ERR_INVALID */
 MUST_CHECK int net_eni_parse(const struct net_eni *from, struct net_plug *out, struct err *err);
