@@ -18,6 +18,7 @@ INPUT, OUTPUT, ACKNOWLEDGE, CLOSED = (
     1, 8)
 FLAG, STDERR, EXIT_CODE = 10, 11, 12
 PIECE = 1024
+RESEND_S, SILENT_S = 0.5, 20
 
 
 def encode(kind, payload=b"", sequence=0, flags=0, payload_type=0, message_id=None):
@@ -49,7 +50,8 @@ def open_input(token):
 
 class Channel:
     """One end. It outlives its connection: `connect` again and what was not acknowledged is sent
-    anew."""
+    anew. What goes out on a line that is cut may be lost without anyone's knowing, so an end that
+    listens also sends again from time to time, as every end of this protocol does."""
 
     sends, takes = INPUT, OUTPUT
 
@@ -58,11 +60,20 @@ class Channel:
         self.next_out = self.next_in = 0
         self.pending = {}  # by number: frames that were not acknowledged
         self.early = {}
+        self.told_anew = 0  # how often the server said so
         self.closed = None  # the other end's channel_closed
+
+    def __str__(self):
+        return (f"{type(self).__name__} waits for number {self.next_in} and the acknowledgement of "
+                f"{sorted(self.pending)}")
 
     def connect(self, url, token, **more):
         self.socket = websocket.WebSocket(url, timeout=90, **more)
         self.socket.send(open_input(token))
+        self.again()
+
+    def again(self):
+        """Send what was not acknowledged."""
         for frame in self.pending.values():
             self.socket.send(frame, websocket.BINARY)
 
@@ -81,9 +92,14 @@ class Channel:
     def hear(self):
         """The next messages of the stream in order, each as (payload type, payload); none when what
         came was something else. Raises websocket.Closed."""
+        until = time.monotonic() + SILENT_S
+        while not self.socket.readable(RESEND_S):
+            if time.monotonic() > until:
+                raise TimeoutError(f"nothing came for {SILENT_S} s: {self}")
+            self.again()
         frame = self.socket.read()
-        if frame == b"{}":
-            return []  # the server's word that it is there
+        if frame.startswith(b"{"):
+            return self.told(json.loads(frame))
         message = decode(frame)
         if message["type"] == ACKNOWLEDGE:
             self.pending.pop(json.loads(message["payload"])["AcknowledgedMessageSequenceNumber"],
@@ -101,6 +117,13 @@ class Channel:
             del self.early[old]
         return ready
 
+    def told(self, word):
+        """The server says to a node, as text, that it is there, and when its client came anew."""
+        if word.get("ClientConnectedAnew"):
+            self.told_anew += 1
+            self.again()
+        return []
+
     def acknowledge(self, message):
         self.socket.send(encode(ACKNOWLEDGE, json.dumps({
             "AcknowledgedMessageType": message["type"],
@@ -115,6 +138,23 @@ class Channel:
             "MessageId": str(number), "CreatedDate": "0", "DestinationId": "d", "SessionId": "s",
             "MessageType": CLOSED, "SchemaVersion": 1, "Output": output}).encode(),
             message_id=number), websocket.BINARY)
+
+
+def together(ends, wanted):
+    """Let the ends take what comes to either of them until the function says so. What is lost with
+    a line comes only when its sender is listening, too: so it is for tests that cut lines."""
+    until = time.monotonic() + SILENT_S
+    again = time.monotonic() + RESEND_S
+    while not wanted():
+        for end in ends:
+            if end.socket.readable(0.02):
+                end.take()
+        if time.monotonic() > until:
+            raise TimeoutError(f"not within {SILENT_S} s: " + "; ".join(map(str, ends)))
+        if time.monotonic() > again:
+            again = time.monotonic() + RESEND_S
+            for end in ends:
+                end.again()
 
 
 class Client(Channel):
@@ -175,6 +215,13 @@ class Agent(Channel):
     """The node's end, for tests of what is between."""
 
     sends, takes = OUTPUT, INPUT
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []  # by take
+
+    def take(self):
+        self.heard += self.hear()
 
     def ask_handshake(self):
         self.say_json({"AgentVersion": "3.1.0.0", "RequestedClientActions": [

@@ -4,6 +4,7 @@ The upgrade is signed with SigV4, as agents sign it, when keys are given.
 """
 import base64
 import os
+import select
 import socket
 import ssl
 import struct
@@ -85,6 +86,11 @@ class WebSocket:
         if not more:
             raise Closed("the other end closed the connection")
         self.received += more
+
+    def readable(self, seconds):
+        """Wait until there is something to read, which may be a part of a frame, or the end."""
+        pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
+        return bool(self.received or pending or select.select([self.socket], [], [], seconds)[0])
 
     def take(self, size):
         while len(self.received) < size:

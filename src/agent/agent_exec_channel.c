@@ -114,15 +114,23 @@ static void on_open(void *context, struct session *session)
     agent_session_send(session, buf_view(&json));
     exec->open = true;
     exec->dial_failures = 0;
+    exec->anew = false;
     channel_open(exec->channel, agent_exec_wall());
     agent_exec_turn(exec);
 }
 
 static void on_text(void *context, struct session *session, struct text frame)
 {
-    (void)context;
+    struct exec *exec = context;
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct channel_server_word word = {0};
+    struct shape_error why = {0};
     (void)session;
-    (void)frame; // nothing is said in text from the server's side
+    if (json_decode(&channel_server_word_shape, frame, &arena, &word, &why) == 0 &&
+        word.client_connected_anew) {
+        exec->anew = true;
+        agent_exec_turn(exec);
+    }
 }
 
 // What cannot be understood cannot be answered: there is nothing to go on with.
@@ -239,6 +247,10 @@ int64_t agent_exec_channel_turn(struct exec *exec)
     // What is queued already need not be queued again.
     if (agent_session_queued(exec->session) > 0) {
         return now_ms + TICK_LAST_MS;
+    }
+    if (exec->anew) {
+        exec->anew = false;
+        channel_open(exec->channel, agent_exec_wall());
     }
     int64_t next_ms = channel_tick(exec->channel, agent_exec_wall());
     return next_ms < 0 ? now_ms + TICK_LAST_MS : now_ms + next_ms - agent_exec_wall();

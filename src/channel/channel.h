@@ -47,7 +47,8 @@ AUTO_POINTER(struct channel, channel_free)
 
 /**
  * The way to the other end is open, for the first time or anew: the node begins the handshake,
- * and what was not acknowledged goes out again.
+ * and what was not acknowledged goes out again, also that the channel is closed. Between two calls
+ * frames come in order, and only the last of them may be lost.
  */
 void channel_open(struct channel *channel, int64_t now_ms);
 
@@ -83,8 +84,13 @@ bool channel_takes_exit_code(const struct channel *channel);
 /** @return whether all that was sent is acknowledged */
 bool channel_idle(const struct channel *channel);
 
-/** Send again what is due. @return when to call again, ms, or -1 when nothing is under way */
+/**
+ * Send again what is due. A client that had a message already need not acknowledge it again: the
+ * node takes for acknowledged, after some seconds, what was sent in front of one that is.
+ *
+ * @return when to call again, ms, or -1 when nothing is under way
+ */
 int64_t channel_tick(struct channel *channel, int64_t now_ms);
 
-/** @return since when the oldest message waits for its acknowledgement, ms; -1 for none */
+/** @return since when messages wait without that any is acknowledged, ms; -1 for none waits */
 int64_t channel_stale(const struct channel *channel);

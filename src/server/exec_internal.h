@@ -27,6 +27,7 @@ struct exec_log;
 struct exec_frame {
     struct exec_frame *next;
     size_t size;
+    bool word;             // the server's own, in text
     unsigned char bytes[]; // LWS_PRE free ones, then the frame
 };
 

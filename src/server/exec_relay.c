@@ -66,11 +66,12 @@ static void hold(struct exec_socket *socket, bool held)
     }
 }
 
-void exec_put(struct exec_session *session, enum exec_role to, struct text frame)
+static void put(struct exec_session *session, enum exec_role to, struct text frame, bool word)
 {
     struct exec_side *side = &session->sides[to];
     struct exec_frame *queued = alloc_zero(sizeof(*queued) + LWS_PRE + frame.size);
     queued->size = frame.size;
+    queued->word = word;
     memcpy(queued->bytes + LWS_PRE, frame.data, frame.size);
     if (side->way.last == NULL) {
         side->way.first = queued;
@@ -80,13 +81,34 @@ void exec_put(struct exec_session *session, enum exec_role to, struct text frame
     }
     side->way.last = queued;
     side->way.bytes += queued->size;
-    session->hub->relayed_bytes += queued->size;
     if (side->socket != NULL) {
         lws_callback_on_writable(side->socket->wsi);
     }
     if (side->way.bytes > WAY_HIGH_BYTES) {
         hold(session->sides[other(to)].socket, true);
     }
+}
+
+void exec_put(struct exec_session *session, enum exec_role to, struct text frame)
+{
+    session->hub->relayed_bytes += frame.size;
+    put(session, to, frame, false);
+}
+
+// What went out on a line that was cut may be lost, as nobody tells us what arrived. The node keeps
+// what was not acknowledged: it hears, in the order of the client's frames, that the client is on a
+// new line, and sends that again.
+static void say_connected_anew(struct exec_session *session)
+{
+    const struct exec_frame *last = session->sides[EXEC_NODE].way.last;
+    if (last != NULL && last->word) {
+        return; // it is about to be told
+    }
+    const struct channel_server_word word = {.has_client_connected_anew = true,
+                                             .client_connected_anew = true};
+    AUTO(buf_deinit) struct buf json = {0};
+    json_encode(&channel_server_word_shape, &word, &json);
+    put(session, EXEC_NODE, buf_view(&json), true);
 }
 
 static void way_pop(struct exec_way *way)
@@ -129,7 +151,8 @@ static int on_writable(struct exec_socket *socket)
     }
     while (way->first != NULL && !lws_send_pipe_choked(socket->wsi)) {
         struct exec_frame *frame = way->first;
-        if (lws_write(socket->wsi, frame->bytes + LWS_PRE, frame->size, LWS_WRITE_BINARY) < 0) {
+        if (lws_write(socket->wsi, frame->bytes + LWS_PRE, frame->size,
+                      frame->word ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0) {
             return -1;
         }
         way_pop(way);
@@ -214,12 +237,15 @@ static void take_place(struct exec_socket *socket)
         older->session = NULL;
         socket_end(older, LWS_CLOSE_STATUS_POLICY_VIOLATION, "replaced by a newer connection");
     }
+    if (socket->role == EXEC_CLIENT) {
+        side->token_until_ms = 0; // for the next one ResumeSession has another
+        if (side->seen) {
+            say_connected_anew(session);
+        }
+    }
     side->socket = socket;
     side->seen = true;
     socket->open = true;
-    if (socket->role == EXEC_CLIENT) {
-        side->token_until_ms = 0; // for the next one ResumeSession has another
-    }
     side->way.moved_ms = exec_now_ms(socket->hub);
     socket->alive_ms = side->way.moved_ms;
     hold(socket, session->sides[other(socket->role)].way.bytes > WAY_HIGH_BYTES);
