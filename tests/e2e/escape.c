@@ -6,8 +6,9 @@
  * An attempt that the kernel lets through is taken back where it changes anything. Arguments that
  * a test chooses come in the environment. Built without libraries, so that it runs in any image.
  */
+#include "escape.h"
+
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_packet.h>
@@ -38,13 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// Every attempt answers 0 when it came through, else the error number.
-static int result(long rc)
-{
-    return rc < 0 ? errno : 0;
-}
-
-static const char *argument(const char *name)
+const char *argument(const char *name)
 {
     const char *value = getenv(name);
     if (value == NULL) {
@@ -378,7 +373,7 @@ static int try_uevent_helper(void)
 }
 
 // Whether a masked file tells anything.
-static int reads(const char *path)
+int reads(const char *path)
 {
     char byte;
     int fd = open(path, O_RDONLY | O_NONBLOCK);
@@ -819,6 +814,31 @@ static int try_spoofed_datagram(void)
     return 0;
 }
 
+// A datagram to each of the addresses in BROADCAST, port 7001, which says whom it is for.
+static int try_broadcast(void)
+{
+    char text[256];
+    char *state = NULL;
+    const int on = 1;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    snprintf(text, sizeof(text), "%s", argument("BROADCAST"));
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof(on)) != 0) {
+        return errno;
+    }
+    for (char *name = strtok_r(text, " ", &state); name != NULL;
+         name = strtok_r(NULL, " ", &state)) {
+        struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(7001)};
+        char payload[64];
+        int size = snprintf(payload, sizeof(payload), "to %s", name);
+        inet_pton(AF_INET, name, &to.sin_addr);
+        if (sendto(fd, payload, (size_t)size, 0, (const struct sockaddr *)&to, sizeof(to)) < 0) {
+            return errno;
+        }
+    }
+    close(fd);
+    return 0;
+}
+
 // Not an attempt: says on a line each what comes to UDP port 7001, for as long as it runs.
 static int hear(void)
 {
@@ -915,8 +935,35 @@ static const struct {
     {"other-network", try_other_network},
     {"other-agent-port", try_other_agent_port},
     {"network-admin", try_network_admin},
+    {"mount-attributes", try_mount_attributes},
+    {"move-mount", try_move_mount},
+    {"io-uring", try_io_uring},
+    {"fanotify", try_fanotify},
+    {"swap", try_swap},
+    {"accounting", try_accounting},
+    {"clock-rate", try_clock_rate},
+    {"priority", try_priority},
+    {"realtime", try_realtime},
+    {"limits", try_limits},
+    {"kexec-file", try_kexec_file},
+    {"process-compare", try_process_compare},
+    {"crypto-sockets", try_crypto_sockets},
+    {"hypervisor-sockets", try_hypervisor_sockets},
+    {"netlink-address", try_netlink_address},
+    {"netlink-audit", try_netlink_audit},
+    {"netlink-filter", try_netlink_filter},
+    {"abstract-host", try_abstract_host},
+    {"firmware", try_firmware},
+    {"interrupts", try_interrupts},
+    {"powercap", try_powercap},
+    {"thermal", try_thermal},
+    {"vmcore", try_vmcore},
+    {"debug", try_debug},
+    {"security", try_security},
+    {"watch", try_watch},
     {"claim-address", try_claim_address},
     {"spoofed-datagram", try_spoofed_datagram},
+    {"broadcast", try_broadcast},
     {"hear", hear},
 };
 

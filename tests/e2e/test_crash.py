@@ -1,5 +1,6 @@
 """kill -9 of server, agent and supervisor while tasks start and stop: nothing acknowledged is
 lost, nothing runs twice, nothing is left behind."""
+import json
 import os
 import random
 import signal
@@ -12,13 +13,16 @@ import pytest
 import support
 
 
-def definition(ecs):
+SERVES = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+
+
+def definition(ecs, script=SERVES):
     return ecs.register_task_definition(
         family="worker", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
         memory="512", containerDefinitions=[
             {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"], "stopTimeout": 2,
              # Each start leaves a line, so a second start of the same task would be seen.
-             "command": ["echo started; trap 'exit 0' TERM; while :; do sleep 0.1; done"]}],
+             "command": ["echo started; " + script]}],
     )["taskDefinition"]["taskDefinitionArn"]
 
 
@@ -250,6 +254,13 @@ def apart(tmp_path):
     subprocess.run(["ip", "link", "del", "apart"], check=True)
 
 
+def placed_with_the_agent(server, name):
+    """What RunTask is asked. The agent stands for the region's first zone only."""
+    return {"taskDefinition": name, "launchType": "FARGATE", "networkConfiguration": {
+        "awsvpcConfiguration": {
+            "subnets": server.network()["awsvpcConfiguration"]["subnets"][:1]}}}
+
+
 def test_server_and_agent_die_apart(apart):
     server, start_agent = apart
     ecs = server.client()
@@ -257,14 +268,11 @@ def test_server_and_agent_die_apart(apart):
     name = definition(ecs)
     token = server.run("node", "token").strip()
     agent = start_agent("--join", token)
-    # The agent stands for the region's first zone only.
-    subnets = {"awsvpcConfiguration": {
-        "subnets": server.network()["awsvpcConfiguration"]["subnets"][:1]}}
+    arguments = placed_with_the_agent(server, name)
 
     def run_task():
         """a placed task"""
-        tasks = ecs.run_task(taskDefinition=name, launchType="FARGATE",
-                             networkConfiguration=subnets)["tasks"]
+        tasks = ecs.run_task(**arguments)["tasks"]
         return tasks[0]["taskArn"] if tasks else None
 
     def wait(arns):
@@ -289,3 +297,30 @@ def test_server_and_agent_die_apart(apart):
     tasks = settled(ecs, arns, {})
     assert [task["containers"][0]["exitCode"] for task in tasks] == [0] * len(arns)
     started_once(server, arns)
+
+
+def test_last_steps_are_told_when_the_server_is_back(apart):
+    """A task that ends while there is nobody to tell: its end is on its timeline, too."""
+    server, start_agent = apart
+    ecs = server.client()
+    ecs.create_cluster(clusterName="default")
+    name = definition(ecs, "trap 'exit 0' TERM; sleep 3 & wait; exit 5")
+    start_agent("--join", server.run("node", "token").strip())
+    arguments = placed_with_the_agent(server, name)
+
+    def run_task():
+        """a placed task"""
+        tasks = ecs.run_task(**arguments)["tasks"]
+        return tasks[0]["taskArn"] if tasks else None
+    arn = support.wait_for(run_task, 20, 0.2)
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+    server.kill()
+    time.sleep(3)  # it ends meanwhile
+    server.start()
+    settled(server.client(), [arn], {})
+
+    def told():
+        """the end of the container on the timeline"""
+        shown = json.loads(server.run("ps", arn, "--json"))
+        return {"started", "exited"} <= {one["step"] for one in shown["timeline"]}
+    support.wait_for(told)

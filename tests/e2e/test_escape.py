@@ -3,8 +3,10 @@ network mode. The attempts are in escape.c; in a privileged container, which may
 the same attempts come through: so each of them is one."""
 import json
 import os
+import pathlib
 import socket
 import subprocess
+import tarfile
 
 import pytest
 
@@ -14,7 +16,8 @@ import support
 from fields import box
 from test_bridge import instance_of
 
-MODES = ("awsvpc", "bridge", "host", "none")
+MODES = ("awsvpc", "bridge", "host", "none", "fargate")
+OWN_NETWORK = ("awsvpc", "bridge", "fargate")
 # What holds on every network mode, for root with the capabilities that Docker gives.
 EVERYWHERE = """
     mount mount-proc remount-proc-sys unmask fsopen open-tree pivot-root
@@ -26,6 +29,10 @@ EVERYWHERE = """
     oom-protection release-agent notify-on-release devices-allow memory-limit pids-limit new-group
     host-file host-file-by-root host-file-by-cwd descriptors supervisor-socket docker-socket
     abstract-sockets network-admin
+    mount-attributes move-mount io-uring fanotify swap accounting clock-rate priority realtime limits
+    kexec-file crypto-sockets hypervisor-sockets
+    netlink-address netlink-audit netlink-filter
+    firmware interrupts powercap thermal vmcore debug security
     """.split()
 # What the same program can do in a privileged container, so that it is known to try in earnest. Left
 # out: what would change this machine, and what its kernel or its own bounds may lack.
@@ -33,9 +40,13 @@ PRIVILEGED = """
     mount mount-proc fsopen unshare-user unshare-mount unshare-network clone-user clone3-user setns
     keyctl add-key bpf perf handle kernel-log hostname disk kmsg
     core-pattern kernel-memory-settings file-settings sysrq oom-protection network-admin
+    move-mount fanotify clock-rate priority process-compare netlink-address netlink-audit
+    netlink-filter interrupts
     """.split()
 # On an interface of one's own.
 FROM_OWN_NETWORK = ["host-loopback", "host-loopback-by-gateway", "other-agent-port"]
+# The one capability that Fargate lets a task add.
+TRACING = {"linuxParameters": {"capabilities": {"add": ["SYS_PTRACE"]}}}
 
 
 def disk():
@@ -57,20 +68,26 @@ def program(tmp_path_factory):
     """A folder with the attempts, for any image."""
     folder = tmp_path_factory.mktemp("escape")
     os.chmod(folder, 0o755)
-    source = os.path.join(support.ROOT, "tests/e2e/escape.c")
+    sources = [os.path.join(support.ROOT, f"tests/e2e/escape{part}.c")
+               for part in ("", "_calls", "_watch")]
     subprocess.run([*os.environ.get("CC", "cc").split(), "-O1", "-static", "-D_GNU_SOURCE", "-o",
-                    folder / "escape", source], check=True)
+                    folder / "escape", *sources], check=True)
     return str(folder)
 
 
 class Listener:
-    """A service of the host that listens on loopback alone, TCP and UDP on the same port."""
+    """A service of the host that listens on loopback alone, TCP and UDP on the same port, and on a
+    socket of the abstract kind."""
 
     def __init__(self):
         self.tcp = socket.create_server(("127.0.0.1", 0))
         self.port = self.tcp.getsockname()[1]
         self.udp = socket.socket(type=socket.SOCK_DGRAM)
         self.udp.bind(("127.0.0.1", self.port))
+        self.name = f"somebody-of-the-host-{os.getpid()}"
+        self.abstract = socket.socket(socket.AF_UNIX)
+        self.abstract.bind("\0" + self.name)
+        self.abstract.listen(10)
 
     def heard(self):
         """What has come by UDP, without waiting."""
@@ -86,6 +103,7 @@ def listener():
     yield made
     made.tcp.close()
     made.udp.close()
+    made.abstract.close()
 
 
 class World:
@@ -95,9 +113,28 @@ class World:
         self.node = node
         self.program = program
         self.serial = 0
+        self.load_image()
+
+    def load_image(self):
+        """Fargate has no folders of the host: there the program is in the image."""
+        with open(os.path.join(self.program, "escape"), "rb") as file:
+            content = file.read()
+        path = images.derive(os.path.join(self.program, "image.tar"), "escape", [
+            (images.entry("escape", tarfile.DIRTYPE), None),
+            (images.entry("escape/escape"), content)])
+        self.node.run("image", "load", path)
+        os.unlink(path)
+
+    def launch_on_fargate(self, containers, members):
+        definition = {"networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
+                      "cpu": "256", "memory": "512", **members, "containerDefinitions": [
+                          {**one, "image": "escape"} for one in containers]}
+        return self.node.launch(f"escape-{self.serial}", definition, {"launchType": "FARGATE"})
 
     def launch(self, mode, *containers, **members):
         self.serial += 1
+        if mode == "fargate":
+            return self.launch_on_fargate(containers, members)
         definition = {"networkMode": mode, "memory": "256", **members,
                       "containerDefinitions": [{**one, "mountPoints": [
                           {"sourceVolume": "program", "containerPath": "/escape",
@@ -157,22 +194,25 @@ def surroundings(world, neighbour, listener):
     return {"HOST_FILE": os.path.join(world.node.data, "client.json"),
             "SUPERVISOR_SOCKET": f"/run/berth/{instance}/tasks/"
                                  f"{neighbour['taskArn'].rsplit('/', 1)[1]}/socket",
-            "DISK": disk(), "HOST_LOOPBACK": f"127.0.0.1:{listener.port}"}
+            "DISK": disk(), "HOST_LOOPBACK": f"127.0.0.1:{listener.port}",
+            "ABSTRACT_HOST": listener.name}
 
 
 @pytest.fixture(scope="module")
 def tried(world, neighbours, listener):
     """What came of all attempts, by mode."""
-    gateways = {"awsvpc": "172.31.0.1", "bridge": "172.17.0.1"}
+    gateways = {"awsvpc": "172.31.0.1", "bridge": "172.17.0.1", "fargate": "172.31.0.1"}
     found = {}
     for mode in MODES:
-        names = EVERYWHERE + (FROM_OWN_NETWORK if mode in gateways else [])
-        other = neighbours["awsvpc" if mode == "awsvpc" else "bridge"]
-        address = address_of(other) if mode == "awsvpc" else hosts_side(world.node, other)
+        names = EVERYWHERE + (FROM_OWN_NETWORK if mode in OWN_NETWORK else []) + [
+            "process-compare", "abstract-host"]
+        on_vpc = mode in ("awsvpc", "fargate")
+        other = neighbours["awsvpc" if on_vpc else "bridge"]
+        address = address_of(other) if on_vpc else hosts_side(world.node, other)
         found[mode] = world.attempt(mode, names, environment={
             **surroundings(world, other, listener),
             "GATEWAY": f"{gateways.get(mode)}:{listener.port}",
-            "OTHER_AGENT": f"{address}:51679"})
+            "OTHER_AGENT": f"{address}:51679"}, **(TRACING if mode == "fargate" else {}))
     return found
 
 
@@ -182,10 +222,22 @@ def test_held(tried, mode, name):
     assert tried[mode][name].startswith("held "), f"{name} on {mode}: {tried[mode][name]}"
 
 
-@pytest.mark.parametrize("mode", ["awsvpc", "bridge"])
+@pytest.mark.parametrize("mode", OWN_NETWORK)
 @pytest.mark.parametrize("name", FROM_OWN_NETWORK)
 def test_held_from_a_network_of_its_own(tried, mode, name):
     assert tried[mode][name].startswith("held "), f"{name} on {mode}: {tried[mode][name]}"
+
+
+def test_sockets_of_the_host_without_a_file(tried):
+    """They belong to the network, so only mode host has the host's."""
+    assert {mode: tried[mode]["abstract-host"].split()[0] for mode in MODES} == {
+        mode: "done" if mode == "host" else "held" for mode in MODES}
+
+
+def test_calls_of_a_capability(tried):
+    """SYS_PTRACE brings the calls that belong to it; without it they are held."""
+    assert {mode: tried[mode]["process-compare"].split()[0] for mode in MODES} == {
+        mode: "done" if mode == "fargate" else "held" for mode in MODES}
 
 
 def test_privileged_containers_are_not_held(world, neighbours, listener):
@@ -305,6 +357,19 @@ def test_a_source_address_of_another_task(world, neighbours, ear):
     support.wait_for(lambda: "spoofed" in heard())
 
 
+def test_to_everybody(world, ear):
+    """What is sent to all of a subnet, or to a group of addresses, reaches nobody, as on AWS. What
+    is sent to one arrives, which shows that it was sent."""
+    address = address_of(ear)
+    subnet = address.rsplit(".", 2)[0]
+    arn = world.launch("awsvpc", box("/escape/escape broadcast", user="0",
+        environment=[{"name": "BROADCAST", "value": f"255.255.255.255 224.0.0.1 {subnet}.255.255 "
+                                                    f"172.31.15.255 {address}"}]))
+    assert world.node.stopped(arn).lines() == ["broadcast done "]
+    heard = support.wait_for(lambda: world.node.run("logs", ear["taskArn"], "ear").splitlines())
+    assert heard == [f"heard to {address}"]
+
+
 def test_an_address_of_another_task_claimed(world, neighbours):
     """ARP from the wrong port: everybody goes on to find the address where it is."""
     address = address_of(neighbours["awsvpc"])
@@ -412,6 +477,23 @@ def test_program_of_the_runtime(world):
     assert [digest(path) for path in runtimes] == before
 
 
+def test_who_comes_in_is_watched(world):
+    """What the runtime brings in for a health check is a process of the host for a moment. A
+    container with SYS_PTRACE, which may be had on Fargate, too, holds it at each of its system
+    calls: nothing of it leads to the host's files. Without, it cannot be held or looked at."""
+    check = {"command": ["CMD-SHELL", "true"], "interval": 5, "timeout": 30, "retries": 10}
+    watch = box("/escape/escape watch", user="0", environment=world.host_file())
+    checked = box("exec sleep 600", name="checked", essential=False, healthCheck=check)
+    arns = {
+        "EACCES": world.launch("fargate", {**watch, **TRACING, "healthCheck": check}),
+        "EACCES, of another": world.launch("fargate", {**watch, **TRACING}, checked,
+                                           pidMode="task"),
+        "ECHILD": world.launch("fargate", {**watch, "healthCheck": check})}
+    for name, arn in arns.items():
+        lines = world.node.stopped(arn, 60).lines()
+        assert lines[-1] == "watch held " + name.split(",", maxsplit=1)[0], (name, lines)
+
+
 def test_links_in_a_volume(world, tmp_path):
     """A volume full of links to the host's files: they lead into the container, for mounts below
     them, too, and the node removes the links, not what they point to."""
@@ -435,6 +517,59 @@ def test_links_in_a_volume(world, tmp_path):
     folder = os.path.join(world.node.data, "node/tasks", arn.rsplit("/", 1)[1])
     support.wait_for(lambda: not os.path.exists(folder))
     assert [path.name for path in kept.iterdir()] == ["file"]
+
+
+def test_images_with_links(world, tmp_path):
+    """An image whose files lead to the host's: who its users are, what a fresh volume begins with,
+    where a working directory is made and what the node writes for the task is all within it."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "passwd").write_text("stranger:x:4242:4242::/:/bin/sh\n")
+    (kept / "hosts").write_text("untouched\n")
+    inside = [(images.entry(str(folder)[1:], tarfile.DIRTYPE), None)
+              for folder in [*reversed(kept.parents), kept] if str(folder) != "/"]
+    world.node.run("image", "load", images.derive(tmp_path / "image.tar", "links", inside + [
+        (images.entry(f"{kept}/hosts"[1:]), b"the image's"),
+        images.link("etc/passwd", f"{kept}/passwd"), images.link("etc/hosts", f"{kept}/hosts"),
+        images.link("etc/resolv.conf", f"{kept}/hosts"), images.link("leak", str(kept)),
+        images.link("deep", "/")]))
+
+    def start(script, **container):
+        return world.launch("bridge", {**box(script, **container), "image": "links"},
+                            volumes=[{"name": "v"}, {"name": "w"}])
+    unknown = start("true", user="stranger")
+    made = start("pwd", user="0", workingDirectory=f"/deep{kept}/made")
+    copied = start("ls -A /leak /deep; echo container >>/etc/hosts; echo end", user="0", mountPoints=[
+        {"sourceVolume": "v", "containerPath": "/leak"},
+        {"sourceVolume": "w", "containerPath": f"/deep{kept}"}])
+    assert "has no user 'stranger'" in world.node.stopped(unknown).reason
+    assert world.node.stopped(made).lines() == [f"{kept}/made"]
+    lines = world.node.stopped(copied).lines()
+    assert lines[-1] == "end" and "hosts" in lines and "passwd" not in lines, lines
+    assert sorted(path.name for path in kept.iterdir()) == ["hosts", "passwd"]
+    assert (kept / "hosts").read_text() == "untouched\n"
+
+
+def test_users_of_the_host_do_not_get_at_programs_of_containers(world):
+    """A program that belongs to root and may be set so by root in a container, in its own files or
+    in a volume, would make anybody of the host root there."""
+    put = "cp /bin/busybox $d/up && chmod 4755 $d/up"
+    arn = world.launch(
+        "none", box(f"for d in /tmp /scratch /shared; do {put}; done; echo made; {fields.SLEEP}",
+                    user="0", mountPoints=[{"sourceVolume": name, "containerPath": f"/{name}"}
+                                           for name in ("scratch", "shared")]),
+        volumes=[{"name": "scratch"}, {"name": "shared", "dockerVolumeConfiguration": {
+            "scope": "shared", "autoprovision": True}}])
+    support.wait_for(lambda: "made" in world.node.run("logs", arn, check=False).stdout)
+    found = [os.path.join(folder, "up") for folder, _, names in os.walk(world.node.data)
+             if "up" in names]
+    assert len(found) == 3, found
+    for path in map(pathlib.Path, found):
+        assert path.stat().st_mode & 0o4000, path
+        own = [one for one in path.parents if one.is_relative_to(world.node.data)]
+        assert any(one.stat().st_mode & 0o077 == 0 for one in own), f"{path} is for everybody"
+    world.node.ecs.stop_task(task=arn)
+    world.node.stopped(arn)
 
 
 def taken(path):
