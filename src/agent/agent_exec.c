@@ -17,9 +17,9 @@
  */
 
 #define CLIENT_WAIT_MS 60000 // for a client that never comes
-#define PART_MAX_MS 30000    // for one that does not take the last of what it was sent
+#define PART_MAX_MS 75000    // for one that takes nothing more of the last; it may be away for 60 s
 #define STATE_WAIT_MS 300    // for word of the container's end, which comes behind the command's
-#define GOODBYE_MS 5000      // for the last frames to go out
+#define GOODBYE_MS 5000      // for the last frames to go out, and for the server to close
 #define GOODBYE_STEP_MS 5    // until it is seen whether they have
 #define TURN_LAST_MS 1000
 #define KILLED (128 + SIGKILL)
@@ -218,7 +218,7 @@ static void say_farewell(struct exec *exec)
     if (text_empty(exec->farewell) && killed && !look_for_container(exec)) {
         return;
     }
-    bool taken = channel_idle(exec->channel) ||
+    bool taken = exec->deserted || channel_idle(exec->channel) ||
                  agent_exec_wall() - channel_stale(exec->channel) > PART_MAX_MS;
     if (!exec->open || !taken) {
         return;
@@ -228,8 +228,18 @@ static void say_farewell(struct exec *exec)
     }
     LOG(INFO, "a session of ECS Exec is over", LOG_STR("session", exec->session_id),
         LOG_STR("task", exec->task_id), LOG_TXT("said", exec->farewell));
-    agent_exec_channel_close(exec, exec->farewell);
-    enter(exec, EXEC_OVER);
+    channel_close(exec->channel, agent_exec_wall(), exec->farewell);
+    enter(exec, EXEC_LEAVING);
+}
+
+// The server closes when it has told the client. When the connection is lost before, the word that
+// the channel is closed goes out again on the next one.
+static void leave(struct exec *exec)
+{
+    if (exec->open && agent_exec_now() - exec->phase_ms > GOODBYE_MS) {
+        exec->goodbye = true; // not here: this may be a handler of the websocket's
+        enter(exec, EXEC_OVER);
+    }
 }
 
 static void time_out(struct exec *exec)
@@ -299,6 +309,9 @@ static void turn_phase(struct exec *exec)
         break;
     case EXEC_PARTING:
         say_farewell(exec);
+        break;
+    case EXEC_LEAVING:
+        leave(exec);
         break;
     case EXEC_OVER:
         break;

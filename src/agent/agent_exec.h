@@ -17,6 +17,7 @@ enum exec_phase {
     EXEC_RUNNING,
     EXEC_DRAINING, ///< the process has ended; what it wrote last goes out
     EXEC_PARTING,  ///< all is said; the client takes the last of it
+    EXEC_LEAVING,  ///< the channel is closed; the server has yet to hear of it
     EXEC_OVER,     ///< nothing but handles that close
 };
 
@@ -49,6 +50,7 @@ struct exec {
     bool asked;           ///< the supervisor has been told to begin
     bool ended;           ///< and told of the end
     bool terminate;       ///< the client wants it to end
+    bool deserted;        ///< the client closed the channel, and takes nothing more
     int64_t active_ms;    ///< monotonic; when bytes last moved
     int64_t phase_ms;     ///< monotonic; since when it is in this phase
     uv_timer_t timer;     ///< turns it
@@ -90,9 +92,6 @@ int64_t agent_exec_channel_turn(struct exec *exec);
 
 /** Take no more for the terminal, or again. */
 void agent_exec_channel_hold(struct exec *exec, bool hold);
-
-/** Close the channel with a sentence, and the websocket behind it. */
-void agent_exec_channel_close(struct exec *exec, struct text sentence);
 
 /** Let go of the websocket at once. */
 void agent_exec_channel_drop(struct exec *exec);

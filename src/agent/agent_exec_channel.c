@@ -78,6 +78,7 @@ static void on_client_closed(void *context, struct text output)
     struct exec *exec = context;
     (void)output;
     exec->terminate = true;
+    exec->deserted = true;
 }
 
 static void on_random(void *context, void *bytes, size_t size)
@@ -254,12 +255,6 @@ int64_t agent_exec_channel_turn(struct exec *exec)
     }
     int64_t next_ms = channel_tick(exec->channel, agent_exec_wall());
     return next_ms < 0 ? now_ms + TICK_LAST_MS : now_ms + next_ms - agent_exec_wall();
-}
-
-void agent_exec_channel_close(struct exec *exec, struct text sentence)
-{
-    channel_close(exec->channel, agent_exec_wall(), sentence);
-    exec->goodbye = true; // not here: this may be a handler of the websocket's
 }
 
 void agent_exec_channel_drop(struct exec *exec)

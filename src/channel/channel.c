@@ -6,7 +6,8 @@
 
 #define RESEND_FIRST_MS 200 // as clients do
 #define RESEND_MOST_MS 1000
-#define TAKEN_MS 5000 // until what a client passed over is taken for one that it had
+#define TAKEN_MS 5000 // until what a client passed over is taken for what it had
+#define PROBE_MS 2500
 
 struct channel *channel_new(enum channel_side side, struct text session_id,
                             const struct channel_handlers *handlers)
@@ -61,6 +62,7 @@ void channel_put(struct channel *channel, const struct buf *frame)
 static void transmit(struct channel *channel, int64_t now_ms, struct channel_pending *pending)
 {
     if (pending->way != channel->way) {
+        pending->first_way = pending->way == 0 ? channel->way : pending->first_way;
         pending->way = channel->way;
         pending->turn = ++channel->turns;
         pending->way_ms = now_ms;
@@ -191,19 +193,24 @@ int64_t channel_stale(const struct channel *channel)
 // acknowledged, which shows that this came there, too. The wait is for a client that takes nothing
 // yet as it is only starting: it acknowledges what comes early, and will take this when it comes
 // again.
-static bool was_taken(const struct channel *channel, const struct channel_pending *pending,
-                      int64_t now_ms)
+static bool may_be_taken(const struct channel *channel, const struct channel_pending *pending,
+                         int64_t now_ms, int64_t wait_ms)
 {
-    return channel->side == CHANNEL_NODE && pending->passed && pending->way == channel->way &&
-           now_ms - pending->way_ms >= TAKEN_MS;
+    return channel->side == CHANNEL_NODE && pending->way == channel->way &&
+           pending->first_way != channel->way && now_ms - pending->way_ms >= wait_ms;
 }
 
 static void forget_taken(struct channel *channel, int64_t now_ms)
 {
+    const struct channel_pending *last = channel->last;
+    if (last != NULL && may_be_taken(channel, last, now_ms, PROBE_MS)) {
+        // Nothing was sent behind it: something is, to see.
+        send_stream(channel, now_ms, MESSAGE_PAYLOAD_OUTPUT, TEXT(""));
+    }
     struct channel_pending *before = NULL;
     for (struct channel_pending *at = channel->first; at != NULL;) {
         struct channel_pending *next = at->next;
-        if (was_taken(channel, at, now_ms)) {
+        if (at->passed && may_be_taken(channel, at, now_ms, TAKEN_MS)) {
             channel_forget(channel, before);
         } else {
             before = at;

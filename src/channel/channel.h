@@ -86,7 +86,8 @@ bool channel_idle(const struct channel *channel);
 
 /**
  * Send again what is due. A client that had a message already need not acknowledge it again: the
- * node takes for acknowledged, after some seconds, what was sent in front of one that is.
+ * node takes for acknowledged, after some seconds, what was sent again on a new way in front of
+ * something that is.
  *
  * @return when to call again, ms, or -1 when nothing is under way
  */

@@ -17,10 +17,11 @@ struct channel_pending {
     int64_t due_ms;
     int64_t wait_ms;
     int64_t first_ms;
-    uint64_t way;   // the last on which it was sent
-    uint64_t turn;  // its place among what was first sent on that way
-    int64_t way_ms; // when that was
-    bool passed;    // what was sent behind it on that way is acknowledged
+    uint64_t first_way; // on which it was first sent; 0: on none yet
+    uint64_t way;       // the last on which it was sent
+    uint64_t turn;      // its place among what was first sent on that way
+    int64_t way_ms;     // when that was
+    bool passed;        // what was sent behind it on that way is acknowledged
     struct buf frame;
 };
 

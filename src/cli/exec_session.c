@@ -96,6 +96,16 @@ static void fail(struct run *run, int rc)
     }
 }
 
+// The connection does not come back. When the exit code is here there was nothing more to come.
+static void fail_lost(struct run *run, int rc)
+{
+    if (run->end->has_exit_code) {
+        end(run);
+    } else {
+        fail(run, rc);
+    }
+}
+
 // ---- output -----------------------------------------------------------------------------------
 
 // The terminal's description may be set not to block by whoever shares it.
@@ -346,7 +356,8 @@ static bool resume(struct run *run)
         return false;
     }
     if (text_empty(response.token_value)) {
-        fail(run, err_set(run->err, ERR_CLOSED,
+        fail_lost(run,
+                  err_set(run->err, ERR_CLOSED,
                           "the connection was lost and the session is over: the server ended it, "
                           "or started again"));
         return false;
@@ -366,9 +377,9 @@ static void come_back(struct run *run)
                         "leaves)\r\n");
     }
     if (now - run->lost_ms > LOST_MAX_MS) {
-        fail(run, err_set(run->err, ERR_CLOSED,
-                          "the connection was lost and did not come back within %d s",
-                          LOST_MAX_MS / 1000));
+        fail_lost(run, err_set(run->err, ERR_CLOSED,
+                               "the connection was lost and did not come back within %d s",
+                               LOST_MAX_MS / 1000));
     } else if (now >= run->retry_ms) {
         if (resume(run)) {
             dial(run);

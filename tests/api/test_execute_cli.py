@@ -243,3 +243,16 @@ def test_options_come_before_and_behind_the_task(world):
     assert (run.asked["containerName"], run.asked["command"]) == ("app", "ls -l")
     run.end(0)
     assert run.wait() == 0
+
+
+def test_an_exit_code_outlives_its_session(world):
+    """Last: it restarts the server, which then knows nothing of the session."""
+    run = Exec(world, "true", terminal=False, stdin=subprocess.DEVNULL)
+    run.agent.say(b"5", data_channel.EXIT_CODE)
+    while run.agent.pending:
+        run.heard += run.agent.hear()
+    world.host.disconnect()
+    world.berth.stop()
+    world.berth.start()
+    assert run.wait() == 5
+    assert run.process.communicate() == (b"", b"")

@@ -268,6 +268,96 @@ static void room_is_bounded_until_acknowledged(void **state)
     world_free(world);
 }
 
+static void acknowledge(struct world *world, int64_t sequence)
+{
+    AUTO(buf_deinit) struct buf content = {0};
+    buf_format(&content,
+               "{\"AcknowledgedMessageType\":\"output_stream_data\",\"AcknowledgedMessageId\":"
+               "\"00000000-0000-0000-0000-000000000000\","
+               "\"AcknowledgedMessageSequenceNumber\":%lld,\"IsSequentialMessage\":true}",
+               (long long)sequence);
+    const struct message message = {.type = TEXT(MESSAGE_TYPE_ACKNOWLEDGE),
+                                    .payload = buf_view(&content)};
+    AUTO(buf_deinit) struct buf frame = {0};
+    message_encode(&message, &frame);
+    struct err err = {0};
+    int rc = channel_receive(world->ends[0].channel, world->now_ms, buf_view(&frame), &err);
+    assert_int_equal(rc, 0);
+}
+
+// Time passes for the node. Its client is as Amazon's: what has a number below `first` it had, and
+// does not acknowledge once more.
+static void pass(struct world *world, int64_t ms, int64_t first)
+{
+    struct end *client = &world->ends[1];
+    for (int64_t i = 0; i <= ms; i += 100) {
+        for (size_t j = 0; j < client->flight_count; j++) {
+            struct message message;
+            struct err err = {0};
+            struct text frame = buf_view(&client->flights[j].frame);
+            assert_int_equal(message_decode(frame, &message, &err), 0);
+            if (message.sequence >= first) {
+                acknowledge(world, message.sequence);
+            }
+        }
+        drop_flights(client);
+        world->now_ms += 100;
+        channel_tick(world->ends[0].channel, world->now_ms);
+    }
+}
+
+static struct channel *say_some(struct world *world, size_t messages)
+{
+    struct channel *node = world->ends[0].channel;
+    channel_open(node, world->now_ms);
+    acknowledge(world, 0); // the handshake's request
+    drop_flights(&world->ends[1]);
+    for (size_t i = 0; i < messages; i++) {
+        channel_send(node, world->now_ms, MESSAGE_PAYLOAD_OUTPUT, TEXT("x"));
+    }
+    return node;
+}
+
+// All acknowledgements of a full window are lost with a connection. What the client has, the node
+// sees from what comes behind it.
+static void lost_acknowledgements_do_not_stall(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t said;
+        int64_t first; // that the client did not have
+    } cases[] = {{1, 2}, {1, 1}, {CHANNEL_WINDOW, CHANNEL_WINDOW + 1}, {CHANNEL_WINDOW, 3}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct world *world = world_new(8);
+        struct channel *node = say_some(world, cases[i].said);
+        assert_true(cases[i].said < CHANNEL_WINDOW || channel_room(node) == 0);
+        drop_flights(&world->ends[1]);
+        world->now_ms += 30000; // the client was away
+        channel_open(node, world->now_ms);
+        pass(world, 6000, cases[i].first);
+        assert_true(channel_idle(node));
+        assert_int_equal(channel_room(node), (size_t)CHANNEL_WINDOW * CHANNEL_PIECE_BYTES);
+        world_free(world);
+    }
+}
+
+// Nothing is taken for had that may be lost: not on the first connection, where acknowledgements
+// are missing of what the client did not take yet; and not when nothing behind it is acknowledged.
+static void what_may_be_lost_is_kept(void **state)
+{
+    (void)state;
+    struct world *world = world_new(9);
+    struct channel *node = say_some(world, 4);
+    drop_flights(&world->ends[1]);
+    acknowledge(world, 4);
+    pass(world, 60000, INT64_MAX);
+    assert_false(channel_idle(node));
+    channel_open(node, world->now_ms);
+    pass(world, 60000, INT64_MAX);
+    assert_false(channel_idle(node));
+    world_free(world);
+}
+
 // What comes while an end takes nothing is not lost, and what it says is still acknowledged.
 static void held_streams_go_on_later(void **state)
 {
@@ -448,6 +538,8 @@ int main(void)
         cmocka_unit_test(streams_arrive_whole),
         cmocka_unit_test(nothing_is_lost_on_bad_ways),
         cmocka_unit_test(room_is_bounded_until_acknowledged),
+        cmocka_unit_test(lost_acknowledgements_do_not_stall),
+        cmocka_unit_test(what_may_be_lost_is_kept),
         cmocka_unit_test(held_streams_go_on_later),
         cmocka_unit_test(closing_says_why),
         cmocka_unit_test(exit_codes_are_for_those_who_ask),
