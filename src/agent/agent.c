@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "net/net_fault.h"
 #include "net/net_task.h"
 
 #include <stdlib.h>
@@ -124,8 +125,9 @@ struct takeover {
     struct runtime_found *found;
     size_t found_count;
     struct text_list enis;
-    struct text_list nets;  ///< tasks on the bridge network
-    struct map known_tasks; ///< ids that the journal has
+    struct text_list nets;   ///< tasks on the bridge network
+    struct text_list faults; ///< tasks with faults in the host's namespace
+    struct map known_tasks;  ///< ids that the journal has
     struct map known_enis;
 };
 
@@ -168,6 +170,7 @@ static int take_over_task(void *context, struct text task_id, const struct journ
 
 static void on_swept(struct job *job)
 {
+    job->agent->can_fault = job->can_fault;
     agent_server_go(job->agent);
 }
 
@@ -187,6 +190,7 @@ static void sweep(struct takeover *takeover)
         .tasks.items = arena_array(arena, takeover->found_count, sizeof(struct text)),
         .enis.items = arena_array(arena, takeover->enis.count, sizeof(struct text)),
         .nets.items = arena_array(arena, takeover->nets.count, sizeof(struct text)),
+        .faults.items = arena_array(arena, takeover->faults.count, sizeof(struct text)),
     };
     for (size_t i = 0; i < takeover->found_count; i++) {
         add_unknown(&takeover->known_tasks, takeover->found[i].id, &left.tasks);
@@ -197,12 +201,20 @@ static void sweep(struct takeover *takeover)
     for (size_t i = 0; i < takeover->nets.count; i++) {
         add_unknown(&takeover->known_tasks, takeover->nets.items[i], &left.nets);
     }
-    if (left.tasks.count == 0 && left.enis.count == 0 && left.nets.count == 0) {
+    for (size_t i = 0; i < takeover->faults.count; i++) {
+        add_unknown(&takeover->known_tasks, takeover->faults.items[i], &left.faults);
+    }
+    bool clean = left.tasks.count == 0 && left.enis.count == 0 && left.nets.count == 0 &&
+                 left.faults.count == 0;
+    if (clean && takeover->agent->options.net == NULL) {
         agent_server_go(takeover->agent);
         return;
     }
-    LOG(INFO, "removing what belongs to no task", LOG_U64("tasks", left.tasks.count),
-        LOG_U64("interfaces", left.enis.count), LOG_U64("networks", left.nets.count));
+    if (!clean) {
+        LOG(INFO, "removing what belongs to no task", LOG_U64("tasks", left.tasks.count),
+            LOG_U64("interfaces", left.enis.count), LOG_U64("networks", left.nets.count),
+            LOG_U64("faults", left.faults.count));
+    }
     agent_job_sweep(takeover->agent, &left, on_swept);
 }
 
@@ -216,6 +228,9 @@ static int take_over(struct agent *agent, struct takeover *takeover, struct err 
     if (rc == 0 && net != NULL) {
         rc = net_eni_list(net, &takeover->arena, &takeover->enis, err);
         net_task_list(net, &takeover->arena, &takeover->nets);
+    }
+    if (rc == 0 && net != NULL) {
+        rc = net_fault_list(net, &takeover->arena, &takeover->faults, err);
     }
     if (rc == 0) {
         rc = journal_load(agent->journal.journal, take_over_task, takeover, &loss, err);
@@ -425,6 +440,7 @@ void agent_free(struct agent *agent)
     agent_credentials_deinit(agent);
     agent_groups_deinit(agent);
     agent_stats_deinit(agent);
+    agent_fault_deinit(agent);
     garbage_deinit(&agent->garbage.state);
     // What the logic decided is in the journal, or is decided again.
     agent_journal_deinit(&agent->journal);

@@ -330,6 +330,7 @@ static void serve_known(struct agent *agent, struct endpoint_call *call, const s
     case ROUTE_NONE:
     case ROUTE_CREDENTIALS:
     case ROUTE_PROTECTION:
+    case ROUTE_FAULT:
         break;
     }
     ASSERT(false); // these were answered before
@@ -363,6 +364,8 @@ static void serve(void *context, struct endpoint_call *call)
         not_found(call);
     } else if (route.kind == ROUTE_PROTECTION) {
         agent_protection_serve(agent, call, &route);
+    } else if (route.kind == ROUTE_FAULT) {
+        agent_fault_serve(agent, call, &route);
     } else if (!text_is(call->method, "GET")) {
         agent_endpoint_refuse(call, 405, TEXT("this endpoint answers GET only"));
     } else if (route.kind == ROUTE_CREDENTIALS) {

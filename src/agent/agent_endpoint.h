@@ -7,7 +7,8 @@
 
 /*
  * What the parts of the agent that answer tasks share: agent_endpoint.c finds out who asks for
- * what, agent_credentials.c, agent_protection.c and agent_stats.c answer what is not metadata.
+ * what, agent_credentials.c, agent_protection.c, agent_fault.c and agent_stats.c answer what is not
+ * metadata.
  *
  * The names in a task's paths come from the node's secret and the task's id, so that an agent that
  * was started again knows them, and nobody else can tell them.
@@ -59,6 +60,9 @@ void agent_credentials_serve(struct agent *agent, struct endpoint_call *call,
 /** Answer a request about the protection of the task that asks. */
 void agent_protection_serve(struct agent *agent, struct endpoint_call *call,
                             const struct route *route);
+
+/** Answer a request for a fault in the network of the task that asks. */
+void agent_fault_serve(struct agent *agent, struct endpoint_call *call, const struct route *route);
 
 /** Answer with the task's metadata and its tags. */
 void agent_tags_serve(struct agent *agent, struct endpoint_call *call, const struct route *route);

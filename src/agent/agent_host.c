@@ -117,6 +117,12 @@ void agent_host_describe(const struct agent *agent, struct arena *arena,
         attributes.count++;
     }
 
+    // As with Amazon's agent: only where all kinds of faults can be injected.
+    if (agent->can_fault) {
+        attributes.items[attributes.count++] =
+            (struct ecs_attribute){.name = TEXT("ecs.capability.fault-injection")};
+    }
+
     struct ecs_version_info *version = ARENA_NEW(arena, struct ecs_version_info);
     version->agent_version = text_of(options->version);
     *out_request = (struct ecs_register_container_instance_request){

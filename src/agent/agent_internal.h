@@ -64,6 +64,9 @@ struct job {
     struct text message_id;                    ///< groups: to acknowledge; empty for none
     struct text refusal;          ///< prepare: why no new task is taken, in the arena; or absent
     struct garbage_look *garbage; ///< of agent_garbage.c, in the arena
+    struct agent_fault *fault;    ///< of agent_fault.c, in the arena
+    struct text_list fault_ids;   ///< sweep: tasks with faults in the host's namespace
+    bool can_fault;               ///< sweep: this host can do all faults
 };
 
 /** Records on their way to the disk. */
@@ -172,6 +175,8 @@ struct agent {
     struct map credentials;      ///< task id to what agent_credentials.c keeps
     struct map groups;           ///< id of a security group to what agent_groups.c keeps
     struct map stats;            ///< task id to what agent_stats.c keeps
+    struct map faults;           ///< task id to what agent_fault.c keeps
+    bool can_fault;              ///< this host can do all faults
     uv_timer_t look;             ///< at what containers take
     uint32_t look_count;
     size_t looks_busy;  ///< jobs under way that nobody asked for
@@ -265,10 +270,11 @@ void agent_job_read_last(struct agent *agent, struct text task_id);
 struct agent_leftovers {
     struct text_list tasks;
     struct text_list enis;
-    struct text_list nets; ///< tasks on the bridge network
+    struct text_list nets;   ///< tasks on the bridge network
+    struct text_list faults; ///< tasks with faults in the host's namespace
 };
 
-/** Remove it, then go on with done. */
+/** Remove it, and see whether this host can do faults, then go on with done. */
 void agent_job_sweep(struct agent *agent, const struct agent_leftovers *leftovers,
                      void (*done)(struct job *job));
 
@@ -449,6 +455,17 @@ void agent_credentials_deinit(struct agent *agent);
 void agent_protection_end(struct agent *agent);
 /** See agent_protection_end. */
 void agent_tags_end(struct agent *agent);
+
+// ---- agent_fault.c
+
+/** In a worker, at the start: end faults of tasks that are gone, and see what this host can do. */
+void agent_fault_sweep(struct job *job);
+
+/** The task is going: forget what it asked for. */
+void agent_fault_forget(struct agent *agent, struct text task_id);
+
+/** Forget all. */
+void agent_fault_deinit(struct agent *agent);
 
 // ---- agent_exec.c
 

@@ -525,6 +525,9 @@ static void run_sweep(struct job *job)
                 LOG_TXT("task", job->net_ids.items[i]), LOG_STR("reason", err.text));
         }
     }
+    if (options->net != NULL) {
+        agent_fault_sweep(job);
+    }
 }
 
 static void copy_ids(struct job *job, const struct text_list *from, struct text_list *out)
@@ -542,5 +545,6 @@ void agent_job_sweep(struct agent *agent, const struct agent_leftovers *leftover
     copy_ids(job, &leftovers->tasks, &job->task_ids);
     copy_ids(job, &leftovers->enis, &job->eni_ids);
     copy_ids(job, &leftovers->nets, &job->net_ids);
+    copy_ids(job, &leftovers->faults, &job->fault_ids);
     agent_job_submit(job);
 }

@@ -2,12 +2,14 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "net/net_fault.h"
 #include "net/net_task.h"
 #include "runtime/spec.h"
 
 /*
  * The networks of tasks, in workers: an interface in mode awsvpc, a namespace for each container
- * and ports of the host in mode bridge. Modes host and none need nothing.
+ * and ports of the host in mode bridge. Modes host and none need nothing, but faults that a task
+ * has put into the host's namespace end with it.
  */
 
 // ---- awsvpc -------------------------------------------------------------------------------
@@ -231,6 +233,9 @@ int agent_network_remove(struct job *job, struct err *err)
     }
     if (job->spec->eni != NULL) {
         return net_eni_destroy(net, job->spec->eni->eni_id, err);
+    }
+    if (agent_endpoint_on_host(job->spec) && job->spec->definition->enable_fault_injection) {
+        return net_fault_end(net, text_of(job->task_id), err);
     }
     return is_bridge(job) ? net_task_destroy(net, text_of(job->task_id), err) : 0;
 }

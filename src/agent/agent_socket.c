@@ -146,6 +146,7 @@ void agent_endpoint_close(struct agent *agent, struct text task_id)
     alloc_free(map_remove(&agent->addresses, task_id));
     agent_credentials_forget(agent, task_id);
     agent_stats_forget(agent, task_id);
+    agent_fault_forget(agent, task_id);
 }
 
 struct text agent_endpoint_address(const struct agent *agent, struct text task_id, size_t index)

@@ -123,6 +123,7 @@ static void add_task(struct attribute_set *set, const struct ecs_task_definition
            definition->pid_mode != ECS_PID_MODE_ABSENT ||
                definition->ipc_mode != ECS_IPC_MODE_ABSENT,
            "ecs.capability.pid-ipc-namespace-sharing");
+    add_if(set, definition->enable_fault_injection, "ecs.capability.fault-injection");
     add_if(set, !text_empty(definition->cpu) || !text_empty(definition->memory),
            "ecs.capability.task-cpu-mem-limit");
     add_if(set, true, CAPABILITY "docker-remote-api.1.18");

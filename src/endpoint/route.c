@@ -75,6 +75,21 @@ static struct route caller_route(const struct text *parts, size_t count)
     return route;
 }
 
+// What follows `/api`.
+static struct route agent_route(const struct text *parts, size_t count)
+{
+    struct route route = {.id = parts[0]};
+    if (count == 4 && text_is(parts[1], "task-protection") && text_is(parts[2], "v1") &&
+        text_is(parts[3], "state")) {
+        route.kind = ROUTE_PROTECTION;
+    } else if (count == 5 && text_is(parts[1], "fault") && text_is(parts[2], "v1") &&
+               fault_find_kind(parts[3], &route.fault) &&
+               fault_find_operation(parts[4], &route.operation)) {
+        route.kind = ROUTE_FAULT;
+    }
+    return route.kind == ROUTE_NONE ? (struct route){.kind = ROUTE_NONE} : route;
+}
+
 static struct text parameter(struct text query, const char *name)
 {
     while (query.data != NULL) {
@@ -104,8 +119,5 @@ struct route route_parse(struct text path, struct text query)
         return (struct route){
             .kind = ROUTE_CREDENTIALS, .version = 1, .id = parameter(query, "id")};
     }
-    bool protection = text_is(parts[0], "api") && count == 5 &&
-                      text_is(parts[2], "task-protection") && text_is(parts[3], "v1") &&
-                      text_is(parts[4], "state");
-    return protection ? (struct route){.kind = ROUTE_PROTECTION, .id = parts[1]} : none;
+    return text_is(parts[0], "api") ? agent_route(parts + 1, count - 1) : none;
 }

@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "net/net_fault_internal.h"
 #include "net/net_guard.h"
 
 #include <dirent.h>
@@ -128,6 +129,7 @@ static struct net *net_new(const struct net_options *options)
     net->netns_dir_fd = -1;
     net->host = (struct net_space){-1, -1};
     pthread_mutex_init(&net->lock, NULL);
+    pthread_mutex_init(&net->fault_lock, NULL);
     return net;
 }
 
@@ -178,6 +180,7 @@ void net_close(struct net *net)
     net_space_deinit(&net->host);
     fd_close(net->netns_dir_fd);
     pthread_mutex_destroy(&net->lock);
+    pthread_mutex_destroy(&net->fault_lock);
     alloc_free(net->netns_dir);
     alloc_free(net->run_dir);
     alloc_free(net);
@@ -272,6 +275,9 @@ int net_destroy_all(struct net *net, struct err *err)
     }
     if (rc == 0) {
         rc = net_guard_forget(net, err);
+    }
+    if (rc == 0) {
+        rc = net_fault_forget(net, err);
     }
     if (rc == 0) {
         rc = delete_host_links(net, err);

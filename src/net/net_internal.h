@@ -27,6 +27,7 @@
  *   v-<12>                   router's end of an ENI's link; eth0 is the other
  *   table ip berth-<instance>  on the host, and in each router
  *   table ip berth-groups-<instance>, bridge berth-<instance>  in VPCs' routers: see net_guard.h
+ *   table inet berth-fault-<instance>-<what>-<task>  where a fault is: see net_fault.h
  */
 
 #define NET_LINK_NAME_SIZE 16
@@ -520,6 +521,7 @@ struct net {
     struct net_router *routers;
     struct net_tasks tasks;
     struct net_pool pool;
+    pthread_mutex_t fault_lock; ///< one fault is begun or ended at a time: net_fault.c
 };
 
 /** Find or make the router. The lock is held. @param verify look again although it was ready */

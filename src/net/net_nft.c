@@ -18,10 +18,14 @@
 
 #define MESSAGE_BYTES 4096 // a rule of ten expressions has a quarter of it
 #define ANSWER_BYTES 8192
+#define LISTING_BYTES 32768 // the kernel fills at most this much of one at a time
 #define ANSWER_SECONDS 5
 // A transaction is one datagram, and the kernel refuses one that is larger than this buffer. The
 // largest has all rules of a node's groups; memory is taken for what is sent only.
 #define SEND_BYTES (32 << 20)
+
+#define HUNDRED 100u
+#define LISTING_ATTEMPTS 10 // it is read again when tables came or went meanwhile
 
 // What libnftnl keeps beside a set so that listings show keys the right way round.
 #define UDATA_KEY_ORDER 0
@@ -197,6 +201,9 @@ void net_nft_chain(struct net_nft *nft, const struct net_nft_table *table, const
         struct nlattr *nest = nla_nest_start(made, NFTA_CHAIN_HOOK);
         put_be32(made, NFTA_HOOK_HOOKNUM, hook->number);
         put_be32(made, NFTA_HOOK_PRIORITY, (uint32_t)hook->priority);
+        if (hook->device != NULL) {
+            nla_put_string(made, NFTA_HOOK_DEV, hook->device);
+        }
         nla_nest_end(made, nest);
         put_be32(made, NFTA_CHAIN_POLICY, hook->drop ? NF_DROP : NF_ACCEPT);
         nla_put_string(made, NFTA_CHAIN_TYPE, "filter");
@@ -218,6 +225,72 @@ void net_nft_chain_delete(struct net_nft *nft, const struct net_nft_table *table
     nla_put_string(made, NFTA_CHAIN_TABLE, table->name);
     nla_put_string(made, NFTA_CHAIN_NAME, name);
     net_nft_add(nft, made);
+}
+
+/** Names that a listing has brought. */
+struct listing {
+    void (*visit)(void *context, const char *name);
+    void *context;
+    bool over;
+    int number; // errno that ended it
+};
+
+static void read_listing(struct listing *listing, char *bytes, int left)
+{
+    for (struct nlmsghdr *at = (void *)bytes; nlmsg_ok(at, left); at = nlmsg_next(at, &left)) {
+        if ((at->nlmsg_flags & NLM_F_DUMP_INTR) != 0) {
+            listing->number = EINTR;
+        }
+        if (at->nlmsg_type == NLMSG_DONE || at->nlmsg_type == NLMSG_ERROR) {
+            const int *number = nlmsg_data(at);
+            listing->over = true;
+            listing->number = listing->number == 0 ? -*number : listing->number;
+            return;
+        }
+        struct nlattr *name = nlmsg_find_attr(at, sizeof(struct nfgenmsg), NFTA_TABLE_NAME);
+        if (name != NULL) {
+            listing->visit(listing->context, nla_get_string(name));
+        }
+    }
+}
+
+static int list_once(int fd, uint8_t family, struct listing *listing, struct err *err)
+{
+    _Alignas(struct nlmsghdr) char bytes[LISTING_BYTES];
+    AUTO(net_nft_deinit) struct net_nft nft = {0};
+    net_nft_add(&nft,
+                message(&nft, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_DUMP, family));
+    drop_answers(fd);
+    if (send(fd, nft.bytes.data, nft.bytes.size, 0) != (ssize_t)nft.bytes.size) {
+        return err_sys(err, errno, "asking the packet filter for its tables");
+    }
+    while (!listing->over) {
+        ssize_t size = recv(fd, bytes, sizeof(bytes), 0);
+        if (size < 0 && errno == EINTR) {
+            continue;
+        }
+        if (size <= 0) {
+            return err_sys(err, size < 0 ? errno : EIO, "hearing of the packet filter's tables");
+        }
+        read_listing(listing, bytes, (int)size);
+    }
+    return 0;
+}
+
+int net_nft_tables(int fd, uint8_t family, void (*visit)(void *context, const char *name),
+                   void *context, struct err *err)
+{
+    for (int i = 0; i < LISTING_ATTEMPTS; i++) {
+        struct listing listing = {.visit = visit, .context = context};
+        int rc = list_once(fd, family, &listing, err);
+        if (rc != 0 || listing.number == 0) {
+            return rc;
+        }
+        if (listing.number != EINTR) {
+            return err_sys(err, listing.number, "listing the packet filter's tables");
+        }
+    }
+    return err_set(err, ERR_BUSY, "the packet filter's tables change all the time");
 }
 
 // ---- sets ---------------------------------------------------------------------------------
@@ -416,5 +489,62 @@ void net_nft_verdict(struct net_nft_rule *rule, int32_t verdict)
     struct expression expression = begin(rule, "immediate");
     put_be32(rule->message, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
     put_verdict(rule->message, NFTA_IMMEDIATE_DATA, verdict, NULL);
+    end(rule, expression);
+}
+
+void net_nft_goto(struct net_nft_rule *rule, const char *chain)
+{
+    struct expression expression = begin(rule, "immediate");
+    put_be32(rule->message, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+    put_verdict(rule->message, NFTA_IMMEDIATE_DATA, NFT_GOTO, chain);
+    end(rule, expression);
+}
+
+// Registers compare byte by byte, numbers of the kernel's own lie in them as the host has them.
+static void below(struct net_nft_rule *rule, uint32_t at, uint32_t limit)
+{
+    const uint32_t wire_limit = htonl(limit);
+    struct expression expression = begin(rule, "byteorder");
+    put_be32(rule->message, NFTA_BYTEORDER_SREG, at);
+    put_be32(rule->message, NFTA_BYTEORDER_DREG, at);
+    put_be32(rule->message, NFTA_BYTEORDER_OP, NFT_BYTEORDER_HTON);
+    put_be32(rule->message, NFTA_BYTEORDER_LEN, sizeof(wire_limit));
+    put_be32(rule->message, NFTA_BYTEORDER_SIZE, sizeof(wire_limit));
+    end(rule, expression);
+    net_nft_compare(rule, at, NFT_CMP_LT, &wire_limit, sizeof(wire_limit));
+}
+
+void net_nft_some_packets(struct net_nft_rule *rule, uint32_t at, uint32_t percent)
+{
+    if (percent >= HUNDRED) {
+        return;
+    }
+    struct expression expression = begin(rule, "numgen");
+    put_be32(rule->message, NFTA_NG_DREG, at);
+    put_be32(rule->message, NFTA_NG_MODULUS, HUNDRED);
+    put_be32(rule->message, NFTA_NG_TYPE, NFT_NG_RANDOM);
+    put_be32(rule->message, NFTA_NG_OFFSET, 0);
+    end(rule, expression);
+    below(rule, at, percent);
+}
+
+void net_nft_some_flows(struct net_nft_rule *rule, uint32_t at, uint32_t percent)
+{
+    if (percent >= HUNDRED) {
+        return;
+    }
+    struct expression expression = begin(rule, "hash");
+    put_be32(rule->message, NFTA_HASH_DREG, at);
+    put_be32(rule->message, NFTA_HASH_MODULUS, HUNDRED);
+    put_be32(rule->message, NFTA_HASH_TYPE, NFT_HASH_SYM);
+    put_be32(rule->message, NFTA_HASH_OFFSET, 0);
+    end(rule, expression);
+    below(rule, at, percent);
+}
+
+void net_nft_forward(struct net_nft_rule *rule, uint32_t from)
+{
+    struct expression expression = begin(rule, "fwd");
+    put_be32(rule->message, NFTA_FWD_SREG_DEV, from);
     end(rule, expression);
 }

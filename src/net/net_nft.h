@@ -55,11 +55,18 @@ void net_nft_table(struct net_nft *nft, const struct net_nft_table *table, bool 
 /** Delete it; it must be there. */
 void net_nft_table_delete(struct net_nft *nft, const struct net_nft_table *table);
 
+/** Hand the names of all tables of a family to a function; some come twice when others change the
+ *  tables meanwhile. */
+MUST_CHECK int net_nft_tables(int fd, uint8_t family,
+                              void (*visit)(void *context, const char *name), void *context,
+                              struct err *err);
+
 /** Where packets meet a chain. */
 struct net_nft_hook {
     uint32_t number; ///< of the family
     int32_t priority;
-    bool drop; ///< what passes no rule
+    bool drop;          ///< what passes no rule
+    const char *device; ///< of family netdev: whose packets; else NULL
 };
 
 /** Make a chain; hook is NULL for one that others jump to. */
@@ -162,3 +169,15 @@ void net_nft_map(struct net_nft_rule *rule, uint32_t from, const char *map, uint
 
 /** End: NF_ACCEPT, NF_DROP, NFT_RETURN. */
 void net_nft_verdict(struct net_nft_rule *rule, int32_t verdict);
+
+/** Go on in another chain, and never come back. */
+void net_nft_goto(struct net_nft_rule *rule, const char *chain);
+
+/** Go on with so many of a hundred packets, chosen by chance; all for 100. */
+void net_nft_some_packets(struct net_nft_rule *rule, uint32_t at, uint32_t percent);
+
+/** Go on with the packets of so many of a hundred conversations, both ways; all for 100. */
+void net_nft_some_flows(struct net_nft_rule *rule, uint32_t at, uint32_t percent);
+
+/** End: hand the packet to the link whose index a register has; of family netdev only. */
+void net_nft_forward(struct net_nft_rule *rule, uint32_t from);

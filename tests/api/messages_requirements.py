@@ -60,6 +60,8 @@ ATTRIBUTES = [
     requires("awsvpc", [NEW + "task-eni"], networkMode="awsvpc"),
     requires("cpu of the task", [NEW + "task-cpu-mem-limit"], cpu="256"),
     requires("memory of the task", [NEW + "task-cpu-mem-limit"], memory="512"),
+    requires("enableFaultInjection", [NEW + "fault-injection"], enableFaultInjection=True),
+    requires("enableFaultInjection that is off", [], enableFaultInjection=False),
     requires("pidMode", [NEW + "pid-ipc-namespace-sharing"], pidMode="task"),
     requires("ipcMode", [NEW + "pid-ipc-namespace-sharing"], ipcMode="task"),
     *[requires(f"a secret of {source} in the {where}", [NEW + f"secrets.{source}.{suffix}"] + extra,

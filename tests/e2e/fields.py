@@ -27,7 +27,7 @@ CAPABILITIES = ["com.amazonaws.ecs.capability." + name for name in (
 ] + ["ecs.capability." + name for name in (
     "container-health-check", "container-ordering", "container-restart-policy",
     "docker-plugin.local", "efsAuth", "env-files.s3", "execute-command", "execution-role-awslogs",
-    "execution-role-ecr-pull", "firelens.fluentbit", "firelens.fluentd",
+    "execution-role-ecr-pull", "fault-injection", "firelens.fluentbit", "firelens.fluentd",
     "network.container-port-range", "pid-ipc-namespace-sharing",
     "private-registry-authentication.secretsmanager", "secrets.asm.environment-variables",
     "secrets.ssm.environment-variables", "storage.ebs-task-volume-attach", "storage.s3-files",

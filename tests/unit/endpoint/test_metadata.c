@@ -175,7 +175,7 @@ static void own_labels_yield_to_amazons(void **state)
 {
     struct fixture *f = *state;
     struct text_entry labels[] = {{TEXT("com.amazonaws.ecs.cluster"), TEXT("mine")},
-                                      {TEXT("team"), TEXT("blue")}};
+                                  {TEXT("team"), TEXT("blue")}};
     f->containers[0].docker_labels = (struct text_map){labels, 2};
     struct endpoint_task task = describe(f, 4);
     AUTO(buf_deinit) struct buf json = {0};
