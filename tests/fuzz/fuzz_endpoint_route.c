@@ -19,6 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert_inside(route.id, path, query);
     assert_inside(route.name, path, query);
     ASSERT(route.kind == ROUTE_NONE || route.kind == ROUTE_PROTECTION ||
-           (route.version >= 1 && route.version <= 4));
+           route.kind == ROUTE_FAULT || (route.version >= 1 && route.version <= 4));
     return 0;
 }

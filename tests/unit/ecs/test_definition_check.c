@@ -565,6 +565,7 @@ static void required_attributes(void **state)
          "com.amazonaws.ecs.capability.task-iam-role-network-host"},
         {CONTAINERS ",'networkMode':'awsvpc'", "ecs.capability.task-eni"},
         {CONTAINERS ",'memory':'512'", "ecs.capability.task-cpu-mem-limit"},
+        {CONTAINERS ",'enableFaultInjection':true", "ecs.capability.fault-injection"},
         {CONTAINERS ",'pidMode':'task'", "ecs.capability.pid-ipc-namespace-sharing"},
         {CONTAINERS ",'volumes':[{'name':'v','efsVolumeConfiguration':{'fileSystemId':'f'}}]",
          "ecs.capability.efsAuth"},
