@@ -1,7 +1,14 @@
 """Faults that a task injects into its own network, asked for at ECS_AGENT_URI."""
+import concurrent.futures
+import ctypes
+import http.client
 import json
+import os
+import select
+import socket
 import subprocess
 import sys
+import urllib.parse
 
 import pytest
 
@@ -18,16 +25,19 @@ LATENCY = {"DelayMilliseconds": 60000, "JitterMilliseconds": 0, "Sources": EVERY
 RUNNING, STOPPED, NOT_RUNNING = ({"Status": word} for word in ("running", "stopped", "not-running"))
 LIMIT = "You have reached maximum request limit"
 
-# A request from a network namespace: prints the status and the body.
-ASK = """
-import sys, urllib.error, urllib.request
-request = urllib.request.Request(sys.argv[1], sys.argv[3].encode(), method=sys.argv[2])
-try:
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        print(answer.status, answer.read().decode())
-except urllib.error.HTTPError as error:
-    print(error.code, error.read().decode())
-"""
+CLONE_NEWNET = 0x40000000
+
+
+def in_network(path, function):
+    """What a function returns in a thread that is in a network namespace; None for this one."""
+    def run():
+        if path is not None:
+            with open(path, encoding="utf-8") as file:
+                libc = ctypes.CDLL(None, use_errno=True)
+                assert libc.setns(file.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        return function()
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        return threads.submit(run).result()
 
 
 class Task:
@@ -42,12 +52,15 @@ class Task:
                      for name in self.names]
         self.turn = 0
         found = node.describe(arn)["attachments"]
-        self.prefix = []
+        self.network = None
         if found:
             details = {one["name"]: one["value"] for one in found[0]["details"]}
             self.address = details["privateIPv4Address"]
-            run = f"/run/berth/{instance_of(node)}/netns"
-            self.prefix = ["nsenter", f"--net={run}/{details['networkInterfaceId']}"]
+            self.network = f"{networks(node)}/{details['networkInterfaceId']}"
+
+    @property
+    def prefix(self):
+        return [] if self.network is None else ["nsenter", f"--net={self.network}"]
 
     def run(self, code, *arguments):
         return subprocess.run([*self.prefix, sys.executable, "-c", code, *arguments], check=True,
@@ -57,17 +70,25 @@ class Task:
         self.turn += 1
         uri = uri or self.uris[self.turn % len(self.uris)]
         body = body if isinstance(body, str) else json.dumps(body)
-        status, _, text = self.run(ASK, uri + URI + path, method, body).partition(" ")
-        return int(status), text.rstrip("\n")
+        where = urllib.parse.urlsplit(uri)
+
+        def request():
+            asked = http.client.HTTPConnection(where.netloc, timeout=20)
+            asked.request(method, where.path + URI + path, body)
+            answer = asked.getresponse()
+            text = answer.read().decode()
+            asked.close()
+            return answer.status, text.rstrip("\n")
+        return in_network(self.network, request)
 
     def ask(self, path, body="", **options):
         status, text = self.raw(path, body, **options)
         return status, json.loads(text)
 
 
-def instance_of(node):
+def networks(node):
     with open(f"{node.data}/instance", encoding="utf-8") as file:
-        return file.read().strip()
+        return f"/run/berth/{file.read().strip()}/netns"
 
 
 def boxes(count):
@@ -116,7 +137,225 @@ def test_a_task_that_may_not(node, live):
 @task(*boxes(1), ec2=True, networkMode="bridge", enableFaultInjection=True)
 def test_a_mode_that_cannot(node, live):
     seen = Task(node, live)
-    seen.prefix = ["nsenter", f"--net=/run/berth/{instance_of(node)}/netns/"
-                              f"task-{live.rsplit('/', 1)[1]}-0"]
+    seen.network = f"{networks(node)}/task-{live.rsplit('/', 1)[1]}-0"
     assert seen.ask("latency/stop") == (
         400, {"Error": "bridge mode is not supported. Please use either host or awsvpc mode."})
+
+
+# ---- what is answered, asked from the task's network
+
+@task(*boxes(4), ec2=True, networkMode="awsvpc", enableFaultInjection=True)
+def test_answers(node, live):
+    seen = Task(node, live)
+    for method in ("GET", "PUT"):
+        assert seen.raw("latency/status", "", method=method) == (405, "")
+    assert seen.raw("latency/list", "") == (404, "404 page not found")
+    unknown = seen.uris[0][:seen.uris[0].rindex("/")] + "/nobody"
+    assert seen.ask("latency/status", uri=unknown) == (404, {
+        "Error": "unable to get container ID from request: unable to get docker ID from v3 "
+                 "endpoint ID: nobody"})
+    # Once in five seconds for each path of each container, whatever the answer was.
+    uri = seen.uris[0]
+    assert seen.ask("blackhole-port/start", "", uri=uri) == (
+        400, {"Error": "required request body is missing"})
+    assert seen.raw("blackhole-port/start", HOLE, uri=uri) == (429, LIMIT)
+    assert seen.ask("blackhole-port/stop", HOLE, uri=uri) == (200, STOPPED)
+    assert seen.ask("blackhole-port/start", {**HOLE, "Port": "x"}, uri=seen.uris[1]) == (
+        400, {"Error": "json: cannot unmarshal string into Go struct field "
+                       "NetworkBlackholePortRequest.Port of type uint16"})
+    # Only one of loss and latency; the same blackhole twice is one.
+    assert seen.ask("packet-loss/start", LOSS, uri=uri) == (200, RUNNING)
+    assert seen.ask("packet-loss/start", LOSS, uri=seen.uris[1]) == (
+        409, {"Error": "There is already one network packet loss fault running"})
+    assert seen.ask("latency/start", LATENCY, uri=uri) == (
+        409, {"Error": "There is already one network packet loss fault running"})
+    assert seen.ask("latency/status", uri=uri) == (200, NOT_RUNNING)
+    assert seen.ask("latency/stop", uri=uri) == (200, STOPPED)
+    assert seen.ask("packet-loss/status", uri=uri) == (200, RUNNING)
+    assert seen.ask("packet-loss/stop", uri=uri) == (200, STOPPED)
+    assert seen.ask("packet-loss/status", uri=seen.uris[1]) == (200, NOT_RUNNING)
+    for uri in seen.uris[2:]:
+        assert seen.ask("blackhole-port/start", HOLE, uri=uri) == (200, RUNNING)
+    assert seen.ask("blackhole-port/stop", HOLE, uri=seen.uris[2]) == (200, STOPPED)
+    assert seen.ask("blackhole-port/status", HOLE, uri=seen.uris[2]) == (200, NOT_RUNNING)
+
+
+@task(*boxes(2), ec2=True, networkMode="awsvpc", enableFaultInjection=True)
+def test_latency(node, live):
+    """Late where the kernel can do that; elsewhere the answer says what it lacks, and Fargate
+    places no task that asks for faults here."""
+    seen = Task(node, live)
+    status, answer = seen.ask("latency/start", LATENCY)
+    run = {"launchType": "FARGATE", "networkConfiguration": node.network_arguments}
+    definition = node.register("placed", {
+        "containerDefinitions": boxes(1), "cpu": "256", "memory": "512", "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"], "enableFaultInjection": True})
+    placed = node.ecs.run_task(taskDefinition=definition, **run)
+    if status == 500:
+        assert answer["Error"].startswith("internal error: this host's kernel has no queueing")
+        assert seen.ask("latency/status") == (200, NOT_RUNNING)
+        failure, = placed["failures"]
+        assert "ATTRIBUTE on 1 of 1 (ecs.capability.fault-injection)" in failure["detail"]
+        return
+    assert (status, answer) == (200, RUNNING)
+    assert seen.ask("latency/status") == (200, RUNNING)
+    assert placed["failures"] == []
+    node.ecs.stop_task(task=placed["tasks"][0]["taskArn"])
+
+
+# ---- what they do, and to whom
+
+# A listener: prints a line when it listens, and one for each datagram.
+HEAR = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("0.0.0.0", int(sys.argv[1])))
+print("listening", flush=True)
+while True:
+    print(one.recv(64).decode(), flush=True)
+"""
+SAY = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in sys.argv[2:]:
+    try:
+        one.sendto(port.encode(), (sys.argv[1], int(port)))
+        print("sent")
+    except PermissionError:
+        print("refused")
+"""
+
+
+@pytest.fixture
+def pair(node, live):
+    """The test's own task, and another that may have faults, too, and injects none."""
+    first = Task(node, live)
+    other = Task(node, node.launch("other", {
+        "containerDefinitions": boxes(1), "networkMode": "awsvpc", "memory": "64",
+        "enableFaultInjection": True}, {"launchType": "EC2"}))
+    yield first, other
+    node.ecs.stop_task(task=other.arn)
+
+
+def hears(seen, port):
+    """A process in a task's network that prints what comes to a port."""
+    process = subprocess.Popen([*seen.prefix, sys.executable, "-c", HEAR, str(port)],
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "listening\n"
+    return process
+
+
+def udp(port, way, **more):
+    return {"Port": port, "Protocol": "udp", "TrafficType": way, **more}
+
+
+@task(*boxes(4), ec2=True, networkMode="awsvpc", enableFaultInjection=True)
+def test_deaf_ports(node, pair):
+    """In, out, but for those who are spared, and for nobody else; also after the agent's restart."""
+    first, other = pair
+    ours, theirs = hears(first, 7101), hears(other, 7103)
+    for change in (udp(7100, "ingress"), udp(7102, "egress"), udp(7101, "egress"),
+                   udp(7103, "egress", SourcesToFilter=["192.0.2.0/24", other.address])):
+        assert first.ask("blackhole-port/start", change) == (200, RUNNING), change
+    with hears(first, 7100) as deaf:
+        assert other.run(SAY, first.address, "7100", "7101") == "sent\nsent\n"
+        assert ours.stdout.readline() == "7101\n"
+        assert not select.select([deaf.stdout], [], [], 0)[0], "it is on the same way, before that"
+        deaf.kill()
+    assert first.run(SAY, other.address, "7102", "7103") == "refused\nsent\n"
+    assert theirs.stdout.readline() == "7103\n"
+    assert first.run(SAY, "192.0.3.1", "7103") == "refused\n"
+    # Others are as they were, and the task and its agent hear each other.
+    assert other.run(SAY, first.address, "7102", "7101") == "sent\nsent\n"
+    assert ours.stdout.readline() == "7101\n"
+    node.kill()
+    node.start()
+    node.ecs = node.client()
+    uri = first.uris[0]
+    support.wait_for(lambda: answers(first, uri))
+    assert first.ask("blackhole-port/status", udp(7102, "egress"), uri=uri) == (200, RUNNING)
+    assert first.ask("blackhole-port/stop", udp(7102, "egress"), uri=uri) == (200, STOPPED)
+    assert first.run(SAY, other.address, "7102") == "sent\n"
+    for process in (ours, theirs):
+        process.kill()
+        process.wait()
+
+
+def answers(seen, uri):
+    """the agent answers again"""
+    try:
+        return seen.raw("latency/list", "", uri=uri)[0] == 404
+    except OSError:
+        return False
+
+
+@task(*boxes(4), ec2=True, networkMode="awsvpc", enableFaultInjection=True)
+def test_lost_packets(pair):
+    """Without a word to their sender; all of them, or about as many as it says."""
+    first, other = pair
+    meant = {"Sources": [other.address + "/32"]}
+    with hears(other, 7200) as heard:
+        assert first.ask("packet-loss/start", {**meant, "LossPercent": 100}) == (200, RUNNING)
+        assert first.run(SAY, other.address, *["7200"] * 20) == "sent\n" * 20
+        assert first.ask("packet-loss/stop") == (200, STOPPED)
+        first.run(SAY, other.address, "7200")
+        assert heard.stdout.readline() == "7200\n"
+        assert not select.select([heard.stdout], [], [], 0)[0]
+        assert first.ask("packet-loss/start", {**meant, "LossPercent": 50}) == (200, RUNNING)
+        first.run(SAY, other.address, *["7200"] * 200)
+        assert first.ask("packet-loss/stop") == (200, STOPPED)
+        heard.kill()
+        came = len(heard.stdout.readlines())
+        # Fewer or more come once in 10^25 runs.
+        assert 25 < came < 175, came
+
+
+# ---- mode host
+
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()
+    print("open")
+except socket.timeout:
+    print("shut")
+"""
+
+
+def filters():
+    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True,
+                          check=True).stdout
+
+
+@task(*boxes(3), ec2=True, networkMode="host", enableFaultInjection=True)
+def test_mode_host(node, live):
+    """It is the host's network that is broken, for all in it, until the task ends; but neither
+    the agent's way to its server nor that of tasks to their agent."""
+    seen = Task(node, live)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        change = {**HOLE, "Port": port}
+        assert seen.ask("blackhole-port/start", change) == (200, RUNNING)
+        assert seen.run(CONNECT, "127.0.0.1", str(port)) == "shut\n"
+        assert seen.ask("blackhole-port/start", {**HOLE, "Port": node.port}) == (200, RUNNING)
+        assert seen.ask("blackhole-port/start", {**HOLE, "Port": 51679}) == (200, RUNNING)
+        assert seen.ask("blackhole-port/status", change) == (200, RUNNING)
+        assert node.describe(live)["lastStatus"] == "RUNNING"
+        other = Task(node, node.launch("neighbour", {
+            "containerDefinitions": boxes(1), "networkMode": "host",
+            "enableFaultInjection": True}, {"launchType": "EC2"}))
+        assert other.ask("blackhole-port/status", change) == (200, RUNNING)
+        # By the links of default routes; a host without has none that could lose anything.
+        lost = {"LossPercent": 100, "Sources": ["192.0.2.1"]}
+        routes = subprocess.run(["ip", "route", "show", "default"], capture_output=True, check=True)
+        assert other.ask("packet-loss/start", lost) == (
+            (200, RUNNING) if routes.stdout else
+            (500, {"Error": "failed to resolve default host network interface"}))
+        node.ecs.stop_task(task=other.arn)
+        node.stopped(other.arn)
+        assert seen.run(CONNECT, "127.0.0.1", str(port)) == "shut\n", "the other began none"
+        assert "-loss-" not in filters()
+        node.ecs.stop_task(task=live)
+        node.stopped(live)
+        support.wait_for(lambda: "berth-fault" not in filters())
+        assert seen.run(CONNECT, "127.0.0.1", str(port)) == "open\n"
