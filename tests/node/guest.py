@@ -212,7 +212,7 @@ def main():
     parser.add_argument("--test", required=True, help="the node test's program")
     parser.add_argument("--task", required=True, help="berth-task")
     parser.add_argument("--cache", required=True, help="directory for the kernel and initramfs")
-    parser.add_argument("--deadline", type=int, default=180, help="seconds for the guest")
+    parser.add_argument("--deadline", type=int, default=1000, help="seconds for the guest")
     options = parser.parse_args()
     options.crun = shutil.which("crun")
     if shutil.which("qemu-system-x86_64") is None:
