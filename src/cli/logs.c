@@ -26,11 +26,9 @@ static int follow(struct cli_context *context, struct berth_get_task_logs_reques
         if (rc != 0) {
             return rc;
         }
-        bool more = response.data.size > 0;
-        if (response.ended && !more) {
-            return 0;
-        }
-        if (!keep_following && !more) {
+        // The first call brings all up to the end. What is written meanwhile, by a container that
+        // never pauses, is for those who follow.
+        if (!keep_following || (response.ended && response.data.size == 0)) {
             return 0;
         }
         request.has_offset = true;

@@ -100,12 +100,18 @@ def remove(ecs, name):
 
 # ---- processes of tasks -----------------------------------------------------------------------
 
-def parent(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return 0
+def children(pid):
+    """A process's, the oldest first."""
+    found = []
+    for child in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{child}/stat", encoding="utf-8", errors="replace") as file:
+                words = file.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(words[1]) == pid:
+            found.append((int(words[19]), int(child)))
+    return [child for _, child in sorted(found)]
 
 
 def supervisor(task_arn):
@@ -123,7 +129,5 @@ def supervisor(task_arn):
 
 
 def container(task_arn):
-    """The pid of the first process of a task's only container."""
-    above = supervisor(task_arn)
-    [pid] = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if parent(pid) == above]
-    return int(pid)
+    """The pid of the first process of a task's only container. Its checks are processes as well."""
+    return children(supervisor(task_arn))[0]

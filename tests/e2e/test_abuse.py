@@ -2,13 +2,13 @@
 healthy and answer; and each can be stopped, within its stopTimeout and the kernel's time to kill."""
 import os
 import subprocess
-import time
 
 import pytest
 
 import fields
 import support
 from fields import box
+from services import container
 from test_bridge import ask
 from test_escape import address_of
 
@@ -22,30 +22,39 @@ def node(tmp_path_factory):
 
 
 class Neighbour:
-    """A task that anybody would miss: healthy, and it answers."""
+    """A task that anybody would miss: healthy, and it answers. Each check leaves a line, not on the
+    disk, which may be full."""
 
     def __init__(self, node):
         self.node = node
         self.arn = node.launch("neighbour", {
             "networkMode": "awsvpc", "containerDefinitions": [box(
-                "exec nc -ll -p 8000 -e hostname", memory=64, healthCheck={
-                    "command": ["CMD-SHELL", "true"], "interval": 5, "retries": 1, "timeout": 5})]},
+                "exec nc -ll -p 8000 -e hostname", memory=64, dockerLabels={
+                    "berth.readiness": "echo checked >>/dev/shm/checks",
+                    "berth.readiness.interval": "1", "berth.readiness.retries": "1",
+                    "berth.readiness.timeout": "30"})]},
             {"launchType": "EC2"})
-        self.address = address_of(self.node.until(self.arn, 60, healthStatus="HEALTHY"))
+        self.address = address_of(self.node.until(self.arn, healthStatus="HEALTHY"))
+        self.checks = f"/proc/{container(self.arn)}/root/dev/shm/checks"
 
     def goes_on(self):
         """It is healthy, and answers ten times in a row."""
         found = self.node.describe(self.arn)
         assert (found["lastStatus"], found["healthStatus"]) == ("RUNNING", "HEALTHY"), found
-        assert [ask(8000, self.address) for _ in range(10)] == [self.name()] * 10
+        assert [ask(8000, self.address, seconds=30) for _ in range(10)] == [self.name()] * 10
 
     def name(self):
         return "ip-" + self.address.replace(".", "-") + ".ec2.internal"
 
     def checked_again(self):
-        """Also after a health check that began later than now."""
-        time.sleep(6)
+        """Also after a check that began later than now, and has come to its end."""
+        before = self.checked()
+        support.wait_for(lambda: self.checked() >= before + 2)
         self.goes_on()
+
+    def checked(self):
+        with open(self.checks, encoding="ascii") as file:
+            return len(file.readlines())
 
     def end(self):
         self.node.ecs.stop_task(task=self.arn)
@@ -183,7 +192,7 @@ def test_floods_its_output(node, abuse):
 
 
 def test_floods_a_terminal(abuse):
-    abuse.run("echo begun; exec yes flood", "begun", pseudoTerminal=True)
+    abuse.run("exec yes flood", "flood", pseudoTerminal=True)
     abuse.stop()
 
 
