@@ -1,4 +1,5 @@
 """Messages and rules of capacity providers, and of tasks that wait for an instance of one."""
+import raw
 import support
 from messages import Refusal, Unreachable, refusal, refused, rules, send
 from messages_definitions import INVALID
@@ -383,12 +384,17 @@ def _(world):
     return [failure["reason"] for failure in answer["failures"]]
 
 
-def told(world, made, beginning):
+def events(world, made, part):
+    """Messages of service `s` that have a text."""
+    [service] = world.ecs.describe_services(cluster=made, services=["s"])["services"]
+    return [event["message"] for event in service["events"] if part in event["message"]]
+
+
+def told(world, made, part):
     """The first event of service `s` that has a text, behind the service's name."""
     def found():
         """the event"""
-        [service] = world.ecs.describe_services(cluster=made, services=["s"])["services"]
-        return [event["message"] for event in service["events"] if beginning in event["message"]]
+        return events(world, made, part)
     return support.wait_for(found)[0].removeprefix("(service s) ")
 
 
@@ -406,11 +412,20 @@ def _(world):
 def _(world):
     made = cluster(world, provider(world, **ENABLED))
     world.ecs.create_service(cluster=made, serviceName="s", taskDefinition="job", desiredCount=0)
-    for _ in range(50):
-        answer = world.ecs.run_task(cluster=made, taskDefinition="job", count=10)
-        assert answer["failures"] == [], answer["failures"]
-    world.ecs.update_service(cluster=made, service="s", desiredCount=1)
-    return told(world, made, "was unable to place tasks")
+    caller = raw.Caller(world.berth)
+    wanted = 0
+
+    def found():
+        """the event of a service that wants another task while 500 wait"""
+        # Some of those of the last time may have waited too long already.
+        nonlocal wanted
+        wanted += 1
+        caller.many("RunTask", [{"cluster": made, "taskDefinition": "job", "count": 10}] * 50)
+        world.ecs.update_service(cluster=made, service="s", desiredCount=wanted)
+        return events(world, made, "was unable to place tasks")
+    text = support.wait_for(found, step=0.5)[0].removeprefix("(service s) ")
+    caller.close()
+    return text
 
 
 UNREACHABLE = [

@@ -24,7 +24,7 @@ class CapacityWorld(messages.World):
 
 @pytest.fixture(name="world", scope="module")
 def make_world(tmp_path_factory):
-    server = stock_agent.server(tmp_path_factory.mktemp("capacity"), "--provisioning-timeout", "5s")
+    server = stock_agent.server(tmp_path_factory.mktemp("capacity"), "--provisioning-timeout", "3s")
     world = CapacityWorld(server)
     yield world
     for host in world.hosts:
