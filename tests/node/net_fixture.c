@@ -301,7 +301,7 @@ void run_filter(const char *commands)
 bool gone_soon(struct host *host, size_t links)
 {
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 6000; i++) {
         if (count_links(host) == links) {
             return true;
         }

@@ -27,7 +27,7 @@
 
 #include <cmocka.h>
 
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 #define OUTPUT_MAX_BYTES (256u << 10)
 
 static const char *const applets[] = {"sh",    "cat",      "echo", "env",    "id",      "pwd",

@@ -20,7 +20,7 @@
 // Commands of ECS Exec: a supervisor runs them in containers, on terminals that a test holds as an
 // agent does.
 
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 #define RUNS 12
 #define WORDS_MAX 4
 
@@ -292,7 +292,7 @@ static void commands_end_with_the_connection(void **state)
     struct pollfd nothing = {.fd = -1};
     // Its files go once the supervisor has seen its end.
     const char *document = command.ready.process.data;
-    for (size_t i = 0; i < 2000 && (processes(task) > 1 || access(document, F_OK) == 0); i++) {
+    for (size_t i = 0; i < 12000 && (processes(task) > 1 || access(document, F_OK) == 0); i++) {
         poll(&nothing, 1, 5);
     }
     assert_int_equal(processes(task), 1);

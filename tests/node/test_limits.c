@@ -42,7 +42,7 @@ static bool said_end(const struct fixture_task *task)
 static void wait_end(struct fixture_task *task)
 {
     struct pollfd nothing = {.fd = -1};
-    for (size_t i = 0; i < 4000 && !said_end(task); i++) {
+    for (size_t i = 0; i < 12000 && !said_end(task); i++) {
         poll(&nothing, 1, 5);
     }
     assert_true(said_end(task));
@@ -169,7 +169,7 @@ static void terminals_come_again(void **state)
     struct pollfd nothing = {.fd = -1};
     for (int run = 1; run <= 2; run++) {
         size_t lines = 0;
-        for (size_t i = 0; i < 4000 && lines < (size_t)run; i++) {
+        for (size_t i = 0; i < 12000 && lines < (size_t)run; i++) {
             struct text rest = fixture_output(task, "web");
             lines = 0;
             while (rest.data != NULL) {

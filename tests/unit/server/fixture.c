@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS 60000
 
 struct fixture {
     uv_loop_t loop;
