@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import boto3
@@ -19,6 +20,9 @@ IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
 # Seconds after which something will not come any more. Far longer than anything takes: no test is
 # about how fast a machine is, nor about what else it does at the time.
 PATIENCE = 90
+# It keeps the models of services, which take longer to read than anything that is asked of a client.
+SESSION = boto3.session.Session()
+CLIENTS = threading.Lock()  # whose clients are made one at a time
 WAITER = {"Delay": 0.2, "MaxAttempts": PATIENCE * 5}  # for boto3's waiters
 
 
@@ -106,7 +110,8 @@ class Berth:
                                                      read_timeout=PATIENCE,
                                                      connect_timeout=PATIENCE)}
         settings.update(changes)
-        return models.install(boto3.session.Session().client(service, **settings))
+        with CLIENTS:
+            return models.install(SESSION.client(service, **settings))
 
     def environment(self):
         keys = self.keys

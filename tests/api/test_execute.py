@@ -342,7 +342,8 @@ def test_sessions_of_a_task_are_limited(world):
     open_now = metric(world, "berth_exec_sessions")
     for session in sessions:
         world.ssm.terminate_session(SessionId=session["sessionId"])
-    assert metric(world, "berth_exec_sessions") == open_now - 20
+    # Those of other tests may have come to their end as well.
+    assert metric(world, "berth_exec_sessions") <= open_now - 20
     world.execute(task)
 
 

@@ -1,6 +1,7 @@
 """Hostile requests: always a typed 4xx, 501 by name, or a closed connection; never another 5xx, a
 hang, or growth. All the while another client must be answered."""
 import collections
+import itertools
 import json
 import os
 import random
@@ -20,12 +21,15 @@ import support
 
 SEED = 20141113
 WIDTH = 24            # connections of the attack
-LEAST = 5000          # generated requests
+WITH_SANITIZER = b"__asan_init" in open(support.BERTH, "rb").read()
+# Every how many of the generated requests is sent: which of them are mistaken a sanitizer notices
+# first.
+EACH = 1 if WITH_SANITIZER else 3
+LEAST = 9000 // EACH  # generated requests
 GROWTH_KIB = 24 << 10  # what the good ones among them leave behind, and caches that fill
 RECORD_BYTES = 256 << 10
 SLOW = 200
 HALF_OPEN = 600       # of the thousands that the server takes
-WITH_SANITIZER = b"__asan_init" in open(support.BERTH, "rb").read()
 
 
 class Watcher(threading.Thread):
@@ -229,7 +233,7 @@ def test_generated_requests(target, record_property):
             ("wrong lengths", bodies.wrong_lengths()),
             ("garbage behind a request", bodies.pipelined_garbage()),
             ("bad signatures", hostile.Signatures(target.model, target.signer).all())]:
-        target.attack(category, cases)
+        target.attack(category, itertools.islice(cases, 0, None, EACH))
     target.attack("pre-signed", hostile.Presigned(target.signer).all())
     lines = [f"{category} {target.total(category)} ({', '.join(f'{n} {what}' for what, n in sorted(counts.items()))})"
              for category, counts in target.counts.items()]
