@@ -118,7 +118,7 @@ class BotoClient:
 
     def wait(self, waiter, **members):
         self.clients["ecs"].get_waiter(waiter.replace("-", "_")).wait(
-            WaiterConfig={"Delay": 1}, **members)
+            WaiterConfig=support.WAITER, **members)
         self.told.add(waiter)
 
 

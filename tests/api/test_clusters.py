@@ -77,7 +77,7 @@ def test_statistics_count_tasks_by_launch_type(berth, ecs):
     refused = refusal(ecs.delete_cluster, cluster="counted")
     assert refused["Code"] == "ClusterContainsTasksException"
     ecs.stop_task(cluster="counted", task=task)
-    ecs.get_waiter("tasks_stopped").wait(cluster="counted", tasks=[task], WaiterConfig={"Delay": 1})
+    ecs.get_waiter("tasks_stopped").wait(cluster="counted", tasks=[task], WaiterConfig=support.WAITER)
     counts = {pair["name"]: pair["value"] for pair in described(ecs, "counted")["statistics"]}
     assert set(counts.values()) == {"0"}
     ecs.delete_cluster(cluster="counted")

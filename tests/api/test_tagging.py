@@ -60,7 +60,7 @@ def test_task(berth, ecs):
     task = ecs.run_task(propagateTags="TASK_DEFINITION", **run)["tasks"][0]["taskArn"]
     walk(ecs, task)
     ecs.stop_task(cluster="default", task=task)
-    ecs.get_waiter("tasks_stopped").wait(cluster="default", tasks=[task], WaiterConfig={"Delay": 1})
+    ecs.get_waiter("tasks_stopped").wait(cluster="default", tasks=[task], WaiterConfig=support.WAITER)
     refused = refusal(ecs.tag_resource, resourceArn=task, tags=MADE)
     assert refused["Message"] == ("The specified task is stopped. Specify a running task and try "
                                   "again.")

@@ -313,7 +313,7 @@ def test_last_steps_are_told_when_the_server_is_back(apart):
         tasks = ecs.run_task(**arguments)["tasks"]
         return tasks[0]["taskArn"] if tasks else None
     arn = support.wait_for(run_task, 20, 0.2)
-    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig={"Delay": 1, "MaxAttempts": 40})
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
     server.kill()
     time.sleep(3)  # it ends meanwhile
     server.start()
