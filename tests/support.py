@@ -1,6 +1,7 @@
 """A Berth for tests: started on free ports and a folder of its own, ended by its own pid."""
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,14 +23,21 @@ IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
 PATIENCE = 90
 # It keeps the models of services, which take longer to read than anything that is asked of a client.
 SESSION = boto3.session.Session()
+PORTS = iter(range(random.randrange(12000, 22000), 32000))
 CLIENTS = threading.Lock()  # whose clients are made one at a time
 WAITER = {"Delay": 0.2, "MaxAttempts": PATIENCE * 5}  # for boto3's waiters
 
 
 def free_port(address="127.0.0.1"):
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """A port below those that connections get, so that none of them has it when it is wanted."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+                return port
+            except OSError:
+                pass  # some program's
+    raise AssertionError("no port is free")
 
 
 def wait_for(what, seconds=PATIENCE, step=0.02):

@@ -372,19 +372,19 @@ def test_bridges_side_by_side(start):
 
 
 def test_ranges_of_addresses_and_ports(start):
-    berth = start("one", "--bridge-cidr", "10.77.16.0/20", "--dynamic-host-ports", "41000-41001")
+    berth = start("one", "--bridge-cidr", "10.77.16.0/20", "--dynamic-host-ports", "11000-11001")
     tasks = run_servers(berth, 2)
-    assert {host_port(described) for described in tasks} == {41000, 41001}
+    assert {host_port(described) for described in tasks} == {11000, 11001}
     assert address_of(berth, tasks[0]["taskArn"]) == "10.77.16.16"
     assert gateway_of(berth, tasks[0]["taskArn"]) == "10.77.16.1"
     third = berth.stopped(launch(berth, "web", server(portMappings=[{"containerPort": 80}])))
     assert third.reason == ("ResourceInitializationError: failed to set up the task's network: no 1 "
-                            "tcp ports in a row are free of 41000 to 41001 of the host")
+                            "tcp ports in a row are free of 11000 to 11001 of the host")
 
 
 @pytest.mark.parametrize("option, value, said", [
-    ("--dynamic-host-ports", "41000", "takes the first and the last port"),
-    ("--dynamic-host-ports", "41001-41000", "takes the first and the last port"),
+    ("--dynamic-host-ports", "11000", "takes the first and the last port"),
+    ("--dynamic-host-ports", "11001-11000", "takes the first and the last port"),
     ("--bridge-cidr", "10.0.0.0/8", "'10.0.0.0/8' is no range for the bridge network"),
 ])
 def test_ranges_are_checked(tmp_path, option, value, said):

@@ -88,12 +88,12 @@ def test_log_configuration(ended):
     assert ended.output() == "kept\n"
 
 
-@task(box("true", portMappings=[{"containerPort": 80, "hostPort": 41999}], memory=64),
+@task(box("true", portMappings=[{"containerPort": 80, "hostPort": 11999}], memory=64),
       ec2=True, networkMode="bridge")
 def test_host_port_taken(ended, node):
     """Two tasks with one port of the host are not placed on one instance at a time."""
     sleeper = {"networkMode": "bridge", "containerDefinitions": [
-        box("sleep 60", memory=64, portMappings=[{"containerPort": 80, "hostPort": 42000}])]}
+        box("sleep 60", memory=64, portMappings=[{"containerPort": 80, "hostPort": 11998}])]}
     arn = node.launch("port", sleeper, {"launchType": "EC2"})
     answer = node.ecs.run_task(taskDefinition="port", launchType="EC2")
     assert [one["reason"] for one in answer["failures"]] == ["RESOURCE:PORTS"]
