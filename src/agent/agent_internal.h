@@ -179,8 +179,8 @@ struct agent {
     bool can_fault;              ///< this host can do all faults
     uv_timer_t look;             ///< at what containers take
     uint32_t look_count;
-    size_t looks_busy;  ///< jobs under way that nobody asked for
-    struct exec *execs; ///< sessions of ECS Exec: agent_exec.c
+    struct look_round *round; ///< of looks that nobody asked for, under way; or NULL
+    struct exec *execs;       ///< sessions of ECS Exec: agent_exec.c
     struct protection_call *protection_calls;
     size_t protection_count;
     struct tags_call *tags_calls;

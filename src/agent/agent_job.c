@@ -61,6 +61,7 @@ static void run_job(uv_work_t *work)
         job->run(job);
     }
     trim_at_times(job->agent);
+    alloc_trim_stack();
 }
 
 static void start_jobs(struct agent *agent);

@@ -17,7 +17,7 @@
 /** Where the containers of a task on the bridge network are. */
 struct task_addresses {
     size_t count;
-    char items[LIMIT_CONTAINERS][16]; ///< by place in the definition; empty for one without network
+    char items[][16]; ///< by place in the definition; empty for one without network
 };
 
 static bool is_bridge(const struct session_task_spec *spec)
@@ -101,9 +101,11 @@ static void keep_addresses(struct job *job)
     if (job->endpoint_addresses == NULL) {
         return;
     }
-    struct task_addresses *addresses = ALLOC(struct task_addresses);
-    addresses->count =
+    size_t count =
         MIN(job->spec->definition->container_definitions.count, (size_t)LIMIT_CONTAINERS);
+    struct task_addresses *addresses =
+        alloc_zero(sizeof(*addresses) + count * sizeof(addresses->items[0]));
+    addresses->count = count;
     for (size_t i = 0; i < addresses->count; i++) {
         IGNORE(
             text_copy(job->endpoint_addresses[i], addresses->items[i], sizeof(addresses->items[i])),

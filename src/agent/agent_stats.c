@@ -27,14 +27,13 @@ struct range {
     double min;
     double max;
     double sum;
-    int32_t count;
 };
 
 struct container_stats {
     bool seen;
+    int32_t count;      ///< of values in each range
+    int32_t rate_count; ///< likewise, of those that take two looks: CPU and rates
     struct container_counters last;
-    uint64_t read_bytes;
-    uint64_t written_bytes;
     struct range cpu;
     struct range memory;
     struct range received;
@@ -111,12 +110,12 @@ static void run_looks(struct job *job)
 
 // ---- what is remembered -----------------------------------------------------------------------
 
-static void add(struct range *range, double value)
+// @param count  of values that are in the range already
+static void add(struct range *range, int32_t count, double value)
 {
-    range->min = range->count == 0 ? value : MIN(range->min, value);
-    range->max = range->count == 0 ? value : MAX(range->max, value);
+    range->min = count == 0 ? value : MIN(range->min, value);
+    range->max = count == 0 ? value : MAX(range->max, value);
     range->sum += value;
-    range->count++;
 }
 
 static struct task_stats *stats_of(struct agent *agent, struct text task_id, size_t count)
@@ -133,40 +132,23 @@ static struct task_stats *stats_of(struct agent *agent, struct text task_id, siz
 static void sum_up(struct container_stats *stats, const struct look *look)
 {
     const struct container_counters *now = &look->counters;
-    add(&stats->memory, look->memory_mib);
+    add(&stats->memory, stats->count, look->memory_mib);
     if (stats->seen) {
         double received = 0;
         double sent = 0;
         stats_network_rate(now, &stats->last, &received, &sent);
-        add(&stats->cpu, stats_cpu_percent(now, &stats->last));
-        add(&stats->rx_rate, received);
-        add(&stats->tx_rate, sent);
+        add(&stats->cpu, stats->rate_count, stats_cpu_percent(now, &stats->last));
+        add(&stats->rx_rate, stats->rate_count, received);
+        add(&stats->tx_rate, stats->rate_count, sent);
+        stats->rate_count++;
     }
-    add(&stats->received, (double)now->rx_bytes);
-    add(&stats->sent, (double)now->tx_bytes);
-    add(&stats->read, (double)look->read_bytes);
-    add(&stats->written, (double)look->written_bytes);
+    add(&stats->received, stats->count, (double)now->rx_bytes);
+    add(&stats->sent, stats->count, (double)now->tx_bytes);
+    add(&stats->read, stats->count, (double)look->read_bytes);
+    add(&stats->written, stats->count, (double)look->written_bytes);
+    stats->count++;
     stats->last = *now;
     stats->seen = true;
-}
-
-static void done_looks(struct job *job)
-{
-    struct agent *agent = job->agent;
-    agent->looks_busy--;
-    for (size_t i = 0; i < job->looks->count; i++) {
-        const struct look *look = &job->looks->items[i];
-        struct agent_task_view view;
-        if (!look->seen || !agent_logic_task(agent->logic, look->which.task_id, &view) ||
-            view.ended || view.spec->definition == NULL) {
-            continue;
-        }
-        size_t count = view.spec->definition->container_definitions.count;
-        struct task_stats *stats = stats_of(agent, look->which.task_id, count);
-        if (look->which.index < stats->count) {
-            sum_up(&stats->containers[look->which.index], look);
-        }
-    }
 }
 
 void agent_stats_forget(struct agent *agent, struct text task_id)
@@ -221,52 +203,90 @@ static struct job *looks_job(struct agent *agent, size_t most, struct text task_
     return job;
 }
 
-/** A round over all tasks, some in each job. */
-struct round {
-    struct agent *agent;
-    const struct agent_task_view *views[TASKS_PER_JOB];
-    struct agent_task_view kept[TASKS_PER_JOB];
-    struct text ids[TASKS_PER_JOB];
+/** A round over all tasks, one job after the other: what a look needs for a moment is then needed
+ *  once, and no more than one worker is away from starting and ending tasks. */
+struct look_round {
     size_t count;
+    size_t next;
+    char ids[][ID_CHARS];
 };
 
-static void submit_round(struct round *round)
+static bool is_looked_at(const struct agent_task_view *view)
 {
-    size_t most = 0;
-    for (size_t i = 0; i < round->count; i++) {
-        most += round->kept[i].spec->definition->container_definitions.count;
-    }
-    if (most == 0) {
-        return;
-    }
-    struct job *job = looks_job(round->agent, most, (struct text){0}, done_looks);
-    for (size_t i = 0; i < round->count; i++) {
-        add_looks(job, round->ids[i], &round->kept[i], SIZE_MAX);
-    }
-    round->count = 0;
-    round->agent->looks_busy++;
-    agent_job_submit(job);
+    return view->launched && !view->ended && view->state != NULL && view->spec->definition != NULL;
 }
 
 static void add_to_round(void *context, struct text task_id, const struct agent_task_view *view)
 {
-    struct round *round = context;
-    if (!view->launched || view->ended || view->state == NULL || view->spec->definition == NULL) {
+    struct look_round *round = context;
+    if (is_looked_at(view)) {
+        agent_copy_id(task_id, round->ids[round->count++]);
+    }
+}
+
+static struct look_round *round_new(const struct agent *agent)
+{
+    size_t most = agent_logic_count(agent->logic);
+    struct look_round *round = alloc_zero(sizeof(*round) + most * sizeof(round->ids[0]));
+    agent_logic_each(agent->logic, add_to_round, round);
+    return round;
+}
+
+static void done_looks(struct job *job);
+
+// The next tasks of the round under way, or its end.
+static void look_on(struct agent *agent)
+{
+    struct look_round *round = agent->round;
+    struct agent_task_view views[TASKS_PER_JOB];
+    struct text ids[TASKS_PER_JOB];
+    size_t count = 0;
+    size_t most = 0;
+    while (round->next < round->count && count < TASKS_PER_JOB) {
+        ids[count] = text_of(round->ids[round->next++]);
+        if (agent_logic_task(agent->logic, ids[count], &views[count]) &&
+            is_looked_at(&views[count])) {
+            most += views[count].spec->definition->container_definitions.count;
+            count++;
+        }
+    }
+    if (count == 0) {
+        alloc_free(round);
+        agent->round = NULL;
         return;
     }
-    round->kept[round->count] = *view;
-    round->ids[round->count] = task_id;
-    round->count++;
-    if (round->count == TASKS_PER_JOB) {
-        submit_round(round);
+    struct job *job = looks_job(agent, most, (struct text){0}, done_looks);
+    for (size_t i = 0; i < count; i++) {
+        add_looks(job, ids[i], &views[i], SIZE_MAX);
     }
+    agent_job_submit(job);
+}
+
+static void done_looks(struct job *job)
+{
+    struct agent *agent = job->agent;
+    for (size_t i = 0; i < job->looks->count; i++) {
+        const struct look *look = &job->looks->items[i];
+        struct agent_task_view view;
+        if (!look->seen || !agent_logic_task(agent->logic, look->which.task_id, &view) ||
+            view.ended || view.spec->definition == NULL) {
+            continue;
+        }
+        size_t count = view.spec->definition->container_definitions.count;
+        struct task_stats *stats = stats_of(agent, look->which.task_id, count);
+        if (look->which.index < stats->count) {
+            sum_up(&stats->containers[look->which.index], look);
+        }
+    }
+    look_on(agent);
 }
 
 // ---- publishing -------------------------------------------------------------------------------
 
-static struct session_stats_set *set_of(const struct range *range, struct arena *arena)
+static struct session_stats_set *set_of(const struct range *range, int32_t count,
+                                        struct arena *arena)
 {
-    if (range->count == 0) {
+    if (count == 0) {
         return NULL;
     }
     struct session_stats_set *set = ARENA_NEW(arena, struct session_stats_set);
@@ -276,7 +296,7 @@ static struct session_stats_set *set_of(const struct range *range, struct arena 
         .has_max = true,
         .max = range->max,
         .has_sample_count = true,
-        .sample_count = range->count,
+        .sample_count = count,
         .has_sum = true,
         .sum = range->sum,
     };
@@ -295,18 +315,20 @@ static void describe_container(const struct agent_task_view *view, size_t index,
         .container_arn = index < spec->containers.count
                              ? spec->containers.items[index].container_arn
                              : (struct text){0},
-        .cpu_stats_set = set_of(&stats->cpu, arena),
-        .memory_stats_set = set_of(&stats->memory, arena),
+        .cpu_stats_set = set_of(&stats->cpu, stats->rate_count, arena),
+        .memory_stats_set = set_of(&stats->memory, stats->count, arena),
         .storage_stats_set = ARENA_NEW(arena, struct session_storage_stats_set),
     };
-    out->storage_stats_set->read_size_bytes = set_of(&stats->read, arena);
-    out->storage_stats_set->write_size_bytes = set_of(&stats->written, arena);
+    out->storage_stats_set->read_size_bytes = set_of(&stats->read, stats->count, arena);
+    out->storage_stats_set->write_size_bytes = set_of(&stats->written, stats->count, arena);
     if (spec->definition->network_mode != ECS_NETWORK_MODE_HOST) {
         out->network_stats_set = ARENA_NEW(arena, struct session_network_stats_set);
-        out->network_stats_set->rx_bytes = set_of(&stats->received, arena);
-        out->network_stats_set->tx_bytes = set_of(&stats->sent, arena);
-        out->network_stats_set->rx_bytes_per_second = set_of(&stats->rx_rate, arena);
-        out->network_stats_set->tx_bytes_per_second = set_of(&stats->tx_rate, arena);
+        out->network_stats_set->rx_bytes = set_of(&stats->received, stats->count, arena);
+        out->network_stats_set->tx_bytes = set_of(&stats->sent, stats->count, arena);
+        out->network_stats_set->rx_bytes_per_second =
+            set_of(&stats->rx_rate, stats->rate_count, arena);
+        out->network_stats_set->tx_bytes_per_second =
+            set_of(&stats->tx_rate, stats->rate_count, arena);
     }
     if (state != NULL && state->has_restart_count) {
         out->restart_stats_set = ARENA_NEW(arena, struct session_restart_stats_set);
@@ -374,7 +396,7 @@ static void publish_task(void *context, struct text task_id, const struct agent_
             arena_array(arena, stats->count, sizeof(*metric->container_metrics.items)),
     };
     for (size_t i = 0; i < stats->count; i++) {
-        if (stats->containers[i].memory.count > 0) {
+        if (stats->containers[i].count > 0) {
             describe_container(view, i, &stats->containers[i], arena,
                                &metric->container_metrics.items[metric->container_metrics.count++]);
         }
@@ -401,10 +423,9 @@ static void on_look(uv_timer_t *timer)
         publish(agent);
     }
     // While workers are behind, looks would only queue.
-    if (agent->looks_busy == 0 && !agent->closed) {
-        struct round round = {.agent = agent};
-        agent_logic_each(agent->logic, add_to_round, &round);
-        submit_round(&round);
+    if (agent->round == NULL && !agent->closed) {
+        agent->round = round_new(agent);
+        look_on(agent);
     }
 }
 
@@ -419,6 +440,7 @@ void agent_stats_begin(struct agent *agent)
 
 void agent_stats_deinit(struct agent *agent)
 {
+    alloc_free(agent->round);
     size_t cursor = 0;
     struct task_stats *stats = NULL;
     while ((stats = map_next(&agent->stats, &cursor, NULL)) != NULL) {

@@ -4,10 +4,17 @@
 
 #include <stdio.h>
 
+#define EFFECTS_KEPT 64
+#define EFFECTS_KEPT_BYTES 16384
+
 // ---- effects ------------------------------------------------------------------------------
 
 void agent_effects_reset(struct agent_effects *effects)
 {
+    if (effects->arena.total_bytes > EFFECTS_KEPT_BYTES || effects->count > EFFECTS_KEPT) {
+        agent_effects_deinit(effects); // a wave of them is over
+        return;
+    }
     arena_reset(&effects->arena);
     effects->count = 0;
 }
@@ -130,7 +137,15 @@ struct text agent_task_id(struct text task_arn)
 struct agent_task *agent_task_new(struct agent_logic *logic, const struct session_task_spec *spec)
 {
     struct agent_task *task = ALLOC(struct agent_task);
-    task->spec = shape_clone(&session_task_spec_shape, spec, NULL);
+    struct session_task_spec own = *spec;
+    own.definition = NULL;
+    task->spec = shape_clone(&session_task_spec_shape, &own, NULL);
+    if (spec->definition != NULL) {
+        task->definition =
+            shared_take(&logic->shared, &ecs_task_definition_shape, spec->definition);
+        // Nobody writes through it: a spec never changes.
+        task->spec->definition = (void *)(uintptr_t)task->definition->value;
+    }
     task->id = agent_task_id(task->spec->task_arn);
     ASSERT(task->id.data != NULL);
     task->phase = JOURNAL_PHASE_ACCEPTED;
@@ -148,11 +163,12 @@ struct agent_task *agent_task_new(struct agent_logic *logic, const struct sessio
     return task;
 }
 
-static void agent_task_free(struct agent_task *task)
+static void agent_task_free(struct agent_logic *logic, struct agent_task *task)
 {
     alloc_free(task->spec);
+    shared_release(&logic->shared, task->definition);
     alloc_free(task->state);
-    alloc_free(task->kept);
+    shared_release(&logic->shared, task->kept);
     alloc_free(task->reason);
     alloc_free(task->failed_container);
     alloc_free(task->waits);
@@ -167,16 +183,9 @@ static void agent_task_free(struct agent_task *task)
  */
 static void agent_logic_bury(struct agent_logic *logic, struct text id)
 {
-    if (MUTANT("forget-ended-tasks") || map_get(&logic->tombstone_of, id) != NULL) {
-        return;
+    if (!MUTANT("forget-ended-tasks")) {
+        buried_add(&logic->buried, id);
     }
-    char *slot = logic->tombstones[logic->tombstone_next];
-    if (slot[0] != '\0') {
-        map_remove(&logic->tombstone_of, (struct text){slot, HEX_ID_SIZE});
-    }
-    memcpy(slot, id.data, HEX_ID_SIZE);
-    map_put(&logic->tombstone_of, id, slot);
-    logic->tombstone_next = (logic->tombstone_next + 1) % TOMBSTONE_MAX;
 }
 
 void agent_task_forget(struct turn *turn, struct agent_task *task)
@@ -198,7 +207,7 @@ void agent_task_forget(struct turn *turn, struct agent_task *task)
     } else {
         task->next->previous = task->previous;
     }
-    agent_task_free(task);
+    agent_task_free(logic, task);
 }
 
 // ---- messages of the session --------------------------------------------------------------
@@ -278,7 +287,7 @@ static struct agent_task *unknown_task(struct turn *turn, const struct session_t
     if (stop) {
         return ghost_new(logic, spec, NULL);
     }
-    if (map_get(&logic->tombstone_of, agent_task_id(spec->task_arn)) != NULL) {
+    if (buried_has(&logic->buried, agent_task_id(spec->task_arn))) {
         return ghost_new(logic, spec, "TaskStateError: the task has ended on this host before");
     }
     if (problem != NULL) {
@@ -589,12 +598,12 @@ void agent_logic_free(struct agent_logic *logic)
     for (struct agent_task *task = logic->first; task != NULL; task = next) {
         next = task->next;
         agent_task_resolve_acks(&turn, task, true);
-        agent_task_free(task);
+        agent_task_free(logic, task);
     }
     ASSERT(nowhere.count == 0);
     agent_logic_timeline_deinit(logic);
     map_deinit(&logic->tasks);
-    map_deinit(&logic->tombstone_of);
+    shared_deinit(&logic->shared);
     alloc_free(logic->boot_id);
     alloc_free(logic->container_instance);
     alloc_free(logic->cluster);
@@ -604,6 +613,7 @@ void agent_logic_free(struct agent_logic *logic)
 
 static struct agent_task_view view_of(const struct agent_task *task)
 {
+    const struct journal_task *kept = agent_task_kept(task);
     return (struct agent_task_view){
         .spec = task->spec,
         .phase = task->phase,
@@ -612,9 +622,8 @@ static struct agent_task_view view_of(const struct agent_task *task)
         .ended = task->ended,
         .cleaned = task->clean == STEP_DONE,
         .state = task->state,
-        .images =
-            task->kept == NULL ? (struct journal_container_image_list){0} : task->kept->images,
-        .ports = task->kept == NULL ? (struct journal_container_ports_list){0} : task->kept->ports,
+        .images = kept == NULL ? (struct journal_container_image_list){0} : kept->images,
+        .ports = kept == NULL ? (struct journal_container_ports_list){0} : kept->ports,
         .pull_started_at = task->pull_started_at,
         .pull_stopped_at = task->pull_stopped_at,
     };

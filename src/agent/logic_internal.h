@@ -1,6 +1,8 @@
 #pragma once
 
+#include "agent/buried.h"
 #include "agent/logic.h"
+#include "agent/shared.h"
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/map.h"
@@ -17,7 +19,6 @@
  * facts alone and asks for whatever can be done now. So no order of events can leave a task stuck.
  */
 
-#define TOMBSTONE_MAX 4096    ///< ended tasks remembered, see agent_logic_bury
 #define CHANGE_DELAY_MS 100   ///< see agent_task_report
 #define PENDING_DELAY_MS 1000 ///< likewise, before all containers were started
 #define RETRY_FIRST_MS 100    ///< of reports; doubles
@@ -57,9 +58,10 @@ struct ack_wait {
 struct agent_task {
     struct agent_task *next;
     struct agent_task *previous;
-    struct agent_task *queue_next;  ///< waiting to be prepared
-    struct session_task_spec *spec; ///< owned; never changes
-    struct text id;                 ///< in spec
+    struct agent_task *queue_next;   ///< waiting to be prepared
+    struct session_task_spec *spec;  ///< owned; never changes; its definition is shared
+    struct shared_value *definition; ///< NULL for a task without
+    struct text id;                  ///< in spec
 
     bool stop_requested;
     bool unconfirmed;         ///< found unstarted: the server must say again that it wants it
@@ -80,7 +82,7 @@ struct agent_task {
     int64_t start_deadline_ms; ///< NEVER, or when to give up waiting for a state
 
     struct supervisor_state *state; ///< owned; the newest, or NULL
-    struct journal_task *kept;      ///< owned, or NULL; only its images and ports are set
+    struct shared_value *kept;      ///< NULL, or a journal_task with images and ports only
     int64_t pull_started_at;
     int64_t pull_stopped_at;
     int64_t network_ready_at;
@@ -140,9 +142,8 @@ struct agent_logic {
     struct agent_task *queue_first;
     struct agent_task *queue_last;
 
-    char tombstones[TOMBSTONE_MAX][HEX_ID_SIZE];
-    size_t tombstone_next;
-    struct map tombstone_of; ///< by id
+    struct shared_values shared; ///< what tasks have in common
+    struct buried buried;        ///< tasks that ended, see agent_logic_bury
 
     int64_t next_report_id;
     int64_t next_message;
@@ -203,8 +204,12 @@ int64_t agent_backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms);
 void agent_task_state(struct turn *turn, struct agent_task *task,
                       const struct supervisor_state *state);
 
+/** @return what the task's containers run and which ports they have, or NULL before it is known */
+const struct journal_task *agent_task_kept(const struct agent_task *task);
+
 /** Copy what the containers run, and which ports of the host they have. */
-void agent_task_keep(struct agent_task *task, const struct journal_container_image_list *images,
+void agent_task_keep(struct turn *turn, struct agent_task *task,
+                     const struct journal_container_image_list *images,
                      const struct journal_container_ports_list *ports);
 
 /** Events that answer effects. */

@@ -50,9 +50,10 @@ static const struct supervisor_container_state *find_state(const struct agent_ta
 
 static struct text find_digest(const struct agent_task *task, struct text name)
 {
-    for (size_t i = 0; task->kept != NULL && i < task->kept->images.count; i++) {
-        if (text_equal(task->kept->images.items[i].name, name)) {
-            return task->kept->images.items[i].digest;
+    const struct journal_task *kept = agent_task_kept(task);
+    for (size_t i = 0; kept != NULL && i < kept->images.count; i++) {
+        if (text_equal(kept->images.items[i].name, name)) {
+            return kept->images.items[i].digest;
         }
     }
     return (struct text){0};
@@ -89,11 +90,12 @@ static struct ecs_network_binding_list find_ports(const struct agent_task *task,
     if (task->spec->definition->network_mode == ECS_NETWORK_MODE_HOST) {
         return own_ports(&definition->port_mappings, arena);
     }
-    for (size_t i = 0; task->kept != NULL && i < task->kept->ports.count; i++) {
-        if (text_equal(task->kept->ports.items[i].name, definition->name)) {
+    const struct journal_task *kept = agent_task_kept(task);
+    for (size_t i = 0; kept != NULL && i < kept->ports.count; i++) {
+        if (text_equal(kept->ports.items[i].name, definition->name)) {
             return (struct ecs_network_binding_list){
-                .items = task->kept->ports.items[i].bindings.items,
-                .count = task->kept->ports.items[i].bindings.count,
+                .items = kept->ports.items[i].bindings.items,
+                .count = kept->ports.items[i].bindings.count,
             };
         }
     }

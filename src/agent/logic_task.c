@@ -24,9 +24,10 @@ void agent_task_put(struct turn *turn, struct agent_task *task)
     record->pull_stopped_at = task->pull_stopped_at;
     record->network_ready_at = task->network_ready_at;
     record->prepared_at = task->prepared_at;
-    if (task->kept != NULL) {
-        record->images = task->kept->images;
-        record->ports = task->kept->ports;
+    const struct journal_task *kept = agent_task_kept(task);
+    if (kept != NULL) {
+        record->images = kept->images;
+        record->ports = kept->ports;
     }
     task->put_version++;
     struct agent_effect *effect = agent_turn_effect(turn, AGENT_EFFECT_JOURNAL_PUT, task);
@@ -71,13 +72,21 @@ int64_t agent_backoff_ms(uint32_t failures, int64_t first_ms, int64_t last_ms)
     return MIN(delay, last_ms);
 }
 
-void agent_task_keep(struct agent_task *task, const struct journal_container_image_list *images,
+const struct journal_task *agent_task_kept(const struct agent_task *task)
+{
+    return task->kept == NULL ? NULL : task->kept->value;
+}
+
+void agent_task_keep(struct turn *turn, struct agent_task *task,
+                     const struct journal_container_image_list *images,
                      const struct journal_container_ports_list *ports)
 {
     if (images->count > 0 || ports->count > 0) {
         const struct journal_task kept = {.images = *images, .ports = *ports};
-        alloc_free(task->kept);
-        task->kept = shape_clone(&journal_task_shape, &kept, NULL);
+        struct shared_values *shared = &turn->logic->shared;
+        struct shared_value *before = task->kept;
+        task->kept = shared_take(shared, &journal_task_shape, &kept);
+        shared_release(shared, before); // only now: what was given may lie in it
     }
 }
 
@@ -150,7 +159,7 @@ void agent_task_prepared(struct turn *turn, struct agent_task *task,
     task->network_ready_at = event->network_ready_at;
     task->prepared_at = event->prepared_at;
     agent_task_timeline(turn, task);
-    agent_task_keep(task, &event->images, &event->ports);
+    agent_task_keep(turn, task, &event->images, &event->ports);
     agent_task_facts(turn, task);
     if (event->rc != 0 && !task->ended) {
         if (!text_empty(event->failed_container)) {
@@ -445,7 +454,7 @@ void agent_task_recover(struct turn *turn, const struct agent_event *event)
     task->pull_stopped_at = record->pull_stopped_at;
     task->network_ready_at = record->network_ready_at;
     task->prepared_at = record->prepared_at;
-    agent_task_keep(task, &record->images, &record->ports);
+    agent_task_keep(turn, task, &record->images, &record->ports);
     bool remains = event->supervisor_alive || event->state != NULL;
     if (record->phase == JOURNAL_PHASE_STOPPED) {
         recover_stopped(turn, task, record);

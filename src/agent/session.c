@@ -11,9 +11,13 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-#define OPEN_TIMEOUT_S 5    // a server that is there answers an upgrade within milliseconds
-#define RECEIVE_BYTES 16384 // handed over at once by the library; frames are put together from it
-#define CLOSE_TURNS 8       // of the loop, for handles that the library closes one after the other
+#define OPEN_TIMEOUT_S 5   // a server that is there answers an upgrade within milliseconds
+#define RECEIVE_BYTES 4096 // handed over at once by the library; frames are put together from it
+// ACS, TCS, and those of ECS Exec: two for each container that somebody is in. The library takes
+// room for all of them at once, and for every descriptor that the process may open when it is not
+// told.
+#define CONNECTIONS_MAX 1024
+#define CLOSE_TURNS 8 // of the loop, for handles that the library closes one after the other
 #define WHY_CHARS 200
 #define SERVICE "ecs" // signing name: the sessions are part of ECS
 
@@ -385,7 +389,8 @@ static bool receive(struct session *session, const char *bytes, size_t size)
     } else {
         session->handlers.frame(session->handlers.context, session, buf_view(&session->in));
     }
-    buf_reset(&session->in);
+    // Frames come seldom: a large one leaves no room behind.
+    buf_deinit(&session->in);
     return !session->ending;
 }
 
@@ -521,6 +526,7 @@ static int make_tls(struct sessions *sessions, struct err *err)
         base_out_of_memory(0);
     }
     SSL_CTX_set_verify(sessions->tls, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_mode(sessions->tls, SSL_MODE_RELEASE_BUFFERS); // sessions are idle most of the time
     int trusted = ca_file == NULL ? SSL_CTX_set_default_verify_paths(sessions->tls)
                                   : SSL_CTX_load_verify_locations(sessions->tls, ca_file, NULL);
     if (SSL_CTX_set_min_proto_version(sessions->tls, TLS1_2_VERSION) != 1 || trusted != 1) {
@@ -546,6 +552,7 @@ static int make_context(struct sessions *sessions, struct err *err)
         .foreign_loops = foreign_loops,
         .timeout_secs = OPEN_TIMEOUT_S,
         .provided_client_ssl_ctx = sessions->tls,
+        .fd_limit_per_thread = CONNECTIONS_MAX,
         .gid = (gid_t)-1,
         .uid = (uid_t)-1,
     };

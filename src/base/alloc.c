@@ -1,10 +1,13 @@
 #include "base/alloc.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 // What an arena gave out and was reset is the allocator's memory still: AddressSanitizer sees a use
 // of it only when told.
@@ -84,6 +87,31 @@ void alloc_free(void *pointer)
 void alloc_trim(void)
 {
     IGNORE(malloc_trim(0) == 0, "there was nothing to give back");
+}
+
+// Below what a function may use without moving the stack's pointer, and more than madvise itself
+// takes.
+#define STACK_KEPT_BYTES 4096
+
+void alloc_trim_stack(void)
+{
+#ifndef SANITIZED // which keeps notes of its own about stacks
+    pthread_attr_t attributes;
+    void *low = NULL;
+    size_t size_bytes = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
+        return;
+    }
+    int rc = pthread_attr_getstack(&attributes, &low, &size_bytes);
+    pthread_attr_destroy(&attributes);
+    char here = 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)low + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)&here - STACK_KEPT_BYTES) & ~(page - 1);
+    if (rc == 0 && from < to && to < (uintptr_t)low + size_bytes) {
+        IGNORE(madvise((void *)from, to - from, MADV_DONTNEED) != 0, "it stays as large as it was");
+    }
+#endif
 }
 
 // Small enough that a plain request fits in one chunk, large enough to keep chunks rare.

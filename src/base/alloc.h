@@ -31,6 +31,12 @@ void alloc_free(void *pointer);
  */
 void alloc_trim(void);
 
+/**
+ * Give back what this thread's stack took beyond what it uses now: for threads that live long and
+ * once went deep. Not for the main thread, whose stack has no known end.
+ */
+void alloc_trim_stack(void);
+
 AUTO_POINTER(void, alloc_free)
 UNUSED static inline void alloc_string_auto(char **string)
 {

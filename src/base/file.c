@@ -22,6 +22,8 @@ void fd_close(int fd)
 }
 
 #define OPEN_TRIES 1000
+#define SMALL_FILE_BYTES 4096
+#define LARGE_READ_BYTES 16384
 
 int file_open_inside(int dir_fd, const char *path, int flags, uint64_t resolve)
 {
@@ -47,10 +49,15 @@ int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out,
     if (fd < 0) {
         return err_sys(err, errno, "opening '%s'", path);
     }
+    // Most files are small, and an agent reads hundreds of them at once: room for a large one is
+    // only taken when the file turns out to be one.
+    char small[SMALL_FILE_BYTES];
+    bool large = false;
     size_t before = out->size;
     for (;;) {
-        char *to = buf_reserve(out, 16384);
-        ssize_t got = read(fd, to, 16384);
+        size_t room = large ? LARGE_READ_BYTES : sizeof(small);
+        char *to = large ? buf_reserve(out, room) : small;
+        ssize_t got = read(fd, to, room);
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -60,7 +67,11 @@ int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out,
         if (got == 0) {
             break;
         }
+        if (!large) {
+            memcpy(buf_reserve(out, (size_t)got), small, (size_t)got);
+        }
         out->size += (size_t)got;
+        large = out->size - before >= sizeof(small);
         if (out->size - before > limit_bytes) {
             return err_set(err, ERR_NO_ROOM, "'%s' is larger than %zu bytes", path, limit_bytes);
         }

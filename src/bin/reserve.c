@@ -97,8 +97,9 @@ int reserve_cidr(const char *instance, enum net_use use, struct text wanted, str
     struct text path = arena_format(arena, RUN_ROOT "/%s/%s", instance, file_names[use]);
     struct text cidr = wanted.data == NULL ? used_before(path.data, arena) : wanted;
     if (cidr.data == NULL) {
+        AUTO(arena_deinit) struct arena scratch = {0};
         struct text_list taken = {0};
-        list_taken(arena, &taken);
+        list_taken(&scratch, &taken);
         rc = net_free_cidr(use, &taken, arena, &cidr, err);
     }
     if (rc == 0) {
