@@ -27,9 +27,10 @@
 struct job {
     uv_work_t work;
     struct agent *agent;
-    struct job *next;              ///< waiting for a worker
-    void (*run)(struct job *job);  ///< in the worker
-    void (*done)(struct job *job); ///< on the loop
+    struct job *next;               ///< waiting for a worker
+    void (*begin)(struct job *job); ///< on the loop, when there is a worker; or NULL
+    void (*run)(struct job *job);   ///< in the worker
+    void (*done)(struct job *job);  ///< on the loop
     struct arena arena;
     char task_id[ID_CHARS];
     const struct session_task_spec *spec; ///< the logic's; it stays until the job is answered
@@ -107,6 +108,9 @@ struct agent_server {
     struct client *client;       ///< registers, asks for sessions
     struct client *reporter;     ///< reports
     struct report_call *reports; ///< under way
+    size_t report_calls;
+    struct report_call *report_first; ///< waiting
+    struct report_call *report_last;
     struct sessions *sessions;
     enum server_step step;
     bool calling;      ///< a registration or discovery is under way

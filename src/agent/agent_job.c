@@ -91,6 +91,9 @@ static void start_jobs(struct agent *agent)
         }
         agent->job_waiting--;
         agent->job_busy++;
+        if (job->begin != NULL) {
+            job->begin(job);
+        }
         int rc = uv_queue_work(agent->options.loop, &job->work, run_job, after_job);
         ASSERT(rc == 0);
     }
@@ -422,15 +425,20 @@ static void done_attach(struct job *job)
     take_connection(job);
 }
 
-void agent_job_attach(struct agent *agent, const struct agent_effect *effect)
+// A copy: the task may be forgotten before this is answered. Only now, as hundreds may wait.
+static void begin_attach(struct job *job)
 {
-    struct job *job = agent_job_new(agent, effect->task_id, run_attach, done_attach);
     struct agent_task_view view;
-    if (agent_logic_task(agent->logic, effect->task_id, &view) && view.spec->definition != NULL) {
-        // A copy: the task may be forgotten before this is answered.
+    if (agent_logic_task(job->agent->logic, job_id(job), &view) && view.spec->definition != NULL) {
         job->spec_kept = shape_clone(&session_task_spec_shape, view.spec, NULL);
         job->spec = job->spec_kept;
     }
+}
+
+void agent_job_attach(struct agent *agent, const struct agent_effect *effect)
+{
+    struct job *job = agent_job_new(agent, effect->task_id, run_attach, done_attach);
+    job->begin = begin_attach;
     agent_job_submit(job);
 }
 

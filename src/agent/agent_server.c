@@ -27,6 +27,9 @@
 // start, hundreds of reports are under way, and share these. Registering and asking for sessions
 // have a client of their own, so that they never wait behind reports.
 #define REPORT_CONNECTIONS 4
+// Reports given to the client at once, so that its connections always have the next one; each takes
+// 20 KiB there. The others wait as what they say, which is less than 1 KiB.
+#define REPORT_CALLS_MAX 16
 
 static void server_step(struct agent *agent);
 
@@ -533,12 +536,13 @@ static void server_step(struct agent *agent)
 
 // ---- reports ------------------------------------------------------------------------------
 
-/** A report under way. */
+/** A report that waits or is under way. */
 struct report_call {
     struct agent *agent;
     struct report_call *next;
     char task_id[ID_CHARS];
     int64_t report_id;
+    struct ecs_submit_task_state_change_request *report; ///< owned; NULL once it is under way
 };
 
 static void unlink_report(struct report_call *call)
@@ -548,7 +552,20 @@ static void unlink_report(struct report_call *call)
         at = &(*at)->next;
     }
     *at = call->next;
+    call->agent->server.report_calls--;
 }
+
+static void free_reports(struct report_call *first)
+{
+    struct report_call *next = NULL;
+    for (struct report_call *call = first; call != NULL; call = next) {
+        next = call->next;
+        alloc_free(call->report);
+        alloc_free(call);
+    }
+}
+
+static void send_reports(struct agent *agent);
 
 static void on_reported(void *context, const struct client_result *result)
 {
@@ -568,22 +585,66 @@ static void on_reported(void *context, const struct client_result *result)
                                              .report_id = call->report_id,
                                              .outcome = outcome});
     alloc_free(call);
+    send_reports(agent);
     agent_check_stopped(agent);
+}
+
+static void send_report(struct report_call *call,
+                        const struct ecs_submit_task_state_change_request *report)
+{
+    struct agent_server *server = &call->agent->server;
+    call->next = server->reports;
+    server->reports = call;
+    server->report_calls++;
+    client_call(server->reporter, &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE], report,
+                CALL_TIMEOUT_MS, on_reported, call);
+}
+
+// As many of those that wait as there is room for, the oldest first.
+static void send_reports(struct agent *agent)
+{
+    struct agent_server *server = &agent->server;
+    while (server->report_first != NULL && server->report_calls < REPORT_CALLS_MAX &&
+           !agent->closed) {
+        struct report_call *call = server->report_first;
+        server->report_first = call->next;
+        if (server->report_first == NULL) {
+            server->report_last = NULL;
+        }
+        struct ecs_submit_task_state_change_request *report = call->report;
+        call->report = NULL;
+        send_report(call, report);
+        alloc_free(report);
+    }
+}
+
+static void keep_report(struct report_call *call,
+                        const struct ecs_submit_task_state_change_request *report)
+{
+    struct agent_server *server = &call->agent->server;
+    call->report = shape_clone(&ecs_submit_task_state_change_request_shape, report, NULL);
+    if (server->report_last == NULL) {
+        server->report_first = call;
+    } else {
+        server->report_last->next = call;
+    }
+    server->report_last = call;
 }
 
 void agent_server_report(struct agent *agent, const struct agent_effect *effect)
 {
     struct report_call *call = ALLOC(struct report_call);
     call->agent = agent;
-    call->next = agent->server.reports;
-    agent->server.reports = call;
     call->report_id = effect->report_id;
     agent_copy_id(effect->task_id, call->task_id);
     agent->report_count++;
     LOG(INFO, "reporting a task", LOG_STR("task", call->task_id),
         LOG_TXT("status", effect->report->status), LOG_TXT("reason", effect->report->reason));
-    client_call(agent->server.reporter, &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE],
-                effect->report, CALL_TIMEOUT_MS, on_reported, call);
+    if (agent->server.report_first == NULL && agent->server.report_calls < REPORT_CALLS_MAX) {
+        send_report(call, effect->report);
+    } else {
+        keep_report(call, effect->report);
+    }
 }
 
 // ---- life ---------------------------------------------------------------------------------
@@ -647,11 +708,12 @@ void agent_server_end(struct agent *agent)
     client_free(server->reporter);
     server->client = NULL;
     server->reporter = NULL;
-    while (server->reports != NULL) {
-        struct report_call *call = server->reports;
-        server->reports = call->next;
-        alloc_free(call);
-    }
+    free_reports(server->reports);
+    free_reports(server->report_first);
+    server->reports = NULL;
+    server->report_first = NULL;
+    server->report_last = NULL;
+    server->report_calls = 0;
 }
 
 void agent_server_deinit(struct agent_server *server)
