@@ -253,6 +253,7 @@ static void look_on(struct agent *agent)
     if (count == 0) {
         alloc_free(round);
         agent->round = NULL;
+        alloc_trim(); // of what the last waves of work and this round left
         return;
     }
     struct job *job = looks_job(agent, most, (struct text){0}, done_looks);

@@ -1,6 +1,7 @@
 // The program `berth`: finds the command and runs it.
 
 #include "bin/commands.h"
+#include "bin/node.h"
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -97,6 +98,9 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[2], "--help") == 0 && strcmp(command->name, "aws") != 0) {
         printf("usage: berth %s %s\n\n%s\n", command->name, command->usage, command->summary);
         return 0;
+    }
+    if (command->run == bin_agent) {
+        node_keep_small(argv);
     }
     int status = command->run(argc - 1, argv + 1);
     if (status == CLI_USAGE) {

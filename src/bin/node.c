@@ -31,6 +31,10 @@
 // first thing an agent does takes 2 MiB.
 #define MAPPED_BYTES (64 << 10)
 
+// See malloc's tunables in the C library's manual.
+#define TUNABLES "GLIBC_TUNABLES"
+#define TUNABLE_NAME "glibc.malloc.tcache_count"
+
 struct node {
     struct arena arena;
     const char *run_dir;
@@ -44,6 +48,26 @@ struct node {
 const char *node_data_dir(struct data_dir *data)
 {
     return data_path(data, "node");
+}
+
+void node_keep_small(char **argv)
+{
+    const char *set = getenv(TUNABLES);
+    if (set != NULL && strstr(set, TUNABLE_NAME) != NULL) {
+        return;
+    }
+    char self[4096];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (size < 0) {
+        return;
+    }
+    self[size] = '\0';
+    AUTO(alloc_string)
+    char *tunables = alloc_format("%s%s" TUNABLE_NAME "=0", set == NULL ? "" : set,
+                                  set == NULL || set[0] == '\0' ? "" : ":");
+    setenv(TUNABLES, tunables, 1);
+    execv(self, argv);
+    // Replaced while it ran, perhaps: it is larger then, no more.
 }
 
 void node_process_limits(void)

@@ -34,6 +34,9 @@ CONNECTIONS = 4
 # What an agent may keep of tasks that have gone: it remembers the last 4,096 of them.
 KEPT_KIB = 1 << 10
 UNITS = "4194304"
+# Between replacements: the long runs are of tasks that live long enough to be checked and started
+# again several times.
+PAUSE_S = 1 if SECONDS < 600 else 10
 # All of them start at once, on a machine that may be busy otherwise.
 PATIENCE_S = max(300, 2 * TASKS)
 
@@ -291,10 +294,10 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         load.begin(count)
         load.wait(ended, "STOPPED")
         replaced += count
-        time.sleep(1)
+        time.sleep(PAUSE_S)
         most_kib = max(most_kib, host.agent_kib())
         most_supervisor_kib = max(most_supervisor_kib, host.supervisor_kib())
-        print(f"{TASKS} tasks, {replaced} replaced, agent {host.agent_kib()} KiB (at most "
+        print(f"{time.strftime('%H:%M:%S')} {TASKS} tasks, {replaced} replaced, agent {host.agent_kib()} KiB (at most "
               f"{most_kib}), largest supervisor {most_supervisor_kib} KiB", flush=True)
     load.wait(load.running, "RUNNING")  # one that was just started again has not been checked yet
     print(f"with all: {host.traces()}", flush=True)
