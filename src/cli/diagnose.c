@@ -5,6 +5,7 @@
 #include "cli/change.h"
 #include "cli/commands.h"
 #include "cli/diagnose_service.h"
+#include "cli/look.h"
 #include "shape/json.h"
 
 #include <getopt.h>
@@ -303,6 +304,21 @@ static int explain_service(struct cli_context *context, const struct options *op
                                                                  : options->request.cluster));
 }
 
+// Whether what the container wrote may tell more: it ran, and did not do well.
+static bool words_matter(const struct berth_explain_task_response *answer)
+{
+    switch (answer->cause) {
+    case BERTH_TASK_CAUSE_CONTAINER_EXITED:
+    case BERTH_TASK_CAUSE_OUT_OF_MEMORY:
+    case BERTH_TASK_CAUSE_UNHEALTHY:
+    case BERTH_TASK_CAUSE_HOOK_FAILED:
+    case BERTH_TASK_CAUSE_DEPENDENCY_FAILED:
+        return !text_empty(answer->container);
+    default:
+        return false;
+    }
+}
+
 static int explain_task(struct cli_context *context, const struct options *options, bool *out_fine,
                         struct err *err)
 {
@@ -317,7 +333,12 @@ static int explain_task(struct cli_context *context, const struct options *optio
     if (options->json) {
         print_json(&berth_explain_task_response_shape, &answer);
     } else {
-        diagnose_print_task(&options->style, &answer);
+        struct text_list wrote = {0};
+        if (words_matter(&answer)) {
+            look_logs(context, answer.task->cluster_arn, answer.task->task_arn, answer.container,
+                      &wrote);
+        }
+        diagnose_print_task(&options->style, &answer, &wrote);
     }
     return 0;
 }

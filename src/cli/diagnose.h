@@ -44,6 +44,7 @@ void diagnose_print_hosts(const struct berth_unplaced_task *one);
 void diagnose_print_placement(const struct diagnose_style *style,
                               const struct berth_explain_placement_response *answer);
 
-/** Print what became of a task. */
+/** Print what became of a task. @param wrote  the last lines of the container at fault, or none */
 void diagnose_print_task(const struct diagnose_style *style,
-                         const struct berth_explain_task_response *answer);
+                         const struct berth_explain_task_response *answer,
+                         const struct text_list *wrote);

@@ -162,7 +162,14 @@ static const struct {
     {BERTH_TASK_CAUSE_COMMAND_MISSING, HELP_DEFINITION,
      "containerDefinitions[].[name,image,entryPoint,command]"},
     {BERTH_TASK_CAUSE_CANNOT_START, HELP_DEFINITION,
-     "containerDefinitions[].[name,image,entryPoint,command]"},
+     "containerDefinitions[].[name,image,entryPoint,command,user,workingDirectory,"
+     "linuxParameters]"},
+    {BERTH_TASK_CAUSE_DEPENDENCY_FAILED, HELP_LOGS, NULL},
+    {BERTH_TASK_CAUSE_DEPENDENCY_FAILED, HELP_DEFINITION,
+     "containerDefinitions[].[name,dependsOn,startTimeout,healthCheck]"},
+    {BERTH_TASK_CAUSE_DISK_FULL, HELP_COMMAND, "node ls"},
+    {BERTH_TASK_CAUSE_DISK_FULL, HELP_COMMAND, "image ls"},
+    {BERTH_TASK_CAUSE_DISK_FULL, HELP_COMMAND, "doctor"},
     {BERTH_TASK_CAUSE_SECRET_MISSING, HELP_DEFINITION, "containerDefinitions[].[name,secrets]"},
     {BERTH_TASK_CAUSE_SECRET_MISSING, HELP_AWS,
      "secretsmanager list-secrets --include-planned-deletion --query "

@@ -203,7 +203,8 @@ static void print_host(const struct diagnose_style *style,
 }
 
 void diagnose_print_task(const struct diagnose_style *style,
-                         const struct berth_explain_task_response *answer)
+                         const struct berth_explain_task_response *answer,
+                         const struct text_list *wrote)
 {
     AUTO(arena_deinit) struct arena arena = {0};
     const struct ecs_task *task = answer->task;
@@ -227,6 +228,10 @@ void diagnose_print_task(const struct diagnose_style *style,
            TEXT_FMT(enum_text(&berth_task_cause_shape, (int32_t)answer->cause)),
            TEXT_FMT(answer->summary));
     print_containers(task);
+    for (size_t i = 0; i < wrote->count; i++) {
+        printf(i == 0 ? "the last that %.*s wrote:\n  %.*s\n" : "%.*s  %.*s\n",
+               TEXT_FMT(i == 0 ? answer->container : (struct text){0}), TEXT_FMT(wrote->items[i]));
+    }
     const struct diagnose_next next = diagnose_next_of_task(style, answer, &arena);
     print_next(&next);
 }

@@ -5,7 +5,7 @@
 /*
  * Why tasks are where they are, or nowhere: what stands against each host (diagnose.c), where tasks
  * would go (diagnose_placement.c), what found no place lately (diagnose_ring.c), and what became of
- * one task (diagnose_task.c).
+ * one task (diagnose_task.c, diagnose_reason.c).
  *
  * Placement itself stops at the first reason against a host, and says only that one. Here all are
  * collected, by the same checks in the same order, so that the first is the one that RunTask says.
@@ -118,3 +118,27 @@ void diagnose_note(struct core_call *call, const struct task_run *run,
 /** The same for a StartTask, whose hosts were named. spots are all of the cluster. */
 void diagnose_note_named(struct core_call *call, const struct task_run *run,
                          struct task_spots *spots, const struct ecs_start_task_response *response);
+
+// ---- one task
+
+/** The task that is explained, and the answer. */
+struct diagnose_subject {
+    const struct task_record_task *record;
+    const struct task_entry *entry;
+    const struct ecs_task_definition *definition;
+    const struct task_node *node;
+    struct text host; ///< the node's name
+    struct berth_explain_task_response *response;
+};
+
+/** Say what became of it. @param failed  somebody has to do something */
+void diagnose_conclude(const struct diagnose_subject *subject, enum berth_task_cause cause,
+                       bool failed, struct text summary);
+
+/** Say which container it is about, by its place in the definition. */
+void diagnose_point_at(const struct diagnose_subject *subject, size_t container);
+
+/** Conclude from what a node reported as the reason of a container or of the task. @return whether
+ *  it says anything that is known */
+bool diagnose_reason(struct core_call *call, const struct diagnose_subject *subject,
+                     struct text reason);

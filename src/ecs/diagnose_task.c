@@ -3,50 +3,16 @@
 #include <string.h>
 
 /*
- * ExplainTask: what became of one task, in a word for programs and a sentence for people. Causes
- * are read off what the node reported, in the words of Amazon's agent that Berth's own uses too.
+ * ExplainTask: what became of one task, in a word for programs and a sentence for people.
  */
 
 #define EXIT_SIGNAL 128 // a shell's convention, and the supervisor's: 128 and the signal
 #define EXIT_KILLED (EXIT_SIGNAL + 9)
-
-struct subject {
-    const struct task_record_task *record;
-    const struct task_entry *entry;
-    const struct ecs_task_definition *definition;
-    const struct task_node *node;
-    struct text host; ///< the node's name
-    struct berth_explain_task_response *response;
-};
-
-static bool has(struct text text, const char *part)
-{
-    size_t size = strlen(part);
-    for (size_t i = 0; i + size <= text.size; i++) {
-        if (memcmp(text.data + i, part, size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void conclude(const struct subject *subject, enum berth_task_cause cause, bool failed,
-                     struct text summary)
-{
-    subject->response->cause = cause;
-    subject->response->failed = failed;
-    subject->response->summary = summary;
-}
-
-static void point_at(const struct subject *subject, size_t container)
-{
-    subject->response->container = subject->definition->container_definitions.items[container].name;
-    subject->response->image = subject->definition->container_definitions.items[container].image;
-}
+#define STOP_TIMEOUT 30 // seconds, where the definition says nothing
 
 // ---- a task that is to run ----------------------------------------------------------------
 
-static struct text silence(struct core_call *call, const struct subject *subject)
+static struct text silence(struct core_call *call, const struct diagnose_subject *subject)
 {
     const struct task_node *node = subject->node;
     if (!node->seen) {
@@ -79,167 +45,117 @@ static struct text waiting(struct core_call *call, const struct task_record_task
                         TEXT_FMT(provider), (long long)left_ms / 1000);
 }
 
-static void explain_live(struct core_call *call, const struct subject *subject)
+static size_t place_of(const struct diagnose_subject *subject, struct text name)
+{
+    const struct ecs_container_definition_list *all = &subject->definition->container_definitions;
+    size_t i = 0;
+    while (i < all->count && !text_equal(all->items[i].name, name)) {
+        i++;
+    }
+    return i;
+}
+
+// A container that has not started, and the one that it waits for. @return whether there are such
+static bool waits_for(const struct diagnose_subject *subject, size_t *out_waiting,
+                      const struct ecs_container_dependency **out_for)
+{
+    const struct task_record_task *record = subject->record;
+    for (size_t i = 0; i < record->containers.count; i++) {
+        const struct ecs_container_definition *definition =
+            &subject->definition->container_definitions.items[i];
+        bool started = record->containers.items[i].status != TASK_RECORD_TASK_STATUS_PENDING;
+        for (size_t k = 0; k < definition->depends_on.count && !started; k++) {
+            const struct ecs_container_dependency *on = &definition->depends_on.items[k];
+            size_t place = place_of(subject, on->container_name);
+            bool runs = place < record->containers.count &&
+                        record->containers.items[place].status == TASK_RECORD_TASK_STATUS_RUNNING;
+            bool healthy =
+                runs && record->containers.items[place].health == ECS_HEALTH_STATUS_HEALTHY;
+            // One that has ended, or not begun, is not what it waits for longest.
+            if (runs && (on->condition == ECS_CONTAINER_CONDITION_HEALTHY
+                             ? !healthy
+                             : on->condition != ECS_CONTAINER_CONDITION_START)) {
+                *out_waiting = i;
+                *out_for = on;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void explain_waiting(struct core_call *call, const struct diagnose_subject *subject,
+                            size_t waiting, const struct ecs_container_dependency *on)
+{
+    size_t place = place_of(subject, on->container_name);
+    bool sick = on->condition == ECS_CONTAINER_CONDITION_HEALTHY &&
+                subject->record->containers.items[place].health == ECS_HEALTH_STATUS_UNHEALTHY;
+    diagnose_point_at(subject, place);
+    diagnose_conclude(
+        subject, sick ? BERTH_TASK_CAUSE_UNHEALTHY : BERTH_TASK_CAUSE_STARTING, sick,
+        arena_format(call->arena, "Container %.*s waits for container %.*s to be %s%s.",
+                     TEXT_FMT(subject->definition->container_definitions.items[waiting].name),
+                     TEXT_FMT(on->container_name),
+                     on->condition == ECS_CONTAINER_CONDITION_HEALTHY   ? "HEALTHY"
+                     : on->condition == ECS_CONTAINER_CONDITION_SUCCESS ? "over with exit code 0"
+                                                                        : "over",
+                     sick ? ", which fails its health check" : ""));
+}
+
+static void explain_live(struct core_call *call, const struct diagnose_subject *subject)
 {
     const struct task_record_task *record = subject->record;
     bool running = record->last_status == TASK_RECORD_TASK_STATUS_RUNNING;
     size_t sick = unhealthy(record);
+    size_t waiting_container = 0;
+    const struct ecs_container_dependency *on = NULL;
     if (task_waits(record)) {
-        conclude(subject, BERTH_TASK_CAUSE_WAITING_FOR_CAPACITY, false, waiting(call, record));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_WAITING_FOR_CAPACITY, false,
+                          waiting(call, record));
     } else if (!task_node_live(subject->node)) {
-        conclude(subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
-                 arena_format(call->arena,
-                              running ? "It ran when its host fell silent, and may run still: %.*s."
-                                      : "It waits for its host: %.*s.",
-                              TEXT_FMT(silence(call, subject))));
+        diagnose_conclude(
+            subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
+            arena_format(call->arena,
+                         running ? "It ran when its host fell silent, and may run still: %.*s."
+                                 : "It waits for its host: %.*s.",
+                         TEXT_FMT(silence(call, subject))));
     } else if (running && sick < record->containers.count) {
-        point_at(subject, sick);
-        conclude(subject, BERTH_TASK_CAUSE_UNHEALTHY, true,
-                 arena_format(call->arena, "Container %.*s runs and fails its health check.",
-                              TEXT_FMT(subject->response->container)));
+        diagnose_point_at(subject, sick);
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_UNHEALTHY, true,
+                          arena_format(call->arena,
+                                       "Container %.*s runs and fails its health check.",
+                                       TEXT_FMT(subject->response->container)));
     } else if (running) {
-        conclude(subject, BERTH_TASK_CAUSE_RUNNING, false, TEXT("It runs."));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_RUNNING, false, TEXT("It runs."));
     } else if (subject->entry->waiting) {
-        conclude(subject, BERTH_TASK_CAUSE_NOT_ACKNOWLEDGED, false,
-                 arena_format(call->arena,
-                              "Host %.*s is in contact and has not confirmed the task yet; it is "
-                              "told again every two seconds.",
-                              TEXT_FMT(subject->host)));
+        diagnose_conclude(
+            subject, BERTH_TASK_CAUSE_NOT_ACKNOWLEDGED, false,
+            arena_format(call->arena,
+                         "Host %.*s is in contact and has not confirmed the task yet; it is "
+                         "told again every two seconds.",
+                         TEXT_FMT(subject->host)));
+    } else if (waits_for(subject, &waiting_container, &on)) {
+        explain_waiting(call, subject, waiting_container, on);
     } else if (record->pull_started_at != 0 && record->pull_stopped_at == 0) {
-        conclude(subject, BERTH_TASK_CAUSE_STARTING, false, TEXT("Its host prepares the images."));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_STARTING, false,
+                          TEXT("Its host prepares the images."));
     } else {
-        conclude(subject, BERTH_TASK_CAUSE_STARTING, false, TEXT("Its host starts it."));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_STARTING, false, TEXT("Its host starts it."));
     }
 }
 
 // ---- a task that ended, or is to end ------------------------------------------------------
 
-static bool essential(const struct subject *subject, size_t container)
+static bool essential(const struct diagnose_subject *subject, size_t container)
 {
     const struct ecs_container_definition *definition =
         &subject->definition->container_definitions.items[container];
     return !definition->has_essential || definition->essential;
 }
 
-static bool command_missing(struct text reason)
-{
-    return has(reason, "executable file") || has(reason, "no such file or directory") ||
-           has(reason, "No such file or directory");
-}
-
-// What a host could not give before anything ran. @return whether the reason says that
-static bool explain_resources(struct core_call *call, const struct subject *subject,
-                              struct text reason, struct text who)
-{
-    static const struct {
-        const char *part;
-        enum berth_task_cause cause;
-        const char *summary;
-    } known[] = {
-        {"unable to pull secrets", BERTH_TASK_CAUSE_SECRET_MISSING,
-         "%.*s needs a secret that host %.*s cannot get: %.*s"},
-        {"Fetching secret data", BERTH_TASK_CAUSE_SECRET_MISSING,
-         "%.*s needs a secret that host %.*s cannot get: %.*s"},
-        {"failed to download env files", BERTH_TASK_CAUSE_ENVIRONMENT_FILE_MISSING,
-         "%.*s needs an environment file that host %.*s cannot read: %.*s"},
-        {"which this version of Berth does not have", BERTH_TASK_CAUSE_UNSUPPORTED,
-         "%.*s needs what host %.*s does not do: %.*s"},
-        {"volume '", BERTH_TASK_CAUSE_VOLUME_MISSING,
-         "%.*s needs a volume that host %.*s cannot give: %.*s"},
-    };
-    if (!text_starts(reason, TEXT("ResourceInitialization")) &&
-        !text_starts(reason, TEXT("Fetching secret data"))) {
-        return false;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-        if (has(reason, known[i].part)) {
-            conclude(subject, known[i].cause, true,
-                     arena_format(call->arena, known[i].summary, TEXT_FMT(who),
-                                  TEXT_FMT(subject->host), TEXT_FMT(text_slice(reason, 0, 500))));
-            return true;
-        }
-    }
-    return false;
-}
-
-// What Docker's words say of the port: between the second colon, which ends the container's name,
-// and the advice.
-static struct text port_conflict(struct text reason)
-{
-    struct text rest = text_slice(reason, 0, text_find(reason, ';'));
-    IGNORE(text_empty(text_cut(&rest, ':')), "the error's name");
-    struct text endpoint = text_cut(&rest, ':');
-    return text_trim(rest.data == NULL ? endpoint : rest);
-}
-
-// What the reason of a container, or the task's own, says by its first word. @return whether it
-// says anything that is known
-static bool explain_reason(struct core_call *call, const struct subject *subject,
-                           struct text reason)
-{
-    struct text name = subject->response->container;
-    struct text who = name.data == NULL
-                          ? TEXT("A container")
-                          : arena_format(call->arena, "Container %.*s", TEXT_FMT(name));
-    if (text_starts(reason, TEXT("CannotPull"))) {
-        bool missing = has(reason, "not found");
-        conclude(subject, missing ? BERTH_TASK_CAUSE_IMAGE_MISSING : BERTH_TASK_CAUSE_CANNOT_PULL,
-                 true,
-                 arena_format(call->arena,
-                              missing ? "%.*s needs the image %.*s, which is not on host %.*s."
-                                      : "%.*s needs the image %.*s, which host %.*s cannot use.",
-                              TEXT_FMT(who), TEXT_FMT(subject->response->image),
-                              TEXT_FMT(subject->host)));
-        return true;
-    }
-    if (text_starts(reason, TEXT("CannotStart")) && has(reason, "post-start command")) {
-        conclude(subject, BERTH_TASK_CAUSE_HOOK_FAILED, true,
-                 arena_format(call->arena,
-                              "The command that %.*s has as its label berth.post-start failed.",
-                              TEXT_FMT(name.data == NULL ? TEXT("a container") : name)));
-        return true;
-    }
-    if (text_starts(reason, TEXT("CannotStart")) && has(reason, "external connectivity")) {
-        conclude(subject, BERTH_TASK_CAUSE_PORT_TAKEN, true,
-                 arena_format(call->arena,
-                              "%.*s asks for a port of host %.*s that something else has: %.*s.",
-                              TEXT_FMT(who), TEXT_FMT(subject->host),
-                              TEXT_FMT(port_conflict(reason))));
-        return true;
-    }
-    if (text_starts(reason, TEXT("CannotStart")) || text_starts(reason, TEXT("CannotCreate"))) {
-        bool missing = command_missing(reason);
-        conclude(subject,
-                 missing ? BERTH_TASK_CAUSE_COMMAND_MISSING : BERTH_TASK_CAUSE_CANNOT_START, true,
-                 arena_format(call->arena,
-                              missing ? "%.*s has a command that is not in its image."
-                                      : "%.*s cannot be started.",
-                              TEXT_FMT(who)));
-        return true;
-    }
-    if (text_starts(reason, TEXT("OutOfMemory"))) {
-        conclude(subject, BERTH_TASK_CAUSE_OUT_OF_MEMORY, true,
-                 arena_format(call->arena, "%.*s was killed because its memory was used up.",
-                              TEXT_FMT(who)));
-        return true;
-    }
-    if (explain_resources(call, subject, reason, who)) {
-        return true;
-    }
-    if (text_starts(reason, TEXT("ContainerRuntime")) ||
-        text_starts(reason, TEXT("ResourceInitialization")) ||
-        text_starts(reason, TEXT("UnrecognizedTask"))) {
-        conclude(subject, BERTH_TASK_CAUSE_HOST_FAILED, true,
-                 arena_format(call->arena, "Something failed on host %.*s: %.*s",
-                              TEXT_FMT(subject->host), TEXT_FMT(text_slice(reason, 0, 500))));
-        return true;
-    }
-    return false;
-}
-
 // The container to blame: one that says why, else an essential one that ended badly, else one that
 // ended. @return its place, or the count of containers
-static size_t to_blame(const struct subject *subject)
+static size_t to_blame(const struct diagnose_subject *subject)
 {
     const struct task_record_task *record = subject->record;
     size_t best = record->containers.count;
@@ -263,12 +179,13 @@ static size_t to_blame(const struct subject *subject)
     return best;
 }
 
-static void explain_exit(struct core_call *call, const struct subject *subject, size_t container)
+static void explain_exit(struct core_call *call, const struct diagnose_subject *subject,
+                         size_t container)
 {
     const struct task_record_container *ended = &subject->record->containers.items[container];
     struct text name = subject->response->container;
     if (ended->exit_code == 0) {
-        conclude(
+        diagnose_conclude(
             subject, BERTH_TASK_CAUSE_FINISHED, false,
             arena_format(call->arena, "Container %.*s ended with exit code 0.", TEXT_FMT(name)));
         return;
@@ -280,12 +197,35 @@ static void explain_exit(struct core_call *call, const struct subject *subject, 
     } else if (signalled) {
         how = arena_format(call->arena, ": signal %d", (int)ended->exit_code - EXIT_SIGNAL);
     }
-    conclude(subject, BERTH_TASK_CAUSE_CONTAINER_EXITED, true,
-             arena_format(call->arena, "Essential container %.*s ended with exit code %d%.*s.",
-                          TEXT_FMT(name), (int)ended->exit_code, TEXT_FMT(how)));
+    diagnose_conclude(subject, BERTH_TASK_CAUSE_CONTAINER_EXITED, true,
+                      arena_format(call->arena,
+                                   "Essential container %.*s ended with exit code %d%.*s.",
+                                   TEXT_FMT(name), (int)ended->exit_code, TEXT_FMT(how)));
 }
 
-static void explain_ended(struct core_call *call, const struct subject *subject)
+// Who had to be killed, as it did not end when it was asked to. Absent when there is none.
+static struct text stubborn(struct core_call *call, const struct diagnose_subject *subject)
+{
+    const struct task_record_task *record = subject->record;
+    for (size_t i = 0; i < record->containers.count; i++) {
+        const struct task_record_container *container = &record->containers.items[i];
+        const struct ecs_container_definition *definition =
+            &subject->definition->container_definitions.items[i];
+        if (container->has_exit_code && container->exit_code == EXIT_KILLED &&
+            text_empty(container->reason)) {
+            diagnose_point_at(subject, i);
+            return arena_format(call->arena,
+                                ". Container %.*s did not end within the %d seconds of its "
+                                "stopTimeout and was killed",
+                                TEXT_FMT(definition->name),
+                                definition->has_stop_timeout ? (int)definition->stop_timeout
+                                                             : STOP_TIMEOUT);
+        }
+    }
+    return (struct text){0};
+}
+
+static void explain_ended(struct core_call *call, const struct diagnose_subject *subject)
 {
     const struct task_record_task *record = subject->record;
     struct text stopped_reason =
@@ -293,47 +233,50 @@ static void explain_ended(struct core_call *call, const struct subject *subject)
     size_t sick = unhealthy(record);
     if (text_starts(stopped_reason, TEXT("Task failed container health checks")) &&
         sick < record->containers.count) {
-        point_at(subject, sick);
-        conclude(subject, BERTH_TASK_CAUSE_UNHEALTHY, true,
-                 arena_format(call->arena,
-                              "Container %.*s failed its health check, so the service stopped the "
-                              "task.",
-                              TEXT_FMT(subject->response->container)));
+        diagnose_point_at(subject, sick);
+        diagnose_conclude(
+            subject, BERTH_TASK_CAUSE_UNHEALTHY, true,
+            arena_format(call->arena,
+                         "Container %.*s failed its health check, so the service stopped the "
+                         "task.",
+                         TEXT_FMT(subject->response->container)));
         return;
     }
     if (record->stop_code == ECS_TASK_STOP_CODE_USER_INITIATED ||
         record->stop_code == ECS_TASK_STOP_CODE_SERVICE_SCHEDULER_INITIATED) {
-        conclude(subject, BERTH_TASK_CAUSE_STOPPED_BY_USER, false,
-                 arena_format(call->arena, "It was stopped on request: %.*s",
-                              TEXT_FMT(text_slice(stopped_reason, 0, 500))));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_STOPPED_BY_USER, false,
+                          arena_format(call->arena, "It was stopped on request: %.*s%.*s",
+                                       TEXT_FMT(text_slice(stopped_reason, 0, 500)),
+                                       TEXT_FMT(stubborn(call, subject))));
         return;
     }
     if (record->stop_code == ECS_TASK_STOP_CODE_TERMINATION_NOTICE ||
         record->stop_code == ECS_TASK_STOP_CODE_SPOT_INTERRUPTION) {
-        conclude(subject, BERTH_TASK_CAUSE_HOST_FAILED, true, stopped_reason);
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_HOST_FAILED, true, stopped_reason);
         return;
     }
     size_t container = to_blame(subject);
     bool found = container < record->containers.count;
     if (found) {
-        point_at(subject, container);
-        if (explain_reason(call, subject, record->containers.items[container].reason)) {
+        diagnose_point_at(subject, container);
+        if (diagnose_reason(call, subject, record->containers.items[container].reason)) {
             return;
         }
     }
-    if (explain_reason(call, subject, stopped_reason)) {
+    if (diagnose_reason(call, subject, stopped_reason)) {
         return;
     }
     if (found && record->containers.items[container].has_exit_code) {
         explain_exit(call, subject, container);
         return;
     }
-    conclude(subject, BERTH_TASK_CAUSE_FAILED_TO_START, true,
-             text_empty(stopped_reason) ? TEXT("It did not start, and its host did not say why.")
-                                        : stopped_reason);
+    diagnose_conclude(subject, BERTH_TASK_CAUSE_FAILED_TO_START, true,
+                      text_empty(stopped_reason)
+                          ? TEXT("It did not start, and its host did not say why.")
+                          : stopped_reason);
 }
 
-static void explain(struct core_call *call, const struct subject *subject)
+static void explain(struct core_call *call, const struct diagnose_subject *subject)
 {
     const struct task_record_task *record = subject->record;
     if (record->desired_status != TASK_RECORD_TASK_STATUS_STOPPED) {
@@ -343,12 +286,12 @@ static void explain(struct core_call *call, const struct subject *subject)
     explain_ended(call, subject);
     bool ending = record->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING;
     if (ending && !task_node_live(subject->node)) {
-        conclude(subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
-                 arena_format(call->arena, "It is to stop, and cannot be told: %.*s.",
-                              TEXT_FMT(silence(call, subject))));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_AGENT_LOST, true,
+                          arena_format(call->arena, "It is to stop, and cannot be told: %.*s.",
+                                       TEXT_FMT(silence(call, subject))));
     } else if (ending && !subject->response->failed) {
-        conclude(subject, BERTH_TASK_CAUSE_STOPPING, false,
-                 TEXT("It is to stop, and its containers have been told."));
+        diagnose_conclude(subject, BERTH_TASK_CAUSE_STOPPING, false,
+                          TEXT("It is to stop, and its containers have been told."));
     }
 }
 
@@ -422,7 +365,7 @@ int task_explain_task(struct core_call *call, void *pointer, const void *input, 
     struct berth_explain_task_response *response = output;
     const struct task_record_task *record = core_get(call->core, &task_kind, entry->key);
     const struct task_record_node *host = core_get(call->core, &task_node_kind, record->node);
-    const struct subject subject = {
+    const struct diagnose_subject subject = {
         .record = record,
         .entry = entry,
         .definition = task_definition(call->core, record->definition),

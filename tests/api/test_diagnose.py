@@ -283,7 +283,7 @@ def ended(ecs, arn):
      "ImageMissing", 1, "Container app needs the image no/such:image, which is not on host",
      "berth image load"),
     ("no-command", {"entryPoint": ["/no/such/command"]},
-     "CommandMissing", 1, "Container app has a command that is not in its image.",
+     "CommandMissing", 1, "Container app has a command that is not in its image: ",
      "ecs describe-task-definition --task-definition no-command:1"),
     ("no-memory", {"memory": 16, "entryPoint": ["/bin/sh"], "command": ["-c", "tail /dev/zero"]},
      "OutOfMemory", 1, "Container app was killed because its memory was used up.", "berth logs"),

@@ -62,6 +62,18 @@ CAUSES = {
         "Essential container in task exited",
         "OutOfMemoryError: Container killed due to memory usage", "OutOfMemory",
         "berth logs --data DATA --cluster default ID main"),
+    "user missing": (
+        definition(box("true", user="nobody-there")),
+        "ResourceInitializationError: container 'main': the image has no user 'nobody-there'.*",
+        None, "CannotStart", None),
+    "dependency failed": (
+        definition(box("echo not today; exit 4", name="first", essential=False),
+                   box("true", dependsOn=[{"containerName": "first", "condition": "SUCCESS"}])),
+        "Task failed to start",
+        "CannotStartContainerError: dependency 'first' cannot reach SUCCESS: it exited with code 4",
+        "DependencyFailed",
+        "the last that first wrote:\n  not today\n"
+        "try:  berth logs --data DATA --cluster default ID first"),
     "exits": (
         definition(box("exit 3")), "Essential container in task exited", None, "ContainerExited",
         "berth logs --data DATA --cluster default ID main"),
@@ -122,6 +134,38 @@ def test_health_failing(node):
     assert node.describe(alone)["lastStatus"] == "RUNNING"
     node.ecs.stop_task(task=alone)
     node.stopped(alone)
+
+
+def test_dependency_never_healthy(node):
+    """Nothing ends it: what it waits for is told, and that that fails."""
+    arn = node.launch("never", definition(
+        box(f"echo cannot; {SLEEP}", name="first", healthCheck=FAILING),
+        box("true", dependsOn=[{"containerName": "first", "condition": "HEALTHY"}])),
+        {"launchType": "EC2"})
+
+    def told():
+        """what it waits for, and why in vain"""
+        shown = node.run("diagnose", arn, check=False)
+        return shown if "Unhealthy" in shown.stdout else None
+    shown = support.wait_for(told, 40, 0.3)
+    assert shown.returncode == 1
+    assert ("Container main waits for container first to be HEALTHY, which fails its health check."
+            in shown.stdout), shown.stdout
+    assert "the last that first wrote:\n  cannot\n" in shown.stdout
+    node.ecs.stop_task(task=arn)
+    node.stopped(arn)
+
+
+def test_killed_at_its_stop_timeout(node):
+    arn = node.launch("stubborn", definition(box(
+        "trap 'echo no' TERM; echo here; while :; do sleep 0.1; done", stopTimeout=2)),
+        {"launchType": "EC2"})
+    support.wait_for(lambda: "here" in node.run("logs", arn, check=False).stdout)
+    node.ecs.stop_task(task=arn, reason="enough")
+    node.stopped(arn)
+    shown = node.run("diagnose", arn)
+    assert ("It was stopped on request: enough. Container main did not end within the 2 seconds of "
+            "its stopTimeout and was killed" in shown), shown
 
 
 def test_memory_short(node):

@@ -280,7 +280,9 @@ static void a_task_is_a_page(void **state)
     };
     char got[2048];
     capture_begin();
-    diagnose_print_task(&style, &answer);
+    struct text lines[] = {TEXT("one"), TEXT("two")};
+    const struct text_list wrote = {.items = lines, .count = 2};
+    diagnose_print_task(&style, &answer, &wrote);
     capture_end(got, sizeof(got));
     assert_string_equal(got,
                         "task     12ab of web:3 in cluster c, FARGATE\n"
@@ -291,6 +293,9 @@ static void a_task_is_a_page(void **state)
                         "cause    ContainerExited: It ended.\n"
                         "CONTAINER  IMAGE  STATUS   HEALTH   EXIT  REASON\n"
                         "app        web:1  STOPPED  UNKNOWN  3     -\n"
+                        "the last that app wrote:\n"
+                        "  one\n"
+                        "  two\n"
                         "try:  berth logs --cluster c 12ab app\n");
 }
 

@@ -597,7 +597,8 @@ static void ends_are_told_apart(void **state)
          "CannotPull", "Container side needs the image side:1", false},
         {",'containers':[{'containerName':'app','status':'STOPPED','reason':"
          "'CannotStartContainerError: executable file `nope` not found in $PATH'}]",
-         "CommandMissing", "Container app has a command that is not in its image.", false},
+         "CommandMissing", "Container app has a command that is not in its image: executable",
+         false},
         {",'containers':[{'containerName':'app','status':'STOPPED','reason':"
          "'CannotStartContainerError: driver failed programming external connectivity on endpoint "
          "app: listen tcp4 0.0.0.0:80: bind: address already in use; free the port'}]",
@@ -607,7 +608,27 @@ static void ends_are_told_apart(void **state)
          false},
         {",'containers':[{'containerName':'app','status':'STOPPED','reason':"
          "'CannotStartContainerError: bad user'}]",
-         "CannotStart", "Container app cannot be started.", false},
+         "CannotStart", "Container app cannot be started: bad user", false},
+        {",'containers':[{'containerName':'app','status':'STOPPED','reason':"
+         "'CannotStartContainerError: dependency \\u0027side\\u0027 cannot reach SUCCESS: it "
+         "exited "
+         "with code 4'}]",
+         "DependencyFailed", "Container app was not started, as it depends on another: dependency ",
+         false},
+        {",'reason':'ResourceInitializationError: container \\u0027side\\u0027: the image has no "
+         "user "
+         "x'",
+         "CannotStart",
+         "Container side cannot be made on host host-0 as its definition says: the image has no "
+         "user x",
+         false},
+        {",'reason':'ResourceInitializationError: container \\u0027nobody: open'", "CannotStart",
+         "A container cannot be made on host host-0", false},
+        {",'reason':'ResourceInitializationError: container \\u0027app\\u0027: writing: No space "
+         "left on "
+         "device'",
+         "DiskFull", "Host host-0 has no room left on its disk: writing: No space left on device",
+         false},
         {",'containers':[{'containerName':'app','status':'STOPPED','exitCode':137,'reason':"
          "'OutOfMemoryError: Container killed due to memory usage'}]",
          "OutOfMemory", "Container app was killed because its memory was used up.", true},
