@@ -45,7 +45,8 @@ struct job {
     int64_t pull_stopped_at;
     int64_t network_ready_at;
     int64_t prepared_at;
-    int fd;                         ///< of a supervisor, or -1
+    struct text note; ///< prepare: what the host gives less of; in the arena, or absent
+    int fd;           ///< of a supervisor, or -1
     struct supervisor_state *state; ///< in the arena, or NULL
     struct session_logs_request *logs_request;
     struct session_logs_reply *logs_reply;

@@ -271,6 +271,7 @@ static int prepare(struct job *job)
         return agent_job_fail(job, "ResourceInitializationError", &err);
     }
     job->prepared_at = clock_wall_ms();
+    job->note = runtime_note(job->spec->definition, &job->arena);
     return 0;
 }
 
@@ -289,9 +290,14 @@ static void done_prepare(struct job *job)
     event.pull_stopped_at = job->pull_stopped_at;
     event.network_ready_at = job->network_ready_at;
     event.prepared_at = job->prepared_at;
+    event.note = job->note;
     if (job->unreachable.data != NULL) {
         LOG(WARN, "this host itself does not reach the task's address",
             LOG_STR("task", job->task_id), LOG_TXT("reason", job->unreachable));
+    }
+    if (job->note.data != NULL) {
+        LOG(WARN, "a task gets less than it asks for", LOG_STR("task", job->task_id),
+            LOG_TXT("note", job->note));
     }
     if (job->rc != 0) {
         LOG(WARN, "a task cannot be prepared", LOG_STR("task", job->task_id),

@@ -171,6 +171,7 @@ static void agent_task_free(struct agent_logic *logic, struct agent_task *task)
     shared_release(&logic->shared, task->kept);
     alloc_free(task->reason);
     alloc_free(task->failed_container);
+    alloc_free(task->note);
     alloc_free(task->waits);
     alloc_free(task);
 }

@@ -105,6 +105,7 @@ struct agent_event {
     int64_t pull_stopped_at;                    ///< PREPARED
     int64_t network_ready_at;                   ///< PREPARED
     int64_t prepared_at;                        ///< PREPARED
+    struct text note; ///< PREPARED: what the host gives less of, or absent
 };
 
 enum agent_effect_kind {

@@ -91,6 +91,7 @@ struct agent_task {
     bool ended;
     char *reason;           ///< owned, or NULL
     char *failed_container; ///< owned, or NULL
+    char *note;             ///< owned, or NULL: of PREPARED, for its timeline
     enum step kill;
     enum step clean;
     bool clean_failed;        ///< at least once

@@ -158,6 +158,7 @@ void agent_task_prepared(struct turn *turn, struct agent_task *task,
     task->pull_stopped_at = event->pull_stopped_at;
     task->network_ready_at = event->network_ready_at;
     task->prepared_at = event->prepared_at;
+    task->note = event->note.data == NULL ? NULL : alloc_format("%.*s", TEXT_FMT(event->note));
     agent_task_timeline(turn, task);
     agent_task_keep(turn, task, &event->images, &event->ports);
     agent_task_facts(turn, task);

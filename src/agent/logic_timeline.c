@@ -50,6 +50,7 @@ static void fill(const struct agent_task *task, struct arena *arena,
         .task_arn = task->spec->task_arn,
         .network_ready_at = task->network_ready_at,
         .prepared_at = task->prepared_at,
+        .note = text_of(task->note),
         .containers = {.items = containers, .count = count},
     };
 }
@@ -148,6 +149,7 @@ void agent_task_timeline_last(struct turn *turn, struct agent_task *task)
     struct session_task_timeline *timeline = ARENA_NEW(arena, struct session_task_timeline);
     fill(task, arena, timeline);
     timeline->task_arn = arena_text(arena, timeline->task_arn);
+    timeline->note = task->note == NULL ? (struct text){0} : arena_text(arena, timeline->note);
     for (size_t i = 0; i < timeline->containers.count; i++) {
         struct text *name = &timeline->containers.items[i].container_name;
         *name = arena_text(arena, *name);

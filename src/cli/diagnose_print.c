@@ -227,6 +227,9 @@ void diagnose_print_task(const struct diagnose_style *style,
     printf("cause    %.*s: %.*s\n",
            TEXT_FMT(enum_text(&berth_task_cause_shape, (int32_t)answer->cause)),
            TEXT_FMT(answer->summary));
+    if (!text_empty(answer->note)) {
+        printf("note     %.*s\n", TEXT_FMT(answer->note));
+    }
     print_containers(task);
     for (size_t i = 0; i < wrote->count; i++) {
         printf(i == 0 ? "the last that %.*s wrote:\n  %.*s\n" : "%.*s  %.*s\n",

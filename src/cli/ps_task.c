@@ -125,6 +125,9 @@ int ps_show_task(struct cli_context *context, const struct ps_options *options, 
     struct berth_get_task_usage_response usage = {0};
     ps_ask_usage(context, task->cluster_arn, (struct text_list){&arn, 1}, &usage);
     print_containers(&answer, ps_usage_of(&usage, arn));
+    if (!text_empty(answer.note)) {
+        printf("\nnote: %.*s\n", TEXT_FMT(answer.note));
+    }
     print_timeline(&answer);
     return 0;
 }

@@ -110,6 +110,8 @@ static const struct {
     {"CannotStart", "o such file or directory", BERTH_TASK_CAUSE_COMMAND_MISSING,
      "$w has a command that is not in its image: $r"},
     {"CannotStart", "", BERTH_TASK_CAUSE_CANNOT_START, "$w cannot be started: $r"},
+    {"CannotCreate", "no space left on device", BERTH_TASK_CAUSE_DISK_FULL,
+     "Host $h has no room left on its disk: $r"},
     {"CannotCreate", "", BERTH_TASK_CAUSE_CANNOT_START, "$w cannot be started: $r"},
     {"OutOfMemory", "", BERTH_TASK_CAUSE_OUT_OF_MEMORY,
      "$w was killed because its memory was used up."},

@@ -375,6 +375,7 @@ int task_explain_task(struct core_call *call, void *pointer, const void *input, 
     };
     response->task = ARENA_NEW(call->arena, struct ecs_task);
     task_show(call, entry->key, record, TASK_SHOW_TAGS, response->task);
+    response->note = record->extra == NULL ? (struct text){0} : record->extra->note;
     response->has_failed = true;
     response->since = since(record);
     if (host != NULL) {

@@ -11,6 +11,7 @@
 #define TIMELINE_TASKS_MAX 100     // of one message, as of health
 #define TIMELINE_EVENTS_MAX 64     // seven of a task, four of each of ten containers
 #define TIMELINE_CONTAINERS_MAX 10 // of a definition
+#define NOTE_MAX 16384             // bytes: fifteen limits of each of ten containers
 
 // ---- taking -------------------------------------------------------------------------------
 
@@ -70,6 +71,10 @@ static void take(struct core_call *call, const struct task_state *state,
     const struct moment prepared = {&record->has_prepared_after_ms, &record->prepared_after_ms};
     bool changed = learn(record, &network, told->network_ready_at);
     changed = learn(record, &prepared, told->prepared_at) || changed;
+    if (!text_empty(told->note) && told->note.size <= NOTE_MAX && text_empty(record->extra->note)) {
+        record->extra->note = told->note;
+        changed = true;
+    }
     for (size_t i = 0; i < MIN(told->containers.count, (size_t)TIMELINE_CONTAINERS_MAX); i++) {
         for (size_t k = 0; k < record->containers.count; k++) {
             if (text_equal(told->containers.items[i].container_name,
@@ -189,6 +194,7 @@ int task_get_timeline(struct core_call *call, void *pointer, const void *input, 
                                                   .restart_count = container->restart_count};
         }
     }
+    response->note = record->extra == NULL ? (struct text){0} : record->extra->note;
     struct berth_timeline_event_list *list = &response->timeline;
     qsort(list->items, list->count, sizeof(*list->items), compare);
     for (size_t i = 0; i < list->count; i++) {

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -247,14 +246,6 @@ static int fill_mounts(struct bundle *bundle, struct err *err)
     return rc;
 }
 
-static uint64_t own_hard_limit(int resource)
-{
-    struct rlimit limit;
-    return getrlimit((__rlimit_resource_t)resource, &limit) != 0 || limit.rlim_max == RLIM_INFINITY
-               ? UINT64_MAX
-               : limit.rlim_max;
-}
-
 static uint64_t own_capabilities(void)
 {
     uint64_t own = 0;
@@ -329,7 +320,7 @@ static int fill_process(struct bundle *bundle, struct err *err)
     process->capabilities = spec_capabilities(definition, own_capabilities(), bundle->arena);
     process->no_new_privileges = spec_no_new_privileges(definition);
     struct config_limit *limits = NULL;
-    spec_limits(definition, own_hard_limit, bundle->arena, &limits, &process->limit_count);
+    spec_limits(definition, runtime_hard_limit, bundle->arena, &limits, &process->limit_count);
     process->limits = limits;
     return 0;
 }

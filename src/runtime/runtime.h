@@ -151,3 +151,14 @@ struct text runtime_output_path(const char *data_dir, struct text task_id, struc
 
 /** Close; NULL is allowed. */
 void runtime_close(struct runtime *runtime);
+
+/** @return the hard limit that this process may set for a resource of getrlimit, UINT64_MAX for any
+ */
+uint64_t runtime_hard_limit(int resource);
+
+/**
+ * What containers of a task get less of here than their definitions ask for.
+ *
+ * @return words for people, in the arena; absent when they get all of it
+ */
+struct text runtime_note(const struct ecs_task_definition *definition, struct arena *arena);

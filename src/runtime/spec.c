@@ -1,5 +1,6 @@
 #include "runtime/spec.h"
 
+#include "base/buf.h"
 #include "base/text.h"
 
 #include <signal.h>
@@ -374,6 +375,36 @@ void spec_limits(const struct ecs_container_definition *definition, spec_hard_li
     }
     *out_limits = limits;
     *out_count = count;
+}
+
+struct text spec_limits_note(const struct ecs_container_definition *definition,
+                             spec_hard_limit_fn hard_limit, struct arena *arena)
+{
+    AUTO(buf_deinit) struct buf note = {0};
+    for (size_t i = 0; i < definition->ulimits.count; i++) {
+        const struct ecs_ulimit *limit = &definition->ulimits.items[i];
+        size_t at = 0;
+        while (at < ARRAY_LEN(limit_names) && limit_names[at].ecs != limit->name) {
+            at++;
+        }
+        uint64_t most =
+            at == ARRAY_LEN(limit_names) ? UINT64_MAX : hard_limit(limit_names[at].resource);
+        if (limit_value(limit->hard_limit) <= most) {
+            continue;
+        }
+        buf_format(&note,
+                   "%scontainer '%.*s' has a hard limit '%s' of %llu, which is the most that its "
+                   "host may set, instead of ",
+                   note.size == 0 ? "" : "; ", TEXT_FMT(definition->name),
+                   shape_enum_name(&ecs_ulimit_name_shape, (int32_t)limit->name),
+                   (unsigned long long)most);
+        if (limit->hard_limit < 0) {
+            buf_string(&note, "none");
+        } else {
+            buf_format(&note, "%d", (int)limit->hard_limit);
+        }
+    }
+    return note.size == 0 ? (struct text){0} : arena_text(arena, buf_view(&note));
 }
 
 struct text_map spec_sysctls(const struct ecs_container_definition *definition, bool own_network,

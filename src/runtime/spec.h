@@ -159,6 +159,10 @@ typedef uint64_t (*spec_hard_limit_fn)(int resource);
 void spec_limits(const struct ecs_container_definition *definition, spec_hard_limit_fn hard_limit,
                  struct arena *arena, struct config_limit **out_limits, size_t *out_count);
 
+/** @return which limits of the container are cut, in words, separated by `; `; absent for none */
+struct text spec_limits_note(const struct ecs_container_definition *definition,
+                             spec_hard_limit_fn hard_limit, struct arena *arena);
+
 /**
  * Kernel parameters: systemControls over Docker's default for a network namespace of its own, in
  * which no port needs privileges.

@@ -79,6 +79,19 @@ def test_ulimits(ended):
     assert limit(ended, "Max open files") == ("1000", "2000")
 
 
+@task(box("cat /proc/self/limits", ulimits=[
+    {"name": "nofile", "softLimit": 1000, "hardLimit": (1 << 31) - 1}]))
+def test_ulimits_that_are_cut(node, ended):
+    """Whoever looks at the task is told."""
+    most = str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    assert limit(ended, "Max open files") == ("1000", most)
+    note = (f"container 'main' has a hard limit 'nofile' of {most}, which is the most that its host "
+            f"may set, instead of {(1 << 31) - 1}")
+    arn = ended.task["taskArn"]
+    support.wait_for(lambda: note in node.run("ps", arn))
+    assert "note     " + note in node.run("diagnose", arn)
+
+
 @task(box("cat /proc/self/limits"))
 def test_ulimits_default(ended):
     """65535 open files, or what this machine may give."""

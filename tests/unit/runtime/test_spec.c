@@ -252,6 +252,15 @@ static void limits_are_cut(void **state)
     assert_true(limits[0].soft == UINT64_MAX);
     assert_int_equal(limits[1].soft, 1024);
     assert_int_equal(limits[1].hard, 4096);
+    assert_null(spec_limits_note(&definition, low_hard_limit, &arena).data);
+    own[0].hard_limit = 30000;
+    definition.name = TEXT("a");
+    assert_true(text_is(spec_limits_note(&definition, low_hard_limit, &arena),
+                        "container 'a' has a hard limit 'nofile' of 20000, which is the most that "
+                        "its host may set, instead of 30000"));
+    own[0].hard_limit = -1;
+    assert_true(
+        text_ends(spec_limits_note(&definition, low_hard_limit, &arena), TEXT("instead of none")));
 }
 
 static void sysctls_override_the_default(void **state)
