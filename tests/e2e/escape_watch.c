@@ -20,7 +20,7 @@
 #define PIDS_MAX 4096
 #define FDS_MAX 64
 #define CALLS_MAX 2000
-#define SECONDS 20 // in which somebody comes
+#define SECONDS 40 // in which somebody comes
 #define WANTED 1   // that are looked at
 
 static bool leads_out(int pid, const char *what)
@@ -71,14 +71,30 @@ static bool look(int pid)
     return out;
 }
 
-// @return whether anything of it led out
-static bool follow(int pid, int *calls)
+// One that has ended cannot be held either, with the same error as one that must not be.
+static bool lives(int pid)
+{
+    char path[64];
+    char text[256];
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY);
+    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[size < 0 ? 0 : size] = '\0';
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL && strlen(name_end) > 2 && strchr("ZX", name_end[2]) == NULL;
+}
+
+// @return 1 when nothing of it led out, -1 when something did, 0 when it was gone before it was
+// held
+static int follow(int pid, int *calls)
 {
     bool out = false;
     if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) != 0) {
-        return look(pid);
+        return look(pid) ? -1 : lives(pid) ? 1 : 0;
     }
     int status = 0;
+    int before = *calls;
     while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status)) {
         out = out || look(pid);
         int number =
@@ -89,7 +105,7 @@ static bool follow(int pid, int *calls)
         }
         ptrace(PTRACE_SYSCALL, pid, NULL, (long)number);
     }
-    return out;
+    return out ? -1 : *calls > before ? 1 : 0;
 }
 
 static int visit(const bool *known, bool *out_known, int *calls)
@@ -105,7 +121,7 @@ static int visit(const bool *known, bool *out_known, int *calls)
             out_known[pid] = true;
         } else if (!known[pid]) {
             out_known[pid] = true;
-            found = follow(pid, calls) ? -1 : 1;
+            found = follow(pid, calls);
             break;
         }
     }

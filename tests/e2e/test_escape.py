@@ -490,7 +490,7 @@ def test_who_comes_in_is_watched(world):
                                            pidMode="task"),
         "ECHILD": world.launch("fargate", {**watch, "healthCheck": check})}
     for name, arn in arns.items():
-        lines = world.node.stopped(arn, 60).lines()
+        lines = world.node.stopped(arn, 90).lines()
         assert lines[-1] == "watch held " + name.split(",", maxsplit=1)[0], (name, lines)
 
 
