@@ -847,6 +847,8 @@ static int hear(void)
     if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
         return errno;
     }
+    puts("listening");
+    fflush(stdout);
     char text[64];
     ssize_t got = 0;
     while ((got = recv(fd, text, sizeof(text) - 1, 0)) >= 0) {

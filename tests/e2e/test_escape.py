@@ -330,11 +330,18 @@ def hardware_of(described):
                 if one["name"] == "macAddress")
 
 
+def heard_by(world, ear):
+    """What it says that it heard; at first that it listens."""
+    return world.node.run("logs", ear["taskArn"], "ear", check=False).stdout.splitlines()
+
+
 @pytest.fixture
 def ear(world):
     """A task on awsvpc that prints what it hears on UDP port 7001."""
     arn = world.launch("awsvpc", listen_udp())
-    yield world.node.until(arn, lastStatus="RUNNING")
+    described = world.node.until(arn, lastStatus="RUNNING")
+    support.wait_for(lambda: heard_by(world, described))
+    yield described
     world.node.ecs.stop_task(task=arn)
     world.node.stopped(arn)
 
@@ -345,16 +352,16 @@ def test_a_source_address_of_another_task(world, neighbours, ear):
     to = {"SPOOFED_TO": address_of(ear) + ":7001", "SPOOFED_MAC": hardware_of(ear)}
 
     def heard():
-        return world.node.run("logs", ear["taskArn"], "ear", check=False).stdout
+        return "spoofed" in "".join(heard_by(world, ear))
     world.attempt("awsvpc", ["spoofed-datagram"], environment={
         **to, "SPOOFED_FROM": address_of(neighbours["awsvpc"]) + ":1"})
-    assert "spoofed" not in heard()
+    assert not heard()
     arn = world.launch("awsvpc", box(
         "export SPOOFED_FROM=$(ip -4 -o addr show eth0 | sed 's/.*inet //; s,/.*,,'):1; "
         "/escape/escape spoofed-datagram", user="0",
         environment=[{"name": name, "value": value} for name, value in to.items()]))
     assert world.node.stopped(arn).output() == "spoofed-datagram done \n"
-    support.wait_for(lambda: "spoofed" in heard())
+    support.wait_for(heard)
 
 
 def test_to_everybody(world, ear):
@@ -366,8 +373,8 @@ def test_to_everybody(world, ear):
         environment=[{"name": "BROADCAST", "value": f"255.255.255.255 224.0.0.1 {subnet}.255.255 "
                                                     f"172.31.15.255 {address}"}]))
     assert world.node.stopped(arn).lines() == ["broadcast done "]
-    heard = support.wait_for(lambda: world.node.run("logs", ear["taskArn"], "ear").splitlines())
-    assert heard == [f"heard to {address}"]
+    support.wait_for(lambda: len(heard_by(world, ear)) > 1)
+    assert heard_by(world, ear) == ["listening", f"heard to {address}"]
 
 
 def test_an_address_of_another_task_claimed(world, neighbours):
