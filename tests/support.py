@@ -17,6 +17,8 @@ import models
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BERTH = os.environ.get("BERTH", os.path.join(ROOT, "build/berth"))
+# How much longer than on an idle machine things may take: tests/in_guest says so.
+SLOW = float(os.environ.get("BERTH_SLOW", "1"))
 IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
 # Seconds after which something will not come any more. Far longer than anything takes: no test is
 # about how fast a machine is, nor about what else it does at the time.
@@ -42,7 +44,7 @@ def free_port(address="127.0.0.1"):
 
 def wait_for(what, seconds=PATIENCE, step=0.02):
     """Call until it returns something true; return that, or fail with what was waited for."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * SLOW
     while True:
         found = what()
         if found:
@@ -94,7 +96,7 @@ class Berth:
     def stop(self, how=signal.SIGTERM, seconds=PATIENCE):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(seconds)
+            self.process.wait(seconds * SLOW)
         status = self.process.returncode if self.process else None
         self.process = None
         return status
@@ -115,8 +117,8 @@ class Berth:
                     "aws_secret_access_key": keys["secretAccessKey"],
                     "verify": keys.get("caFile", True),
                     "config": botocore.config.Config(retries={"max_attempts": 1},
-                                                     read_timeout=PATIENCE,
-                                                     connect_timeout=PATIENCE)}
+                                                     read_timeout=PATIENCE * SLOW,
+                                                     connect_timeout=PATIENCE * SLOW)}
         settings.update(changes)
         with CLIENTS:
             return models.install(SESSION.client(service, **settings))
@@ -136,8 +138,8 @@ class Berth:
         words = list(arguments)
         position = 2 if words[0] in ("image", "debug") else 1
         words[position:position] = ["--data", self.data]
-        done = subprocess.run([BERTH, *words], capture_output=True, text=True, timeout=seconds,
-                              check=False)
+        done = subprocess.run([BERTH, *words], capture_output=True, text=True,
+                              timeout=seconds * SLOW, check=False)
         if check:
             assert done.returncode == 0, f"berth {' '.join(words)}: {done.stderr}\n{self.tail()}"
             return done.stdout
@@ -146,8 +148,8 @@ class Berth:
     def aws(self, *arguments, program="aws", seconds=120):
         """The AWS CLI; returns what it printed, decoded."""
         done = subprocess.run([program, "--endpoint-url", self.keys["endpoint"], "--output", "json",
-                               *arguments], capture_output=True, text=True, timeout=seconds,
-                              env=self.environment(), check=False)
+                               *arguments], capture_output=True, text=True,
+                              timeout=seconds * SLOW, env=self.environment(), check=False)
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
         return json.loads(done.stdout) if done.stdout.strip() else None
 

@@ -2,9 +2,15 @@
 import pytest
 
 import fields
+import support
 
 
-@pytest.fixture(scope="module")
+def life_of_node(fixture_name, config):
+    """Where all is slow, as in an emulated guest, a node is started once for all modules."""
+    return "session" if support.SLOW > 1 else "module"
+
+
+@pytest.fixture(scope=life_of_node)
 def node(tmp_path_factory):
     yield from fields.make_node(tmp_path_factory.mktemp("node"))
 
