@@ -328,7 +328,7 @@ static bool has_ended(struct house *house, const void *argument)
 static void server_is_started_again(void **state)
 {
     struct house *house = *state;
-    const struct runtime_fake_script script = {.run_ms = 300, .exit_code = 3};
+    const struct runtime_fake_script script = {.run_ms = 2000, .exit_code = 3};
     runtime_fake_set(house->runtime, "web", &script);
     house_start_agent(house);
     struct text arn = house_run_task(house);
