@@ -51,9 +51,10 @@ class Result:
 
 
 # In front of a command that shall run when no other process wants to. It gets a session of its own,
-# because the kernel may share the processor out among sessions first.
-STEP_BACK = ["setsid", "--wait", "chrt", "--idle", "0", "sh", "-c",
-             '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec "$@"', "step_back"]
+# because the kernel may share the processor out among sessions first. Where it cannot it runs.
+STEP_BACK = ["setsid", "--wait", "sh", "-c",
+             '{ echo 19 >/proc/$$/autogroup; chrt --idle --pid 0 $$; } >/dev/null 2>&1; exec "$@"',
+             "step_back"]
 RUNNING = set()
 
 
