@@ -64,7 +64,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct exec *exec = CONTAINER_OF(timer, struct exec, timer);
     if (exec->goodbye && exec->session != NULL) {
-        agent_session_finish(exec->session); // the session may be gone then, and this turned
+        websocket_finish(exec->session); // the session may be gone then, and this turned
     }
     if (!uv_is_closing((uv_handle_t *)timer)) {
         agent_exec_turn(exec);

@@ -56,12 +56,12 @@ struct exec {
     uv_timer_t timer;     ///< turns it
     // agent_exec_channel.c
     struct channel *channel;
-    struct session *session; ///< NULL between two
-    bool open;               ///< the session is
-    bool ready;              ///< the client is there
-    bool anew;               ///< on a new connection: what went out on the older may be lost
-    int64_t lost_ms;         ///< monotonic; since when no session is open
-    int64_t dial_ms;         ///< monotonic; when to open the next
+    struct websocket *session; ///< NULL between two
+    bool open;                 ///< the session is
+    bool ready;                ///< the client is there
+    bool anew;                 ///< on a new connection: what went out on the older may be lost
+    int64_t lost_ms;           ///< monotonic; since when no session is open
+    int64_t dial_ms;           ///< monotonic; when to open the next
     uint32_t dial_failures;
     bool goodbye; ///< the websocket is to end regularly
     // agent_exec_terminal.c

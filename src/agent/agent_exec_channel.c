@@ -32,7 +32,7 @@ static void on_send(void *context, struct text frame)
 {
     struct exec *exec = context;
     if (exec->open) {
-        agent_session_send_binary(exec->session, frame);
+        websocket_send_binary(exec->session, frame);
     }
 }
 
@@ -98,7 +98,7 @@ static void make_uuid(char out_uuid[TEXT_UUID_CHARS + 1])
     text_uuid(bytes, out_uuid);
 }
 
-static void on_open(void *context, struct session *session)
+static void on_open(void *context, struct websocket *session)
 {
     struct exec *exec = context;
     char request_id[TEXT_UUID_CHARS + 1];
@@ -112,7 +112,7 @@ static void on_open(void *context, struct session *session)
     };
     AUTO(buf_deinit) struct buf json = {0};
     json_encode(&channel_open_data_channel_input_shape, &hello, &json);
-    agent_session_send(session, buf_view(&json));
+    websocket_send_text(session, buf_view(&json));
     exec->open = true;
     exec->dial_failures = 0;
     exec->anew = false;
@@ -120,7 +120,7 @@ static void on_open(void *context, struct session *session)
     agent_exec_turn(exec);
 }
 
-static void on_text(void *context, struct session *session, struct text frame)
+static void on_text(void *context, struct websocket *session, struct text frame)
 {
     struct exec *exec = context;
     AUTO(arena_deinit) struct arena arena = {0};
@@ -143,7 +143,7 @@ static void fail(struct exec *exec, const struct err *err)
     exec->phase = EXEC_OVER;
 }
 
-static void on_binary(void *context, struct session *session, struct text frame)
+static void on_binary(void *context, struct websocket *session, struct text frame)
 {
     struct exec *exec = context;
     struct err err = {0};
@@ -169,10 +169,10 @@ static bool is_final(uint16_t code)
     return code == 1000 || (code >= 1002 && code <= 1010);
 }
 
-static void on_closed(void *context, struct session *session, struct text why, bool refused)
+static void on_closed(void *context, struct websocket *session, struct text why, bool refused)
 {
     struct exec *exec = context;
-    bool final = refused || is_final(agent_session_code(session));
+    bool final = refused || is_final(websocket_code(session));
     exec->session = NULL;
     exec->open = false;
     if (final && exec->phase != EXEC_OVER) {
@@ -200,14 +200,14 @@ static void make_url(const struct exec *exec, struct buf *out)
 
 static void dial(struct exec *exec)
 {
-    const struct session_handlers handlers = {.open = on_open,
-                                              .frame = on_text,
-                                              .binary = on_binary,
-                                              .closed = on_closed,
-                                              .context = exec};
+    const struct websocket_handlers handlers = {.open = on_open,
+                                                .text = on_text,
+                                                .binary = on_binary,
+                                                .closed = on_closed,
+                                                .context = exec};
     AUTO(buf_deinit) struct buf url = {0};
     make_url(exec, &url);
-    exec->session = agent_session_open(exec->agent->server.sessions, url.data, &handlers);
+    exec->session = agent_session_open(exec->agent->server.sessions, buf_view(&url), &handlers);
     if (exec->session == NULL) {
         exec->phase = EXEC_OVER;
     }
@@ -241,12 +241,11 @@ int64_t agent_exec_channel_turn(struct exec *exec)
         return now_ms + TICK_LAST_MS;
     }
     exec->lost_ms = -1;
-    if (!channel_idle(exec->channel) &&
-        agent_session_heard_ms(exec->session) < now_ms - SILENT_MS) {
-        agent_session_end(exec->session, "the server is silent");
+    if (!channel_idle(exec->channel) && websocket_heard_ms(exec->session) < now_ms - SILENT_MS) {
+        websocket_end(exec->session, "the server is silent");
     }
     // What is queued already need not be queued again.
-    if (agent_session_queued(exec->session) > 0) {
+    if (websocket_queued(exec->session) > 0) {
         return now_ms + TICK_LAST_MS;
     }
     if (exec->anew) {
@@ -260,6 +259,6 @@ int64_t agent_exec_channel_turn(struct exec *exec)
 void agent_exec_channel_drop(struct exec *exec)
 {
     if (exec->session != NULL) {
-        agent_session_end(exec->session, "the session is over");
+        websocket_end(exec->session, "the session is over");
     }
 }

@@ -192,7 +192,7 @@ static void write_input(struct exec *exec)
 static bool has_room(const struct exec *exec)
 {
     return exec->open && channel_room(exec->channel) > 0 &&
-           agent_session_queued(exec->session) < QUEUE_HIGH_BYTES;
+           websocket_queued(exec->session) < QUEUE_HIGH_BYTES;
 }
 
 // @return whether all that there is was read

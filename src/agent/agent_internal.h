@@ -118,8 +118,8 @@ struct agent_server {
     uint32_t failures; ///< since the last session that worked
     uv_timer_t retry;
     uv_timer_t watch; ///< looks after silent sessions
-    struct session *acs;
-    struct session *tcs;
+    struct websocket *acs;
+    struct websocket *tcs;
     char *acs_url;
     char *tcs_url;
     uint32_t tcs_failures;

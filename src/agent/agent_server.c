@@ -116,19 +116,19 @@ bool agent_server_may_pass(const struct client_result *result)
 
 // ---- frames -------------------------------------------------------------------------------
 
-static void send_frame(struct session *session, const char *type, const struct shape_type *shape,
+static void send_frame(struct websocket *session, const char *type, const struct shape_type *shape,
                        const void *message)
 {
     AUTO(buf_deinit) struct buf frame = {0};
     buf_format(&frame, "{\"type\":\"%s\",\"message\":", type);
     json_encode(shape, message, &frame);
     buf_byte(&frame, '}');
-    agent_session_send(session, buf_view(&frame));
+    websocket_send_text(session, buf_view(&frame));
 }
 
 void agent_server_send(struct agent *agent, const struct agent_effect *effect, bool telemetry)
 {
-    struct session *session = telemetry ? agent->server.tcs : agent->server.acs;
+    struct websocket *session = telemetry ? agent->server.tcs : agent->server.acs;
     if (session != NULL) {
         send_frame(session, effect->frame_type, effect->frame_shape, effect->frame);
     }
@@ -212,7 +212,7 @@ static int read_message(const struct shape_type *shape, struct text json, struct
 }
 
 // The lease that the server gave is short, so this goes before anything else.
-static int take_heartbeat(struct session *session, const struct session_frame *frame,
+static int take_heartbeat(struct websocket *session, const struct session_frame *frame,
                           struct arena *arena, struct shape_error *why)
 {
     struct session_heartbeat_message heartbeat = {0};
@@ -224,8 +224,8 @@ static int take_heartbeat(struct session *session, const struct session_frame *f
     return rc;
 }
 
-static int take_tcs(struct agent *agent, struct session *session, const struct session_frame *frame,
-                    struct arena *arena, struct shape_error *why)
+static int take_tcs(struct agent *agent, struct websocket *session,
+                    const struct session_frame *frame, struct arena *arena, struct shape_error *why)
 {
     if (text_is(frame->type, "HeartbeatMessage")) {
         return take_heartbeat(session, frame, arena, why);
@@ -242,8 +242,8 @@ static int take_tcs(struct agent *agent, struct session *session, const struct s
     return rc;
 }
 
-static int take_acs(struct agent *agent, struct session *session, const struct session_frame *frame,
-                    struct arena *arena, struct shape_error *why)
+static int take_acs(struct agent *agent, struct websocket *session,
+                    const struct session_frame *frame, struct arena *arena, struct shape_error *why)
 {
     if (text_is(frame->type, "HeartbeatMessage")) {
         return take_heartbeat(session, frame, arena, why);
@@ -262,7 +262,7 @@ static int take_acs(struct agent *agent, struct session *session, const struct s
     return 0;
 }
 
-static void on_frame(void *context, struct session *session, struct text bytes)
+static void on_frame(void *context, struct websocket *session, struct text bytes)
 {
     struct agent *agent = context;
     AUTO(arena_deinit) struct arena arena = {0};
@@ -304,7 +304,7 @@ static void add_parameter(struct buf *url, const char *name, struct text value)
     }
 }
 
-static void on_open(void *context, struct session *session)
+static void on_open(void *context, struct websocket *session)
 {
     struct agent *agent = context;
     struct agent_server *server = &agent->server;
@@ -317,7 +317,7 @@ static void on_open(void *context, struct session *session)
     }
     server->connected = true;
     LOG(INFO, "session with the server is open", LOG_TXT("node", agent->identity.node_id),
-        LOG_STR("server", agent_session_host(session)));
+        LOG_STR("server", websocket_host(session)));
     agent_apply(agent,
                 &(struct agent_event){.kind = AGENT_EVENT_CONNECTED,
                                       .container_instance = text_of(server->container_instance),
@@ -338,7 +338,7 @@ static void on_tcs_retry(uv_timer_t *timer)
     open_tcs(CONTAINER_OF(server, struct agent, server));
 }
 
-static void on_session_closed(void *context, struct session *session, struct text why,
+static void on_session_closed(void *context, struct websocket *session, struct text why,
                               bool was_refused)
 {
     struct agent *agent = context;
@@ -362,7 +362,7 @@ static void on_session_closed(void *context, struct session *session, struct tex
     agent_check_stopped(agent);
 }
 
-static struct session *open_session(struct agent *agent, const char *base, bool telemetry)
+static struct websocket *open_session(struct agent *agent, const char *base, bool telemetry)
 {
     struct agent_server *server = &agent->server;
     AUTO(buf_deinit) struct buf url = {.limit_bytes = URL_BYTES_MAX};
@@ -381,10 +381,10 @@ static struct session *open_session(struct agent *agent, const char *base, bool 
         add_parameter(&url, "sendCredentials", TEXT("true"));
         add_parameter(&url, "seqNum", TEXT("1"));
     }
-    const struct session_handlers handlers = {
-        .open = on_open, .frame = on_frame, .closed = on_session_closed, .context = agent};
+    const struct websocket_handlers handlers = {
+        .open = on_open, .text = on_frame, .closed = on_session_closed, .context = agent};
     agent_sessions_set_clock(server->sessions, client_clock_offset_ms(server->client));
-    return url.full ? NULL : agent_session_open(server->sessions, url.data, &handlers);
+    return url.full ? NULL : agent_session_open(server->sessions, buf_view(&url), &handlers);
 }
 
 static void open_tcs(struct agent *agent)
@@ -417,12 +417,11 @@ static void on_watch(uv_timer_t *timer)
     struct agent_server *server = CONTAINER_OF(timer, struct agent_server, watch);
     struct agent *agent = CONTAINER_OF(server, struct agent, server);
     int64_t now_ms = agent_now().monotonic_ms;
-    if (server->acs != NULL && agent_session_heard_ms(server->acs) < now_ms - SILENCE_MS) {
-        agent_session_end(server->acs, "the server is silent");
+    if (server->acs != NULL && websocket_heard_ms(server->acs) < now_ms - SILENCE_MS) {
+        websocket_end(server->acs, "the server is silent");
     }
-    if (server->tcs != NULL &&
-        agent_session_heard_ms(server->tcs) < now_ms - TELEMETRY_SILENCE_MS) {
-        agent_session_end(server->tcs, "the server is silent");
+    if (server->tcs != NULL && websocket_heard_ms(server->tcs) < now_ms - TELEMETRY_SILENCE_MS) {
+        websocket_end(server->tcs, "the server is silent");
     }
     agent_garbage_watch(agent);
     agent_status_watch(agent);

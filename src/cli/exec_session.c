@@ -4,11 +4,12 @@
 #include "api/ssm.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "channel/channel.h"
-#include "cli/exec_socket.h"
 #include "cli/exec_terminal.h"
 #include "cli/exec_words.h"
+#include "client/websocket.h"
 #include "shape/json.h"
 
 #include <errno.h>
@@ -23,7 +24,9 @@
 #define RETRY_FIRST_MS 100
 #define RETRY_LAST_MS 2000
 #define LOST_MAX_MS 60000 // the server keeps a session as long for its client
-#define STALE_MS 15000    // nothing was acknowledged: the connection is dead
+#define OPEN_S 10
+#define SILENT_S 15 // a server that answers no ping as long is gone, or its host is
+#define SOCKET_MAX 64
 #define TURN_MS 1000
 #define FAREWELL_MS 2000 // for the last frames, and the other end's goodbye
 #define FAREWELL_STEP_MS 5
@@ -34,8 +37,8 @@ enum input_kind { INPUT_POLLED, INPUT_FILE };
 struct run {
     struct cli_context *context;
     uv_loop_t loop;
-    struct exec_sockets *sockets;
-    struct exec_socket *socket; // NULL while there is none
+    struct websockets *sockets;
+    struct websocket *socket; // NULL while there is none
     struct channel *channel;
     struct text session_id; // these borrow from the caller's session
     struct buf url;
@@ -83,9 +86,6 @@ static void end(struct run *run)
     }
     run->over = true;
     run->over_ms = now_ms();
-    if (run->socket != NULL) {
-        exec_socket_finish(run->socket);
-    }
 }
 
 static void fail(struct run *run, int rc)
@@ -143,7 +143,7 @@ static void on_send(void *context, struct text frame)
 {
     struct run *run = context;
     if (run->socket != NULL && run->open) {
-        exec_socket_send(run->socket, frame, true);
+        websocket_send_binary(run->socket, frame);
     }
 }
 
@@ -241,7 +241,7 @@ static void on_idle(uv_idle_t *idle)
 
 static bool wants_input(const struct run *run)
 {
-    size_t queued = run->socket == NULL ? 0 : exec_socket_queued(run->socket);
+    size_t queued = run->socket == NULL ? 0 : websocket_queued(run->socket);
     return run->ready && !run->over && !run->input_ended && queued < QUEUED_MAX &&
            channel_room(run->channel) >= INPUT_BYTES;
 }
@@ -283,7 +283,7 @@ static void open_input(struct run *run)
 
 // ---- the connection ---------------------------------------------------------------------------
 
-static void on_open(void *context)
+static void on_open(void *context, struct websocket *socket)
 {
     struct run *run = context;
     const struct channel_open_data_channel_input hello = {
@@ -295,7 +295,7 @@ static void on_open(void *context)
     };
     AUTO(buf_deinit) struct buf json = {0};
     json_encode(&channel_open_data_channel_input_shape, &hello, &json);
-    exec_socket_send(run->socket, buf_view(&json), false);
+    websocket_send_text(socket, buf_view(&json));
     run->open = true;
     run->was_open = true;
     run->retries = 0;
@@ -304,26 +304,28 @@ static void on_open(void *context)
     turn(run);
 }
 
-static void on_frame(void *context, struct text frame)
+static void on_frame(void *context, struct websocket *socket, struct text frame)
 {
     struct run *run = context;
     struct err why;
+    (void)socket;
     if (channel_receive(run->channel, clock_wall_ms(), frame, &why) != 0) {
         fail(run, err_set(run->err, ERR_CORRUPT, "the session is broken: %s", why.text));
     }
     turn(run);
 }
 
-static void on_closed(void *context, uint16_t code, const char *why)
+static void on_closed(void *context, struct websocket *socket, struct text why, bool refused)
 {
     struct run *run = context;
-    (void)code;
+    (void)socket;
+    (void)refused;
     bool first = run->open || !run->was_open;
     run->socket = NULL;
     run->open = false;
     if (!run->was_open) {
-        fail(run, err_set(run->err, ERR_CLOSED, "the data channel at %s cannot be opened: %s",
-                          run->url.data, why));
+        fail(run, err_set(run->err, ERR_CLOSED, "the data channel at %s cannot be opened: %.*s",
+                          run->url.data, TEXT_FMT(why)));
     } else if (first) {
         run->lost_ms = now_ms();
     }
@@ -335,9 +337,13 @@ static void on_closed(void *context, uint16_t code, const char *why)
 
 static void dial(struct run *run)
 {
-    const struct exec_socket_handlers handlers = {
-        .open = on_open, .frame = on_frame, .closed = on_closed, .context = run};
-    run->socket = exec_socket_open(run->sockets, buf_view(&run->url), &handlers);
+    const struct websocket_handlers handlers = {
+        .open = on_open, .binary = on_frame, .closed = on_closed, .context = run};
+    run->socket = websocket_open(run->sockets, buf_view(&run->url), &handlers);
+    if (run->socket == NULL) {
+        fail(run,
+             err_set(run->err, ERR_CORRUPT, "'%s' is no address of a data channel", run->url.data));
+    }
 }
 
 // A new token; none means that the session is no more. @return whether to dial
@@ -399,9 +405,9 @@ static bool is_done(const struct run *run)
 static void on_timer(uv_timer_t *timer)
 {
     struct run *run = CONTAINER_OF(timer, struct run, timer);
-    if (run->socket != NULL) {
-        exec_socket_turn(run->socket);
-    } else if (!run->over) {
+    if (run->over && run->socket != NULL) {
+        websocket_finish(run->socket); // it may be gone then: on_closed tells
+    } else if (!run->over && run->socket == NULL) {
         come_back(run);
     }
     turn(run);
@@ -417,10 +423,7 @@ static void turn(struct run *run)
     int64_t wall = clock_wall_ms();
     int64_t wait = TURN_MS;
     if (!run->over && run->open && run->socket != NULL) {
-        int64_t stale = channel_stale(run->channel);
-        if (stale >= 0 && wall - stale > STALE_MS) {
-            exec_socket_drop(run->socket);
-        } else if (exec_socket_queued(run->socket) == 0) {
+        if (websocket_queued(run->socket) == 0) {
             int64_t due = channel_tick(run->channel, wall); // what is queued need not be again
             wait = due < 0 ? TURN_MS : MIN(MAX(due - wall, (int64_t)1), (int64_t)TURN_MS);
         }
@@ -467,7 +470,13 @@ static void close_handle(uv_handle_t *handle, void *context)
 
 static void release(struct run *run)
 {
-    exec_sockets_free(run->sockets);
+    if (run->sockets != NULL) {
+        websockets_close(run->sockets);
+        while (!websockets_closed(run->sockets)) {
+            uv_run(&run->loop, UV_RUN_ONCE);
+        }
+        websockets_free(run->sockets);
+    }
     uv_walk(&run->loop, close_handle, NULL);
     uv_run(&run->loop, UV_RUN_DEFAULT);
     IGNORE(uv_loop_close(&run->loop), "nothing is open");
@@ -495,7 +504,15 @@ int exec_session_run(struct cli_context *context, const struct ecs_session *sess
     run.channel = channel_new(CHANNEL_CLIENT, session->session_id, &handlers);
     int rc = uv_loop_init(&run.loop);
     ASSERT(rc == 0);
-    rc = exec_sockets_new(&run.loop, context->config.ca_file.data, &run.sockets, err);
+    const struct websockets_options options = {.loop = &run.loop,
+                                               .tls = true,
+                                               .ca_file = context->config.ca_file.data,
+                                               .open_s = OPEN_S,
+                                               .silent_s = SILENT_S,
+                                               .frame_max = LIMIT_FRAME_BYTES,
+                                               .socket_max = SOCKET_MAX,
+                                               .quiet = true};
+    rc = websockets_new(&options, &run.sockets, err);
     if (rc == 0) {
         rc = exec_terminal_raw(err);
     }
