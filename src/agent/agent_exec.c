@@ -25,6 +25,8 @@
 #define KILLED (128 + SIGKILL)
 #define MINUTE_MS 60000
 #define INPUT_HIGH_BYTES (64u << 10) // a program that reads nothing gets no more than this
+#define KEEP_BYTES ((size_t)4 << 20) // of input that a program does not read yet
+#define KEEP_ALL_BYTES ((size_t)16 << 20)
 
 int64_t agent_exec_now(void)
 {
@@ -334,11 +336,23 @@ static bool turn_over(struct exec *exec)
     return false;
 }
 
+static size_t count_all(const struct agent *agent)
+{
+    size_t count = 0;
+    for (const struct exec *exec = agent->execs; exec != NULL; exec = exec->next) {
+        count++;
+    }
+    return count;
+}
+
 // A program that reads little is sent no more than it can be; what was kept for it comes at once.
+// Amazon's plugin sends on and on meanwhile, and what is not kept it sends again at 10 KiB/s: so
+// much is kept for one, and little only when many have so much to say.
 static void limit_input(struct exec *exec)
 {
     size_t before = exec->input.size;
-    agent_exec_channel_hold(exec, before >= INPUT_HIGH_BYTES);
+    channel_keep(exec->channel, MIN(KEEP_BYTES, KEEP_ALL_BYTES / count_all(exec->agent)));
+    agent_exec_channel_allow(exec, INPUT_HIGH_BYTES - MIN(before, (size_t)INPUT_HIGH_BYTES));
     if (exec->input.size > before) {
         IGNORE(agent_exec_terminal_turn(exec), "the next turn looks");
     }

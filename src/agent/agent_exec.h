@@ -90,8 +90,8 @@ void agent_exec_channel_begin(struct exec *exec);
  *  monotonic ms */
 int64_t agent_exec_channel_turn(struct exec *exec);
 
-/** Take no more for the terminal, or again. */
-void agent_exec_channel_hold(struct exec *exec, bool hold);
+/** Take so many bytes more for the terminal. */
+void agent_exec_channel_allow(struct exec *exec, size_t bytes);
 
 /** Let go of the websocket at once. */
 void agent_exec_channel_drop(struct exec *exec);

@@ -154,10 +154,10 @@ static void on_binary(void *context, struct websocket *session, struct text fram
     agent_exec_turn(exec);
 }
 
-void agent_exec_channel_hold(struct exec *exec, bool hold)
+void agent_exec_channel_allow(struct exec *exec, size_t bytes)
 {
     struct err err = {0};
-    if (channel_hold(exec->channel, agent_exec_wall(), hold, &err) != 0) {
+    if (channel_allow(exec->channel, agent_exec_wall(), bytes, &err) != 0) {
         fail(exec, &err);
     }
 }

@@ -8,6 +8,7 @@
 #define RESEND_MOST_MS 1000
 #define TAKEN_MS 5000 // until what a client passed over is taken for what it had
 #define PROBE_MS 2500
+#define QUIET_MS 3000 // nothing is acknowledged: only the oldest is sent again
 
 struct channel *channel_new(enum channel_side side, struct text session_id,
                             const struct channel_handlers *handlers)
@@ -15,6 +16,8 @@ struct channel *channel_new(enum channel_side side, struct text session_id,
     struct channel *channel = ALLOC(struct channel);
     channel->side = side;
     channel->handlers = *handlers;
+    channel->allowance = SIZE_MAX;
+    channel->keep_bytes = CHANNEL_KEEP_BYTES;
     IGNORE(text_copy(text_slice(session_id, 0, CHANNEL_ID_MAX), channel->session_id,
                      sizeof(channel->session_id)),
            "it was cut to fit");
@@ -226,7 +229,10 @@ int64_t channel_tick(struct channel *channel, int64_t now_ms)
         return next;
     }
     forget_taken(channel, now_ms);
-    for (struct channel_pending *at = channel->first; at != NULL; at = at->next) {
+    // To one that takes nothing for now not all is sent over and over.
+    bool quiet = channel->first != NULL && now_ms - channel_stale(channel) > QUIET_MS;
+    for (struct channel_pending *at = channel->first;
+         at != NULL && (!quiet || at == channel->first); at = at->next) {
         // A clock that was set back must not keep it waiting.
         if (now_ms >= at->due_ms || at->due_ms > now_ms + RESEND_MOST_MS) {
             at->wait_ms = MIN(at->wait_ms * 2, (int64_t)RESEND_MOST_MS);

@@ -19,6 +19,9 @@
 /** How much of a stream goes into one message. */
 #define CHANNEL_PIECE_BYTES 1024u
 
+/** How much is kept of what comes before its turn, or before it may be handed out. */
+#define CHANNEL_KEEP_BYTES ((size_t)1 << 20)
+
 enum channel_side { CHANNEL_NODE, CHANNEL_CLIENT };
 
 struct channel_handlers {
@@ -57,12 +60,18 @@ MUST_CHECK int channel_receive(struct channel *channel, int64_t now_ms, struct t
                                struct err *err);
 
 /**
- * Hand out no stream data for now, or again. What comes meanwhile is kept, up to 1 MiB; what is
- * beyond that is not acknowledged, so that the other end sends it once more.
+ * Hand out so many bytes of stream data from now on, and the rest of the message in which they end;
+ * SIZE_MAX for all that comes. What comes meanwhile is kept, up to a bound. The last
+ * CHANNEL_WINDOW messages of that are acknowledged only when they are handed out, so that an end
+ * which stops there waits; what another sends beyond the bound is dropped, and sent again.
  *
  * @return 0, or as channel_receive, for what was kept
  */
-MUST_CHECK int channel_hold(struct channel *channel, int64_t now_ms, bool hold, struct err *err);
+MUST_CHECK int channel_allow(struct channel *channel, int64_t now_ms, size_t bytes,
+                             struct err *err);
+
+/** Keep at most so many bytes; it begins with CHANNEL_KEEP_BYTES, and half of that is the least. */
+void channel_keep(struct channel *channel, size_t bytes);
 
 /** @return how many bytes channel_send takes now */
 size_t channel_room(const struct channel *channel);

@@ -29,6 +29,8 @@ struct channel_pending {
 struct channel_early {
     struct channel_early *next; // by sequence
     int64_t sequence;
+    unsigned char id[16];
+    bool acknowledged;
     uint32_t payload_type;
     struct buf payload;
 };
@@ -41,7 +43,6 @@ struct channel {
     bool ready;
     bool closed; // either end said so
     bool takes_exit_code;
-    bool held; // hands out no stream data
     int64_t opened_ms;
     uint64_t way;   // counts connections: what was sent on one comes in order or not at all
     uint64_t turns; // counts what was first sent on a way
@@ -51,7 +52,10 @@ struct channel {
     int64_t acknowledged_ms; // when anything last was
     struct buf farewell;     // that it was closed; sent again with what is pending
     int64_t next_in;
+    size_t allowance; // of stream data to hand out; SIZE_MAX for any
+    size_t keep_bytes;
     struct channel_early *early;
+    struct channel_early *early_last;
     size_t early_count;
     size_t early_bytes;
 };

@@ -4,13 +4,17 @@
 #include "channel/channel_internal.h"
 #include "shape/json.h"
 
-#define EARLY_MAX 1024 // frames that came before their turn; the other end sends no more at once
-#define EARLY_BYTES_MAX (1u << 20) // of their payloads, which are 1 KiB
+#include <string.h>
+
+// Of what is kept, so much is not acknowledged until it is handed out: an end that stops at
+// CHANNEL_WINDOW then has nothing dropped, and goes on at once.
+#define LATE_BYTES ((size_t)CHANNEL_WINDOW * CHANNEL_PIECE_BYTES)
 
 static void early_drop_first(struct channel *channel)
 {
     struct channel_early *early = channel->early;
     channel->early = early->next;
+    channel->early_last = channel->early == NULL ? NULL : channel->early_last;
     channel->early_count--;
     channel->early_bytes -= early->payload.size;
     buf_deinit(&early->payload);
@@ -22,6 +26,12 @@ void channel_drop_early(struct channel *channel)
     while (channel->early != NULL) {
         early_drop_first(channel);
     }
+}
+
+// What the other end's stream comes as.
+static const char *stream_type(const struct channel *channel)
+{
+    return channel->side == CHANNEL_NODE ? MESSAGE_TYPE_INPUT : MESSAGE_TYPE_OUTPUT;
 }
 
 static void acknowledge(struct channel *channel, int64_t now_ms, const struct message *received)
@@ -89,66 +99,103 @@ static int deliver(struct channel *channel, int64_t now_ms, uint32_t payload_typ
         if (client) {
             channel_become_ready(channel); // a node that begins without a handshake
         }
+        if (channel->allowance != SIZE_MAX) {
+            channel->allowance -= MIN(channel->allowance, payload.size);
+        }
         channel->handlers.data(channel->handlers.context, payload_type, payload);
         return 0;
     }
 }
 
-// Keep what came before its turn. @return whether there was room
-static bool keep_early(struct channel *channel, const struct message *message)
+// @return whether so much may be kept: in bytes, and in frames as if they were full
+static bool fits(const struct channel *channel, size_t bytes, size_t frames)
 {
-    struct channel_early **at = &channel->early;
+    return bytes <= channel->keep_bytes && frames <= channel->keep_bytes / CHANNEL_PIECE_BYTES;
+}
+
+// Keep what came before its turn. @return it; NULL when there is no room
+static struct channel_early *keep_early(struct channel *channel, const struct message *message)
+{
+    // Mostly it comes in order.
+    bool last = channel->early_last != NULL && channel->early_last->sequence < message->sequence;
+    struct channel_early **at = last ? &channel->early_last->next : &channel->early;
     while (*at != NULL && (*at)->sequence < message->sequence) {
         at = &(*at)->next;
     }
     if (*at != NULL && (*at)->sequence == message->sequence) {
-        return true;
+        return *at;
     }
-    if (channel->early_count >= EARLY_MAX ||
-        channel->early_bytes + message->payload.size > EARLY_BYTES_MAX) {
-        return false;
+    if (!fits(channel, channel->early_bytes + message->payload.size, channel->early_count + 1)) {
+        return NULL;
     }
     struct channel_early *early = ALLOC(struct channel_early);
     early->sequence = message->sequence;
     early->payload_type = message->payload_type;
+    memcpy(early->id, message->id, sizeof(early->id));
     buf_text(&early->payload, message->payload);
     early->next = *at;
     *at = early;
+    channel->early_last = early->next == NULL ? early : channel->early_last;
     channel->early_count++;
     channel->early_bytes += message->payload.size;
-    return true;
+    return early;
 }
 
 // Hand out what was kept, as far as its turn has come.
 static int deliver_early(struct channel *channel, int64_t now_ms, struct err *err)
 {
     int rc = 0;
-    while (rc == 0 && !channel->held && channel->early != NULL &&
+    while (rc == 0 && channel->allowance > 0 && channel->early != NULL &&
            channel->early->sequence == channel->next_in) {
+        struct channel_early *early = channel->early;
+        if (!early->acknowledged) {
+            struct message message = {.type = text_of(stream_type(channel)),
+                                      .sequence = early->sequence};
+            memcpy(message.id, early->id, sizeof(message.id));
+            acknowledge(channel, now_ms, &message);
+        }
         channel->next_in++;
-        rc = deliver(channel, now_ms, channel->early->payload_type,
-                     buf_view(&channel->early->payload), err);
+        rc = deliver(channel, now_ms, early->payload_type, buf_view(&early->payload), err);
         early_drop_first(channel);
     }
     return rc;
 }
 
-int channel_hold(struct channel *channel, int64_t now_ms, bool hold, struct err *err)
+int channel_allow(struct channel *channel, int64_t now_ms, size_t bytes, struct err *err)
 {
-    channel->held = hold;
+    channel->allowance = bytes;
     return deliver_early(channel, now_ms, err);
+}
+
+void channel_keep(struct channel *channel, size_t bytes)
+{
+    channel->keep_bytes = MAX(bytes, 2 * LATE_BYTES);
+}
+
+static void take_early(struct channel *channel, int64_t now_ms, const struct message *message)
+{
+    struct channel_early *early = keep_early(channel, message);
+    if (early == NULL) {
+        return; // it comes again
+    }
+    early->acknowledged = early->acknowledged || fits(channel, channel->early_bytes + LATE_BYTES,
+                                                      channel->early_count + CHANNEL_WINDOW);
+    if (early->acknowledged) {
+        acknowledge(channel, now_ms, message);
+    }
 }
 
 static int on_stream(struct channel *channel, int64_t now_ms, const struct message *message,
                      struct err *err)
 {
-    bool now = message->sequence == channel->next_in && !channel->held;
-    if (message->sequence >= channel->next_in && !now && !keep_early(channel, message)) {
-        return 0; // it comes again
+    if (message->sequence > channel->next_in ||
+        (message->sequence == channel->next_in && channel->allowance == 0)) {
+        take_early(channel, now_ms, message);
+        return 0;
     }
     // What was there before is acknowledged again: the other end may not know.
     acknowledge(channel, now_ms, message);
-    if (!now) {
+    if (message->sequence < channel->next_in) {
         return 0;
     }
     channel->next_in++;
@@ -175,11 +222,10 @@ int channel_receive(struct channel *channel, int64_t now_ms, struct text frame, 
     if (rc != 0 || channel->closed) {
         return rc;
     }
-    const char *stream = channel->side == CHANNEL_NODE ? MESSAGE_TYPE_INPUT : MESSAGE_TYPE_OUTPUT;
     if (text_is(message.type, MESSAGE_TYPE_ACKNOWLEDGE)) {
         return on_acknowledge(channel, now_ms, &message, err);
     }
-    if (text_is(message.type, stream)) {
+    if (text_is(message.type, stream_type(channel))) {
         return on_stream(channel, now_ms, &message, err);
     }
     if (text_is(message.type, MESSAGE_TYPE_CLOSED)) {

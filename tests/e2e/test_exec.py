@@ -171,7 +171,7 @@ def test_every_byte_in_both_directions(arn, execute):
 
 def test_big_input_waits_for_its_reader(arn, execute, node):
     """A program that reads late gets all of it; the node keeps it meanwhile."""
-    size = 768 << 10
+    size = 3 << 20
     body = b"0123456789abcdef" * (size // 16)
     client = execute(arn, script(f"{RAW} while ! test -e /tmp/go; do sleep 0.05; done; "
                                  f"head -c {size} | sha256sum; rm /tmp/go"))
