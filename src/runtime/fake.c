@@ -1,77 +1,34 @@
-#include "runtime/fake.h"
+#include "runtime/fake_internal.h"
 
 #include "base/file.h"
-#include "base/map.h"
 #include "base/text.h"
 #include "runtime/spec.h"
 #include "task/frame.h"
-#include "task/order.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LINK_MAX 8
-#define READ_BYTES 4096
-#define EVENTS_MAX 64 // read at once
-#define EXIT_KILLED 137
-#define EXIT_TERMINATED 143
+/*
+ * Invented containers behind the driver's interface; what becomes of them is in fake_advance.c.
+ */
+
 #define PID_FIRST 100000
 
-/** What an invented container will do, in fake milliseconds; ORDER_NEVER for nothing. */
-struct fake_container {
-    struct runtime_fake_script script;
-    int64_t started_ms;
-    int64_t start_at_ms;
-    int64_t exit_at_ms;
-    int32_t exit_code;
-    bool commands[ORDER_COMMAND_COUNT]; ///< under way
-};
-
-struct fake_task {
-    struct arena arena;
-    char *id;
-    struct supervisor_plan plan;
-    struct order *order; ///< NULL before launch and after the end
-    struct fake_container *containers;
-    int links[LINK_MAX];
-    struct buf in[LINK_MAX];
-    struct buf state; ///< the last frame, empty before launch
-    int64_t version;
-    int64_t wake_ms; ///< when it moves on by itself
-    bool moved;      ///< it was launched, or sent a command: move it on at once
-    bool launched;
-};
-
-struct fake {
-    struct runtime runtime;
-    pthread_mutex_t mutex;
-    struct map tasks;   ///< id to fake_task
-    struct map scripts; ///< container name to runtime_fake_script
-    int failures[RUNTIME_FAKE_STEP_COUNT];
-    size_t failure_counts[RUNTIME_FAKE_STEP_COUNT];
-    int epoll_fd;
-    int launch_fd; ///< readable once a task was launched
-    int32_t next_pid;
-    int64_t now_ms;
-    uint64_t looks; ///< at containers, see fake_sample
-};
-
-static struct fake *fake_of(struct runtime *runtime)
+struct fake *fake_of(struct runtime *runtime)
 {
     return CONTAINER_OF(runtime, struct fake, runtime);
 }
 
-static void fake_lock(struct fake *fake)
+void fake_lock(struct fake *fake)
 {
     int rc = pthread_mutex_lock(&fake->mutex);
     ASSERT(rc == 0);
 }
 
-static void fake_unlock(struct fake *fake)
+void fake_unlock(struct fake *fake)
 {
     int rc = pthread_mutex_unlock(&fake->mutex);
     ASSERT(rc == 0);
@@ -86,7 +43,7 @@ static void close_links(struct fake_task *task)
     }
 }
 
-static void end_supervisor(struct fake_task *task)
+void fake_end_supervisor(struct fake_task *task)
 {
     order_free(task->order);
     task->order = NULL;
@@ -98,7 +55,7 @@ static void fake_task_free(struct fake_task *task)
     if (task == NULL) {
         return;
     }
-    end_supervisor(task);
+    fake_end_supervisor(task);
     buf_deinit(&task->state);
     alloc_free(task->containers);
     alloc_free(task->id);
@@ -197,7 +154,7 @@ static void send_state(struct fake_task *task, size_t link)
     IGNORE(done < 0, "the agent is gone");
 }
 
-static void publish(struct fake_task *task)
+void fake_publish(struct fake_task *task)
 {
     if (order_version(task->order) == task->version) {
         return;
@@ -222,7 +179,7 @@ static int fake_launch(struct runtime *runtime, struct text task_id, struct err 
         rc = launch(fake, task_id, err);
     }
     if (rc == 0) {
-        publish(map_get(&fake->tasks, task_id));
+        fake_publish(map_get(&fake->tasks, task_id));
     }
     fake_unlock(fake);
     return rc;
@@ -468,7 +425,7 @@ void runtime_fake_crash(struct runtime *runtime, struct text task_id)
     fake_lock(fake);
     struct fake_task *task = map_get(&fake->tasks, task_id);
     if (task != NULL) {
-        end_supervisor(task);
+        fake_end_supervisor(task);
     }
     fake_unlock(fake);
 }
@@ -476,208 +433,4 @@ void runtime_fake_crash(struct runtime *runtime, struct text task_id)
 int runtime_fake_fd(const struct runtime *runtime)
 {
     return ((const struct fake *)(const void *)runtime)->epoll_fd;
-}
-
-static void obey(struct fake *fake, struct fake_task *task, struct buf *in)
-{
-    struct order_time now = {fake->now_ms, fake->now_ms};
-    for (;;) {
-        AUTO(arena_deinit) struct arena arena = {0};
-        struct supervisor_frame frame = {0};
-        struct err ignored = {0};
-        if (frame_next(in, &arena, &frame, &ignored) != 1) {
-            return;
-        }
-        if (frame.command != NULL && frame.command->kind == SUPERVISOR_COMMAND_KIND_STOP) {
-            order_event(task->order, &(struct order_event){.kind = ORDER_STOP}, now);
-        } else if (frame.command != NULL && frame.command->kind == SUPERVISOR_COMMAND_KIND_KILL) {
-            order_event(task->order, &(struct order_event){.kind = ORDER_KILL_ALL}, now);
-        }
-    }
-}
-
-// Note which tasks were launched or were sent something, so that the others need no look.
-static void note_moved(struct fake *fake)
-{
-    struct epoll_event events[EVENTS_MAX];
-    eventfd_t count = 0;
-    // Level-triggered: what does not fit into one read is there in the next, by when the tasks of
-    // these have been read.
-    int ready = epoll_wait(fake->epoll_fd, events, EVENTS_MAX, 0);
-    for (int i = 0; i < ready; i++) {
-        struct fake_task *task = events[i].data.ptr;
-        if (task != NULL) {
-            task->moved = true;
-        } else {
-            IGNORE(eventfd_read(fake->launch_fd, &count), "tasks know themselves");
-        }
-    }
-}
-
-static void receive(struct fake *fake, struct fake_task *task)
-{
-    for (size_t i = 0; i < LINK_MAX; i++) {
-        ssize_t got = 1;
-        while (task->links[i] >= 0 && got > 0) {
-            struct buf *in = &task->in[i];
-            got = read(task->links[i], buf_reserve(in, READ_BYTES), READ_BYTES);
-            if (got > 0) {
-                in->size += (size_t)got;
-                obey(fake, task, in);
-            } else if (got == 0 || errno != EAGAIN) {
-                fd_close(task->links[i]);
-                task->links[i] = -1;
-            }
-        }
-    }
-}
-
-static void start_container(struct fake *fake, struct fake_task *task, size_t index)
-{
-    struct fake_container *container = &task->containers[index];
-    const struct runtime_fake_script *script =
-        map_get(&fake->scripts, task->plan.containers.items[index].name);
-    *container = (struct fake_container){.exit_at_ms = ORDER_NEVER};
-    if (script != NULL) {
-        container->script = *script;
-    }
-    container->start_at_ms = fake->now_ms + container->script.start_ms;
-}
-
-static void exit_at(struct fake_container *container, int64_t time_ms, int32_t exit_code)
-{
-    if (time_ms < container->exit_at_ms) {
-        container->exit_at_ms = time_ms;
-        container->exit_code = exit_code;
-    }
-}
-
-static void act(struct fake *fake, struct fake_task *task, const struct order_action *action)
-{
-    struct fake_container *container = &task->containers[action->container];
-    switch (action->kind) {
-    case ORDER_START:
-        start_container(fake, task, action->container);
-        return;
-    case ORDER_SIGNAL:
-        if (!container->script.deaf) {
-            exit_at(container, fake->now_ms + container->script.stop_ms, EXIT_TERMINATED);
-        }
-        return;
-    case ORDER_KILL:
-        exit_at(container, fake->now_ms, EXIT_KILLED);
-        return;
-    case ORDER_COMMAND:
-        container->commands[action->command] = true;
-        return;
-    case ORDER_CANCEL_COMMAND:
-        container->commands[action->command] = false;
-        return;
-    }
-}
-
-// Commands take no time. @return whether there was one
-static bool end_command(struct fake_container *container, struct order_event *event)
-{
-    for (size_t i = 0; i < ORDER_COMMAND_COUNT; i++) {
-        if (container->commands[i]) {
-            container->commands[i] = false;
-            event->command = (enum order_command)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-// What the container does by now. @return whether it did anything
-static bool live(struct fake *fake, struct fake_task *task, size_t index)
-{
-    struct fake_container *container = &task->containers[index];
-    struct order_time now = {fake->now_ms, fake->now_ms};
-    struct order_event event = {.container = index};
-    if (container->start_at_ms > 0 && container->start_at_ms <= fake->now_ms) {
-        container->start_at_ms = 0;
-        container->started_ms = fake->now_ms;
-        event.kind = container->script.fails_to_start ? ORDER_START_FAILED : ORDER_STARTED;
-        event.reason = TEXT("the script says so");
-        event.pid = fake->next_pid++;
-        if (container->script.run_ms > 0) {
-            exit_at(container, fake->now_ms + container->script.run_ms,
-                    container->script.exit_code);
-        }
-    } else if (container->started_ms > 0 && container->exit_at_ms <= fake->now_ms) {
-        container->started_ms = 0;
-        event.kind = ORDER_EXITED;
-        event.exit_code = container->exit_code;
-        event.oom_killed = container->script.oom_killed;
-    } else if (!end_command(container, &event)) {
-        return false;
-    } else {
-        event.kind = ORDER_COMMANDED;
-        event.healthy = event.command > ORDER_READINESS || fake->now_ms - container->started_ms >=
-                                                               container->script.unhealthy_until_ms;
-    }
-    order_event(task->order, &event, now);
-    return true;
-}
-
-static int64_t task_wake_ms(const struct fake_task *task)
-{
-    int64_t wake_ms = order_wake_ms(task->order);
-    for (size_t i = 0; i < task->plan.containers.count; i++) {
-        const struct fake_container *container = &task->containers[i];
-        if (container->start_at_ms > 0) {
-            wake_ms = MIN(wake_ms, container->start_at_ms);
-        } else if (container->started_ms > 0) {
-            wake_ms = MIN(wake_ms, container->exit_at_ms);
-        }
-    }
-    return wake_ms;
-}
-
-static void advance_task(struct fake *fake, struct fake_task *task)
-{
-    struct order_time now = {fake->now_ms, fake->now_ms};
-    bool progress = true;
-    task->moved = false;
-    receive(fake, task);
-    while (progress) {
-        struct order_action action;
-        progress = false;
-        while (order_next(task->order, now, &action)) {
-            act(fake, task, &action);
-            progress = true;
-        }
-        for (size_t i = 0; i < task->plan.containers.count; i++) {
-            progress = live(fake, task, i) || progress;
-        }
-    }
-    publish(task);
-    if (order_finished(task->order)) {
-        end_supervisor(task);
-    } else {
-        task->wake_ms = task_wake_ms(task);
-    }
-}
-
-int64_t runtime_fake_advance(struct runtime *runtime, int64_t now_ms)
-{
-    struct fake *fake = fake_of(runtime);
-    int64_t wake_ms = INT64_MAX;
-    ASSERT(now_ms > 0);
-    fake_lock(fake);
-    fake->now_ms = MAX(fake->now_ms, now_ms);
-    note_moved(fake);
-    size_t cursor = 0;
-    struct fake_task *task = NULL;
-    while ((task = map_next(&fake->tasks, &cursor, NULL)) != NULL) {
-        if (task->order != NULL && (task->moved || task->wake_ms <= fake->now_ms)) {
-            advance_task(fake, task);
-        }
-        if (task->order != NULL) {
-            wake_ms = MIN(wake_ms, task->wake_ms);
-        }
-    }
-    fake_unlock(fake);
-    return wake_ms;
 }
