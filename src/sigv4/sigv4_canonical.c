@@ -278,3 +278,41 @@ struct text sigv4_canonical_request(const struct sigv4_canonical *canonical, str
     ASSERT(size <= size_max);
     return (struct text){start, size};
 }
+
+int sigv4_compare_nocase(struct text a, struct text b)
+{
+    for (size_t i = 0; i < a.size && i < b.size; i++) {
+        if (sigv4_lower(a.data[i]) != sigv4_lower(b.data[i])) {
+            return sigv4_lower(a.data[i]) < sigv4_lower(b.data[i]) ? -1 : 1;
+        }
+    }
+    return a.size == b.size ? 0 : a.size < b.size ? -1 : 1;
+}
+
+struct text sigv4_string_to_sign(EVP_MD_CTX *context, struct text signed_at,
+                                 const struct sigv4_scope *scope, struct text canonical_request,
+                                 struct arena *arena)
+{
+    struct text hash = sigv4_hash_hex(context, canonical_request, arena);
+    const struct text parts[] = {TEXT(SIGV4_ALGORITHM "\n"),
+                                 signed_at,
+                                 TEXT("\n"),
+                                 scope->date,
+                                 TEXT("/"),
+                                 scope->region,
+                                 TEXT("/"),
+                                 scope->service,
+                                 TEXT("/" SIGV4_TERMINATOR "\n"),
+                                 hash};
+    size_t size = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        size += parts[i].size;
+    }
+    char *bytes = arena_alloc(arena, size + 1);
+    size = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        memcpy(bytes + size, parts[i].data, parts[i].size);
+        size += parts[i].size;
+    }
+    return (struct text){bytes, size};
+}

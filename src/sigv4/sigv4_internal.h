@@ -6,7 +6,9 @@
 #include <openssl/evp.h>
 
 /*
- * What the parts of this module share: digests, the canonical request, derived keys.
+ * What the parts of this module share. sigv4_claim.c reads what a request says of its signature,
+ * sigv4_verify.c checks it, sigv4_sign.c signs; sigv4_canonical.c writes what is signed,
+ * sigv4_key.c has digests and derived keys, sigv4_time.c the forms of a time.
  */
 
 #define SIGV4_ALGORITHM "AWS4-HMAC-SHA256"
@@ -48,6 +50,11 @@ struct sigv4_scope {
 void sigv4_signing_key(EVP_MD_CTX *context, const struct sigv4_scope *scope,
                        struct sigv4_cache *cache, unsigned char out_key[SIGV4_DIGEST_BYTES]);
 
+/** Sign a text: hex in the arena. */
+struct text sigv4_signature_hex(EVP_MD_CTX *context,
+                                const unsigned char signing_key[SIGV4_DIGEST_BYTES],
+                                struct text to_sign, struct arena *arena);
+
 /** How to write a canonical request. */
 struct sigv4_canonical {
     const struct sigv4_request *request;
@@ -59,6 +66,23 @@ struct sigv4_canonical {
 
 /** Write the canonical request into the arena. */
 struct text sigv4_canonical_request(const struct sigv4_canonical *canonical, struct arena *arena);
+
+/** Write the text that is signed: algorithm, time, scope and the hash of the canonical request. */
+struct text sigv4_string_to_sign(EVP_MD_CTX *context, struct text signed_at,
+                                 const struct sigv4_scope *scope, struct text canonical_request,
+                                 struct arena *arena);
+
+/** @return a character of a header's name in lower case */
+static inline unsigned char sigv4_lower(char byte)
+{
+    return (unsigned char)(byte >= 'A' && byte <= 'Z' ? byte - 'A' + 'a' : byte);
+}
+
+/** Compare names of headers. @return less than, equal to or more than 0 */
+int sigv4_compare_nocase(struct text a, struct text b);
+
+/** @return the decoded value of a parameter of a query, absent when it is not there */
+struct text sigv4_query_find(struct text query, const char *name, struct arena *arena);
 
 /** Percent-decode; a broken escape stays as it is. */
 struct text sigv4_percent_decode(struct text text, struct arena *arena);
@@ -77,3 +101,7 @@ struct text sigv4_time_text(int64_t time_ms, struct arena *arena);
 
 /** Read 20150830T123600Z. @return 0 or ERR_INVALID */
 MUST_CHECK int sigv4_time_parse(struct text text, int64_t *out_ms);
+
+/** Read an HTTP date such as `Sun, 30 Aug 2015 12:36:00 GMT` (RFC 9110), which some clients sign
+ *  with. @return 0 or ERR_INVALID */
+MUST_CHECK int sigv4_http_date_parse(struct text text, int64_t *out_ms);

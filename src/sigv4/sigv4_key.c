@@ -226,3 +226,15 @@ void sigv4_signing_key(EVP_MD_CTX *context, const struct sigv4_scope *scope,
     memcpy(entry->secret, scope->secret.data, scope->secret.size);
     memcpy(entry->key, out_key, sizeof(entry->key));
 }
+
+struct text sigv4_signature_hex(EVP_MD_CTX *context,
+                                const unsigned char signing_key[SIGV4_DIGEST_BYTES],
+                                struct text to_sign, struct arena *arena)
+{
+    unsigned char signature[SIGV4_DIGEST_BYTES];
+    sigv4_hmac(context, (struct text){(const char *)signing_key, SIGV4_DIGEST_BYTES}, to_sign,
+               signature);
+    char *hex = arena_alloc(arena, SIGV4_HEX_CHARS + 1);
+    text_hex(signature, sizeof(signature), hex);
+    return (struct text){hex, SIGV4_HEX_CHARS};
+}
