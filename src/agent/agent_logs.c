@@ -220,15 +220,7 @@ static void done_logs(struct job *job)
 
 static bool is_container_name(struct text name)
 {
-    for (size_t i = 0; i < name.size; i++) {
-        char c = name.data[i];
-        bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                    c == '-' || c == '_';
-        if (!fine) {
-            return false;
-        }
-    }
-    return name.size > 0 && name.size <= LIMIT_NAME_CHARS;
+    return name.size > 0 && name.size <= LIMIT_NAME_CHARS && text_made_of(name, "-_");
 }
 
 // Which container is meant, and whether it may still write. @return NULL, or what is wrong

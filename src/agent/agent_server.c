@@ -286,22 +286,9 @@ static void on_frame(void *context, struct websocket *session, struct text bytes
 
 static void add_parameter(struct buf *url, const char *name, struct text value)
 {
-    static const char digits[] = "0123456789ABCDEF";
     buf_byte(url, text_find(buf_view(url), '?') == SIZE_MAX ? '?' : '&');
     buf_format(url, "%s=", name);
-    for (size_t i = 0; i < value.size; i++) {
-        unsigned char byte = (unsigned char)value.data[i];
-        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9') || byte == '-' || byte == '_' || byte == '.' ||
-                     byte == '~';
-        if (plain) {
-            buf_byte(url, (char)byte);
-        } else {
-            buf_byte(url, '%');
-            buf_byte(url, digits[byte >> 4]);
-            buf_byte(url, digits[byte & 15]);
-        }
-    }
+    buf_percent(url, value);
 }
 
 static void on_open(void *context, struct websocket *session)

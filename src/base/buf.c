@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include "base/alloc.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,6 +39,21 @@ void buf_add(struct buf *buf, const void *bytes, size_t size)
 void buf_byte(struct buf *buf, char byte)
 {
     buf_add(buf, &byte, 1);
+}
+
+void buf_percent(struct buf *buf, struct text text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        if (text_plain(text.data[i]) || memchr("-_.~", byte, 4) != NULL) {
+            buf_byte(buf, text.data[i]);
+        } else {
+            buf_byte(buf, '%');
+            buf_byte(buf, digits[byte >> 4]);
+            buf_byte(buf, digits[byte & 15]);
+        }
+    }
 }
 
 void buf_text(struct buf *buf, struct text text)

@@ -22,6 +22,9 @@ void buf_add(struct buf *buf, const void *bytes, size_t size);
 /** Append one byte. */
 void buf_byte(struct buf *buf, char byte);
 
+/** Append a text percent-encoded: all but the unreserved characters of RFC 3986. */
+void buf_percent(struct buf *buf, struct text text);
+
 /** Append a text. */
 void buf_text(struct buf *buf, struct text text);
 

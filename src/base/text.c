@@ -22,11 +22,6 @@ bool text_is(struct text text, const char *string)
     return text_equal(text, text_of(string));
 }
 
-static char lower(char byte)
-{
-    return byte >= 'A' && byte <= 'Z' ? (char)(byte - 'A' + 'a') : byte;
-}
-
 bool text_equal_nocase(struct text a, struct text b)
 {
     if (a.data == NULL || b.data == NULL) {
@@ -36,7 +31,17 @@ bool text_equal_nocase(struct text a, struct text b)
         return false;
     }
     for (size_t i = 0; i < a.size; i++) {
-        if (lower(a.data[i]) != lower(b.data[i])) {
+        if (text_lower(a.data[i]) != text_lower(b.data[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool text_made_of(struct text text, const char *more)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (!text_plain(text.data[i]) && text_find(text_of(more), text.data[i]) == SIZE_MAX) {
             return false;
         }
     }

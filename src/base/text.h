@@ -27,6 +27,22 @@ bool text_starts(struct text text, struct text prefix);
 /** @return whether text ends with suffix */
 bool text_ends(struct text text, struct text suffix);
 
+/** @return a byte in lower case, where it is an ASCII letter */
+static inline char text_lower(char byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (char)(byte - 'A' + 'a') : byte;
+}
+
+/** @return whether a byte is an ASCII letter or digit */
+static inline bool text_plain(char byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9');
+}
+
+/** @return whether text has nothing but ASCII letters, digits, and bytes of `more` */
+bool text_made_of(struct text text, const char *more);
+
 /** Absent or empty. */
 bool text_empty(struct text text);
 

@@ -127,15 +127,7 @@ struct diagnose_next diagnose_next_of_hosts(const struct diagnose_style *style, 
 // Whether a text is one word for a shell, whatever a definition says an image is called.
 static bool plain(struct text text)
 {
-    for (size_t i = 0; i < text.size; i++) {
-        char byte = text.data[i];
-        bool letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
-        bool digit = byte >= '0' && byte <= '9';
-        if (!letter && !digit && strchr("._:/@-", byte) == NULL) {
-            return false;
-        }
-    }
-    return text.size > 0;
+    return text.size > 0 && text_made_of(text, "._:/@-");
 }
 
 // What helps with a cause: rows of the same cause in the order in which they are told.

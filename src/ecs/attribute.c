@@ -26,22 +26,9 @@ bool task_attribute_own(struct text name)
            text_starts(name, TEXT("berth."));
 }
 
-bool task_attribute_text(struct text text, const char *more)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        char byte = text.data[i];
-        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9');
-        if (!plain && text_find(text_of(more), byte) == SIZE_MAX) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static int check_name(struct core_call *call, struct text name)
 {
-    if (name.size < 1 || name.size > NAME_MAX_CHARS || !task_attribute_text(name, "-_/\\.")) {
+    if (name.size < 1 || name.size > NAME_MAX_CHARS || !text_made_of(name, "-_/\\.")) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "Attribute name '%.*s' is not valid: it has 1 to %d letters, numbers and "
                           "-_/\\.",
@@ -58,7 +45,7 @@ static int check_value(struct core_call *call, const struct ecs_attribute *attri
 {
     struct text value = attribute->value;
     bool edge = value.size > 0 && (value.data[0] == ' ' || value.data[value.size - 1] == ' ');
-    if (value.size > NAME_MAX_CHARS || edge || !task_attribute_text(value, "-_/\\.@: ")) {
+    if (value.size > NAME_MAX_CHARS || edge || !text_made_of(value, "-_/\\.@: ")) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "Value of the attribute '%.*s' is not valid: it has up to %d letters, "
                           "numbers, -_/\\.@: and spaces inside.",

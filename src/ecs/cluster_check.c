@@ -133,16 +133,6 @@ int cluster_check_namespace(struct core_call *call,
     return 0;
 }
 
-bool cluster_names_provider(const struct text_list *list, struct text text)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (text_equal(list->items[i], text)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 int cluster_check_providers(struct core_call *call, const struct text_list *providers)
 {
     if (providers->count > PROVIDERS_MAX) {
@@ -160,7 +150,7 @@ int cluster_check_providers(struct core_call *call, const struct text_list *prov
                               "valid capacity provider and try again.",
                               TEXT_FMT(name));
         }
-        if (cluster_names_provider(&before, name)) {
+        if (text_list_has(&before, name)) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "The capacity provider '%.*s' is specified twice.", TEXT_FMT(name));
         }
@@ -181,7 +171,7 @@ int ecs_strategy_check(struct core_call *call, const struct text_list *providers
     size_t fargate_count = 0;
     for (size_t i = 0; i < count; i++) {
         const struct ecs_capacity_provider_strategy_item *item = &items[i];
-        if (!cluster_names_provider(providers, item->capacity_provider)) {
+        if (!text_list_has(providers, item->capacity_provider)) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "The specified capacity provider strategy contains a capacity "
                               "provider that is not associated with the cluster. Associate the "

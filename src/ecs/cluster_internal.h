@@ -29,8 +29,6 @@ cluster_check_namespace(struct core_call *call,
  * groups.
  *  @return 0 or ERR_FAULT */
 MUST_CHECK int cluster_check_providers(struct core_call *call, const struct text_list *providers);
-/** @return whether a provider is among some */
-bool cluster_names_provider(const struct text_list *providers, struct text name);
 
 // ---- cluster_show.c -----------------------------------------------------------------------
 

@@ -110,9 +110,8 @@ static int check_removed(struct core_call *call, int64_t key, const struct text_
     const struct ecs_record_cluster *record = core_get(call->core, &ecs_cluster_kind, key);
     for (size_t i = 0; i < record->capacity_providers.count; i++) {
         struct text name = record->capacity_providers.items[i];
-        if (!cluster_names_provider(providers, name) &&
-            (task_provider_in_use(call->core, key, name) ||
-             service_provider_in_use(call->core, key, name))) {
+        if (!text_list_has(providers, name) && (task_provider_in_use(call->core, key, name) ||
+                                                service_provider_in_use(call->core, key, name))) {
             return core_fault(call, &ecs_error_resource_in_use_exception,
                               "The specified capacity provider is in use and cannot be removed.");
         }

@@ -277,15 +277,7 @@ bool ecs_reference_path(struct text reference, const char *type, struct ecs_real
 
 bool ecs_name_valid(struct text name)
 {
-    for (size_t i = 0; i < name.size; i++) {
-        char byte = name.data[i];
-        bool letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
-        bool digit = byte >= '0' && byte <= '9';
-        if (!letter && !digit && byte != '_' && byte != '-') {
-            return false;
-        }
-    }
-    return name.size > 0;
+    return name.size > 0 && text_made_of(name, "_-");
 }
 
 // ---- clusters -----------------------------------------------------------------------------

@@ -126,6 +126,14 @@ int ecs_update_capacity_provider(struct core_call *call, void *state, const void
 /** Handler of DeleteCapacityProvider. */
 int ecs_delete_capacity_provider(struct core_call *call, void *state, const void *request,
                                  void *response);
+
+// ---- capacity_provider_show.c -------------------------------------------------------------
+
+/** @return a provider's name, of its name or ARN; absent when it is an ARN of something else */
+struct text ecs_provider_name(const struct core_call *call, struct text reference);
+/** Write what a provider of an Auto Scaling group shows, its tags too when they are asked for. */
+void ecs_provider_show(struct core_call *call, const struct ecs_record_capacity_provider *record,
+                       bool tags, struct ecs_capacity_provider *out);
 /** Handler of DescribeCapacityProviders. */
 int ecs_describe_capacity_providers(struct core_call *call, void *state, const void *request,
                                     void *response);

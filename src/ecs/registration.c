@@ -35,10 +35,10 @@ static int check_attributes(struct core_call *call,
     for (size_t i = 0; i < request->attributes.count; i++) {
         const struct ecs_attribute *attribute = &request->attributes.items[i];
         bool name = attribute->name.size >= 1 && attribute->name.size <= 128 &&
-                    task_attribute_text(attribute->name, "-_/\\.");
-        if (!name || (!task_attribute_own(attribute->name) &&
-                      (attribute->value.size > 128 ||
-                       !task_attribute_text(attribute->value, "-_/\\.@: ")))) {
+                    text_made_of(attribute->name, "-_/\\.");
+        if (!name ||
+            (!task_attribute_own(attribute->name) &&
+             (attribute->value.size > 128 || !text_made_of(attribute->value, "-_/\\.@: ")))) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "Attribute '%.*s' is not valid: a name has 1 to 128 letters, numbers "
                               "and -_/\\. and a value up to 128, with @ : and spaces as well.",
@@ -120,7 +120,7 @@ static int read_zones(struct core_call *call, struct task_registration *registra
     }
     while (rest.data != NULL) {
         struct text zone = text_trim(text_cut(&rest, ','));
-        if (zone.size < 1 || zone.size > 64 || !task_attribute_text(zone, "-") ||
+        if (zone.size < 1 || zone.size > 64 || !text_made_of(zone, "-") ||
             registration->zone_count == TASK_ZONES_MAX) {
             return refuse(call, "Attribute ecs.availability-zone must name a zone, or several "
                                 "separated by commas.");

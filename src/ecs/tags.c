@@ -12,8 +12,7 @@ static bool tag_bytes(struct text text)
 {
     for (size_t i = 0; i < text.size; i++) {
         unsigned char byte = (unsigned char)text.data[i];
-        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9') || byte >= 0x80;
+        bool plain = text_plain((char)byte) || byte >= 0x80;
         if (!plain && text_find(TEXT(" _.:/=+-@"), (char)byte) == SIZE_MAX) {
             return false;
         }

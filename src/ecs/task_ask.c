@@ -150,23 +150,10 @@ static int check_launch_type(struct core_call *call, struct task_run *run)
                       "The specified platform does not exist.");
 }
 
-static bool name_bytes(struct text text, const char *more)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        char byte = text.data[i];
-        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9');
-        if (!plain && text_find(text_of(more), byte) == SIZE_MAX) {
-            return false;
-        }
-    }
-    return true;
-}
-
 int task_run_check_names(struct core_call *call, const struct ecs_run_task_request *request,
                          size_t started_by_max)
 {
-    if (request->started_by.size > started_by_max || !name_bytes(request->started_by, "-/_")) {
+    if (request->started_by.size > started_by_max || !text_made_of(request->started_by, "-/_")) {
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "startedBy can have up to %zu characters: letters, numbers, hyphens, "
                           "forward slashes and underscores.",

@@ -589,8 +589,6 @@ void task_execute_show(struct core_call *call, const struct task_record_containe
 
 // ---- attribute.c --------------------------------------------------------------------------
 
-/** @return whether a text has only letters, digits and the bytes of more */
-bool task_attribute_text(struct text text, const char *more);
 /** @return whether only ECS and agents may set an attribute of that name */
 bool task_attribute_own(struct text name);
 /** Handler of PutAttributes. */

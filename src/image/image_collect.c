@@ -175,16 +175,6 @@ int image_contents(struct image_store *store, struct arena *arena,
 
 // ---- removing -----------------------------------------------------------------------------
 
-static bool is_listed(const struct text_list *digests, struct text digest)
-{
-    for (size_t i = 0; i < digests->count; i++) {
-        if (text_equal(digests->items[i], digest)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int remove_names_of(const struct look *look, const struct image_content *content,
                            struct err *err)
 {
@@ -223,7 +213,7 @@ int image_collect(struct image_store *store, const struct text_list *digests, st
     size_t count = look.found.size / sizeof(struct found);
     const struct found *found = (const struct found *)(const void *)look.found.data;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        if (is_listed(digests, found[i].content.digest) && !found[i].content.in_use) {
+        if (text_list_has(digests, found[i].content.digest) && !found[i].content.in_use) {
             rc = remove_names_of(&look, &found[i].content, err);
         } else {
             image_live_add(&live, found[i].content.digest, found[i].config_digest,

@@ -93,7 +93,7 @@ static int add_architectures(scmp_filter_ctx filter, const struct syscalls_profi
         char name[NAME_CHARS_MAX];
         IGNORE(text_copy(text_of(profile->architectures[i]), name, sizeof(name)), "short ones");
         for (char *at = name; *at != '\0'; at++) {
-            *at = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
+            *at = text_lower(*at);
         }
         int rc = seccomp_arch_add(filter, seccomp_arch_resolve_name(name));
         if (rc < 0 && rc != -EEXIST) {

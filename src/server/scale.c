@@ -190,9 +190,8 @@ static struct text join(struct arena *arena, const struct scaling_call *call, en
         buf_string(&names, i == 0 ? "" : " ");
         for (size_t j = 0; j < name.size; j++) {
             char c = name.data[j];
-            bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                         (c >= '0' && c <= '9') || strchr(".-_:/", c) != NULL;
-            buf_format(&names, "%c", plain && c != '\0' ? c : '_');
+            bool plain = text_plain(c) || text_find(TEXT(".-_:/"), c) != SIZE_MAX;
+            buf_byte(&names, plain ? c : '_');
         }
     }
     return arena_text(arena, buf_view(&names));

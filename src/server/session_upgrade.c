@@ -40,8 +40,7 @@ static struct text copy_header(struct lws *wsi, struct text name, struct arena *
 {
     AUTO(buf_deinit) struct buf wanted = {0};
     for (size_t i = 0; i < name.size; i++) {
-        char byte = name.data[i];
-        buf_byte(&wanted, byte >= 'A' && byte <= 'Z' ? (char)(byte - 'A' + 'a') : byte);
+        buf_byte(&wanted, text_lower(name.data[i]));
     }
     buf_byte(&wanted, ':');
     for (int token = 0; token < WSI_TOKEN_COUNT; token++) {
@@ -104,24 +103,6 @@ static void read_headers(struct upgrade_request *upgrade, struct lws *wsi, struc
     upgrade->request.headers = upgrade->headers;
 }
 
-static void encode(struct text text, struct buf *out)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < text.size; i++) {
-        unsigned char byte = (unsigned char)text.data[i];
-        bool plain = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9') || byte == '-' || byte == '_' || byte == '.' ||
-                     byte == '~';
-        if (plain) {
-            buf_byte(out, (char)byte);
-        } else {
-            buf_byte(out, '%');
-            buf_byte(out, digits[byte >> 4]);
-            buf_byte(out, digits[byte & 15]);
-        }
-    }
-}
-
 static void read_query(struct upgrade_request *upgrade, struct lws *wsi, struct arena *arena)
 {
     AUTO(buf_deinit) struct buf query = {0};
@@ -144,9 +125,9 @@ static void read_query(struct upgrade_request *upgrade, struct lws *wsi, struct 
         if (query.size > 0) {
             buf_byte(&query, '&');
         }
-        encode(parameter.name, &query);
+        buf_percent(&query, parameter.name);
         buf_byte(&query, '=');
-        encode(parameter.value, &query);
+        buf_percent(&query, parameter.value);
     }
     if (query.size > 0) {
         upgrade->request.query = arena_text(arena, buf_view(&query));

@@ -503,3 +503,13 @@ bool shape_is_utf8(struct text text)
     }
     return i == text.size || text_is_utf8(text_slice(text, i, text.size));
 }
+
+bool text_list_has(const struct text_list *list, struct text text)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (text_equal(list->items[i], text)) {
+            return true;
+        }
+    }
+    return false;
+}

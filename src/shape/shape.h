@@ -93,6 +93,10 @@ struct text_list {
     struct text *items;
     size_t count;
 };
+
+/** @return whether a list has a text */
+bool text_list_has(const struct text_list *list, struct text text);
+
 struct int_list {
     int32_t *items;
     size_t count;

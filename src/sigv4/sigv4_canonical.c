@@ -24,8 +24,7 @@ static void put_byte(struct writer *writer, char byte)
 
 static bool unreserved(unsigned char byte)
 {
-    return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
-           (byte >= '0' && byte <= '9') || byte == '-' || byte == '_' || byte == '.' || byte == '~';
+    return text_plain((char)byte) || byte == '-' || byte == '_' || byte == '.' || byte == '~';
 }
 
 static void put_encoded(struct writer *writer, struct text text)
@@ -282,8 +281,10 @@ struct text sigv4_canonical_request(const struct sigv4_canonical *canonical, str
 int sigv4_compare_nocase(struct text a, struct text b)
 {
     for (size_t i = 0; i < a.size && i < b.size; i++) {
-        if (sigv4_lower(a.data[i]) != sigv4_lower(b.data[i])) {
-            return sigv4_lower(a.data[i]) < sigv4_lower(b.data[i]) ? -1 : 1;
+        unsigned char left = (unsigned char)text_lower(a.data[i]);
+        unsigned char right = (unsigned char)text_lower(b.data[i]);
+        if (left != right) {
+            return left < right ? -1 : 1;
         }
     }
     return a.size == b.size ? 0 : a.size < b.size ? -1 : 1;

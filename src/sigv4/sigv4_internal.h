@@ -72,12 +72,6 @@ struct text sigv4_string_to_sign(EVP_MD_CTX *context, struct text signed_at,
                                  const struct sigv4_scope *scope, struct text canonical_request,
                                  struct arena *arena);
 
-/** @return a character of a header's name in lower case */
-static inline unsigned char sigv4_lower(char byte)
-{
-    return (unsigned char)(byte >= 'A' && byte <= 'Z' ? byte - 'A' + 'a' : byte);
-}
-
 /** Compare names of headers. @return less than, equal to or more than 0 */
 int sigv4_compare_nocase(struct text a, struct text b);
 

@@ -35,7 +35,7 @@ static struct text signed_header_names(const struct sigv4_request *request, stru
             list[size++] = ';';
         }
         for (size_t j = 0; j < names[i].size; j++) {
-            list[size++] = (char)sigv4_lower(names[i].data[j]);
+            list[size++] = text_lower(names[i].data[j]);
         }
     }
     return (struct text){list, size};

@@ -110,13 +110,13 @@ static void text_knows_utf8(void **state)
         {"\xe2\x82\xac", 3, true},
         {"\xf0\x9f\x90\xb3", 4, true},
         {"\xf4\x8f\xbf\xbf", 4, true},
-        {"\xc0\x80", 2, false},              // overlong NUL
-        {"\xe0\x80\xaf", 3, false},          // overlong slash
-        {"\xed\xa0\x80", 3, false},          // a surrogate
-        {"\xf4\x90\x80\x80", 4, false},      // over U+10FFFF
+        {"\xc0\x80", 2, false},         // overlong NUL
+        {"\xe0\x80\xaf", 3, false},     // overlong slash
+        {"\xed\xa0\x80", 3, false},     // a surrogate
+        {"\xf4\x90\x80\x80", 4, false}, // over U+10FFFF
         {"\xf5\x80\x80\x80", 4, false},
-        {"\xc3", 1, false},                  // cut off
-        {"\x80", 1, false},                  // a continuation alone
+        {"\xc3", 1, false}, // cut off
+        {"\x80", 1, false}, // a continuation alone
         {"\xc3\x28", 2, false},
         {"\xff", 1, false},
     };
@@ -146,6 +146,11 @@ static void text_cuts_and_compares(void **state)
     assert_true(text_is(text_trim(TEXT(" \t x y\r\n")), "x y"));
     assert_int_equal(text_find_last(TEXT("a/b/c"), '/'), 3);
     assert_int_equal(text_find(TEXT("abc"), '/'), SIZE_MAX);
+    assert_true(text_made_of(TEXT("azAZ09-_"), "-_"));
+    assert_true(text_made_of(TEXT(""), ""));
+    assert_false(text_made_of(TEXT("a/b"), "-_"));
+    assert_false(text_made_of(TEXT("a\0b"), "-_"));
+    assert_false(text_made_of(TEXT("\xe4"), "-_"));
     unsigned char bytes[2];
     assert_int_equal(text_unhex(TEXT("0aFf"), bytes, 2), 0);
     assert_int_equal(bytes[1], 0xff);
@@ -172,6 +177,14 @@ static void buf_stops_at_its_limit_and_says_so(void **state)
     buf_reset(&buf);
     assert_false(buf.full);
     assert_true(text_is(buf_view(&buf), ""));
+}
+
+static void buf_percent_encodes_what_is_reserved(void **state)
+{
+    (void)state;
+    AUTO(buf_deinit) struct buf buf = {0};
+    buf_percent(&buf, TEXT("aZ0-_.~ /?\xe4\0%"));
+    assert_string_equal(buf.data, "aZ0-_.~%20%2F%3F%E4%00%25");
 }
 
 static void map_finds_what_a_naive_list_finds(void **state)
@@ -283,6 +296,7 @@ int main(void)
         cmocka_unit_test(text_knows_utf8),
         cmocka_unit_test(text_cuts_and_compares),
         cmocka_unit_test(buf_stops_at_its_limit_and_says_so),
+        cmocka_unit_test(buf_percent_encodes_what_is_reserved),
         cmocka_unit_test(map_finds_what_a_naive_list_finds),
         cmocka_unit_test(file_replace_is_whole_or_nothing),
         cmocka_unit_test(file_remove_tree_follows_no_link),
