@@ -30,9 +30,6 @@ struct cli_command {
 extern const struct cli_command cli_commands[];
 extern const size_t cli_command_count;
 
-/** Say how a command is used, on standard error. @return CLI_USAGE */
-int cli_usage(const struct cli_command *command, const char *problem);
-
 /** Print `berth: sentence` on standard error. @return CLI_FAILED */
 int cli_fail(const struct err *err);
 

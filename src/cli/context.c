@@ -10,15 +10,6 @@
 
 #define CALL_TIMEOUT_MS 30000
 
-int cli_usage(const struct cli_command *command, const char *problem)
-{
-    if (problem != NULL) {
-        fprintf(stderr, "berth %s: %s\n", command->name, problem);
-    }
-    fprintf(stderr, "usage: berth %s %s\n", command->name, command->usage);
-    return CLI_USAGE;
-}
-
 int cli_fail(const struct err *err)
 {
     fprintf(stderr, "berth: %s\n", err->text);

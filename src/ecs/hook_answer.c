@@ -15,14 +15,10 @@ int hook_continue(struct core_call *call, void *state, const void *input, void *
     (void)state;
     const struct ecs_continue_service_deployment_request *request = input;
     struct ecs_continue_service_deployment_response *response = output;
-    bool is_arn = false;
-    int64_t key = service_rollout_find(call, request->service_deployment_arn, &is_arn);
-    if (!is_arn) {
-        return service_refuse_arn(call, "service deployment", request->service_deployment_arn);
-    }
-    if (key == 0) {
-        return core_fault(call, &ecs_error_service_deployment_not_found_exception,
-                          "Service deployment not found.");
+    int64_t key = 0;
+    int rc = service_rollout_named(call, request->service_deployment_arn, &key);
+    if (rc != 0) {
+        return rc;
     }
     const struct service_record_rollout *stored = core_get(call->core, &service_rollout_kind, key);
     size_t place = 0;

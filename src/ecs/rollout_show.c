@@ -63,7 +63,9 @@ static int64_t find(const struct core_call *call, const struct path *path,
     return 0;
 }
 
-int64_t service_rollout_find(const struct core_call *call, struct text arn, bool *out_arn)
+// The key of a service deployment by its ARN: 0 when there is none, or when the text is no such
+// ARN, which out_arn then says.
+static int64_t find_rollout(const struct core_call *call, struct text arn, bool *out_arn)
 {
     struct path path = {0};
     *out_arn = parse(call, arn, "service-deployment", &path);
@@ -74,6 +76,21 @@ int service_refuse_arn(struct core_call *call, const char *what, struct text arn
 {
     return core_fault(call, &ecs_error_invalid_parameter_exception, "Invalid %s ARN: %.*s", what,
                       TEXT_FMT(text_slice(arn, 0, MIN(arn.size, (size_t)500))));
+}
+
+int service_rollout_named(struct core_call *call, struct text arn, int64_t *out_key)
+{
+    bool is_arn = false;
+    int64_t key = find_rollout(call, arn, &is_arn);
+    if (!is_arn) {
+        return service_refuse_arn(call, "service deployment", arn);
+    }
+    if (key == 0) {
+        return core_fault(call, &ecs_error_service_deployment_not_found_exception,
+                          "Service deployment not found.");
+    }
+    *out_key = key;
+    return 0;
 }
 
 static void add_missing(struct ecs_failure_list *failures, struct text arn)
@@ -222,7 +239,7 @@ int service_describe_rollouts(struct core_call *call, void *state, const void *i
     for (size_t i = 0; i < count; i++) {
         struct text arn = request->service_deployment_arns.items[i];
         bool is_arn = false;
-        int64_t key = service_rollout_find(call, arn, &is_arn);
+        int64_t key = find_rollout(call, arn, &is_arn);
         if (!is_arn) {
             return service_refuse_arn(call, "service deployment", arn);
         }
@@ -459,14 +476,10 @@ int service_stop_rollout(struct core_call *call, void *state, const void *input,
         return core_fault(call, &ecs_error_invalid_parameter_exception,
                           "The stopType ABORT is not supported. Specify ROLLBACK and try again.");
     }
-    bool is_arn = false;
-    int64_t key = service_rollout_find(call, request->service_deployment_arn, &is_arn);
-    if (!is_arn) {
-        return service_refuse_arn(call, "service deployment", request->service_deployment_arn);
-    }
-    if (key == 0) {
-        return core_fault(call, &ecs_error_service_deployment_not_found_exception,
-                          "Service deployment not found.");
+    int64_t key = 0;
+    int rc = service_rollout_named(call, request->service_deployment_arn, &key);
+    if (rc != 0) {
+        return rc;
     }
     const struct service_record_rollout *stored = core_get(call->core, &service_rollout_kind, key);
     if (service_rollout_over(stored->status)) {

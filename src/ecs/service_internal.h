@@ -280,9 +280,8 @@ int service_describe_revisions(struct core_call *call, void *state, const void *
                                void *response);
 /** Handler of StopServiceDeployment. */
 int service_stop_rollout(struct core_call *call, void *state, const void *request, void *response);
-/** Find a service deployment by its ARN. @return its key; 0 when there is none, or when the text is
- *  no such ARN, which out_arn then says */
-int64_t service_rollout_find(const struct core_call *call, struct text arn, bool *out_arn);
+/** Find the service deployment that a request names by its ARN. @return 0, or a fault's code */
+MUST_CHECK int service_rollout_named(struct core_call *call, struct text arn, int64_t *out_key);
 /** Refuse a text that is no ARN of what it should be, such as `service deployment`. @return
  *  ERR_FAULT */
 int service_refuse_arn(struct core_call *call, const char *what, struct text arn);

@@ -104,9 +104,6 @@ void journal_forget(struct journal *journal, struct text task_id);
 MUST_CHECK int journal_decode(struct text bytes, struct arena *arena, struct journal_task *out_task,
                               struct cbor_unknown *out_unknown, struct err *err);
 
-/** Records in memory: for tests and the simulator. Survives nothing. */
-struct journal *journal_memory_new(void);
-
 /**
  * Records in the file DIRECTORY/journal, which is made when it is missing.
  *

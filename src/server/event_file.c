@@ -13,7 +13,6 @@
 
 #define CURRENT "current.jsonl"
 #define PREVIOUS "previous.jsonl"
-#define SEGMENT_BYTES_MAX ((size_t)1 << 30)
 
 struct event_file {
     int dir_fd;

@@ -75,8 +75,6 @@ enum sigv4_result sigv4_verify(const struct sigv4_request *request, const struct
 
 /** A bounded cache of derived keys. */
 struct sigv4_cache *sigv4_cache_new(void);
-/** Forget a key id, when its secret is gone. */
-void sigv4_cache_forget(struct sigv4_cache *cache, struct text key_id);
 /** Free; NULL is allowed. */
 void sigv4_cache_free(struct sigv4_cache *cache);
 

@@ -164,17 +164,6 @@ void sigv4_cache_free(struct sigv4_cache *cache)
     alloc_free(cache);
 }
 
-void sigv4_cache_forget(struct sigv4_cache *cache, struct text key_id)
-{
-    for (size_t i = 0; i < CACHE_SLOTS; i++) {
-        struct cache_entry *entry = cache->slots[i];
-        if (entry != NULL && text_equal((struct text){entry->scope, entry->key_id_size}, key_id)) {
-            entry_free(entry);
-            cache->slots[i] = NULL;
-        }
-    }
-}
-
 // The scope as one run of bytes. @return its size, or 0 when it is too long to be cached
 static size_t cache_scope(const struct sigv4_scope *scope, char out_bytes[CACHE_SCOPE_CHARS_MAX])
 {

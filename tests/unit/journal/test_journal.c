@@ -176,13 +176,6 @@ static void conforms(struct journal *journal)
     assert_int_equal(journal_write(journal, NULL, 0, &err), 0);
 }
 
-static void memory_conforms(void **state)
-{
-    (void)state;
-    AUTO(journal_close) struct journal *journal = journal_memory_new();
-    conforms(journal);
-}
-
 static void file_conforms(void **state)
 {
     AUTO(journal_close) struct journal *journal = open_file(*state);
@@ -598,7 +591,6 @@ static void file_reserves_for_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_conforms),
         cmocka_unit_test(decode_refuses),
         cmocka_unit_test_setup_teardown(file_conforms, make_place, remove_place),
         cmocka_unit_test_setup_teardown(unknown_members_stay, make_place, remove_place),
