@@ -22,8 +22,8 @@ BASE = """
     err_name err_set err_wrap
     map_deinit map_get map_get_u64 map_next map_put map_put_u64 map_remove map_remove_u64
     text_compare text_copy text_cut text_empty text_ends text_equal text_equal_nocase text_find
-    text_find_last text_hash text_hex text_is text_is_utf8 text_of text_slice text_starts
-    text_to_i64 text_to_u64 text_trim text_unhex text_uuid
+    text_find_last text_hash text_hex text_is text_is_utf8 text_list_has text_made_of text_of
+    text_slice text_starts text_to_i64 text_to_u64 text_trim text_unhex text_uuid
 """.split()
 
 # Descriptors and codecs are pure as a whole.

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -17,7 +18,9 @@
 #define UPGRADE_SECONDS 10
 #define KEEPALIVE_SECONDS 30
 #define RECEIVE_BYTES 4096
-#define FILES_MAX 65536 // sessions of 10,000 nodes, and all else that is open
+#define FILES_MAX 65536  // sessions of 10,000 nodes, and all else that is open
+#define FILES_SPARED 256 // at most; a quarter where there are few
+#define LOG_PAUSE_NS (INT64_C(1000) * 1000000)
 
 static int on_upgrade(struct sessions *sessions, struct lws *wsi)
 {
@@ -48,21 +51,35 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     return peer == NULL ? 0 : peer->event(peer, reason, bytes, size);
 }
 
+// What the library finds wrong it may find again at once, and write megabytes a second of it: one
+// line a second says as much. It gives its log no context.
 static void on_log(int level, const char *line)
 {
+    static int64_t told_ns;
+    static uint64_t left_out;
     (void)level;
+    int64_t now_ns = clock_monotonic_ns();
+    if (told_ns != 0 && now_ns - told_ns < LOG_PAUSE_NS) {
+        left_out++;
+        return;
+    }
     struct text text = text_trim(text_of(line));
-    LOG(WARN, "websocket library", LOG_TXT("line", text));
+    LOG(WARN, "websocket library", LOG_TXT("line", text), LOG_U64("left_out_before", left_out));
+    told_ns = now_ns;
+    left_out = 0;
 }
 
 // The library takes memory for every descriptor that the process may open, used or not; where that
-// is a million, it would be most of the server. It refuses descriptors above what it saw.
+// is a million, it would be most of the server. It refuses descriptors above what it saw: so some
+// are left to the API and the store, whoever connects to the sessions' port and says nothing.
 static struct lws_context *create_limited(const struct lws_context_creation_info *info)
 {
     struct rlimit limit = {0};
-    bool lowered = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > FILES_MAX;
+    bool lowered = getrlimit(RLIMIT_NOFILE, &limit) == 0;
     if (lowered) {
-        const struct rlimit lower = {.rlim_cur = FILES_MAX, .rlim_max = limit.rlim_max};
+        rlim_t spared = MIN(limit.rlim_cur / 4, (rlim_t)FILES_SPARED);
+        const struct rlimit lower = {.rlim_cur = MIN(limit.rlim_cur - spared, (rlim_t)FILES_MAX),
+                                     .rlim_max = limit.rlim_max};
         IGNORE(setrlimit(RLIMIT_NOFILE, &lower), "it then takes more memory");
     }
     struct lws_context *context = lws_create_context(info);

@@ -470,6 +470,36 @@ static void crowds_are_served_in_turn(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
+// Who connects to the sessions' port and says nothing leaves the API its descriptors.
+static void idle_sessions_do_not_starve_the_api(void **state)
+{
+    (void)state;
+    enum { CROWD = 290 }; // with both ends of each in this process, all that there are
+    struct rlimit limit = {0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit lower = {.rlim_cur = 600, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &lower), 0);
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    struct text url = text_of(fixture_session_url(fixture));
+    uint64_t port = 0;
+    assert_int_equal(text_to_u64(text_slice(url, text_find_last(url, ':') + 1, url.size), &port),
+                     0);
+    struct wire *wires = alloc_array(CROWD, sizeof(*wires));
+    for (int i = 0; i < CROWD; i++) {
+        wire_open(&wires[i], (uint16_t)port);
+    }
+    wire_expect_closed(&wires[CROWD - 1]); // by now all that the library takes are taken
+    AUTO(wire_close) struct wire wire = {0};
+    wire_open(&wire, fixture_port(fixture));
+    struct wire_answer answer = wire_call(&wire, TOY "ShowItem", "{\"key\":99}", NULL);
+    expect(&answer, 400, "no such item");
+    for (int i = 0; i < CROWD; i++) {
+        wire_close(&wires[i]);
+    }
+    alloc_free(wires);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 static void any_credentials_choose_an_account(void **state)
 {
     (void)state;
@@ -593,6 +623,7 @@ int main(void)
         cmocka_unit_test(clients_may_vanish),
         cmocka_unit_test(tls_is_not_skipped),
         cmocka_unit_test(crowds_are_served_in_turn),
+        cmocka_unit_test(idle_sessions_do_not_starve_the_api),
         cmocka_unit_test(any_credentials_choose_an_account),
         cmocka_unit_test(joining_needs_an_address),
         cmocka_unit_test(counts_are_shown),
