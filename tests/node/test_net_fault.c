@@ -658,7 +658,7 @@ static bool lacks_netem(struct host *host, int rc)
     }
     CHECK(strstr(host->err.text, "sch_prio") != NULL ||
           strstr(host->err.text, "sch_netem") != NULL);
-    printf("SKIPPED: %s\n", host->err.text);
+    fprintf(stderr, "%s\n", host->err.text);
     return true;
 }
 
