@@ -100,20 +100,20 @@ def boxes(count):
 # `ask PATH BODY`, which prints the answer, or the status of a refusal.
 SHELL = """
 ask() { wget -qO- --post-data "$2" $ECS_AGENT_URI/fault/v1/network-$1 2>&1 || true; echo; }
-try() { timeout 2 wget -qO- http://127.0.0.1:$1/hostname >/dev/null 2>&1 && echo open || echo shut; }
+try() { timeout $2 wget -qO- http://127.0.0.1:$1/hostname >/dev/null 2>&1 && echo open || echo shut; }
 httpd -f -p 7000 -h /etc & httpd -f -p 7001 -h /etc &
 """
 
 
 @task(box(SHELL + f"""
-until [ $(try 7000) = open ]; do sleep 0.1; done
+until [ $(try 7000 5) = open ]; do sleep 0.1; done
 ask blackhole-port/start '{json.dumps(HOLE)}'
-try 7000; try 7001
+try 7000 2; try 7001 30
 wget -qO- $ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId
 ask blackhole-port/status '{json.dumps(HOLE)}'
 ask blackhole-port/status '{json.dumps(HOLE)}'
 ask blackhole-port/stop '{json.dumps(HOLE)}'
-try 7000
+try 7000 30
 ask latency/start '{{}}'
 """, memory=64, user="0"), ec2=True, networkMode="awsvpc", enableFaultInjection=True)
 def test_a_container_shuts_a_port(ended):
@@ -320,7 +320,7 @@ def test_lost_packets(pair):
 CONNECT = """
 import socket, sys
 try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), int(sys.argv[2])).close()
     print("open")
 except socket.timeout:
     print("shut")
@@ -341,7 +341,7 @@ def test_mode_host(node, live):
         port = server.getsockname()[1]
         change = {**HOLE, "Port": port}
         assert seen.ask("blackhole-port/start", change) == (200, RUNNING)
-        assert seen.run(CONNECT, "127.0.0.1", str(port)) == "shut\n"
+        assert seen.run(CONNECT, str(port), "1") == "shut\n"
         assert seen.ask("blackhole-port/start", {**HOLE, "Port": node.port}) == (200, RUNNING)
         assert seen.ask("blackhole-port/start", {**HOLE, "Port": 51679}) == (200, RUNNING)
         assert seen.ask("blackhole-port/status", change) == (200, RUNNING)
@@ -358,9 +358,9 @@ def test_mode_host(node, live):
             (500, {"Error": "failed to resolve default host network interface"}))
         node.ecs.stop_task(task=other.arn)
         node.stopped(other.arn)
-        assert seen.run(CONNECT, "127.0.0.1", str(port)) == "shut\n", "the other began none"
+        assert seen.run(CONNECT, str(port), "1") == "shut\n", "the other began none"
         assert "-loss-" not in filters()
         node.ecs.stop_task(task=live)
         node.stopped(live)
         support.wait_for(lambda: "berth-fault" not in filters())
-        assert seen.run(CONNECT, "127.0.0.1", str(port)) == "open\n"
+        assert seen.run(CONNECT, str(port), "30") == "open\n"
