@@ -298,7 +298,7 @@ def stage_sanitize_api(result):
 
 
 def stage_guest(result):
-    """the runtime on pure cgroup v2, in an emulated guest"""
+    """the runtime on pure cgroup v2 and late packets, in an emulated guest"""
     meson_test(result, "build", ["guest"])
 
 
