@@ -198,13 +198,13 @@ def test_what_rules_allow_and_deny(world):
                          {"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, **members_of(client)})
     asker, asked, stranger = world.run(client), world.run(server), world.run(server)
     with asked.listening("tcp", 80), asked.listening("tcp", 81), asked.listening("udp", 53):
-        assert asker.asks(asked, "tcp", 80, 5)
+        assert asker.asks(asked, "tcp", 80, 30)
         assert not asker.asks(asked, "tcp", 81)
         assert not stranger.asks(asked, "tcp", 80)
-        assert asker.asks(asked, "udp", 53, 5) and stranger.asks(asked, "udp", 53, 5)
-        assert asker.pings(asked, 5) and not stranger.pings(asked)
+        assert asker.asks(asked, "udp", 53, 30) and stranger.asks(asked, "udp", 53, 30)
+        assert asker.pings(asked, 30) and not stranger.pings(asked)
         # A task itself needs no rule, nor for the addresses of its endpoints.
-        assert asked.asks("127.0.0.1", "tcp", 81, 5) and asked.asks(asked, "tcp", 81, 5)
+        assert asked.asks("127.0.0.1", "tcp", 81, 30) and asked.asks(asked, "tcp", 81, 30)
 
 
 def test_the_default_group_is_as_in_aws(world):
@@ -213,15 +213,15 @@ def test_the_default_group_is_as_in_aws(world):
     other = world.run(world.group("other"))
     assert not pings([], two.address)
     with two.listening("tcp", 80):
-        assert one.asks(two, "tcp", 80, 5)
+        assert one.asks(two, "tcp", 80, 30)
         assert not other.asks(two, "tcp", 80)
 
 
 def test_the_group_of_the_tour_lets_the_host_in(world):
     named = world.node.network_arguments["awsvpcConfiguration"]["securityGroups"]
     one, two = world.run(*named), world.run(*named)
-    assert pings([], one.address, 5)
-    assert one.pings(two, 5)
+    assert pings([], one.address, 30)
+    assert one.pings(two, 30)
 
 
 def test_an_operator_can_look_at_the_rules(world):
@@ -263,10 +263,10 @@ def test_members_come_and_go(world):
     asked = world.run(server)
     with asked.listening("tcp", 80):
         asker = world.run(client)
-        assert asker.asks(asked, "tcp", 80, 5)
+        assert asker.asks(asked, "tcp", 80, 30)
         world.stop(asker)
         late = world.run(server, client)
-        assert late.asks(asked, "tcp", 80, 5)
+        assert late.asks(asked, "tcp", 80, 30)
 
 
 def test_egress(world):
@@ -276,7 +276,7 @@ def test_egress(world):
     world.ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[tcp(80)])
     one, two = world.run(group), world.run(group)
     with two.listening("tcp", 80), two.listening("tcp", 81):
-        assert one.asks(two, "tcp", 80, 5)
+        assert one.asks(two, "tcp", 80, 30)
         assert not one.asks(two, "tcp", 81) and not one.pings(two)
 
 
@@ -287,11 +287,11 @@ def test_groups_stay_while_nobody_is_there(world):
     asker, asked, stranger = world.run(client), world.run(server), world.run(server)
     with asked.listening("tcp", 80):
         world.node.stop(signal.SIGKILL)
-        assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)
+        assert asker.asks(asked, "tcp", 80, 30) and not stranger.asks(asked, "tcp", 80)
         world.node.start()
-        assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)
+        assert asker.asks(asked, "tcp", 80, 30) and not stranger.asks(asked, "tcp", 80)
         late = world.run(client)
-        assert late.asks(asked, "tcp", 80, 5)
+        assert late.asks(asked, "tcp", 80, 30)
         world.revoke(server, tcp(80, **members_of(client)))
         late.soon(asked, "tcp", 80, False)
 
@@ -326,6 +326,6 @@ def test_a_service_has_its_groups(world):
     asked = Task(world.node, support.wait_for(running))
     asker, stranger = world.run(client), world.run(server)
     with asked.listening("tcp", 80):
-        assert asker.asks(asked, "tcp", 80, 5) and not stranger.asks(asked, "tcp", 80)
+        assert asker.asks(asked, "tcp", 80, 30) and not stranger.asks(asked, "tcp", 80)
     world.node.ecs.delete_service(service="grouped", force=True)
     world.node.stopped(asked.arn)
