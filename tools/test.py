@@ -168,10 +168,14 @@ def pytest(result, name, paths, berth="build/berth", files_at_once=PYTEST_FILES)
              for file, name in zip(files, names)}
     files.sort(key=lambda file: (order[file], -os.path.getsize(file)))
     with concurrent.futures.ThreadPoolExecutor(files_at_once) as pool:
-        for ended in concurrent.futures.as_completed(
-                [pool.submit(pytest_file, python, name, os.path.relpath(file, ROOT), berth)
-                 for file in files]):
-            count_pytest(result, python, berth, *ended.result())
+        begun = [pool.submit(pytest_file, python, name, os.path.relpath(file, ROOT), berth)
+                 for file in files]
+        try:
+            for ended in concurrent.futures.as_completed(begun):
+                count_pytest(result, python, berth, *ended.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def count_pytest(result, python, berth, command, log, report, status):
