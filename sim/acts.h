@@ -108,6 +108,19 @@ enum act {
     ACT_SPOT_START,
     ACT_SPOT_INTERRUPTED,
     ACT_SPOT_DIVIDED,
+    ACT_GROUP_CREATE,
+    ACT_GROUP_ALLOW,
+    ACT_GROUP_REVOKE,
+    ACT_GROUP_MODIFY,
+    ACT_GROUP_DELETE,
+    ACT_GROUP_DELETE_USED,
+    ACT_GROUP_TASK,
+    ACT_GROUP_GONE,
+    ACT_GROUP_LISTED,
+    ACT_GROUP_NOT_APPLIED,
+    ACT_GROUP_NEWER,
+    ACT_GROUP_PASSES,
+    ACT_GROUP_DROPS,
     ACT_COUNT,
 };
 
@@ -118,8 +131,9 @@ const char *act_name(enum act act);
 
 #define RUN_EXPRESSIONS 2
 #define RUN_STRATEGIES 2
+#define RUN_GROUPS 2
 
-/** A RunTask, so that it can be asked again just as it was. All texts are constants. */
+/** A RunTask, so that it can be asked again just as it was. Pointers are to constants. */
 struct run_spec {
     const char *family;
     const char *cluster; ///< NULL: default
@@ -132,6 +146,7 @@ struct run_spec {
     bool may_fail;                       ///< its cluster or definition may be gone
     size_t expressions[RUN_EXPRESSIONS]; ///< place in placement_expressions, from 1; 0 for none
     size_t strategies[RUN_STRATEGIES];   ///< place in placement_strategies, from 1; 0 for none
+    char groups[RUN_GROUPS][32];         ///< ids of security groups; empty for none
 };
 
 /** Expressions of memberOf that are used, each with a rule of its own in placement.c. */
@@ -173,6 +188,7 @@ struct applied {
     const void *response;
     int rc;
     const struct api_error *fault;
+    const char *fault_text;
 };
 
 /** Look at what the engine did, at once. */

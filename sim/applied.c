@@ -443,6 +443,7 @@ void check_applied(struct sim *sim, const struct applied *applied)
         made = made || !task->has_deployment; // services start theirs between requests
         server->task_key = key;
     }
+    groups_applied(sim, applied);
     if (applied->operation->service != ecs_operations[0].service) {
         return;
     }

@@ -95,6 +95,7 @@ void check_durable(struct sim *sim, const struct core_batch *batch)
             check_gone(sim, row->key);
         }
     }
+    groups_durable(sim, batch);
 }
 
 static const struct task_record_task *record_of(struct sim *sim, const struct fact *fact)
@@ -337,6 +338,7 @@ static void check_all(struct sim *sim)
     check_definitions(sim);
     spot_check(sim);
     watch_check(sim);
+    groups_check(sim);
 }
 
 // What changed is looked at after each step; everything, as soon as a record changed, but in runs
@@ -460,6 +462,7 @@ static void check_hosts(struct sim *sim)
         for (struct host_task *task = node->tasks; task != NULL; task = task->next) {
             task->fact = task->fact != NULL ? task->fact : fact_find(sim, text_of(task->id));
             check_superseded(sim, node, task);
+            guard_check(sim, node, task);
             if (task->supervisor != NULL && supervisor_runs(task->supervisor) &&
                 (task->fact == NULL || !task->fact->written_off)) {
                 cpu_units += task->cpu_units;

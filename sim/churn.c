@@ -27,6 +27,7 @@ enum turn {
     TURN_DESCRIBE,
     TURN_PAGES,
     TURN_STRANGER,
+    TURN_GROUP,
     TURN_COUNT,
 };
 
@@ -366,6 +367,9 @@ static void take_turn(struct sim *sim, enum turn turn)
             stranger_turn(sim);
         }
         return;
+    case TURN_GROUP:
+        groups_turn(sim);
+        return;
     case TURN_COUNT:
         return;
     }
@@ -402,7 +406,7 @@ void churn_setup(struct sim *sim)
         [TURN_PLACED] = 40,     [TURN_START] = 8,       [TURN_CONFLICT] = 3, [TURN_DRAIN] = 10,
         [TURN_DEREGISTER] = 6,  [TURN_ATTRIBUTES] = 15, [TURN_TAGS] = 10,    [TURN_SETTING] = 4,
         [TURN_DEFINITION] = 15, [TURN_CLUSTER] = 8,     [TURN_DESCRIBE] = 5, [TURN_PAGES] = 15,
-        [TURN_STRANGER] = 8,
+        [TURN_STRANGER] = 8,    [TURN_GROUP] = 30,
     };
     struct world *world = &sim->world;
     for (size_t i = 0; i < TURN_COUNT; i++) {
@@ -413,6 +417,7 @@ void churn_setup(struct sim *sim)
     }
     sim->churn.pause_ms = world_chance(world, 300) ? 800 : 3000;
     sim->churn.stranger = sim->churn.weights[TURN_STRANGER] > 0;
+    sim->groups.active = sim->churn.weights[TURN_GROUP] > 0;
     if (world_chance(world, 200)) {
         sim->server.retention_ms = world_between(world, 1, 60) * 1000;
         task_set_retention_ms(sim->server.core, sim->server.retention_ms);

@@ -20,7 +20,15 @@ struct job {
     int rc;
     const char *reason;
     int64_t begun_ms;
+    struct known_group *given; // owned: what was known of the interface's groups
 };
+
+static void job_free(void *payload)
+{
+    struct job *job = payload;
+    guard_free(job->given);
+    alloc_free(job);
+}
 
 static struct world *world_of(const struct node *node)
 {
@@ -70,6 +78,7 @@ static void host_task_free(struct host_task *task)
 {
     alloc_free((void *)(uintptr_t)task->address.data);
     alloc_free((void *)(uintptr_t)task->vpc.data);
+    alloc_free(task->eni);
     alloc_free(task->left);
     alloc_free(task);
 }
@@ -107,6 +116,7 @@ static void post(const struct job *job, int64_t low_ms, int64_t high_ms, world_f
                           .run = run,
                           .context = job->node,
                           .payload = copy,
+                          .release = job_free,
                       });
 }
 
@@ -172,8 +182,13 @@ static void on_prepare(void *context, void *payload)
             alloc_free((void *)(uintptr_t)task->vpc.data);
             task->vpc = text_of(alloc_format("%.*s", TEXT_FMT(job->spec->eni->vpc_id)));
             task->address = text_of(alloc_format("%.*s", TEXT_FMT(job->spec->eni->address)));
+            alloc_free(task->eni);
+            task->eni = shape_clone(&session_eni_shape, job->spec->eni, NULL);
+            guard_add(node, task, job->given);
             node->sim->hosts_touched = true;
         }
+        guard_free(job->given);
+        job->given = NULL;
         job->stage = 1;
         post(job, 0, 30, on_prepare);
         return;
@@ -273,6 +288,7 @@ static void on_launch(void *context, void *payload)
         world_fail(world_of(node), "%s launches %s, which is not prepared", node->name, job->id);
         return;
     }
+    guard_check_launch(node, task);
     int64_t start_ms = world_between(world_of(node), 0, 4);
     if (!failed || world_chance(world_of(node), 500)) {
         post_start(node, job, view.spec, start_ms);
@@ -377,6 +393,7 @@ void host_effect(struct node *node, const struct agent_effect *effect)
     struct host_task *task = host_find(node, effect->task_id);
     switch (effect->kind) {
     case AGENT_EFFECT_PREPARE:
+        job.given = guard_give(node, effect->spec->eni);
         // An image may have to be pulled first.
         post(&job, 1, world_chance(world_of(node), 200) ? 3000 : 60, on_prepare);
         break;
@@ -442,6 +459,7 @@ void host_reset(struct node *node)
         alloc_free(task->left);
         task->left = NULL;
     }
+    guard_reset(node);
     node->sim->hosts_touched = true;
 }
 

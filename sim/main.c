@@ -76,6 +76,16 @@ static const struct {
     {"place-on-reclaimed", "tasks are placed on Spot hosts that were taken back"},
     {"forget-spot", "tasks of a Spot host that was taken back go on"},
     {"forget-base", "the base of a capacity provider counts for nothing"},
+    {"forget-group-change", "hosts are not told when the rules of a group change"},
+    {"keep-group-version", "rules that were added are of the version before"},
+    {"tell-first-host", "of a group's hosts one is told"},
+    {"tell-groups-once", "rules that a host could not apply are not told again"},
+    {"hand-over-without-rules", "a task is handed over without the rules of its groups"},
+    {"forget-what-ends", "a host that was away hears of no rules for tasks that are to stop"},
+    {"stop-telling", "a task that is to stop hears of no change of rules any more"},
+    {"delete-used-group", "a group is deleted while an interface is in it"},
+    {"delete-named-group", "a group is deleted while a rule of another names it"},
+    {"run-in-any-group", "tasks are run in groups that are gone"},
     {"accept-stale-report", "a late report takes a task back to PENDING"},
 };
 

@@ -370,6 +370,7 @@ void node_frame(struct node *node, struct session *session, const char *type, co
     if (strcmp(type, "PayloadMessage") == 0) {
         event.kind = AGENT_EVENT_PAYLOAD;
         event.payload = message;
+        guard_payload(node, message);
         for (size_t i = 0; i < event.payload->tasks.count; i++) {
             const struct session_task_spec *spec = &event.payload->tasks.items[i];
             world_trace(world_of(node), "%s gets payload %.*s: %.8s %.*s", node->name,
@@ -382,10 +383,8 @@ void node_frame(struct node *node, struct session *session, const char *type, co
     } else if (strcmp(type, "IAMRoleCredentialsMessage") == 0) {
         return; // credentials are the endpoint's, which is not simulated
     } else if (strcmp(type, "SecurityGroupsMessage") == 0) {
-        const struct session_security_groups_message *groups = message;
-        const struct session_ack_request ack = {.message_id = groups->message_id};
-        session_send(session, "AckRequest", &session_ack_request_shape, &ack);
-        return; // the packet filter is not simulated
+        guard_take(node, message);
+        return;
     } else {
         event.kind = AGENT_EVENT_STOP_VERIFICATION_ACK;
         event.stop_ack = message;
@@ -441,6 +440,7 @@ void node_agent_start(struct node *node)
     node->step = STEP_REGISTER;
     node->calling = false;
     node->failures = 0;
+    guard_agent_start(node);
     node->logic = agent_logic_new(&(struct agent_logic_options){.boot_id = text_of(boot_id)});
     struct journal_loss loss = {0};
     struct err err = {0};
@@ -506,4 +506,5 @@ void node_deinit(struct node *node)
     node_journal_crash(node);
     journal_close(node->journal);
     host_deinit(node);
+    guard_reset(node);
 }

@@ -140,6 +140,7 @@ static void sim_free(struct sim *sim)
     }
     pages_deinit(sim);
     alloc_free(sim->churn.ledger.items);
+    groups_deinit(&sim->groups);
     alloc_free(sim->services.live);
     hooks_deinit(&sim->services);
     server_deinit(&sim->server);

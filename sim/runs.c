@@ -31,9 +31,19 @@ static void on_run_again(void *context, void *payload)
     run_token(context, ((struct again *)payload)->token);
 }
 
+// That it is so is looked at when it is applied.
+static bool group_gone(const struct call *call)
+{
+    return call->rc == ERR_FAULT &&
+           text_starts(text_of(call->fault_text), TEXT("Error retrieving security group"));
+}
+
 // What may be refused: a cluster without instances, and what somebody else deletes meanwhile.
 static bool expected(const struct call *call)
 {
+    if (group_gone(call)) {
+        return true;
+    }
     static const char *const texts[] = {
         "No Container Instances were found in your cluster.",
         "Cluster not found.",
@@ -60,7 +70,7 @@ static void on_run(struct call *call)
         world_fail(&sim->world, "RunTask is refused: %s", call->fault_text);
     }
     // Without an answer the same is asked again; now and then with one, too.
-    if ((call->rc != 0 && call->number > 0) || world_chance(&sim->world, 60)) {
+    if ((call->rc != 0 && call->number > 0 && !group_gone(call)) || world_chance(&sim->world, 60)) {
         struct again *again = ALLOC(struct again);
         again->token = (size_t)(call->number - 1);
         if (call->number > 0 && sim->workload.run_count < RUNS_MAX) {
@@ -118,7 +128,12 @@ static void begin_run(struct sim *sim, const struct run_options *options)
     for (size_t i = 0; i < 3; i++) {
         subnets[i] = text_of(sim->workload.subnets[i]);
     }
-    struct ecs_aws_vpc_configuration vpc = {.subnets = {.items = subnets, .count = 3}};
+    struct text groups[RUN_GROUPS];
+    struct ecs_aws_vpc_configuration vpc = {.subnets = {subnets, 3},
+                                            .security_groups = {groups, 0}};
+    for (size_t i = 0; i < RUN_GROUPS && spec->groups[i][0] != '\0'; i++) {
+        groups[vpc.security_groups.count++] = text_of(spec->groups[i]);
+    }
     struct ecs_network_configuration network = {.awsvpc_configuration = &vpc};
     struct ecs_container_override override = {
         .name = text_of(strcmp(spec->family, "job") == 0 ? "job" : "app"),
@@ -195,6 +210,7 @@ void runs_new(struct sim *sim)
     };
     spec.fargate = strcmp(spec.family, "plain") != 0 && world_chance(world, 600);
     spec.may_fail = spec.cluster != NULL;
+    groups_choose(sim, &spec);
     run(sim, &spec, 600);
 }
 

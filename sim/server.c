@@ -232,7 +232,8 @@ int server_request(struct server *server, const struct core_caller *caller,
                                     .request = request,
                                     .response = response,
                                     .rc = rc,
-                                    .fault = call->fault};
+                                    .fault = call->fault,
+                                    .fault_text = call->fault_text};
     check_applied(server->sim, &applied);
     rehearse_compare(server->sim, &rehearsed, &applied);
     arena_deinit(&rehearsed.arena);

@@ -187,9 +187,12 @@ static void configuration(struct sim *sim, char *out, size_t size_bytes)
 
 void services_network(struct sim *sim, char *out, size_t size_bytes)
 {
+    bool group = sim->groups.active && world_chance(&sim->world, 500);
     snprintf(out, size_bytes,
-             ",'networkConfiguration':{'awsvpcConfiguration':{'subnets':['%s','%s','%s']}}",
-             sim->workload.subnets[0], sim->workload.subnets[1], sim->workload.subnets[2]);
+             ",'networkConfiguration':{'awsvpcConfiguration':{'subnets':['%s','%s','%s']%s%s%s}}",
+             sim->workload.subnets[0], sim->workload.subnets[1], sim->workload.subnets[2],
+             group ? ",'securityGroups':['" : "", group ? sim->workload.group : "",
+             group ? "']" : "");
 }
 
 static void create_replica(struct sim *sim)

@@ -130,7 +130,7 @@ bool check_settled(struct sim *sim, char *why, size_t size_bytes)
         }
     }
     return ended_settled(sim, why, size_bytes) && spot_settled(sim, why, size_bytes) &&
-           standing_settled(sim, why, size_bytes);
+           standing_settled(sim, why, size_bytes) && guard_settled(sim, why, size_bytes);
 }
 
 // Why a task is STOPPED must be true.

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/core.h"
 #include "disk.h"
+#include "guard.h"
 #include "journal/journal.h"
 #include "services.h"
 #include "store/store.h"
@@ -253,9 +254,11 @@ struct host_task {
     bool interface; ///< it has the address
     bool files;     ///< bundle, writable layers
     bool clean_failed;
-    struct text address; ///< owned
-    struct text vpc;     ///< owned
-    uint32_t ports[4];   ///< of the host, that its definition fixes: twice the number, UDP is odd
+    struct text address;     ///< owned
+    struct text vpc;         ///< owned
+    struct session_eni *eni; ///< owned: as it was made, or NULL
+    int64_t stale_ms;        ///< since when its rules are not the newest, or 0
+    uint32_t ports[4]; ///< of the host, that its definition fixes: twice the number, UDP is odd
     size_t port_count;
     int32_t cpu_units;
     int32_t memory_mib;
@@ -305,6 +308,7 @@ struct node {
 
     struct journal *journal;
     struct host_task *tasks;
+    struct guard guard;
 
     // the agent's process
     struct agent_logic *logic; ///< NULL while it is down
@@ -441,6 +445,7 @@ void supervisor_free(struct supervisor *supervisor);
 struct workload {
     uint64_t life;
     char subnets[3][64];
+    char group[64]; ///< that `berth env` names: nobody here deletes it
     uint32_t run_count;
     uint32_t answer_count;
     uint32_t placed_count;
@@ -505,6 +510,7 @@ struct sim {
     struct workload workload;
     struct churn churn;
     struct services services;
+    struct groups groups;
     struct faults faults;
     struct call *calls;
     struct session *sessions;

@@ -127,6 +127,8 @@ void workload_setup(struct sim *sim, bool hours)
     }
     const struct berth_describe_network_response *network =
         workload_ask(sim, &berth_operations[BERTH_OP_DESCRIBE_NETWORK], "{}", false);
+    snprintf(sim->workload.group, sizeof(sim->workload.group), "%.*s",
+             TEXT_FMT(network == NULL ? TEXT("") : network->security_group_id));
     for (size_t i = 0; network != NULL && i < network->subnets.count && i < 3; i++) {
         snprintf(sim->workload.subnets[i], sizeof(sim->workload.subnets[i]), "%.*s",
                  TEXT_FMT(network->subnets.items[i].subnet_id));
@@ -362,6 +364,7 @@ static void on_turn(void *context, void *payload)
         }
     } else if (what < 85) {
         stop(sim, fact->id, 1);
+        groups_touch(sim, fact);
     } else {
         describe(sim, fact->id);
     }

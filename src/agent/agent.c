@@ -438,7 +438,7 @@ void agent_free(struct agent *agent)
     endpoints_free(agent->endpoints);
     agent_endpoint_deinit(agent);
     agent_credentials_deinit(agent);
-    agent_groups_deinit(agent);
+    agent_rules_deinit(&agent->rules);
     agent_stats_deinit(agent);
     agent_fault_deinit(agent);
     garbage_deinit(&agent->garbage.state);

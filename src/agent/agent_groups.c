@@ -12,48 +12,6 @@
  * prepared.
  */
 
-#define GROUPS_MAX 1000 ///< rules of more groups than a node can have in use are forgotten
-
-/** What is known of a group. */
-struct agent_group {
-    struct session_security_group *rules; ///< one block
-};
-
-static void forget(struct agent_group *group)
-{
-    if (group != NULL) {
-        alloc_free(group->rules);
-        alloc_free(group);
-    }
-}
-
-void agent_groups_deinit(struct agent *agent)
-{
-    size_t cursor = 0;
-    for (struct agent_group *group = map_next(&agent->groups, &cursor, NULL); group != NULL;
-         group = map_next(&agent->groups, &cursor, NULL)) {
-        forget(group);
-    }
-    map_deinit(&agent->groups);
-}
-
-/** @return whether it is news */
-static bool keep(struct agent *agent, const struct session_security_group *from)
-{
-    const struct agent_group *known = map_get(&agent->groups, from->group_id);
-    if (known != NULL && known->rules->version >= from->version) {
-        return false;
-    }
-    if (known == NULL && agent->groups.count >= GROUPS_MAX) {
-        agent_groups_deinit(agent);
-        agent->groups = (struct map){0};
-    }
-    struct agent_group *group = ALLOC(struct agent_group);
-    group->rules = shape_clone(&session_security_group_shape, from, NULL);
-    forget(map_put(&agent->groups, group->rules->group_id, group));
-    return true;
-}
-
 static void run_put(struct job *job)
 {
     struct err err = {0};
@@ -99,7 +57,7 @@ static void put(struct agent *agent, const struct session_security_group *items,
 void agent_groups_take(struct agent *agent, const struct session_security_groups_message *in)
 {
     for (size_t i = 0; i < in->security_groups.count; i++) {
-        keep(agent, &in->security_groups.items[i]);
+        agent_rules_keep(&agent->rules, &in->security_groups.items[i]);
     }
     if (agent->options.net != NULL) {
         put(agent, in->security_groups.items, in->security_groups.count, in->message_id);
@@ -113,12 +71,14 @@ void agent_groups_payload(struct agent *agent, const struct session_payload_mess
     struct session_security_group *items =
         arena_array(&arena, in->security_groups.count, sizeof(*items));
     for (size_t i = 0; i < in->security_groups.count; i++) {
-        if (keep(agent, &in->security_groups.items[i])) {
+        if (agent_rules_keep(&agent->rules, &in->security_groups.items[i])) {
             items[news++] = in->security_groups.items[i];
         }
     }
-    // A new task's own come to the network with it. Others' interfaces may be in them, too.
+    // A new task's own come to the network with it. Others' interfaces may be in them, too. Kept
+    // before the task is: an agent that comes after must not start it with older rules.
     if (news > 0 && agent->options.net != NULL) {
+        net_groups_keep(agent->options.net, items, news);
         put(agent, items, news, (struct text){0});
     }
 }
@@ -132,10 +92,11 @@ void agent_groups_give(struct agent *agent, struct job *job)
     job->groups.items =
         arena_array(&job->arena, eni->security_groups.count, sizeof(*job->groups.items));
     for (size_t i = 0; i < eni->security_groups.count; i++) {
-        const struct agent_group *group = map_get(&agent->groups, eni->security_groups.items[i]);
-        if (group != NULL) {
+        const struct session_security_group *known =
+            agent_rules_of(&agent->rules, eni->security_groups.items[i]);
+        if (known != NULL) {
             const struct session_security_group *copy =
-                shape_copy(&session_security_group_shape, group->rules, &job->arena);
+                shape_copy(&session_security_group_shape, known, &job->arena);
             job->groups.items[job->groups.count++] = *copy;
         }
     }

@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 #include "agent/garbage.h"
 #include "agent/logic.h"
+#include "agent/rules.h"
 #include "agent/session.h"
 #include "api/berth.h"
 #include "base/buf.h"
@@ -178,7 +179,7 @@ struct agent {
     struct endpoints *endpoints; ///< NULL without networks
     struct map addresses;        ///< task id to what agent_socket.c keeps
     struct map credentials;      ///< task id to what agent_credentials.c keeps
-    struct map groups;           ///< id of a security group to what agent_groups.c keeps
+    struct agent_rules rules;    ///< of security groups
     struct map stats;            ///< task id to what agent_stats.c keeps
     struct map faults;           ///< task id to what agent_fault.c keeps
     bool can_fault;              ///< this host can do all faults
@@ -236,9 +237,6 @@ void agent_groups_give(struct agent *agent, struct job *job);
 
 /** Apply groups to the interface of a task that runs from before they were enforced. */
 void agent_groups_adopt(struct agent *agent, const struct session_task_spec *spec);
-
-/** Release memory. */
-void agent_groups_deinit(struct agent *agent);
 
 // ---- agent_job.c
 

@@ -1,5 +1,6 @@
 #include "ecs/task_internal.h"
 
+#include "base/mutant.h"
 #include "vpc/vpc.h"
 
 /*
@@ -70,7 +71,8 @@ static void collect(struct core_call *call, const struct task_record_task *task,
             vpc_group_spec(call, key, out);
             continue;
         }
-        // It went while a service still names it: it lets nothing through, in either way.
+        // No group goes while an interface is in it, but before they were kept an interface could
+        // name whatever it liked: such a one lets nothing through, in either way.
         const struct vpc_record_vpc *vpc = core_get(call->core, &vpc_kind, subnet->vpc);
         *out = (struct session_security_group){.group_id = id,
                                                .vpc_id = vpc->vpc_id,
@@ -86,12 +88,15 @@ void task_groups_spec(struct core_call *call, const struct task_node *node,
 {
     const struct task_record_node *record = core_get(call->core, &task_node_kind, node->key);
     struct collected groups = {0};
-    if (!record->berth_agent) {
+    if (!record->berth_agent || MUTANT("hand-over-without-rules")) {
         return; // a stock agent knows no rules
     }
     for (size_t i = 0; i < count; i++) {
         const struct task_record_task *task = core_get(call->core, &task_kind, entries[i]->key);
-        if (task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING) {
+        // One that is to stop may run for minutes, and rules may have changed while the node was
+        // away: after it connected it has acknowledged nothing.
+        bool away = entries[i]->acked_status == 0 && !MUTANT("forget-what-ends");
+        if (task->desired_status == TASK_RECORD_TASK_STATUS_RUNNING || away) {
             collect(call, task, 0, &groups);
         }
     }
@@ -127,7 +132,9 @@ void task_groups_tell_work(struct core_call *call, void *state, int64_t key)
     struct collected groups = {0};
     for (const struct task_entry *entry = node->first; entry != NULL; entry = entry->next) {
         const struct task_record_task *task = core_get(call->core, &task_kind, entry->key);
-        if (task->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING) {
+        bool ends = task->desired_status == TASK_RECORD_TASK_STATUS_STOPPED;
+        if (task->last_status < TASK_RECORD_TASK_STATUS_DEPROVISIONING &&
+            !(ends && MUTANT("stop-telling"))) {
             collect(call, task, node->groups_acked, &groups);
         }
     }
@@ -140,6 +147,9 @@ void task_groups_tell_work(struct core_call *call, void *state, int64_t key)
         return;
     }
     node->groups_sent = node->groups_wanted;
+    if (MUTANT("tell-groups-once")) {
+        return;
+    }
     core_timer(call, &task_managers[TASK_MANAGER_GROUPS_TELL], key, call->now_ms + NODE_RESEND_MS);
 }
 
@@ -184,6 +194,9 @@ void task_groups_walk_work(struct core_call *call, void *pointer, int64_t key)
         if (node != NULL && node->groups_wanted < group->version) {
             node->groups_wanted = group->version;
             core_work(call, &task_managers[TASK_MANAGER_GROUPS_TELL], node->key);
+            if (MUTANT("tell-first-host")) {
+                return;
+            }
         }
     }
     map_put_u64(&state->group_walks, (uint64_t)key, (void *)(intptr_t)after);

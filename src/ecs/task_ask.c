@@ -344,7 +344,7 @@ static int read_network(struct core_call *call, struct task_run *run)
     }
     for (size_t i = 0; i < config->security_groups.count; i++) {
         struct text id = config->security_groups.items[i];
-        if (vpc_group_find(call->core, vpc, id) == 0) {
+        if (vpc_group_find(call->core, vpc, id) == 0 && !MUTANT("run-in-any-group")) {
             return core_fault(call, &ecs_error_invalid_parameter_exception,
                               "Error retrieving security group information for [%.*s]: The "
                               "security group '%.*s' does not exist (ErrorCode: "

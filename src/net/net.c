@@ -130,6 +130,7 @@ static struct net *net_new(const struct net_options *options)
     net->host = (struct net_space){-1, -1};
     pthread_mutex_init(&net->lock, NULL);
     pthread_mutex_init(&net->fault_lock, NULL);
+    pthread_mutex_init(&net->files, NULL);
     return net;
 }
 
@@ -181,6 +182,7 @@ void net_close(struct net *net)
     fd_close(net->netns_dir_fd);
     pthread_mutex_destroy(&net->lock);
     pthread_mutex_destroy(&net->fault_lock);
+    pthread_mutex_destroy(&net->files);
     alloc_free(net->netns_dir);
     alloc_free(net->run_dir);
     alloc_free(net);

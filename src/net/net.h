@@ -95,6 +95,13 @@ MUST_CHECK int net_groups_put(struct net *net, const struct session_security_gro
                               size_t count, struct err *err);
 
 /**
+ * Remember the rules of security groups, for an agent that comes after and for interfaces that are
+ * made later. Never waits for anything but the disk below the run directory; net_groups_put does
+ * it, too.
+ */
+void net_groups_keep(struct net *net, const struct session_security_group *groups, size_t count);
+
+/**
  * Apply groups to an interface that is there from before groups were enforced: until their rules
  * are known, all passes. Nothing happens when the interface is known, or is not there.
  */

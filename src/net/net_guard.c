@@ -287,23 +287,24 @@ static void drop_idle_classes(struct net_guard *guard, const char *instance, str
 
 /* ---- interfaces */
 
-static size_t learn_all(struct net *net, struct net_guard *guard,
-                        const struct session_security_group *groups, size_t count,
-                        struct guard_group **out_changed)
+static size_t learn_all(struct net_guard *guard, const struct session_security_group *groups,
+                        size_t count, struct guard_group **out_changed)
 {
     size_t changed = 0;
     for (size_t i = 0; i < count; i++) {
         if (learn(guard, &groups[i])) {
             out_changed[changed++] = find_group(guard, groups[i].group_id);
-            net_guard_keep_group(net, &groups[i]);
         }
     }
     return changed;
 }
 
-// What an earlier agent was told, for what this one was not.
-static void recall(struct net *net, struct net_guard *guard, const struct text_list *ids)
+// What is kept of groups that are not known here: an earlier agent was told of it, or this one when
+// the router was not there yet. @return how many changed, in out_changed
+static size_t recall(struct net *net, struct net_guard *guard, const struct text_list *ids,
+                     struct guard_group **out_changed)
 {
+    size_t changed = 0;
     for (size_t i = 0; i < ids->count; i++) {
         struct guard_group *group = find_group(guard, ids->items[i]);
         if (group != NULL && group->rules != NULL) {
@@ -312,10 +313,11 @@ static void recall(struct net *net, struct net_guard *guard, const struct text_l
         AUTO(arena_deinit) struct arena arena = {0};
         const struct session_security_group *kept =
             net_guard_kept_group(net, ids->items[i], &arena);
-        if (kept != NULL) {
-            learn(guard, kept);
+        if (kept != NULL && learn(guard, kept)) {
+            out_changed[changed++] = find_group(guard, ids->items[i]);
         }
     }
+    return changed;
 }
 
 static void open_unknown(struct net_guard *guard, const struct text_list *ids)
@@ -435,9 +437,11 @@ int net_guard_add(struct net *net, struct net_router *router, const struct net_e
     const struct text_list *ids = groups_of(from);
     AUTO(arena_deinit) struct arena arena = {0};
     struct guard_group **changed =
-        arena_array(&arena, from->known_count + 1, sizeof(struct guard_group *));
-    size_t count = learn_all(net, guard, from->known, from->known_count, changed);
-    recall(net, guard, ids);
+        arena_array(&arena, from->known_count + ids->count + 1, sizeof(struct guard_group *));
+    // What is kept may be newer than what this task came with.
+    size_t count = recall(net, guard, ids, changed);
+    count += learn_all(guard, from->known, from->known_count, &changed[count]);
+    net_groups_keep(net, from->known, from->known_count);
     if (!from->groups_told) {
         open_unknown(guard, ids);
     }
@@ -497,7 +501,10 @@ static int adopt_member(struct net *net, struct net_router *router, const struct
         rc = net_parse_range(eni->vpc_cidr, &router->guard->cidr);
     }
     if (rc == 0) {
-        recall(net, router->guard, &eni->security_groups);
+        AUTO(arena_deinit) struct arena arena = {0};
+        // All of the router is written when its interfaces are there.
+        recall(net, router->guard, &eni->security_groups,
+               arena_array(&arena, eni->security_groups.count + 1, sizeof(struct guard_group *)));
         member_new(router->guard, &plug, ensure_class(router->guard, &eni->security_groups));
     }
     return rc;
@@ -529,6 +536,13 @@ int net_guard_adopt(struct net *net, struct err *err)
 
 /* ---- the interface of this module */
 
+void net_groups_keep(struct net *net, const struct session_security_group *groups, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        net_guard_keep_group(net, &groups[i]);
+    }
+}
+
 int net_groups_put(struct net *net, const struct session_security_group *groups, size_t count,
                    struct err *err)
 {
@@ -537,13 +551,14 @@ int net_groups_put(struct net *net, const struct session_security_group *groups,
     AUTO(arena_deinit) struct arena arena = {0};
     struct guard_group **changed = arena_array(&arena, count + 1, sizeof(struct guard_group *));
     int rc = 0;
+    net_groups_keep(net, groups, count); // also when their router is only to be made
     for (struct net_router *router = locked->routers; rc == 0 && router != NULL;
          router = router->next) {
         struct net_guard *guard = router->guard;
         size_t changed_count = 0;
         for (size_t i = 0; i < count; i++) {
             if (text_is(groups[i].vpc_id, router->vpc_id)) {
-                changed_count += learn_all(net, guard, &groups[i], 1, &changed[changed_count]);
+                changed_count += learn_all(guard, &groups[i], 1, &changed[changed_count]);
             }
         }
         if (changed_count > 0 && guard->made) {

@@ -126,8 +126,9 @@ void net_guard_write_rule(const struct session_security_group_rule *rule,
 
 /* ---- net_guard_file.c: what outlives this process, in RUN/groups. */
 
-/** Keep a group. Failing costs no more than asking the server again. */
-void net_guard_keep_group(const struct net *net, const struct session_security_group *group);
+/** Keep a group unless it is kept as it is or newer. Failing costs no more than asking the server
+ *  again. From any thread. */
+void net_guard_keep_group(struct net *net, const struct session_security_group *group);
 
 /** Keep an interface. */
 void net_guard_keep_member(const struct net *net, const struct net_eni *eni);

@@ -29,14 +29,20 @@ static void keep(const struct net *net, const char *name, const struct shape_typ
     AUTO(alloc_string) char *path = path_of(net, name);
     AUTO(buf_deinit) struct buf bytes = {0};
     struct err ignored;
+    AUTO(alloc_string) char *beside = alloc_format("%s/groups/.%s", net->run_dir, name);
     cbor_encode(type, record, 1, NULL, &bytes);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 && errno == ENOENT && file_make_dirs(dir, 0700, &ignored) == 0) {
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     }
+    // Whoever reads finds the old one or the new one, whole.
     if (fd >= 0) {
-        IGNORE(fd_write_all(fd, bytes.data, bytes.size, &ignored), "the server tells again");
+        int rc = fd_write_all(fd, bytes.data, bytes.size, &ignored);
         fd_close(fd);
+        if (rc == 0 && rename(beside, path) == 0) {
+            return;
+        }
+        unlink(beside);
     }
 }
 
@@ -55,12 +61,20 @@ static void *kept(const struct net *net, const char *name, const struct shape_ty
     return record;
 }
 
-void net_guard_keep_group(const struct net *net, const struct session_security_group *group)
+void net_guard_keep_group(struct net *net, const struct session_security_group *group)
 {
     char name[NET_ID_MAX + 1];
-    if (text_copy(group->group_id, name, sizeof(name)) == 0) {
+    if (!net_id_valid(group->group_id) || text_copy(group->group_id, name, sizeof(name)) != 0) {
+        return;
+    }
+    AUTO(arena_deinit) struct arena arena = {0};
+    pthread_mutex_lock(&net->files);
+    const struct session_security_group *there =
+        kept(net, name, &session_security_group_shape, &arena);
+    if (there == NULL || there->version < group->version) {
         keep(net, name, &session_security_group_shape, group);
     }
+    pthread_mutex_unlock(&net->files);
 }
 
 void net_guard_keep_member(const struct net *net, const struct net_eni *eni)

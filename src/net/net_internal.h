@@ -516,8 +516,9 @@ struct net {
     char *netns_dir;
     int netns_dir_fd;
     struct net_space host;
-    bool prepared;        ///< directories and the host's table are there
-    pthread_mutex_t lock; ///< guards what follows, and the sockets of host and routers
+    bool prepared;         ///< directories and the host's table are there
+    pthread_mutex_t lock;  ///< guards what comes after files, and the sockets of host and routers
+    pthread_mutex_t files; ///< guards RUN/groups; taken last
     struct net_router *routers;
     struct net_tasks tasks;
     struct net_pool pool;

@@ -21,6 +21,18 @@ static struct text mac_address(struct core_call *call, uint32_t address)
     return arena_join(call->arena, parts, ARRAY_LEN(parts));
 }
 
+// A group that is named twice counts once.
+static struct text_list each_once(struct core_call *call, const struct text_list *ids)
+{
+    struct text_list once = {.items = arena_array(call->arena, ids->count, sizeof(*once.items))};
+    for (size_t i = 0; i < ids->count; i++) {
+        if (!text_list_has(&once, ids->items[i])) {
+            once.items[once.count++] = ids->items[i];
+        }
+    }
+    return once;
+}
+
 int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text_list *groups,
                        int64_t owner)
 {
@@ -48,7 +60,7 @@ int64_t vpc_eni_create(struct core_call *call, int64_t subnet, const struct text
         .owner = owner,
     };
     if (groups != NULL && groups->count > 0) {
-        record.security_groups = *groups;
+        record.security_groups = each_once(call, groups);
     }
     int64_t key = core_new_key(call);
     core_put(call, &vpc_eni_kind, key, &record);

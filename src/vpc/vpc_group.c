@@ -1,6 +1,7 @@
 #include "vpc/vpc_internal.h"
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/text.h"
 #include "identity/identity.h"
 
@@ -130,8 +131,9 @@ bool group_in_use(const struct core *core, int64_t key)
     const struct vpc_state *state = vpc_state(core);
     const struct vpc_record_security_group *group = core_get(core, &vpc_group_kind, key);
     ASSERT(group != NULL);
-    return find(state->group_members, group->vpc, group->group_id) != 0 ||
-           find(state->group_users, group->vpc, group->group_id) != 0;
+    bool member = find(state->group_members, group->vpc, group->group_id) != 0;
+    bool named = find(state->group_users, group->vpc, group->group_id) != 0;
+    return (member && !MUTANT("delete-used-group")) || (named && !MUTANT("delete-named-group"));
 }
 
 int64_t vpc_group_member_next(const struct core *core, int64_t key, int64_t after)
@@ -161,11 +163,14 @@ void group_put_rules(struct core_call *call, int64_t key, struct vpc_record_secu
 {
     // Keys ascend over all that is ever made, so the newest rules have the highest version.
     record->has_version = true;
-    record->version = core_new_key(call);
+    int64_t version = core_new_key(call);
+    record->version = MUTANT("keep-group-version") && record->version != 0 ? record->version
+                                                                           : version;
     core_put(call, &vpc_group_kind, key, record);
     const struct vpc_state *state = vpc_state(call->core);
     // Who becomes a member later is told of its rules then.
-    if (state->group_changed != NULL && vpc_group_member_next(call->core, key, 0) != 0) {
+    if (state->group_changed != NULL && vpc_group_member_next(call->core, key, 0) != 0 &&
+        !MUTANT("forget-group-change")) {
         state->group_changed(call, key);
     }
 }

@@ -529,6 +529,45 @@ static void interfaces_from_before_stay_open_until_told(void **state)
     in_own_host(from_before);
 }
 
+// Rules change while the first task of a VPC is prepared, before there is a router: what the task
+// came with is older by then. So is what it came with after its agent was told and ended.
+static void changed_before(struct host *host)
+{
+    struct net *net = open_instance(host, INSTANCE, 2);
+    struct making old;
+    begin_open(&old, "sg-1", 1);
+    allow(&old, false, ALL, ANYWHERE);
+    struct making closed;
+    begin_open(&closed, "sg-1", 2);
+    put(host, net, &closed);
+    put(host, net, &old); // late
+    int one = make_in(host, net, 0, 1, "sg-1", NULL, &old);
+    int two = make_in(host, net, 0, 2, "sg-1", NULL, NULL);
+    CHECK(two >= 0);
+    CHECK(!ping(host, one, "172.31.0.12", SILENCE_MS));
+
+    begin_open(&closed, "sg-2", 4);
+    net_groups_keep(net, &closed.group, 1);
+    net_close(net);
+    net = open_instance(host, INSTANCE, 2);
+    begin_open(&old, "sg-2", 3);
+    allow(&old, false, ALL, ANYWHERE);
+    int three = make_in(host, net, 0, 3, "sg-2", NULL, &old);
+    CHECK(three >= 0);
+    CHECK(!ping(host, one, "172.31.0.13", SILENCE_MS));
+    begin_open(&old, "sg-2", 5);
+    allow(&old, false, ALL, ANYWHERE);
+    put(host, net, &old);
+    CHECK(ping(host, one, "172.31.0.13", WAIT_MS));
+    net_close(net);
+}
+
+static void the_newest_rules_count_before_there_is_an_interface(void **state)
+{
+    (void)state;
+    in_own_host(changed_before);
+}
+
 // The default: what no rule was told of lets nothing through.
 static void untold(struct host *host)
 {
@@ -563,6 +602,7 @@ int main(void)
         cmocka_unit_test(groups_outlive_the_agent),
         cmocka_unit_test(interfaces_from_before_stay_open_until_told),
         cmocka_unit_test(unknown_groups_are_closed),
+        cmocka_unit_test(the_newest_rules_count_before_there_is_an_interface),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

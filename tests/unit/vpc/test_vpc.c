@@ -188,8 +188,9 @@ static void spec_of_first(struct core_call *call)
     vpc_eni_spec(call, eni, TEXT("us-east-1"), &spec);
     assert_true(text_is(spec.hostname, "ip-172-31-0-4.ec2.internal"));
 
-    struct text names[] = {TEXT("sg-1"), TEXT("sg-2")};
-    const struct text_list groups = {.items = names, .count = 2};
+    // One that is named twice counts once.
+    struct text names[] = {TEXT("sg-1"), TEXT("sg-2"), TEXT("sg-1")};
+    const struct text_list groups = {.items = names, .count = 3};
     vpc_eni_spec(call, vpc_eni_create(call, first_subnet(call), &groups, 78), TEXT("eu-west-1"),
                  &spec);
     assert_true(text_is(spec.address, "172.31.0.5"));
