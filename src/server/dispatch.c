@@ -46,12 +46,11 @@ static void write_refusal(struct exchange *exchange, const struct refusal *refus
         exchange->protocol = exchange->service == NULL ? protocol_of(exchange)->id
                                                        : exchange->service->api->protocol;
     }
-    bool query = exchange->protocol != API_JSON_1_1;
     buf_reset(&exchange->reply);
     refusal_write(refusal, exchange->service == NULL ? NULL : exchange->service->api,
                   exchange->protocol, text_of(exchange->request_id), &exchange->reply);
-    exchange->status = query ? refusal->query_status : refusal->json_status;
-    exchange->code = query ? refusal->query_code : refusal->code;
+    exchange->status = refusal_status(refusal, exchange->protocol);
+    exchange->code = refusal_code(refusal, exchange->protocol);
     exchange->content_type = protocol_get(exchange->protocol)->content_type;
 }
 

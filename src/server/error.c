@@ -36,25 +36,66 @@ static const struct {
     [FRONT_INTERNAL] = {"InternalFailure", "InternalFailure", 500, 500},
 };
 
+// EC2 has codes of its own for these, and texts that people look for; what was wrong comes behind.
+// Status as in its list of common errors.
+static const struct {
+    const char *code; // NULL: as the other query services have it
+    int status;
+    const char *text;
+} ec2_table[FRONT_COUNT] = {
+    [FRONT_INVALID_SIGNATURE] = {"AuthFailure", 401,
+                                 "AWS was not able to validate the provided access credentials. "},
+    [FRONT_UNRECOGNIZED_CLIENT] =
+        {"AuthFailure", 401, "AWS was not able to validate the provided access credentials. "},
+    [FRONT_EXPIRED_TOKEN] = {"RequestExpired", 400, "Request has expired. "},
+    [FRONT_ACCESS_DENIED] = {"UnauthorizedOperation", 403,
+                             "You are not authorized to perform this operation. "},
+    [FRONT_VALIDATION] = {"InvalidParameterValue", 400, ""},
+    [FRONT_THROTTLING] = {"RequestLimitExceeded", 503, "Request limit exceeded. "},
+    [FRONT_UNAVAILABLE] = {"Unavailable", 503, ""},
+    [FRONT_INTERNAL] = {"InternalError", 500, ""},
+};
+
 struct refusal refusal_front(enum front_error error, struct text message)
 {
     ASSERT(error < FRONT_COUNT);
+    bool own = ec2_table[error].code != NULL;
     return (struct refusal){.code = table[error].code,
                             .query_code = table[error].query_code,
+                            .ec2_code = own ? ec2_table[error].code : table[error].query_code,
+                            .ec2_text = own ? ec2_table[error].text : "",
                             .json_status = table[error].json_status,
                             .query_status = table[error].query_status,
+                            .ec2_status = own ? ec2_table[error].status : table[error].query_status,
                             .message = message};
 }
 
 struct refusal refusal_modelled(const struct api_error *error, struct text message)
 {
+    const char *query_code = error->query_code == NULL ? error->name : error->query_code;
     return (struct refusal){.code = error->name,
-                            .query_code =
-                                error->query_code == NULL ? error->name : error->query_code,
+                            .query_code = query_code,
+                            .ec2_code = query_code,
+                            .ec2_text = "",
                             .message_name = error->message_name,
                             .json_status = error->http_status,
                             .query_status = error->http_status,
+                            .ec2_status = error->http_status,
                             .message = message};
+}
+
+const char *refusal_code(const struct refusal *refusal, enum api_protocol protocol)
+{
+    return protocol == API_EC2     ? refusal->ec2_code
+           : protocol == API_QUERY ? refusal->query_code
+                                   : refusal->code;
+}
+
+int refusal_status(const struct refusal *refusal, enum api_protocol protocol)
+{
+    return protocol == API_EC2     ? refusal->ec2_status
+           : protocol == API_QUERY ? refusal->query_status
+                                   : refusal->json_status;
 }
 
 // Messages quote what the client sent, which may be cut or be no text at all.
@@ -77,7 +118,9 @@ void refusal_write(const struct refusal *refusal, const struct api_service *serv
     AUTO(arena_deinit) struct arena arena = {0};
     struct text message = utf8_only(refusal->message, &arena);
     if (protocol == API_EC2) {
-        query_encode_ec2_error(text_of(refusal->query_code), message, request_id, out);
+        const struct text parts[] = {text_of(refusal->ec2_text), message};
+        query_encode_ec2_error(text_of(refusal->ec2_code),
+                               arena_join(&arena, parts, ARRAY_LEN(parts)), request_id, out);
         return;
     }
     if (protocol == API_QUERY) {

@@ -52,9 +52,12 @@ enum front_error {
 struct refusal {
     const char *code;         ///< in JSON's __type; constant text
     const char *query_code;   ///< in XML
+    const char *ec2_code;     ///< in EC2's
+    const char *ec2_text;     ///< in front of the message there; constant text
     const char *message_name; ///< of JSON's member for the text; NULL for `message`
     int json_status;
     int query_status;
+    int ec2_status;
     struct text message;
     struct text_list resource_ids; ///< ConflictException's second member; may be absent
 };
@@ -64,6 +67,12 @@ struct refusal refusal_front(enum front_error error, struct text message);
 
 /** @return what an engine's fault looks like: modelled names keep their status */
 struct refusal refusal_modelled(const struct api_error *error, struct text message);
+
+/** @return the code of an error in a protocol */
+const char *refusal_code(const struct refusal *refusal, enum api_protocol protocol);
+
+/** @return its HTTP status */
+int refusal_status(const struct refusal *refusal, enum api_protocol protocol);
 
 /** Append the body of an error. */
 void refusal_write(const struct refusal *refusal, const struct api_service *service,

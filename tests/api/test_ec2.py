@@ -387,6 +387,16 @@ def test_unknown_operations_are_refused_as_ec2_does(ec2):
     assert code == "InvalidAction" and "DescribeInstances" in message
 
 
+def test_credentials_are_refused_as_ec2_does(berth, ec2):
+    words = "AWS was not able to validate the provided access credentials. "
+    for key in ({"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE"}, {"aws_secret_access_key": "wrong"}):
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            berth.client("ec2", **key).describe_vpcs()
+        error, meta = (caught.value.response[name] for name in ("Error", "ResponseMetadata"))
+        assert (error["Code"], meta["HTTPStatusCode"]) == ("AuthFailure", 401), error
+        assert error["Message"].startswith(words) and len(error["Message"]) > len(words), error
+
+
 @pytest.mark.parametrize("program", support.aws_programs())
 def test_the_cli(berth, program):
     def aws(*words):

@@ -55,6 +55,38 @@ static void xml_bodies(void **state)
     expect(&refusal, NULL, API_QUERY, "<Type>Sender</Type>");
 }
 
+// EC2 answers in codes of its own, in its own words, and says then what was wrong.
+static void ec2_bodies(void **state)
+{
+    (void)state;
+    static const struct {
+        enum front_error error;
+        const char *want;
+        int status;
+    } cases[] = {
+        {FRONT_INVALID_SIGNATURE,
+         "<Code>AuthFailure</Code><Message>AWS was not able to validate the provided access "
+         "credentials. m</Message>",
+         401},
+        {FRONT_UNRECOGNIZED_CLIENT, "<Code>AuthFailure</Code>", 401},
+        {FRONT_EXPIRED_TOKEN, "<Code>RequestExpired</Code><Message>Request has expired. m<", 400},
+        {FRONT_ACCESS_DENIED, "<Code>UnauthorizedOperation</Code>", 403},
+        {FRONT_THROTTLING, "<Code>RequestLimitExceeded</Code>", 503},
+        {FRONT_UNAVAILABLE, "<Code>Unavailable</Code><Message>m</Message>", 503},
+        {FRONT_INTERNAL, "<Code>InternalError</Code>", 500},
+        {FRONT_MISSING_AUTHENTICATION, "<Code>MissingAuthenticationToken</Code>", 403},
+        {FRONT_UNKNOWN_OPERATION, "<Code>InvalidAction</Code><Message>m</Message>", 400},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct refusal refusal = refusal_front(cases[i].error, TEXT("m"));
+        expect(&refusal, NULL, API_EC2, cases[i].want);
+        assert_int_equal(refusal_status(&refusal, API_EC2), cases[i].status);
+    }
+    const struct refusal modelled =
+        refusal_modelled(&ecs_error_cluster_not_found_exception, TEXT("m"));
+    expect(&modelled, NULL, API_EC2, "<Message>m</Message>");
+}
+
 // Nothing a client does wrong may look like our fault, and every error has all its names.
 static void the_table_is_whole(void **state)
 {
@@ -63,6 +95,8 @@ static void the_table_is_whole(void **state)
         struct refusal refusal = refusal_front((enum front_error)error, TEXT(""));
         assert_non_null(refusal.code);
         assert_non_null(refusal.query_code);
+        assert_non_null(refusal.ec2_code);
+        assert_non_null(refusal.ec2_text);
         bool ours =
             error == FRONT_NOT_IMPLEMENTED || error == FRONT_UNAVAILABLE || error == FRONT_INTERNAL;
         assert_int_equal(refusal.json_status >= 500, ours);
@@ -75,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_bodies),
         cmocka_unit_test(xml_bodies),
+        cmocka_unit_test(ec2_bodies),
         cmocka_unit_test(the_table_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
