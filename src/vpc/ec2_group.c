@@ -310,9 +310,19 @@ static const struct vpc_record_tag *group_tags(const void *resource, size_t *out
     return at->group->tags.items;
 }
 
-static void show(struct core_call *call, const struct ec2_scope *scope,
-                 const struct vpc_record_security_group *group, struct ec2_security_group *out)
+static void open_group(struct core_call *call, const struct ec2_scope *scope, int64_t key,
+                       void *resource)
 {
+    struct group_resource *at = resource;
+    *at = (struct group_resource){scope, core_get(call->core, &vpc_group_kind, key)};
+}
+
+static void show(struct core_call *call, const void *resource, void *item)
+{
+    const struct group_resource *at = resource;
+    const struct ec2_scope *scope = at->scope;
+    const struct vpc_record_security_group *group = at->group;
+    struct ec2_security_group *out = item;
     *out = (struct ec2_security_group){
         .group_id = group->group_id,
         .group_name = group->name,
@@ -329,90 +339,63 @@ static void show(struct core_call *call, const struct ec2_scope *scope,
                          &out->ip_permissions_egress.count);
 }
 
-/** Check the ids and names that are asked for. */
-static int check_named(struct core_call *call, const struct ec2_scope *scope,
-                       const struct ec2_describe_security_groups_request *request)
+// What is named by id or name. @return 0 or ERR_FAULT
+static int walk_named(struct core_call *call, const struct ec2_scope *scope,
+                      const struct ec2_describe_security_groups_request *request, int64_t after,
+                      struct ec2_walk *out_walk)
 {
-    if (request->group_id.count + request->group_name.count > NAMES_MAX) {
+    size_t count = request->group_id.count + request->group_name.count;
+    if (count > NAMES_MAX) {
         return core_fault(call, &ec2_error_invalid_parameter_value,
                           "At most %d security groups can be named in one call", NAMES_MAX);
     }
-    int64_t ignored = 0;
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < request->group_id.count; i++) {
-        rc = text_empty(request->group_id.items[i])
-                 ? ec2_group_id_check(call, request->group_id.items[i])
-                 : ec2_group_find(call, scope, request->group_id.items[i], (struct text){0},
-                                  &ignored);
-    }
-    for (size_t i = 0; rc == 0 && i < request->group_name.count; i++) {
-        rc = ec2_group_find(call, scope, (struct text){0}, request->group_name.items[i], &ignored);
-    }
-    return rc;
-}
-
-static bool has(const struct text *items, size_t count, struct text text)
-{
+    ec2_walk_named(call, count, after, out_walk);
     for (size_t i = 0; i < count; i++) {
-        if (text_equal(items[i], text)) {
-            return true;
+        bool by_id = i < request->group_id.count;
+        struct text id = by_id ? request->group_id.items[i] : (struct text){0};
+        struct text name =
+            by_id ? (struct text){0} : request->group_name.items[i - request->group_id.count];
+        int64_t key = 0;
+        int rc = by_id && text_empty(id) ? ec2_group_id_check(call, id)
+                                         : ec2_group_find(call, scope, id, name, &key);
+        if (rc != 0) {
+            return rc;
         }
+        ec2_walk_add(out_walk, key);
     }
-    return false;
+    return 0;
 }
 
-static bool is_named(const struct ec2_describe_security_groups_request *request,
-                     const struct vpc_record_security_group *group)
+int ec2_describe_security_groups(struct core_call *call, void *pointer, const void *in, void *out)
 {
-    return (request->group_id.count == 0 && request->group_name.count == 0) ||
-           has(request->group_id.items, request->group_id.count, group->group_id) ||
-           has(request->group_name.items, request->group_name.count, group->name);
-}
-
-int ec2_describe_security_groups(struct core_call *call, void *state, const void *in, void *out)
-{
-    (void)state;
+    const struct vpc_state *state = pointer;
     const struct ec2_describe_security_groups_request *request = in;
     struct ec2_describe_security_groups_result *result = out;
-    const struct ec2_filters filters = {
-        .items = request->filter.items,
-        .count = request->filter.count,
-        .names = group_filters,
-        .values = group_values,
-        .tags = group_tags,
-    };
+    const struct ec2_filters filters = {request->filter.items, request->filter.count, group_filters,
+                                        group_values, group_tags};
+    const struct ec2_paging paging = {request->has_max_results, request->max_results,
+                                      request->next_token};
+    const struct ec2_listed listed = {&filters, sizeof(struct group_resource),
+                                      sizeof(struct ec2_security_group), open_group, show};
+    const struct ec2_finder finder = {
+        .all = state->vpc_groups,
+        .filters = {{"group-id", state->groups}, {"group-name", state->group_names}}};
     struct ec2_scope scope;
     struct ec2_page page = {0};
-    int rc = ec2_open(call, &scope);
-    rc = rc == 0 ? ec2_filters_check(call, &filters) : rc;
-    rc = rc == 0 ? ec2_page_open(call, request->has_max_results, request->max_results,
-                                 request->next_token, &page)
-                 : rc;
-    rc = rc == 0 ? check_named(call, &scope, request) : rc;
+    struct ec2_walk walk;
+    struct ec2_list list;
+    int rc = ec2_describe_open(call, &filters, &paging, &scope, &page);
+    rc = rc == 0 ? walk_named(call, &scope, request, page.after, &walk) : rc;
     rc = rc == 0 ? ec2_dry_run(call, request->dry_run) : rc;
     if (rc != 0) {
         return rc;
     }
-    struct ec2_security_group *items = arena_array(call->arena, page.size, sizeof(*items));
-    size_t count = 0;
-    int64_t last = page.after;
-    for (int64_t key = core_next(call->core, &vpc_group_kind, page.after); key != 0;
-         key = core_next(call->core, &vpc_group_kind, key)) {
-        const struct vpc_record_security_group *group = core_get(call->core, &vpc_group_kind, key);
-        const struct group_resource resource = {&scope, group};
-        if (group->vpc != scope.vpc || !is_named(request, group) ||
-            !ec2_filters_pass(call, &filters, &resource)) {
-            continue;
-        }
-        if (count == page.size) {
-            result->next_token = ec2_page_token(call, last, (struct text){0});
-            break;
-        }
-        show(call, &scope, group, &items[count]);
-        count++;
-        last = key;
+    if (request->group_id.count + request->group_name.count == 0) {
+        ec2_walk_open(&scope, &finder, &filters, page.after, &walk);
     }
-    result->security_group_info.items = items;
-    result->security_group_info.count = count;
+    ec2_list(call, &scope, &walk, &listed, &page, &list);
+    result->security_group_info.items = list.items;
+    result->security_group_info.count = list.count;
+    result->next_token = list.next_token;
     return 0;
 }

@@ -7,6 +7,7 @@
  * The operations of EC2 that concern networks.
  *
  *   ec2.c              what they share: realm, filters, pages, tags
+ *   ec2_list.c         what is looked at for a page, and the page
  *   ec2_group.c        security groups
  *   ec2_cidr.c         ranges of addresses, as EC2 writes them
  *   ec2_rule.c         rules: read from requests, compared, and told in messages
@@ -101,6 +102,77 @@ MUST_CHECK int ec2_page_open(struct core_call *call, bool has_max, int32_t max, 
 /** @return the token of the page behind a resource */
 struct text ec2_page_token(struct core_call *call, int64_t last, struct text rest);
 
+// ---- what is looked at, ec2_list.c --------------------------------------------------------
+
+#define EC2_FINDER_FILTERS 3
+
+/** How resources of a kind are found. */
+struct ec2_finder {
+    const struct index *all; ///< by VPC
+    struct {
+        const char *name;          ///< of a filter
+        const struct index *index; ///< by VPC and the value that is wanted
+    } filters[EC2_FINDER_FILTERS];
+};
+
+/** A walk in ascending key. */
+struct ec2_walk {
+    struct index_cursor cursor;
+    int64_t *keys; ///< in place of the cursor: what is named, ascending, each once
+    size_t key_count;
+    size_t at;
+    int64_t after; ///< of keys
+};
+
+/** Walk over what may pass the filters, behind a key. */
+void ec2_walk_open(const struct ec2_scope *scope, const struct ec2_finder *finder,
+                   const struct ec2_filters *filters, int64_t after, struct ec2_walk *out_walk);
+
+/** Walk over what is named, behind a key: ec2_walk_add tells what; most of them at most. */
+void ec2_walk_named(struct core_call *call, size_t most, int64_t after, struct ec2_walk *out_walk);
+
+/** Add a resource, once or again. */
+void ec2_walk_add(struct ec2_walk *walk, int64_t key);
+
+/** @return key of the next resource, or 0 at the end */
+int64_t ec2_walk_next(struct ec2_walk *walk);
+
+/** What a request says of pages. */
+struct ec2_paging {
+    bool has_max;
+    int32_t max;
+    struct text token;
+};
+
+/** What every describing operation begins with: realm, filters, page. @return 0 or ERR_FAULT */
+MUST_CHECK int ec2_describe_open(struct core_call *call, const struct ec2_filters *filters,
+                                 const struct ec2_paging *paging, struct ec2_scope *out_scope,
+                                 struct ec2_page *out_page);
+
+/** A kind of resources in a list. */
+struct ec2_listed {
+    const struct ec2_filters *filters;
+    size_t resource_bytes; ///< of what filters and show take
+    size_t item_bytes;     ///< of what is shown
+    /** Fill a resource. */
+    void (*open)(struct core_call *call, const struct ec2_scope *scope, int64_t key,
+                 void *resource);
+    /** Show it. */
+    void (*show)(struct core_call *call, const void *resource, void *item);
+};
+
+/** A page of them. */
+struct ec2_list {
+    void *items;
+    size_t count;
+    struct text next_token; ///< absent on the last page
+};
+
+/** Make a page of what a walk finds. */
+void ec2_list(struct core_call *call, const struct ec2_scope *scope, struct ec2_walk *walk,
+              const struct ec2_listed *listed, const struct ec2_page *page,
+              struct ec2_list *out_list);
+
 // ---- tags ---------------------------------------------------------------------------------
 
 /** A list of tags as records have it. */
@@ -176,6 +248,9 @@ MUST_CHECK int ec2_rules_read(struct core_call *call, const struct ec2_scope *sc
 MUST_CHECK int ec2_rule_read(struct core_call *call, const struct ec2_scope *scope,
                              const struct ec2_security_group_rule_request *request, bool egress,
                              struct vpc_record_security_group_rule *out_rule);
+
+/** Refuse for want of a rule. @return ERR_FAULT */
+int ec2_rule_missing(struct core_call *call, struct text id);
 
 /** @return whether two rules let the same through */
 bool ec2_rule_same(const struct vpc_record_security_group_rule *a,

@@ -2,6 +2,8 @@
 
 #include "base/text.h"
 
+#define INTERFACE_IDS_MAX 100 ///< in one request, so that its answer is not without bounds
+
 /* VPCs, subnets, network interfaces and zones: a node's owner looks, nobody changes them. */
 
 // ---- what the listings share --------------------------------------------------------------
@@ -12,18 +14,25 @@ struct resource {
     const struct vpc_record_subnet *subnet; ///< of an interface, too
     int64_t subnet_key;
     const struct vpc_record_eni *eni;
-    struct text address; ///< of the interface
     struct text zone;
 };
 
-static bool named(const struct text *items, size_t count, struct text id)
+// Without any, all are.
+static bool named(const struct text_list *names, struct text name)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (text_equal(items[i], id)) {
-            return true;
-        }
-    }
-    return count == 0;
+    return names->count == 0 || text_list_has(names, name);
+}
+
+static int not_found(struct core_call *call, const struct api_error *error, const char *what,
+                     struct text id)
+{
+    return core_fault(call, error, "The %s '%.*s' does not exist", what,
+                      TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
+}
+
+static struct text address_of(struct core_call *call, const struct resource *at)
+{
+    return address_format(call->arena, (uint32_t)at->eni->address);
 }
 
 // Zones have the same letters in ids as in names here: <region>a is <short>1, in AWS's manner.
@@ -87,9 +96,9 @@ static void resource_value(struct core_call *call, const void *pointer, struct t
         ec2_value(values, at->eni->mac_address);
     } else if (text_is(name, "private-ip-address") ||
                text_is(name, "addresses.private-ip-address")) {
-        ec2_value(values, at->address);
+        ec2_value(values, address_of(call, at));
     } else if (text_is(name, "private-dns-name")) {
-        ec2_value(values, vpc_private_name(call, at->address, scope->region));
+        ec2_value(values, vpc_private_name(call, address_of(call, at), scope->region));
     } else if (text_is(name, "status")) {
         ec2_value(values, TEXT("in-use"));
     } else if (text_is(name, "interface-type")) {
@@ -174,18 +183,15 @@ int ec2_describe_vpcs(struct core_call *call, void *state, const void *in, void 
     struct ec2_describe_vpcs_result *result = out;
     const struct ec2_filters filters = {request->filter.items, request->filter.count, vpc_filters,
                                         resource_value, vpc_tags};
+    const struct ec2_paging paging = {request->has_max_results, request->max_results,
+                                      request->next_token};
     struct ec2_scope scope;
-    struct ec2_page page;
-    int rc = ec2_open(call, &scope);
-    rc = rc == 0 ? ec2_filters_check(call, &filters) : rc;
-    rc = rc == 0 ? ec2_page_open(call, request->has_max_results, request->max_results,
-                                 request->next_token, &page)
-                 : rc;
+    struct ec2_page page = {0};
+    int rc = ec2_describe_open(call, &filters, &paging, &scope, &page);
     for (size_t i = 0; rc == 0 && i < request->vpc_id.count; i++) {
         if (!text_equal(request->vpc_id.items[i], scope.record->vpc_id)) {
-            rc = core_fault(call, &ec2_error_invalid_vpc_id_not_found,
-                            "The vpc ID '%.*s' does not exist",
-                            TEXT_FMT(text_slice(request->vpc_id.items[i], 0, EC2_TEXT_MAX)));
+            rc = not_found(call, &ec2_error_invalid_vpc_id_not_found, "vpc ID",
+                           request->vpc_id.items[i]);
         }
     }
     rc = rc == 0 ? ec2_dry_run(call, request->dry_run) : rc;
@@ -221,9 +227,19 @@ static const char *const subnet_filters[] = {
     NULL,
 };
 
-static void show_subnet(struct core_call *call, const struct resource *at, struct ec2_subnet *out)
+static void open_subnet(struct core_call *call, const struct ec2_scope *scope, int64_t key,
+                        void *resource)
 {
+    struct resource *at = resource;
+    *at = (struct resource){
+        .scope = scope, .subnet = core_get(call->core, &vpc_subnet_kind, key), .subnet_key = key};
+}
+
+static void show_subnet(struct core_call *call, const void *resource, void *item)
+{
+    const struct resource *at = resource;
     const struct vpc_record_subnet *subnet = at->subnet;
+    struct ec2_subnet *out = item;
     *out = (struct ec2_subnet){
         .subnet_id = subnet->subnet_id,
         .subnet_arn = ec2_arn(call, at->scope, "subnet", subnet->subnet_id),
@@ -251,46 +267,37 @@ int ec2_describe_subnets(struct core_call *call, void *state, const void *in, vo
     struct ec2_describe_subnets_result *result = out;
     const struct ec2_filters filters = {request->filter.items, request->filter.count,
                                         subnet_filters, resource_value, subnet_tags};
+    const struct ec2_paging paging = {request->has_max_results, request->max_results,
+                                      request->next_token};
+    const struct ec2_listed listed = {&filters, sizeof(struct resource), sizeof(struct ec2_subnet),
+                                      open_subnet, show_subnet};
     struct ec2_scope scope;
     struct ec2_page page = {0};
-    int rc = ec2_open(call, &scope);
-    rc = rc == 0 ? ec2_filters_check(call, &filters) : rc;
-    rc = rc == 0 ? ec2_page_open(call, request->has_max_results, request->max_results,
-                                 request->next_token, &page)
-                 : rc;
+    struct ec2_walk walk;
+    struct ec2_list list;
+    int rc = ec2_describe_open(call, &filters, &paging, &scope, &page);
+    ec2_walk_named(call, MAX(request->subnet_id.count, (size_t)VPC_ZONE_COUNT), page.after, &walk);
     for (size_t i = 0; rc == 0 && i < request->subnet_id.count; i++) {
-        if (vpc_subnet_find(call->core, scope.realm, request->subnet_id.items[i]) == 0) {
-            rc = core_fault(call, &ec2_error_invalid_subnet_id_not_found,
-                            "The subnet ID '%.*s' does not exist",
-                            TEXT_FMT(text_slice(request->subnet_id.items[i], 0, EC2_TEXT_MAX)));
+        struct text id = request->subnet_id.items[i];
+        int64_t key = vpc_subnet_find(call->core, scope.realm, id);
+        if (key == 0) {
+            rc = not_found(call, &ec2_error_invalid_subnet_id_not_found, "subnet ID", id);
+        } else {
+            ec2_walk_add(&walk, key);
         }
     }
     rc = rc == 0 ? ec2_dry_run(call, request->dry_run) : rc;
     if (rc != 0) {
         return rc;
     }
-    struct ec2_subnet *items = arena_array(call->arena, page.size, sizeof(*items));
-    size_t count = 0;
-    int64_t last = page.after;
-    for (int64_t key = core_next(call->core, &vpc_subnet_kind, page.after); key != 0;
-         key = core_next(call->core, &vpc_subnet_kind, key)) {
-        const struct vpc_record_subnet *subnet = core_get(call->core, &vpc_subnet_kind, key);
-        const struct resource resource = {.scope = &scope, .subnet = subnet, .subnet_key = key};
-        if (subnet->vpc != scope.vpc ||
-            !named(request->subnet_id.items, request->subnet_id.count, subnet->subnet_id) ||
-            !ec2_filters_pass(call, &filters, &resource)) {
-            continue;
-        }
-        if (count == page.size) {
-            result->next_token = ec2_page_token(call, last, (struct text){0});
-            break;
-        }
-        show_subnet(call, &resource, &items[count]);
-        count++;
-        last = key;
+    if (request->subnet_id.count == 0) {
+        const struct ec2_finder finder = {.all = vpc_state(call->core)->of_vpc};
+        ec2_walk_open(&scope, &finder, &filters, page.after, &walk);
     }
-    result->subnet_set.items = items;
-    result->subnet_set.count = count;
+    ec2_list(call, &scope, &walk, &listed, &page, &list);
+    result->subnet_set.items = list.items;
+    result->subnet_set.count = list.count;
+    result->next_token = list.next_token;
     return 0;
 }
 
@@ -329,18 +336,31 @@ static void show_groups(struct core_call *call, const struct resource *at,
     }
 }
 
-static void show_eni(struct core_call *call, const struct resource *at,
-                     struct ec2_network_interface *out)
+static void open_eni(struct core_call *call, const struct ec2_scope *scope, int64_t key,
+                     void *resource)
 {
+    struct resource *at = resource;
+    const struct vpc_record_eni *eni = core_get(call->core, &vpc_eni_kind, key);
+    *at = (struct resource){.scope = scope,
+                            .subnet = core_get(call->core, &vpc_subnet_kind, eni->subnet),
+                            .subnet_key = eni->subnet,
+                            .eni = eni};
+}
+
+static void show_eni(struct core_call *call, const void *resource, void *item)
+{
+    const struct resource *at = resource;
     const struct vpc_record_eni *eni = at->eni;
-    struct text name = vpc_private_name(call, at->address, at->scope->region);
+    struct ec2_network_interface *out = item;
+    struct text dotted = address_of(call, at);
+    struct text name = vpc_private_name(call, dotted, at->scope->region);
     struct ec2_network_interface_private_ip_address *address =
         ARENA_NEW(call->arena, struct ec2_network_interface_private_ip_address);
     *address = (struct ec2_network_interface_private_ip_address){
         .has_primary = true,
         .primary = true,
         .private_dns_name = name,
-        .private_ip_address = at->address,
+        .private_ip_address = dotted,
     };
     *out = (struct ec2_network_interface){
         .network_interface_id = eni->eni_id,
@@ -348,7 +368,7 @@ static void show_eni(struct core_call *call, const struct resource *at,
         .mac_address = eni->mac_address,
         .owner_id = at->scope->account,
         .private_dns_name = name,
-        .private_ip_address = at->address,
+        .private_ip_address = dotted,
         .private_ip_addresses_set = {.items = address, .count = 1},
         .has_requester_managed = true,
         .has_source_dest_check = true,
@@ -364,89 +384,59 @@ static void show_eni(struct core_call *call, const struct resource *at,
     show_groups(call, at, out);
 }
 
-static bool eni_exists(struct core_call *call, const struct ec2_scope *scope, struct text id)
+// What is named by id. @return 0 or ERR_FAULT
+static int walk_enis(struct core_call *call, const struct ec2_scope *scope,
+                     const struct text_list *ids, int64_t after, struct ec2_walk *out_walk)
 {
-    for (int64_t key = core_next(call->core, &vpc_eni_kind, 0); key != 0;
-         key = core_next(call->core, &vpc_eni_kind, key)) {
-        const struct vpc_record_eni *eni = core_get(call->core, &vpc_eni_kind, key);
-        const struct vpc_record_subnet *subnet =
-            core_get(call->core, &vpc_subnet_kind, eni->subnet);
-        if (text_equal(eni->eni_id, id)) {
-            return subnet->vpc == scope->vpc;
-        }
-    }
-    return false;
-}
-
-static int check_enis(struct core_call *call, const struct ec2_scope *scope, const struct text *ids,
-                      size_t count)
-{
-    if (count > 100) {
+    if (ids->count > INTERFACE_IDS_MAX) {
         return core_fault(call, &ec2_error_invalid_parameter_value,
-                          "At most 100 network interface IDs can be given in one call");
+                          "At most %d network interface IDs can be given in one call",
+                          INTERFACE_IDS_MAX);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!eni_exists(call, scope, ids[i])) {
-            return core_fault(call, &ec2_error_invalid_network_interface_id_not_found,
-                              "The networkInterface ID '%.*s' does not exist",
-                              TEXT_FMT(text_slice(ids[i], 0, EC2_TEXT_MAX)));
+    ec2_walk_named(call, ids->count, after, out_walk);
+    for (size_t i = 0; i < ids->count; i++) {
+        int64_t key = vpc_named_find(vpc_state(call->core)->eni_ids, scope->vpc, ids->items[i]);
+        if (key == 0) {
+            return not_found(call, &ec2_error_invalid_network_interface_id_not_found,
+                             "networkInterface ID", ids->items[i]);
         }
+        ec2_walk_add(out_walk, key);
     }
     return 0;
 }
 
-int ec2_describe_network_interfaces(struct core_call *call, void *state, const void *in, void *out)
+int ec2_describe_network_interfaces(struct core_call *call, void *pointer, const void *in,
+                                    void *out)
 {
-    (void)state;
+    const struct vpc_state *state = pointer;
     const struct ec2_describe_network_interfaces_request *request = in;
     struct ec2_describe_network_interfaces_result *result = out;
     const struct ec2_filters filters = {request->filter.items, request->filter.count, eni_filters,
                                         resource_value, eni_tags};
+    const struct ec2_paging paging = {request->has_max_results, request->max_results,
+                                      request->next_token};
+    const struct ec2_listed listed = {&filters, sizeof(struct resource),
+                                      sizeof(struct ec2_network_interface), open_eni, show_eni};
+    const struct ec2_finder finder = {
+        .all = state->vpc_enis,
+        .filters = {{"network-interface-id", state->eni_ids}, {"group-id", state->group_members}}};
     struct ec2_scope scope;
     struct ec2_page page = {0};
-    int rc = ec2_open(call, &scope);
-    rc = rc == 0 ? ec2_filters_check(call, &filters) : rc;
-    rc = rc == 0 ? ec2_page_open(call, request->has_max_results, request->max_results,
-                                 request->next_token, &page)
-                 : rc;
-    rc = rc == 0 ? check_enis(call, &scope, request->network_interface_id.items,
-                              request->network_interface_id.count)
-                 : rc;
+    struct ec2_walk walk;
+    struct ec2_list list;
+    int rc = ec2_describe_open(call, &filters, &paging, &scope, &page);
+    rc = rc == 0 ? walk_enis(call, &scope, &request->network_interface_id, page.after, &walk) : rc;
     rc = rc == 0 ? ec2_dry_run(call, request->dry_run) : rc;
     if (rc != 0) {
         return rc;
     }
-    struct ec2_network_interface *items = arena_array(call->arena, page.size, sizeof(*items));
-    size_t count = 0;
-    int64_t last = page.after;
-    for (int64_t key = core_next(call->core, &vpc_eni_kind, page.after); key != 0;
-         key = core_next(call->core, &vpc_eni_kind, key)) {
-        const struct vpc_record_eni *eni = core_get(call->core, &vpc_eni_kind, key);
-        const struct vpc_record_subnet *subnet =
-            core_get(call->core, &vpc_subnet_kind, eni->subnet);
-        const struct resource resource = {
-            .scope = &scope,
-            .subnet = subnet,
-            .subnet_key = eni->subnet,
-            .eni = eni,
-            .address = address_format(call->arena, (uint32_t)eni->address),
-        };
-        if (subnet->vpc != scope.vpc ||
-            !named(request->network_interface_id.items, request->network_interface_id.count,
-                   eni->eni_id) ||
-            !ec2_filters_pass(call, &filters, &resource)) {
-            continue;
-        }
-        if (count == page.size) {
-            result->next_token = ec2_page_token(call, last, (struct text){0});
-            break;
-        }
-        show_eni(call, &resource, &items[count]);
-        count++;
-        last = key;
+    if (request->network_interface_id.count == 0) {
+        ec2_walk_open(&scope, &finder, &filters, page.after, &walk);
     }
-    result->network_interface_set.items = items;
-    result->network_interface_set.count = count;
+    ec2_list(call, &scope, &walk, &listed, &page, &list);
+    result->network_interface_set.items = list.items;
+    result->network_interface_set.count = list.count;
+    result->next_token = list.next_token;
     return 0;
 }
 
@@ -479,8 +469,8 @@ int ec2_describe_availability_zones(struct core_call *call, void *state, const v
         struct text zone =
             arena_format(call->arena, "%.*s%c", TEXT_FMT(scope.region), (int)('a' + i));
         struct text id = zone_id(call, &scope, zone);
-        bool by_name = named(request->zone_name.items, request->zone_name.count, zone);
-        bool by_id = named(request->zone_id.items, request->zone_id.count, id);
+        bool by_name = named(&request->zone_name, zone);
+        bool by_id = named(&request->zone_id, id);
         found += by_name && by_id;
         const struct resource resource = {.scope = &scope, .zone = zone};
         if (!by_name || !by_id || !ec2_filters_pass(call, &filters, &resource)) {

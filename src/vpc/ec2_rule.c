@@ -315,3 +315,15 @@ struct text ec2_rule_told(struct core_call *call, const struct vpc_record_securi
                         TEXT_FMT(protocol), icmp ? "type" : "from port", rule->from_port,
                         icmp ? "code" : "to port", rule->to_port);
 }
+
+int ec2_rule_missing(struct core_call *call, struct text id)
+{
+    if (!text_starts(id, TEXT("sgr-"))) {
+        return core_fault(call, &ec2_error_invalid_security_group_rule_id_malformed,
+                          "Invalid id: \"%.*s\" (expecting \"sgr-...\")",
+                          TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
+    }
+    return core_fault(call, &ec2_error_invalid_security_group_rule_id_not_found,
+                      "The security group rule ID '%.*s' does not exist",
+                      TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
+}

@@ -32,20 +32,13 @@ static void take_one(struct ec2_rule_request *request, struct text group_name)
 
 // Requests of the two ways have the same members under other numbers.
 #define TAKE_COMMON(out, in)                                                                       \
-    do {                                                                                           \
-        (out)->group_id = (in)->group_id;                                                          \
-        (out)->items = (in)->ip_permissions.items;                                                 \
-        (out)->count = (in)->ip_permissions.count;                                                 \
-        (out)->range.cidr_ip = (in)->cidr_ip;                                                      \
-        (out)->pair.user_id = (in)->source_security_group_owner_id;                                \
-        (out)->one.ip_protocol = (in)->ip_protocol;                                                \
-        (out)->one.has_from_port = (in)->has_from_port;                                            \
-        (out)->one.from_port = (in)->from_port;                                                    \
-        (out)->one.has_to_port = (in)->has_to_port;                                                \
-        (out)->one.to_port = (in)->to_port;                                                        \
-        (out)->dry_run = (in)->dry_run;                                                            \
-        take_one((out), (in)->source_security_group_name);                                         \
-    } while (0)
+    ((out)->group_id = (in)->group_id, (out)->items = (in)->ip_permissions.items,                  \
+     (out)->count = (in)->ip_permissions.count, (out)->range.cidr_ip = (in)->cidr_ip,              \
+     (out)->pair.user_id = (in)->source_security_group_owner_id,                                   \
+     (out)->one.ip_protocol = (in)->ip_protocol, (out)->one.has_from_port = (in)->has_from_port,   \
+     (out)->one.from_port = (in)->from_port, (out)->one.has_to_port = (in)->has_to_port,           \
+     (out)->one.to_port = (in)->to_port, (out)->dry_run = (in)->dry_run,                           \
+     take_one((out), (in)->source_security_group_name))
 
 static int open_group(struct core_call *call, struct ec2_scope *scope, struct text group_id,
                       struct text group_name, int64_t *out_group)
@@ -146,19 +139,20 @@ static int authorize(struct core_call *call, const struct ec2_rule_request *requ
     return rc;
 }
 
+#define AUTHORIZE(out, in, result)                                                                 \
+    (TAKE_COMMON(out, in), (out)->tags = (in)->tag_specification.items,                            \
+     (out)->tag_count = (in)->tag_specification.count, (result)->has_return_ = true,               \
+     (result)->return_ = true,                                                                     \
+     authorize(call, out, &(result)->security_group_rule_set.items,                                \
+               &(result)->security_group_rule_set.count))
+
 int ec2_authorize_ingress(struct core_call *call, void *state, const void *in, void *out)
 {
     (void)state;
     const struct ec2_authorize_security_group_ingress_request *from = in;
     struct ec2_authorize_security_group_ingress_result *result = out;
     struct ec2_rule_request request = {.group_name = from->group_name};
-    TAKE_COMMON(&request, from);
-    request.tags = from->tag_specification.items;
-    request.tag_count = from->tag_specification.count;
-    result->has_return_ = true;
-    result->return_ = true;
-    return authorize(call, &request, &result->security_group_rule_set.items,
-                     &result->security_group_rule_set.count);
+    return AUTHORIZE(&request, from, result);
 }
 
 int ec2_authorize_egress(struct core_call *call, void *state, const void *in, void *out)
@@ -167,28 +161,10 @@ int ec2_authorize_egress(struct core_call *call, void *state, const void *in, vo
     const struct ec2_authorize_security_group_egress_request *from = in;
     struct ec2_authorize_security_group_egress_result *result = out;
     struct ec2_rule_request request = {.egress = true};
-    TAKE_COMMON(&request, from);
-    request.tags = from->tag_specification.items;
-    request.tag_count = from->tag_specification.count;
-    result->has_return_ = true;
-    result->return_ = true;
-    return authorize(call, &request, &result->security_group_rule_set.items,
-                     &result->security_group_rule_set.count);
+    return AUTHORIZE(&request, from, result);
 }
 
 // ---- revoke -------------------------------------------------------------------------------
-
-static int missing_rule_id(struct core_call *call, struct text id)
-{
-    if (!text_starts(id, TEXT("sgr-"))) {
-        return core_fault(call, &ec2_error_invalid_security_group_rule_id_malformed,
-                          "Invalid id: \"%.*s\" (expecting \"sgr-...\")",
-                          TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
-    }
-    return core_fault(call, &ec2_error_invalid_security_group_rule_id_not_found,
-                      "The security group rule ID '%.*s' does not exist",
-                      TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
-}
 
 static struct vpc_record_security_group_rule *find_id(struct vpc_record_security_group_rule *items,
                                                       size_t count, struct text id, bool egress)
@@ -209,7 +185,7 @@ static int mark(struct core_call *call, const struct vpc_record_security_group *
         const struct vpc_record_security_group_rule *found =
             find_id(group->rules.items, group->rules.count, request->rule_ids[i], request->egress);
         if (found == NULL) {
-            return missing_rule_id(call, request->rule_ids[i]);
+            return ec2_rule_missing(call, request->rule_ids[i]);
         }
         marked[found - group->rules.items] = true;
     }
@@ -287,19 +263,20 @@ static int revoke(struct core_call *call, const struct ec2_rule_request *request
     return 0;
 }
 
+#define REVOKE(out, in, result)                                                                    \
+    (TAKE_COMMON(out, in), (out)->rule_ids = (in)->security_group_rule_id.items,                   \
+     (out)->rule_id_count = (in)->security_group_rule_id.count, (result)->has_return_ = true,      \
+     (result)->return_ = true,                                                                     \
+     revoke(call, out, &(result)->revoked_security_group_rule_set.items,                           \
+            &(result)->revoked_security_group_rule_set.count))
+
 int ec2_revoke_ingress(struct core_call *call, void *state, const void *in, void *out)
 {
     (void)state;
     const struct ec2_revoke_security_group_ingress_request *from = in;
     struct ec2_revoke_security_group_ingress_result *result = out;
     struct ec2_rule_request request = {.group_name = from->group_name};
-    TAKE_COMMON(&request, from);
-    request.rule_ids = from->security_group_rule_id.items;
-    request.rule_id_count = from->security_group_rule_id.count;
-    result->has_return_ = true;
-    result->return_ = true;
-    return revoke(call, &request, &result->revoked_security_group_rule_set.items,
-                  &result->revoked_security_group_rule_set.count);
+    return REVOKE(&request, from, result);
 }
 
 int ec2_revoke_egress(struct core_call *call, void *state, const void *in, void *out)
@@ -308,13 +285,7 @@ int ec2_revoke_egress(struct core_call *call, void *state, const void *in, void 
     const struct ec2_revoke_security_group_egress_request *from = in;
     struct ec2_revoke_security_group_egress_result *result = out;
     struct ec2_rule_request request = {.egress = true};
-    TAKE_COMMON(&request, from);
-    request.rule_ids = from->security_group_rule_id.items;
-    request.rule_id_count = from->security_group_rule_id.count;
-    result->has_return_ = true;
-    result->return_ = true;
-    return revoke(call, &request, &result->revoked_security_group_rule_set.items,
-                  &result->revoked_security_group_rule_set.count);
+    return REVOKE(&request, from, result);
 }
 
 // ---- modify -------------------------------------------------------------------------------
@@ -327,7 +298,7 @@ static int modify_one(struct core_call *call, const struct ec2_scope *scope,
     struct vpc_record_security_group_rule *rule = find_id(items, count, id, false);
     rule = rule == NULL ? find_id(items, count, id, true) : rule;
     if (rule == NULL) {
-        return missing_rule_id(call, id);
+        return ec2_rule_missing(call, id);
     }
     if (update->security_group_rule == NULL) {
         return ec2_missing(call, "SecurityGroupRule");
@@ -420,7 +391,7 @@ static int describe_rules(struct core_call *call, const struct describe_request 
         struct vpc_record_security_group_rule *rule =
             find_id(items, group->rules.count, id, request->rules.egress);
         if (rule == NULL) {
-            return missing_rule_id(call, id);
+            return ec2_rule_missing(call, id);
         }
         if (description.size > EC2_TEXT_MAX || !ec2_text_valid(description)) {
             return core_fault(call, &ec2_error_invalid_parameter_value,
@@ -439,23 +410,25 @@ static int describe_rules(struct core_call *call, const struct describe_request 
     return rc;
 }
 
+#define DESCRIBE(in, way, result)                                                                  \
+    ((result)->has_return_ = true, (result)->return_ = true,                                       \
+     describe_rules(call, &(struct describe_request){                                              \
+                              .rules = {.group_id = (in)->group_id,                                \
+                                        .group_name = (in)->group_name,                            \
+                                        .items = (in)->ip_permissions.items,                       \
+                                        .count = (in)->ip_permissions.count,                       \
+                                        .egress = (way),                                           \
+                                        .dry_run = (in)->dry_run},                                 \
+                              .items = (in)->security_group_rule_description.items,                \
+                              .count = (in)->security_group_rule_description.count,                \
+                          }))
+
 int ec2_update_descriptions_ingress(struct core_call *call, void *state, const void *in, void *out)
 {
     (void)state;
     const struct ec2_update_security_group_rule_descriptions_ingress_request *from = in;
     struct ec2_update_security_group_rule_descriptions_ingress_result *result = out;
-    const struct describe_request request = {
-        .rules = {.group_id = from->group_id,
-                  .group_name = from->group_name,
-                  .items = from->ip_permissions.items,
-                  .count = from->ip_permissions.count,
-                  .dry_run = from->dry_run},
-        .items = from->security_group_rule_description.items,
-        .count = from->security_group_rule_description.count,
-    };
-    result->has_return_ = true;
-    result->return_ = true;
-    return describe_rules(call, &request);
+    return DESCRIBE(from, false, result);
 }
 
 int ec2_update_descriptions_egress(struct core_call *call, void *state, const void *in, void *out)
@@ -463,17 +436,5 @@ int ec2_update_descriptions_egress(struct core_call *call, void *state, const vo
     (void)state;
     const struct ec2_update_security_group_rule_descriptions_egress_request *from = in;
     struct ec2_update_security_group_rule_descriptions_egress_result *result = out;
-    const struct describe_request request = {
-        .rules = {.group_id = from->group_id,
-                  .group_name = from->group_name,
-                  .items = from->ip_permissions.items,
-                  .count = from->ip_permissions.count,
-                  .egress = true,
-                  .dry_run = from->dry_run},
-        .items = from->security_group_rule_description.items,
-        .count = from->security_group_rule_description.count,
-    };
-    result->has_return_ = true;
-    result->return_ = true;
-    return describe_rules(call, &request);
+    return DESCRIBE(from, true, result);
 }

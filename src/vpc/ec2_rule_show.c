@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 
-#define RULE_IDS_MAX 100 ///< each is looked for among all rules
+#define RULE_IDS_MAX 100 ///< in one request, so that its answer is not without bounds
 
 // ---- as permissions -----------------------------------------------------------------------
 
@@ -157,109 +157,95 @@ rule_behind(const struct vpc_record_security_group *group, struct text after)
     return next;
 }
 
-static bool listed(const struct text_list *ids, struct text id)
-{
-    for (size_t i = 0; i < ids->count; i++) {
-        if (text_equal(ids->items[i], id)) {
-            return true;
-        }
-    }
-    return ids->count == 0;
-}
-
-static bool rule_exists(struct core_call *call, const struct ec2_scope *scope, struct text id)
-{
-    for (int64_t key = core_next(call->core, &vpc_group_kind, 0); key != 0;
-         key = core_next(call->core, &vpc_group_kind, key)) {
-        const struct vpc_record_security_group *group = core_get(call->core, &vpc_group_kind, key);
-        for (size_t i = 0; group->vpc == scope->vpc && i < group->rules.count; i++) {
-            if (text_equal(group->rules.items[i].rule_id, id)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-static int check_ids(struct core_call *call, const struct ec2_scope *scope,
-                     const struct text_list *ids)
+// The groups of the rules that are named by id. @return 0 or ERR_FAULT
+static int walk_rules(struct core_call *call, const struct ec2_scope *scope,
+                      const struct text_list *ids, int64_t after, struct ec2_walk *out_walk)
 {
     if (ids->count > RULE_IDS_MAX) {
         return core_fault(call, &ec2_error_invalid_parameter_value,
                           "At most %d security group rule IDs can be given in one call",
                           RULE_IDS_MAX);
     }
+    ec2_walk_named(call, ids->count, after, out_walk);
     for (size_t i = 0; i < ids->count; i++) {
-        struct text id = ids->items[i];
-        if (!text_starts(id, TEXT("sgr-"))) {
-            return core_fault(call, &ec2_error_invalid_security_group_rule_id_malformed,
-                              "Invalid id: \"%.*s\" (expecting \"sgr-...\")",
-                              TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
+        int64_t group = vpc_named_find(vpc_state(call->core)->rule_ids, scope->vpc, ids->items[i]);
+        if (group == 0) {
+            return ec2_rule_missing(call, ids->items[i]);
         }
-        if (!rule_exists(call, scope, id)) {
-            return core_fault(call, &ec2_error_invalid_security_group_rule_id_not_found,
-                              "The security group rule ID '%.*s' does not exist",
-                              TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
-        }
+        ec2_walk_add(out_walk, group);
     }
     return 0;
 }
 
-int ec2_describe_security_group_rules(struct core_call *call, void *state, const void *in,
+/** Rules of a page. */
+struct rule_list {
+    struct ec2_security_group_rule *items;
+    size_t count;
+    struct text last; ///< id of the last one, of the group that is looked at
+};
+
+// The rules of a group behind the last one. @return whether the page has room for all of them
+static bool list_rules(struct core_call *call, const struct ec2_scope *scope,
+                       const struct vpc_record_security_group *group,
+                       const struct ec2_filters *filters, const struct text_list *ids, size_t most,
+                       struct rule_list *list)
+{
+    for (const struct vpc_record_security_group_rule *rule = rule_behind(group, list->last);
+         rule != NULL; rule = rule_behind(group, rule->rule_id)) {
+        const struct rule_resource resource = {group, rule};
+        if ((ids->count > 0 && !text_list_has(ids, rule->rule_id)) ||
+            !ec2_filters_pass(call, filters, &resource)) {
+            continue;
+        }
+        if (list->count == most) {
+            return false;
+        }
+        ec2_rule_show(call, scope, group, rule, &list->items[list->count]);
+        list->count++;
+        list->last = rule->rule_id;
+    }
+    return true;
+}
+
+int ec2_describe_security_group_rules(struct core_call *call, void *pointer, const void *in,
                                       void *out)
 {
-    (void)state;
+    const struct vpc_state *state = pointer;
     const struct ec2_describe_security_group_rules_request *request = in;
     struct ec2_describe_security_group_rules_result *result = out;
-    const struct ec2_filters filters = {
-        .items = request->filter.items,
-        .count = request->filter.count,
-        .names = rule_filters,
-        .values = rule_values,
-        .tags = rule_tags,
-    };
-    const struct text_list ids = {request->security_group_rule_id.items,
-                                  request->security_group_rule_id.count};
+    const struct ec2_filters filters = {request->filter.items, request->filter.count, rule_filters,
+                                        rule_values, rule_tags};
+    const struct ec2_paging paging = {request->has_max_results, request->max_results,
+                                      request->next_token};
+    const struct ec2_finder finder = {
+        .all = state->vpc_groups,
+        .filters = {{"group-id", state->groups}, {"security-group-rule-id", state->rule_ids}}};
+    const struct text_list *ids = &request->security_group_rule_id;
     struct ec2_scope scope;
     struct ec2_page page = {0};
-    int rc = ec2_open(call, &scope);
-    rc = rc == 0 ? ec2_filters_check(call, &filters) : rc;
-    rc = rc == 0 ? ec2_page_open(call, request->has_max_results, request->max_results,
-                                 request->next_token, &page)
-                 : rc;
-    rc = rc == 0 ? check_ids(call, &scope, &ids) : rc;
+    struct ec2_walk walk;
+    int rc = ec2_describe_open(call, &filters, &paging, &scope, &page);
+    // The page before may have ended within a group.
+    int64_t after = page.after == 0 ? 0 : page.after - 1;
+    rc = rc == 0 ? walk_rules(call, &scope, ids, after, &walk) : rc;
     rc = rc == 0 ? ec2_dry_run(call, request->dry_run) : rc;
     if (rc != 0) {
         return rc;
     }
-    struct ec2_security_group_rule *items = arena_array(call->arena, page.size, sizeof(*items));
-    size_t count = 0;
-    struct text after = page.rest;
-    // The page before may have ended within a group.
-    int64_t key = page.after == 0 ? core_next(call->core, &vpc_group_kind, 0)
-                                  : core_next(call->core, &vpc_group_kind, page.after - 1);
-    after = key == page.after ? after : TEXT("");
-    for (; key != 0; key = core_next(call->core, &vpc_group_kind, key), after = TEXT("")) {
+    if (ids->count == 0) {
+        ec2_walk_open(&scope, &finder, &filters, after, &walk);
+    }
+    size_t most = ids->count > 0 ? MIN(page.size, ids->count) : page.size;
+    struct rule_list list = {.items = arena_array(call->arena, most, sizeof(*list.items))};
+    for (int64_t key = ec2_walk_next(&walk); key != 0; key = ec2_walk_next(&walk)) {
         const struct vpc_record_security_group *group = core_get(call->core, &vpc_group_kind, key);
-        for (const struct vpc_record_security_group_rule *rule = rule_behind(group, after);
-             group->vpc == scope.vpc && rule != NULL; rule = rule_behind(group, rule->rule_id)) {
-            const struct rule_resource resource = {group, rule};
-            if (!listed(&ids, rule->rule_id) || !ec2_filters_pass(call, &filters, &resource)) {
-                continue;
-            }
-            if (count == page.size) {
-                result->next_token = ec2_page_token(call, key, after);
-                break;
-            }
-            ec2_rule_show(call, &scope, group, rule, &items[count]);
-            count++;
-            after = rule->rule_id;
-        }
-        if (result->next_token.data != NULL) {
+        list.last = key == page.after ? page.rest : TEXT("");
+        if (!list_rules(call, &scope, group, &filters, ids, page.size, &list)) {
+            result->next_token = ec2_page_token(call, key, list.last);
             break;
         }
     }
-    result->security_group_rule_set.items = items;
-    result->security_group_rule_set.count = count;
+    result->security_group_rule_set.items = list.items;
+    result->security_group_rule_set.count = list.count;
     return 0;
 }

@@ -18,68 +18,70 @@ struct tagged {
     struct text rule_id; ///< of a rule of the group `key`; else absent
 };
 
-static int64_t find_in(struct core_call *call, const struct ec2_scope *scope,
-                       const struct core_kind *kind, struct text id)
+/** What an id begins with. */
+static const struct {
+    const char *prefix;
+    const struct core_kind *kind;
+    const struct api_error *missing;
+    const char *what;
+} tagged_kinds[] = {
+    {"sg-", &vpc_group_kind, &ec2_error_invalid_group_not_found, "security group"},
+    {"sgr-", &vpc_group_kind, &ec2_error_invalid_security_group_rule_id_not_found,
+     "security group rule ID"},
+    {"vpc-", &vpc_kind, &ec2_error_invalid_vpc_id_not_found, "vpc ID"},
+    {"subnet-", &vpc_subnet_kind, &ec2_error_invalid_subnet_id_not_found, "subnet ID"},
+    {"eni-", &vpc_eni_kind, &ec2_error_invalid_network_interface_id_not_found,
+     "networkInterface ID"},
+};
+
+static size_t kind_of(struct text id)
 {
-    for (int64_t key = core_next(call->core, kind, 0); key != 0;
-         key = core_next(call->core, kind, key)) {
-        if (kind == &vpc_eni_kind) {
-            const struct vpc_record_eni *eni = core_get(call->core, kind, key);
-            const struct vpc_record_subnet *subnet =
-                core_get(call->core, &vpc_subnet_kind, eni->subnet);
-            if (text_equal(eni->eni_id, id) && subnet->vpc == scope->vpc) {
-                return key;
-            }
-            continue;
-        }
-        const struct vpc_record_security_group *group = core_get(call->core, kind, key);
-        for (size_t i = 0; group->vpc == scope->vpc && i < group->rules.count; i++) {
-            if (text_equal(group->rules.items[i].rule_id, id)) {
-                return key;
-            }
-        }
+    size_t kind = 0;
+    while (kind < ARRAY_LEN(tagged_kinds) && !text_starts(id, text_of(tagged_kinds[kind].prefix))) {
+        kind++;
     }
-    return 0;
+    return kind;
+}
+
+// @return whether there is such a resource in the VPC
+static bool find_tagged(struct core_call *call, const struct ec2_scope *scope, struct text id,
+                        struct tagged *out)
+{
+    const struct vpc_state *state = vpc_state(call->core);
+    size_t kind = kind_of(id);
+    *out = (struct tagged){0};
+    if (kind == ARRAY_LEN(tagged_kinds)) {
+        return false;
+    }
+    out->kind = tagged_kinds[kind].kind;
+    if (out->kind == &vpc_kind) {
+        out->key = text_equal(id, scope->record->vpc_id) ? scope->vpc : 0;
+    } else if (out->kind == &vpc_subnet_kind) {
+        out->key = vpc_subnet_find(call->core, scope->realm, id);
+    } else if (out->kind == &vpc_eni_kind) {
+        out->key = vpc_named_find(state->eni_ids, scope->vpc, id);
+    } else if (text_starts(id, TEXT("sgr-"))) {
+        out->rule_id = id;
+        out->key = vpc_named_find(state->rule_ids, scope->vpc, id);
+    } else {
+        out->key = vpc_group_find(call->core, scope->vpc, id);
+    }
+    return out->key != 0;
 }
 
 static int find(struct core_call *call, const struct ec2_scope *scope, struct text id,
                 struct tagged *out)
 {
-    *out = (struct tagged){0};
-    if (text_starts(id, TEXT("sg-"))) {
-        out->kind = &vpc_group_kind;
-        return ec2_group_find(call, scope, id, (struct text){0}, &out->key);
+    size_t kind = kind_of(id);
+    struct text told = text_slice(id, 0, EC2_TEXT_MAX);
+    if (kind == ARRAY_LEN(tagged_kinds)) {
+        return core_fault(call, &ec2_error_invalid_id, "The ID '%.*s' is not valid",
+                          TEXT_FMT(told));
     }
-    const struct api_error *error = &ec2_error_invalid_id;
-    const char *what = "ID";
-    if (text_starts(id, TEXT("sgr-"))) {
-        out->kind = &vpc_group_kind;
-        out->rule_id = id;
-        out->key = find_in(call, scope, &vpc_group_kind, id);
-        error = &ec2_error_invalid_security_group_rule_id_not_found;
-        what = "security group rule ID";
-    } else if (text_starts(id, TEXT("vpc-"))) {
-        out->kind = &vpc_kind;
-        out->key = text_equal(id, scope->record->vpc_id) ? scope->vpc : 0;
-        error = &ec2_error_invalid_vpc_id_not_found;
-        what = "vpc ID";
-    } else if (text_starts(id, TEXT("subnet-"))) {
-        out->kind = &vpc_subnet_kind;
-        out->key = vpc_subnet_find(call->core, scope->realm, id);
-        error = &ec2_error_invalid_subnet_id_not_found;
-        what = "subnet ID";
-    } else if (text_starts(id, TEXT("eni-"))) {
-        out->kind = &vpc_eni_kind;
-        out->key = find_in(call, scope, &vpc_eni_kind, id);
-        error = &ec2_error_invalid_network_interface_id_not_found;
-        what = "networkInterface ID";
-    } else {
-        return core_fault(call, error, "The ID '%.*s' is not valid",
-                          TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
-    }
-    return out->key != 0 ? 0
-                         : core_fault(call, error, "The %s '%.*s' does not exist", what,
-                                      TEXT_FMT(text_slice(id, 0, EC2_TEXT_MAX)));
+    return find_tagged(call, scope, id, out)
+               ? 0
+               : core_fault(call, tagged_kinds[kind].missing, "The %s '%.*s' does not exist",
+                            tagged_kinds[kind].what, TEXT_FMT(told));
 }
 
 /** Where a record has its tags; the rules of a group are copied for it when `rule_id` is there. */
@@ -287,37 +289,64 @@ static void list_tags(struct core_call *call, struct listing *listing, const cha
     }
 }
 
-static void list_all(struct core_call *call, const struct ec2_scope *scope, struct listing *listing)
+static void list_record(struct core_call *call, const struct core_kind *kind, int64_t key,
+                        struct listing *listing)
 {
-    list_tags(call, listing, "vpc", scope->record->vpc_id, &scope->record->tags);
-    for (int64_t key = core_next(call->core, &vpc_subnet_kind, 0); key != 0;
-         key = core_next(call->core, &vpc_subnet_kind, key)) {
-        const struct vpc_record_subnet *subnet = core_get(call->core, &vpc_subnet_kind, key);
-        if (subnet->vpc == scope->vpc) {
-            list_tags(call, listing, "subnet", subnet->subnet_id, &subnet->tags);
-        }
-    }
-    for (int64_t key = core_next(call->core, &vpc_group_kind, 0); key != 0;
-         key = core_next(call->core, &vpc_group_kind, key)) {
-        const struct vpc_record_security_group *group = core_get(call->core, &vpc_group_kind, key);
-        if (group->vpc != scope->vpc) {
-            continue;
-        }
+    const void *record = core_get(call->core, kind, key);
+    if (kind == &vpc_kind) {
+        const struct vpc_record_vpc *vpc = record;
+        list_tags(call, listing, "vpc", vpc->vpc_id, &vpc->tags);
+    } else if (kind == &vpc_subnet_kind) {
+        const struct vpc_record_subnet *subnet = record;
+        list_tags(call, listing, "subnet", subnet->subnet_id, &subnet->tags);
+    } else if (kind == &vpc_eni_kind) {
+        const struct vpc_record_eni *eni = record;
+        list_tags(call, listing, "network-interface", eni->eni_id, &eni->tags);
+    } else {
+        const struct vpc_record_security_group *group = record;
         list_tags(call, listing, "security-group", group->group_id, &group->tags);
         for (size_t i = 0; i < group->rules.count; i++) {
             list_tags(call, listing, "security-group-rule", group->rules.items[i].rule_id,
                       &group->rules.items[i].tags);
         }
     }
-    for (int64_t key = core_next(call->core, &vpc_eni_kind, 0); key != 0;
-         key = core_next(call->core, &vpc_eni_kind, key)) {
-        const struct vpc_record_eni *eni = core_get(call->core, &vpc_eni_kind, key);
-        const struct vpc_record_subnet *subnet =
-            core_get(call->core, &vpc_subnet_kind, eni->subnet);
-        if (subnet->vpc == scope->vpc) {
-            list_tags(call, listing, "network-interface", eni->eni_id, &eni->tags);
+}
+
+static void list_all(struct core_call *call, const struct ec2_scope *scope, struct listing *listing)
+{
+    const struct vpc_state *state = vpc_state(call->core);
+    const struct {
+        const struct core_kind *kind;
+        const struct index *index;
+    } kinds[] = {
+        {&vpc_subnet_kind, state->of_vpc},
+        {&vpc_group_kind, state->vpc_groups},
+        {&vpc_eni_kind, state->vpc_enis},
+    };
+    list_record(call, &vpc_kind, scope->vpc, listing);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct index_cursor cursor;
+        vpc_walk(kinds[i].index, scope->vpc, 0, &cursor);
+        for (int64_t key = index_step(&cursor); key != 0 && !listing->more;
+             key = index_step(&cursor)) {
+            list_record(call, kinds[i].kind, key, listing);
         }
     }
+}
+
+// Those of one resource: what is asked for most, by its id. @return whether it was that
+static bool list_one(struct core_call *call, const struct ec2_scope *scope, struct listing *listing)
+{
+    for (size_t i = 0; i < listing->filters.count; i++) {
+        const struct ec2_filter *filter = &listing->filters.items[i];
+        struct tagged tagged = {0};
+        if (text_is(filter->name, "resource-id") && filter->value.count == 1 &&
+            find_tagged(call, scope, filter->value.items[0], &tagged)) {
+            list_record(call, tagged.kind, tagged.key, listing);
+            return true;
+        }
+    }
+    return false;
 }
 
 int ec2_describe_tags(struct core_call *call, void *state, const void *in, void *out)
@@ -345,7 +374,9 @@ int ec2_describe_tags(struct core_call *call, void *state, const void *in, void 
     listing.items = arena_array(call->arena, page.size, sizeof(*listing.items));
     listing.most = page.size;
     listing.skip = (size_t)page.after;
-    list_all(call, &scope, &listing);
+    if (!list_one(call, &scope, &listing)) {
+        list_all(call, &scope, &listing);
+    }
     result->tag_set.items = listing.items;
     result->tag_set.count = listing.count;
     if (listing.more) {

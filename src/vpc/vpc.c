@@ -22,7 +22,11 @@ static void *state_new(struct core *core)
     state->vpcs = index_new();
     state->subnets = index_new();
     state->of_vpc = index_new();
+    state->vpc_enis = index_new();
+    state->eni_ids = index_new();
+    state->vpc_groups = index_new();
     state->groups = index_new();
+    state->rule_ids = index_new();
     state->group_names = index_new();
     state->group_members = index_new();
     state->group_users = index_new();
@@ -44,7 +48,11 @@ static void state_free(void *pointer)
     index_free(state->vpcs);
     index_free(state->subnets);
     index_free(state->of_vpc);
+    index_free(state->vpc_enis);
+    index_free(state->eni_ids);
+    index_free(state->vpc_groups);
     index_free(state->groups);
+    index_free(state->rule_ids);
     index_free(state->group_names);
     index_free(state->group_members);
     index_free(state->group_users);
@@ -123,6 +131,10 @@ static void eni_changed(struct vpc_state *state, const struct core *core, int64_
     group_member_changed(state, subnet->vpc, key, before, after);
     struct subnet_addresses *addresses = map_get_u64(&state->addresses, (uint64_t)eni->subnet);
     ASSERT(addresses != NULL);
+    if (before == NULL || after == NULL) {
+        vpc_keep(state->vpc_enis, subnet->vpc, key, after != NULL);
+        vpc_named_keep(state->eni_ids, subnet->vpc, eni->eni_id, key, after != NULL);
+    }
     if (before == NULL) {
         // A stored address that is taken twice is a violation that `check` reports.
         IGNORE(addresses_take(addresses, (uint32_t)eni->address), "see above");

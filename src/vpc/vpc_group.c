@@ -23,24 +23,6 @@ struct text vpc_random_id(struct core_call *call, const char *prefix)
 
 // ---- indexes ------------------------------------------------------------------------------
 
-static void group_key(struct index_key *out_key, int64_t vpc, struct text name)
-{
-    out_key->size = 0;
-    index_key_u64(out_key, (uint64_t)vpc);
-    index_key_text(out_key, name);
-}
-
-static void keep(struct index *index, int64_t vpc, struct text name, int64_t key, bool add)
-{
-    struct index_key at;
-    group_key(&at, vpc, name);
-    if (add) {
-        index_add(index, &at, key);
-    } else {
-        index_remove(index, &at, key);
-    }
-}
-
 // A group that several rules name counts once; its own rules do not count.
 static bool names_first(const struct vpc_record_security_group *group, size_t place)
 {
@@ -59,11 +41,14 @@ static bool names_first(const struct vpc_record_security_group *group, size_t pl
 static void keep_group(struct vpc_state *state, int64_t key,
                        const struct vpc_record_security_group *group, bool add)
 {
-    keep(state->groups, group->vpc, group->group_id, key, add);
-    keep(state->group_names, group->vpc, group->name, key, add);
+    vpc_keep(state->vpc_groups, group->vpc, key, add);
+    vpc_named_keep(state->groups, group->vpc, group->group_id, key, add);
+    vpc_named_keep(state->group_names, group->vpc, group->name, key, add);
     for (size_t i = 0; i < group->rules.count; i++) {
+        const struct vpc_record_security_group_rule *rule = &group->rules.items[i];
+        vpc_named_keep(state->rule_ids, group->vpc, rule->rule_id, key, add);
         if (names_first(group, i)) {
-            keep(state->group_users, group->vpc, group->rules.items[i].group, key, add);
+            vpc_named_keep(state->group_users, group->vpc, rule->group, key, add);
         }
     }
 }
@@ -89,36 +74,25 @@ void group_member_changed(struct vpc_state *state, int64_t vpc, int64_t key,
     }
     const struct vpc_record_eni *eni = before == NULL ? after : before;
     for (size_t i = 0; i < eni->security_groups.count; i++) {
-        keep(state->group_members, vpc, eni->security_groups.items[i], key, after != NULL);
+        vpc_named_keep(state->group_members, vpc, eni->security_groups.items[i], key,
+                       after != NULL);
     }
-}
-
-static int64_t find(const struct index *index, int64_t vpc, struct text name)
-{
-    if (name.size > LIMIT_NAME_CHARS) {
-        return 0;
-    }
-    struct index_key at;
-    group_key(&at, vpc, name);
-    return index_get(index, &at);
 }
 
 int64_t vpc_group_find(const struct core *core, int64_t vpc, struct text group_id)
 {
-    return find(vpc_state(core)->groups, vpc, group_id);
+    return vpc_named_find(vpc_state(core)->groups, vpc, group_id);
 }
 
 int64_t group_find_name(const struct core *core, int64_t vpc, struct text name)
 {
-    return find(vpc_state(core)->group_names, vpc, name);
+    return vpc_named_find(vpc_state(core)->group_names, vpc, name);
 }
 
 size_t group_count(const struct core *core, int64_t vpc)
 {
-    struct index_key at = {.size = 0};
     struct index_cursor cursor;
-    index_key_u64(&at, (uint64_t)vpc);
-    index_walk(vpc_state(core)->groups, &at, false, &cursor);
+    vpc_walk(vpc_state(core)->vpc_groups, vpc, 0, &cursor);
     size_t count = 0;
     while (index_step(&cursor) != 0) {
         count++;
@@ -131,8 +105,8 @@ bool group_in_use(const struct core *core, int64_t key)
     const struct vpc_state *state = vpc_state(core);
     const struct vpc_record_security_group *group = core_get(core, &vpc_group_kind, key);
     ASSERT(group != NULL);
-    bool member = find(state->group_members, group->vpc, group->group_id) != 0;
-    bool named = find(state->group_users, group->vpc, group->group_id) != 0;
+    bool member = vpc_named_find(state->group_members, group->vpc, group->group_id) != 0;
+    bool named = vpc_named_find(state->group_users, group->vpc, group->group_id) != 0;
     return (member && !MUTANT("delete-used-group")) || (named && !MUTANT("delete-named-group"));
 }
 
@@ -142,13 +116,8 @@ int64_t vpc_group_member_next(const struct core *core, int64_t key, int64_t afte
     if (group == NULL) {
         return 0;
     }
-    struct index_key at;
     struct index_cursor cursor;
-    group_key(&at, group->vpc, group->group_id);
-    index_walk(vpc_state(core)->group_members, &at, false, &cursor);
-    if (after != 0) {
-        index_walk_after(&cursor, &at, after);
-    }
+    vpc_named_walk(vpc_state(core)->group_members, group->vpc, group->group_id, after, &cursor);
     return index_step(&cursor);
 }
 
@@ -164,8 +133,8 @@ void group_put_rules(struct core_call *call, int64_t key, struct vpc_record_secu
     // Keys ascend over all that is ever made, so the newest rules have the highest version.
     record->has_version = true;
     int64_t version = core_new_key(call);
-    record->version = MUTANT("keep-group-version") && record->version != 0 ? record->version
-                                                                           : version;
+    record->version =
+        MUTANT("keep-group-version") && record->version != 0 ? record->version : version;
     core_put(call, &vpc_group_kind, key, record);
     const struct vpc_state *state = vpc_state(call->core);
     // Who becomes a member later is told of its rules then.
@@ -302,14 +271,14 @@ void group_check(const struct core *core, struct buf *violations)
     for (int64_t key = core_next(core, &vpc_group_kind, 0); key != 0;
          key = core_next(core, &vpc_group_kind, key)) {
         const struct vpc_record_security_group *group = core_get(core, &vpc_group_kind, key);
-        if (find(state->groups, group->vpc, group->group_id) != key ||
-            find(state->group_names, group->vpc, group->name) != key) {
+        if (vpc_named_find(state->groups, group->vpc, group->group_id) != key ||
+            vpc_named_find(state->group_names, group->vpc, group->name) != key) {
             buf_format(violations, "vpc: group %lld shares its id or name with another\n",
                        (long long)key);
         }
         for (size_t i = 0; i < group->rules.count; i++) {
             struct text named = group->rules.items[i].group;
-            if (!text_empty(named) && find(state->groups, group->vpc, named) == 0) {
+            if (!text_empty(named) && vpc_named_find(state->groups, group->vpc, named) == 0) {
                 buf_format(violations, "vpc: group %lld has a rule for a group that is not there\n",
                            (long long)key);
             }

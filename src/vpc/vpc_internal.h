@@ -6,7 +6,8 @@
 
 /*
  * What the parts of vpc_module share: vpc.c (networks), vpc_eni.c (interfaces), vpc_address.c
- * (ranges and the bitmap of a subnet's addresses), vpc_group.c (security groups as records). EC2's
+ * (ranges and the bitmap of a subnet's addresses), vpc_group.c (security groups as records),
+ * vpc_index.c (indexes by VPC). EC2's
  * operations are in ec2*.c, see ec2_internal.h.
  */
 
@@ -29,7 +30,11 @@ struct vpc_state {
     struct index *subnets;       ///< realm, id of the subnet
     struct index *of_vpc;        ///< key of the VPC, key of the subnet
     struct map addresses;        ///< key of a subnet to its struct subnet_addresses
+    struct index *vpc_enis;      ///< key of the VPC: interfaces
+    struct index *eni_ids;       ///< key of the VPC, id of the interface
+    struct index *vpc_groups;    ///< key of the VPC: groups
     struct index *groups;        ///< key of the VPC, id of the group
+    struct index *rule_ids;      ///< key of the VPC, id of a rule: groups
     struct index *group_names;   ///< key of the VPC, name of the group
     struct index *group_members; ///< key of the VPC, id of the group: interfaces
     struct index *group_users;   ///< key of the VPC, id of the group: groups whose rules name it
@@ -62,6 +67,23 @@ struct vpc_range range_of(struct text cidr);
 
 /** @return the module's state */
 struct vpc_state *vpc_state(const struct core *core);
+
+/** Add an entry by a VPC's key, or remove it. */
+void vpc_keep(struct index *index, int64_t vpc, int64_t key, bool add);
+
+/** Walk over the entries of a VPC, behind a key. */
+void vpc_walk(const struct index *index, int64_t vpc, int64_t after,
+              struct index_cursor *out_cursor);
+
+/** Add an entry by a VPC's key and a name, or remove it. */
+void vpc_named_keep(struct index *index, int64_t vpc, struct text name, int64_t key, bool add);
+
+/** @return the first entry of a VPC by its name, or 0 */
+int64_t vpc_named_find(const struct index *index, int64_t vpc, struct text name);
+
+/** Walk over the entries of a VPC with a name, behind a key. */
+void vpc_named_walk(const struct index *index, int64_t vpc, struct text name, int64_t after,
+                    struct index_cursor *out_cursor);
 
 /** Handler of DescribeNetwork; see core_handler_fn. */
 int vpc_describe_network(struct core_call *call, void *state, const void *request, void *response);

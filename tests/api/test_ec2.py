@@ -397,6 +397,39 @@ def test_credentials_are_refused_as_ec2_does(berth, ec2):
         assert error["Message"].startswith(words) and len(error["Message"]) > len(words), error
 
 
+def test_a_service_says_that_its_group_is_gone(berth, ec2):
+    """No interface is in it while nothing runs, so it can be deleted; nothing starts in it then."""
+    ecs = berth.client()
+    gone = ec2.create_security_group(GroupName="gone", Description="x")["GroupId"]
+    ecs.create_cluster(clusterName="default")
+    ecs.register_task_definition(
+        family="web", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+        memory="512", containerDefinitions=[{"name": "app", "image": "app"}])
+    network = {"awsvpcConfiguration": {
+        "subnets": berth.network()["awsvpcConfiguration"]["subnets"], "securityGroups": [gone]}}
+    ecs.create_service(serviceName="web", taskDefinition="web", desiredCount=1, launchType="FARGATE",
+                       networkConfiguration=network)
+    ec2.delete_security_group(GroupId=gone)
+    reason = (f"Error retrieving security group information for [{gone}]: The security group "
+              f"'{gone}' does not exist (ErrorCode: InvalidGroup.NotFound)")
+    assert refused(ecs.run_task, taskDefinition="web", launchType="FARGATE",
+                   networkConfiguration=network) == ("InvalidParameterException", reason)
+    assert refused(ecs.create_service, serviceName="other", taskDefinition="web", desiredCount=1,
+                   launchType="FARGATE", networkConfiguration=network)[1] == reason
+    ecs.update_service(service="web", forceNewDeployment=True)
+
+    def told():
+        """an event that names the group"""
+        [service] = ecs.describe_services(services=["web"])["services"]
+        assert service["runningCount"] == service["pendingCount"] == 0
+        return [event["message"] for event in service["events"] if gone in event["message"]]
+    try:
+        assert support.wait_for(told, 30)[0] == (
+            f"(service web) was unable to place a task. Reason: {reason}.")
+    finally:
+        ecs.delete_service(service="web", force=True)
+
+
 @pytest.mark.parametrize("program", support.aws_programs())
 def test_the_cli(berth, program):
     def aws(*words):
