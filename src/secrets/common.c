@@ -2,6 +2,31 @@
 
 #include "base/text.h"
 
+void secrets_stock_init(struct secrets_stock *stock)
+{
+    stock->by_name = index_new();
+    stock->versions = index_new();
+}
+
+void secrets_stock_deinit(struct secrets_stock *stock)
+{
+    index_free(stock->by_name);
+    index_free(stock->versions);
+    map_deinit(&stock->counts);
+}
+
+size_t secrets_foreign(const struct core *core, const struct core_kind *versions,
+                       struct text (*sealed)(const void *record))
+{
+    const struct seal_cipher *cipher = secrets_cipher(core);
+    size_t count = 0;
+    for (int64_t key = core_next(core, versions, 0); cipher != NULL && key != 0;
+         key = core_next(core, versions, key)) {
+        count += seal_fits(cipher, sealed(core_get(core, versions, key))) ? 0 : 1;
+    }
+    return count;
+}
+
 void secrets_count_change(struct map *counts, int64_t realm, int change)
 {
     uintptr_t count = (uintptr_t)map_get_u64(counts, (uint64_t)realm);

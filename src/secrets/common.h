@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/map.h"
+#include "core/index.h"
 #include "secrets/secrets.h"
 
 /*
@@ -9,6 +10,24 @@
 
 /** @return what seals and opens values; NULL when none was given */
 const struct seal_cipher *secrets_cipher(const struct core *core);
+
+/** What secrets and parameters both keep of their records, derived and never stored. */
+struct secrets_stock {
+    struct index *by_name;  ///< realm, name; of those that are there
+    struct index *versions; ///< by what they are versions of
+    struct map counts;      ///< by realm: count as a pointer
+    int64_t stored_bytes;   ///< of all values
+};
+
+/** Make it empty. */
+void secrets_stock_init(struct secrets_stock *stock);
+
+/** Free what it holds. */
+void secrets_stock_deinit(struct secrets_stock *stock);
+
+/** @return how many versions of a kind were sealed with another key than the cipher's */
+size_t secrets_foreign(const struct core *core, const struct core_kind *versions,
+                       struct text (*sealed)(const void *record));
 
 /** Count something more or less, by 1 or -1, under a realm. */
 void secrets_count_change(struct map *counts, int64_t realm, int change);

@@ -15,8 +15,7 @@ static void *state_new(struct core *core)
 {
     (void)core;
     struct parameter_state *state = ALLOC(struct parameter_state);
-    state->by_name = index_new();
-    state->versions = index_new();
+    secrets_stock_init(&state->stock);
     return state;
 }
 
@@ -26,9 +25,7 @@ static void state_free(void *pointer)
     if (state == NULL) {
         return;
     }
-    index_free(state->by_name);
-    index_free(state->versions);
-    map_deinit(&state->counts);
+    secrets_stock_deinit(&state->stock);
     alloc_free(state);
 }
 
@@ -37,17 +34,14 @@ struct parameter_state *parameter_state(const struct core *core)
     return core_module_state(core, &parameter_module);
 }
 
+static struct text sealed_of(const void *record)
+{
+    return ((const struct secrets_record_parameter_version *)record)->sealed;
+}
+
 size_t parameter_count_foreign(const struct core *core)
 {
-    const struct seal_cipher *cipher = secrets_cipher(core);
-    size_t count = 0;
-    for (int64_t key = core_next(core, &parameter_version_kind, 0); cipher != NULL && key != 0;
-         key = core_next(core, &parameter_version_kind, key)) {
-        const struct secrets_record_parameter_version *version =
-            core_get(core, &parameter_version_kind, key);
-        count += seal_fits(cipher, version->sealed) ? 0 : 1;
-    }
-    return count;
+    return secrets_foreign(core, &parameter_version_kind, sealed_of);
 }
 
 // ---- what follows from records ----------------------------------------------------------------
@@ -62,11 +56,11 @@ static void parameter_index(struct parameter_state *state, int64_t key,
     index_key_u64(&name, (uint64_t)parameter->realm);
     index_key_text(&name, parameter->name);
     if (add) {
-        index_add(state->by_name, &name, key);
+        index_add(state->stock.by_name, &name, key);
     } else {
-        index_remove(state->by_name, &name, key);
+        index_remove(state->stock.by_name, &name, key);
     }
-    secrets_count_change(&state->counts, parameter->realm, add ? 1 : -1);
+    secrets_count_change(&state->stock.counts, parameter->realm, add ? 1 : -1);
 }
 
 static void version_index(struct parameter_state *state, int64_t key,
@@ -79,11 +73,11 @@ static void version_index(struct parameter_state *state, int64_t key,
     index_key_u64(&at, (uint64_t)version->parameter);
     index_key_u64(&at, (uint64_t)version->version);
     if (add) {
-        index_add(state->versions, &at, key);
-        state->stored_bytes += version->size;
+        index_add(state->stock.versions, &at, key);
+        state->stock.stored_bytes += version->size;
     } else {
-        index_remove(state->versions, &at, key);
-        state->stored_bytes -= version->size;
+        index_remove(state->stock.versions, &at, key);
+        state->stock.stored_bytes -= version->size;
     }
 }
 
@@ -190,10 +184,10 @@ static void check(void *pointer, struct core *core, struct buf *violations)
             check_versions(core, key, violations);
         }
     }
-    if (bytes != state->stored_bytes) {
+    if (bytes != state->stock.stored_bytes) {
         buf_string(violations, "parameters: the values' bytes are not counted right\n");
     }
-    if (index_count(state->by_name) != named) {
+    if (index_count(state->stock.by_name) != named) {
         buf_string(violations, "parameters: the index of names does not fit\n");
     }
 }

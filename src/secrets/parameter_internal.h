@@ -25,10 +25,7 @@
 
 /** Derived from records, never stored. */
 struct parameter_state {
-    struct index *by_name;  ///< realm, name; of those that are not gone
-    struct index *versions; ///< parameter, version
-    struct map counts;      ///< parameters by realm: count as a pointer
-    int64_t stored_bytes;   ///< of all values
+    struct secrets_stock stock; ///< versions are by parameter and version; what is gone has no name
 };
 
 /** @return the module's state */

@@ -21,7 +21,7 @@ void parameter_walk_begin(struct core_call *call, struct text beginning, struct 
     index_key_u64(&prefix, (uint64_t)realm);
     struct index_key at = prefix;
     index_key_text_begin(&prefix, beginning);
-    index_walk(parameter_state(call->core)->by_name, &prefix, false, &out_walk->cursor);
+    index_walk(parameter_state(call->core)->stock.by_name, &prefix, false, &out_walk->cursor);
     if (after.data != NULL) {
         index_key_text(&at, after);
         index_walk_after(&out_walk->cursor, &at, INT64_MAX);

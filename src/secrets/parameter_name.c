@@ -22,7 +22,7 @@ static int64_t find_name(const struct core *core, int64_t realm, struct text nam
     struct index_key key = {0};
     index_key_u64(&key, (uint64_t)realm);
     index_key_text(&key, name);
-    return index_get(parameter_state(core)->by_name, &key);
+    return index_get(parameter_state(core)->stock.by_name, &key);
 }
 
 // Cut `arn:aws:ssm:REGION:ACCOUNT:parameter` off. @return false for an ARN of something else
@@ -127,7 +127,7 @@ int64_t parameter_version_find(const struct core *core, int64_t parameter, int64
         index_key_u64(&key, (uint64_t)version);
     }
     struct index_cursor cursor;
-    index_walk(parameter_state(core)->versions, &key, true, &cursor);
+    index_walk(parameter_state(core)->stock.versions, &key, true, &cursor);
     return index_step(&cursor);
 }
 
@@ -136,7 +136,7 @@ int64_t parameter_version_next(const struct core *core, int64_t parameter, int64
     struct index_key prefix = {0};
     index_key_u64(&prefix, (uint64_t)parameter);
     struct index_cursor cursor;
-    index_walk(parameter_state(core)->versions, &prefix, false, &cursor);
+    index_walk(parameter_state(core)->stock.versions, &prefix, false, &cursor);
     struct index_key at = prefix;
     index_key_u64(&at, (uint64_t)after);
     index_walk_after(&cursor, &at, INT64_MAX);

@@ -121,14 +121,14 @@ static int check_room(struct core_call *call, const struct ssm_put_parameter_req
         return core_fault(call, &ssm_error_invalid_key_id,
                           "Values cannot be sealed: this server has no key.");
     }
-    if (state->stored_bytes + (int64_t)in->value.size > PARAMETERS_STORED_MAX) {
+    if (state->stock.stored_bytes + (int64_t)in->value.size > PARAMETERS_STORED_MAX) {
         return core_fault(call, &ssm_error_parameter_limit_exceeded,
                           "All parameters together have %lld MiB, which is the limit. Delete "
                           "parameters that are not needed.",
                           PARAMETERS_STORED_MAX >> 20);
     }
     if (parameter == 0) {
-        return realm == 0 || secrets_count(&state->counts, realm) < PARAMETERS_MAX
+        return realm == 0 || secrets_count(&state->stock.counts, realm) < PARAMETERS_MAX
                    ? 0
                    : core_fault(call, &ssm_error_parameter_limit_exceeded,
                                 "There are %d parameters in this account and region, which is the "

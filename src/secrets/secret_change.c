@@ -92,7 +92,7 @@ static int check_count(struct core_call *call)
 {
     const struct secrets_state *state = secrets_state(call->core);
     int64_t realm = identity_realm(call->core, call->caller->account, call->caller->region);
-    if (realm != 0 && secrets_count(&state->counts, realm) >= SECRETS_MAX) {
+    if (realm != 0 && secrets_count(&state->stock.counts, realm) >= SECRETS_MAX) {
         return core_fault(call, &secretsmanager_error_limit_exceeded_exception,
                           "There are %d secrets in this account and region, which is the limit.",
                           SECRETS_MAX);

@@ -218,7 +218,7 @@ static size_t collect(struct core_call *call, const struct secretsmanager_list_s
 {
     const struct secrets_state *state = secrets_state(call->core);
     int64_t realm = identity_realm(call->core, call->caller->account, call->caller->region);
-    size_t most = secrets_count(&state->counts, realm);
+    size_t most = secrets_count(&state->stock.counts, realm);
     struct listed *list = arena_array(call->arena, most + 1, sizeof(*list));
     size_t count = 0;
     struct index_key prefix = {0};

@@ -17,7 +17,7 @@ static int64_t find_name(const struct secrets_state *state, int64_t realm, struc
     struct index_key key = {0};
     index_key_u64(&key, (uint64_t)realm);
     index_key_text(&key, name);
-    return index_get(state->by_name, &key);
+    return index_get(state->stock.by_name, &key);
 }
 
 // The rest of an ARN behind `arn:aws:secretsmanager:REGION:ACCOUNT:secret:`; absent for another's.

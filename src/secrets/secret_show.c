@@ -179,19 +179,25 @@ int secret_describe(struct core_call *call, void *state, const void *request, vo
 
 // No secret has one, for they cannot be put: PutResourcePolicy is not built. Tools ask all the
 // same.
+static int show_named(struct core_call *call, struct text id, struct text *out_arn,
+                      struct text *out_name)
+{
+    int64_t key = 0;
+    const struct secrets_record_secret *secret = NULL;
+    int rc = secret_open_live(call, id, &key, &secret);
+    if (rc == 0) {
+        *out_arn = secret_arn(call, secret);
+        *out_name = secret->name;
+    }
+    return rc;
+}
+
 int secret_get_policy(struct core_call *call, void *state, const void *request, void *response)
 {
     (void)state;
     const struct secretsmanager_get_resource_policy_request *in = request;
     struct secretsmanager_get_resource_policy_response *out = response;
-    int64_t key = 0;
-    const struct secrets_record_secret *secret = NULL;
-    int rc = secret_open_live(call, in->secret_id, &key, &secret);
-    if (rc == 0) {
-        out->arn = secret_arn(call, secret);
-        out->name = secret->name;
-    }
-    return rc;
+    return show_named(call, in->secret_id, &out->arn, &out->name);
 }
 
 int secret_delete_policy(struct core_call *call, void *state, const void *request, void *response)
@@ -199,14 +205,7 @@ int secret_delete_policy(struct core_call *call, void *state, const void *reques
     (void)state;
     const struct secretsmanager_delete_resource_policy_request *in = request;
     struct secretsmanager_delete_resource_policy_response *out = response;
-    int64_t key = 0;
-    const struct secrets_record_secret *secret = NULL;
-    int rc = secret_open_live(call, in->secret_id, &key, &secret);
-    if (rc == 0) {
-        out->arn = secret_arn(call, secret);
-        out->name = secret->name;
-    }
-    return rc;
+    return show_named(call, in->secret_id, &out->arn, &out->name);
 }
 
 // ---- ListSecretVersionIds ---------------------------------------------------------------------

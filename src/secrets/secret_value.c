@@ -11,7 +11,7 @@ bool secret_version_next(const struct core *core, int64_t secret, struct secret_
     struct index_key prefix = {0};
     index_key_u64(&prefix, (uint64_t)secret);
     struct index_cursor cursor;
-    index_walk(secrets_state(core)->versions, &prefix, false, &cursor);
+    index_walk(secrets_state(core)->stock.versions, &prefix, false, &cursor);
     if (version->key != 0) {
         index_walk_after(&cursor, &prefix, version->key);
     }
@@ -142,7 +142,7 @@ static int check_room(struct core_call *call, int64_t secret, const struct secre
                           "Secrets Manager can't encrypt the protected secret text: this server "
                           "has no key.");
     }
-    if (state->stored_bytes + (int64_t)value->bytes.size > SECRETS_STORED_MAX) {
+    if (state->stock.stored_bytes + (int64_t)value->bytes.size > SECRETS_STORED_MAX) {
         return core_fault(call, &secretsmanager_error_limit_exceeded_exception,
                           "All secret values together have %lld MiB, which is the limit. Delete "
                           "secrets that are not needed.",

@@ -13,9 +13,8 @@ static void *state_new(struct core *core)
 {
     (void)core;
     struct secrets_state *state = ALLOC(struct secrets_state);
-    state->by_name = index_new();
+    secrets_stock_init(&state->stock);
     state->by_realm = index_new();
-    state->versions = index_new();
     return state;
 }
 
@@ -25,10 +24,8 @@ static void state_free(void *pointer)
     if (state == NULL) {
         return;
     }
-    index_free(state->by_name);
     index_free(state->by_realm);
-    index_free(state->versions);
-    map_deinit(&state->counts);
+    secrets_stock_deinit(&state->stock);
     alloc_free(state);
 }
 
@@ -47,16 +44,14 @@ const struct seal_cipher *secrets_cipher(const struct core *core)
     return secrets_state(core)->cipher;
 }
 
+static struct text sealed_of(const void *record)
+{
+    return ((const struct secrets_record_version *)record)->sealed;
+}
+
 size_t secrets_count_foreign(const struct core *core)
 {
-    const struct seal_cipher *cipher = secrets_state(core)->cipher;
-    size_t count = 0;
-    for (int64_t key = core_next(core, &secrets_version_kind, 0); cipher != NULL && key != 0;
-         key = core_next(core, &secrets_version_kind, key)) {
-        const struct secrets_record_version *version = core_get(core, &secrets_version_kind, key);
-        count += seal_fits(cipher, version->sealed) ? 0 : 1;
-    }
-    return count;
+    return secrets_foreign(core, &secrets_version_kind, sealed_of);
 }
 
 // ---- what follows from records --------------------------------------------------------------
@@ -82,13 +77,13 @@ static void secret_changed(struct secrets_state *state, int64_t key,
     number_key(&name, secret->realm);
     index_key_text(&name, secret->name);
     if (before == NULL) {
-        index_add(state->by_name, &name, key);
+        index_add(state->stock.by_name, &name, key);
         index_add(state->by_realm, &realm, key);
-        secrets_count_change(&state->counts, secret->realm, 1);
+        secrets_count_change(&state->stock.counts, secret->realm, 1);
     } else {
-        index_remove(state->by_name, &name, key);
+        index_remove(state->stock.by_name, &name, key);
         index_remove(state->by_realm, &realm, key);
-        secrets_count_change(&state->counts, secret->realm, -1);
+        secrets_count_change(&state->stock.counts, secret->realm, -1);
     }
 }
 
@@ -99,13 +94,13 @@ static void version_changed(struct secrets_state *state, int64_t key,
     struct index_key at;
     if (before != NULL) {
         number_key(&at, before->secret);
-        index_remove(state->versions, &at, key);
-        state->stored_bytes -= before->size;
+        index_remove(state->stock.versions, &at, key);
+        state->stock.stored_bytes -= before->size;
     }
     if (after != NULL) {
         number_key(&at, after->secret);
-        index_add(state->versions, &at, key);
-        state->stored_bytes += after->size;
+        index_add(state->stock.versions, &at, key);
+        state->stock.stored_bytes += after->size;
     }
 }
 
@@ -190,7 +185,7 @@ static void check_secret(struct core *core, int64_t key, struct buf *violations)
 static void check(void *pointer, struct core *core, struct buf *violations)
 {
     const struct secrets_state *state = pointer;
-    if (index_count(state->by_name) != core_count(core, &secrets_secret_kind)) {
+    if (index_count(state->stock.by_name) != core_count(core, &secrets_secret_kind)) {
         buf_string(violations, "secrets: the index of names does not fit\n");
     }
     int64_t bytes = 0;
@@ -202,7 +197,7 @@ static void check(void *pointer, struct core *core, struct buf *violations)
             buf_format(violations, "secrets: version %lld has no secret\n", (long long)key);
         }
     }
-    if (bytes != state->stored_bytes) {
+    if (bytes != state->stock.stored_bytes) {
         buf_string(violations, "secrets: the values' bytes are not counted right\n");
     }
     for (int64_t key = core_next(core, &secrets_secret_kind, 0); key != 0;
@@ -211,7 +206,7 @@ static void check(void *pointer, struct core *core, struct buf *violations)
         struct index_key name;
         number_key(&name, secret->realm);
         index_key_text(&name, secret->name);
-        if (index_get(state->by_name, &name) != key) {
+        if (index_get(state->stock.by_name, &name) != key) {
             buf_format(violations, "secrets: secret %lld shares its name\n", (long long)key);
         }
         check_secret(core, key, violations);

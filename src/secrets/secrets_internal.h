@@ -30,11 +30,8 @@
 /** Derived from records, never stored. */
 struct secrets_state {
     const struct seal_cipher *cipher;
-    struct index *by_name;  ///< realm, name
-    struct index *by_realm; ///< realm
-    struct index *versions; ///< secret; oldest first
-    struct map counts;      ///< secrets by realm: count as a pointer
-    int64_t stored_bytes;   ///< of all values
+    struct secrets_stock stock; ///< versions are by secret, oldest first
+    struct index *by_realm;     ///< realm
 };
 
 /** @return the module's state */
