@@ -4,8 +4,10 @@ Programs that ask and listen run in a task's network with nsenter: what they sen
 task's interface, as what its containers send.
 """
 import contextlib
+import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,6 +84,37 @@ def pings(prefix, address, seconds=SILENCE):
     """Whether an address answers an echo request."""
     return subprocess.run([*prefix, sys.executable, "-c", PING, address, str(seconds)], timeout=60,
                           capture_output=True, text=True, check=False).stdout == "answered\n"
+
+# Echo requests to all that hear on the link, and to addresses; prints who answers.
+PING6 = """
+import os, socket, struct, sys, time
+here = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+number = struct.pack("!H", os.getpid() & 0xffff)
+index = socket.if_nametoindex("eth0")
+heard = set()
+for address in ["ff02::1", "ff02::2", *sys.argv[2:]]:
+    here.sendto(struct.pack("!BBH", 128, 0, 0) + number + b"\\0\\1", (address, 0, 0, index))
+end = time.monotonic() + float(sys.argv[1])
+while (left := end - time.monotonic()) > 0:
+    here.settimeout(left)
+    try:
+        packet, peer = here.recvfrom(1000)
+    except OSError:
+        continue
+    if packet[0] == 129 and packet[4:6] == number:
+        heard.add(peer[0].partition("%")[0])
+print(*sorted(heard))
+"""
+
+
+def link_local(prefix):
+    """The address of a namespace's interface on its link, once it is usable; None before."""
+    rows = subprocess.run([*prefix, "cat", "/proc/net/if_inet6"], capture_output=True, text=True,
+                          check=True).stdout.split("\n")
+    for row in (row.split() for row in rows):
+        if row[-1:] == ["eth0"] and row[0].startswith("fe80") and not int(row[4], 16) & 0x40:
+            return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(row[0]))
+    return None
 
 
 class World:
@@ -307,6 +340,36 @@ def test_a_group_in_use_stays(world):
         Filters=[{"Name": "group-id", "Values": [group]}])["NetworkInterfaces"]
     assert [one["GroupId"] for one in interface["Groups"]] == [group]
     assert interface["Status"] == "in-use" and interface["PrivateIpAddress"].startswith("172.")
+
+
+@pytest.mark.parametrize("mode", ["awsvpc", "bridge"])
+def test_ipv6_that_a_task_turns_on_leads_nowhere(world, mode):
+    """Rules are IPv4's alone: what a task gives itself on its link must reach nobody."""
+    turned_on = [{"namespace": "net.ipv6.conf.all.disable_ipv6", "value": "0"}]
+    definition = {"containerDefinitions": [fields.box(SLEEP, systemControls=turned_on)]}
+    if mode == "awsvpc":
+        definition = {**DEFINITION, **definition}
+    world.node.register(f"ipv6-{mode}", definition)
+    everything = {"IpProtocol": "-1", "IpRanges": EVERYWHERE, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
+    network = {"subnets": world.node.network_arguments["awsvpcConfiguration"]["subnets"][:1],
+               "securityGroups": [world.group(f"open-{mode}", everything)]}
+    more = {"launchType": "EC2"} if mode == "bridge" else {
+        "launchType": "FARGATE", "networkConfiguration": {"awsvpcConfiguration": network}}
+    tasks = world.node.ecs.run_task(taskDefinition=f"ipv6-{mode}", count=2, **more)["tasks"]
+    world.arns += [task["taskArn"] for task in tasks]
+    prefixes = []
+    for task in tasks:
+        task = world.node.until(task["taskArn"], lastStatus="RUNNING")
+        name = "task-" + task["taskArn"].rpartition("/")[2] + "-0"
+        if mode == "awsvpc":
+            name = Task(world.node, task).eni
+        prefixes.append(["nsenter", f"--net=/run/berth/{instance_of(world.node)}/netns/{name}"])
+    addresses = [support.wait_for(functools.partial(link_local, prefix), 20)
+                 for prefix in prefixes]
+    for prefix, own in zip(prefixes, addresses):
+        answer = subprocess.run([*prefix, sys.executable, "-c", PING6, "1", *addresses],
+                                capture_output=True, text=True, check=True, timeout=60).stdout
+        assert answer.split() == [own], "it hears itself, and nobody else"
 
 
 def test_a_service_has_its_groups(world):

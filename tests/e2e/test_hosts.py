@@ -1,4 +1,5 @@
 """Several hosts: agents in network namespaces of their own join with a token over TLS."""
+import glob
 import subprocess
 
 import pytest
@@ -12,6 +13,35 @@ def make_lan():
     lan = Lan()
     yield lan
     lan.remove()
+
+
+def details(task):
+    found = {one["name"]: one["value"] for one in task["attachments"][0]["details"]}
+    [namespace] = glob.glob(f"/run/berth/*/netns/{found['networkInterfaceId']}")
+    return found["privateIPv4Address"], ["nsenter", f"--net={namespace}"]
+
+
+def answers(prefix, address, seconds):
+    return subprocess.run([*prefix, "curl", "-sf", "-m", str(seconds), f"http://{address}:8080/"],
+                          capture_output=True, check=False).returncode == 0
+
+
+def nothing_between_hosts(server, hosts, tasks):
+    """Hosts are not joined: an address of the VPC is reached on its own host alone, whatever the
+    rules of its groups are, and whichever way somebody else's packets come."""
+    group = server.network()["awsvpcConfiguration"]["securityGroups"][0]
+    server.client("ec2").authorize_security_group_ingress(GroupId=group, IpPermissions=[
+        {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}])
+    here, there = ([task for task in tasks if task["availabilityZone"][-1] == zone] for zone in "bc")
+    (one, inside), (twin, _), (other, beyond) = details(here[0]), details(here[1]), details(there[0])
+    assert answers(inside, twin, 5), "two of a host"
+    assert not answers(inside, other, 1) and not answers(beyond, one, 1), "of two hosts"
+    # From another host, and from the server's, that send packets for the VPC to the first.
+    for prefix in (hosts[1].prefix, []):
+        route = [*prefix, "ip", "route"]
+        subprocess.run([*route, "add", one, "via", hosts[0].address], check=True)
+        assert not answers(prefix, one, 1), prefix
+        subprocess.run([*route, "del", one], check=True)
 
 
 def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
@@ -58,6 +88,7 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
                                    f"http://{address}:8080/"], capture_output=True, check=True)
             assert body.stdout
             assert server.run("logs", task["taskArn"]) is not None
+        nothing_between_hosts(server, hosts, tasks)
         for arn in arns:
             ecs.stop_task(task=arn)
         ecs.get_waiter("tasks_stopped").wait(tasks=arns, WaiterConfig=support.WAITER)
