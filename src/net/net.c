@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- opening */
+// ---- opening -----------------------------------------------------------------------------
 
 // Linux forwards per namespace; the host's must forward between transit links and whatever it
 // reaches the world by. Others may rely on it once it is on, so it is never turned off.
@@ -188,7 +188,7 @@ void net_close(struct net *net)
     alloc_free(net);
 }
 
-/* ---- the rest of the interface */
+// ---- the rest of the interface -----------------------------------------------------------
 
 int net_vpc_ensure(struct net *net, const struct net_vpc *vpc, struct err *err)
 {
@@ -295,7 +295,7 @@ int net_destroy_all(struct net *net, struct err *err)
     return rc == 0 ? 0 : err_wrap(err, "removing the network");
 }
 
-/* ---- a free range */
+// ---- a free range ------------------------------------------------------------------------
 
 static bool is_taken(const struct text_list *taken, struct net_range candidate)
 {

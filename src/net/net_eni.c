@@ -55,7 +55,7 @@ int net_eni_parse(const struct net_eni *from, struct net_plug *out, struct err *
     return 0;
 }
 
-/* ---- looking at what is there */
+// ---- looking at what is there ------------------------------------------------------------
 
 static bool has_address(const struct net_plug *eni, int socket_fd, uint32_t link_index)
 {
@@ -113,7 +113,7 @@ static bool is_whole(struct net *net, const struct net_plug *eni, struct net_rou
            has_default_route(eni, space.socket_fd, inner.index);
 }
 
-/* ---- the interface of this module */
+// ---- the interface of this module --------------------------------------------------------
 
 // Stop what the port lets through, at once. The link itself goes when its namespace does. Asked of
 // the bridge, because the same asked of the link ends with an event that enables the port again.

@@ -80,7 +80,7 @@ static void replace_table(struct buf *commands, const char *instance)
     buf_format(commands, "table ip berth-%s\ndelete table ip berth-%s\n", instance, instance);
 }
 
-/* ---- chains of others */
+// ---- chains of others --------------------------------------------------------------------
 
 // Docker and many firewalls drop what is forwarded unless a rule of their own table accepts it; an
 // accept in our table does not count there. These are the chains that such rules belong into:
@@ -149,7 +149,7 @@ static void delete_all_marked(struct nft_ctx *context, const char *instance, str
     }
 }
 
-/* ---- ours */
+// ---- ours --------------------------------------------------------------------------------
 
 static void add_address(struct buf *commands, uint32_t address)
 {

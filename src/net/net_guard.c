@@ -9,7 +9,7 @@
 #define PAST_ADDRESSES 65536  ///< of the largest VPC
 #define GROUPS_PER_ENI_MAX 16 ///< AWS allows 5, 16 when asked
 
-/* ---- what is known */
+// ---- what is known -----------------------------------------------------------------------
 
 void net_guard_deinit(struct net_guard *guard)
 {
@@ -145,7 +145,7 @@ static bool class_has(const struct guard_class *class, const struct guard_group 
     return false;
 }
 
-/* ---- the kernel */
+// ---- the kernel --------------------------------------------------------------------------
 
 static int open_filter(struct net_router *router, struct err *err)
 {
@@ -258,7 +258,7 @@ static int commit(struct net *net, struct net_router *router, struct net_nft *nf
     return 0;
 }
 
-/* ---- classes that nobody is in */
+// ---- classes that nobody is in -----------------------------------------------------------
 
 static void drop_idle_classes(struct net_guard *guard, const char *instance, struct net_nft *nft)
 {
@@ -285,7 +285,7 @@ static void drop_idle_classes(struct net_guard *guard, const char *instance, str
     }
 }
 
-/* ---- interfaces */
+// ---- interfaces --------------------------------------------------------------------------
 
 static size_t learn_all(struct net_guard *guard, const struct session_security_group *groups,
                         size_t count, struct guard_group **out_changed)
@@ -481,7 +481,7 @@ void net_guard_remove(struct net *net, const char *eni_id)
     }
 }
 
-/* ---- after a start */
+// ---- after a start -----------------------------------------------------------------------
 
 static int adopt_member(struct net *net, struct net_router *router, const struct session_eni *eni,
                         struct err *err)
@@ -534,7 +534,7 @@ int net_guard_adopt(struct net *net, struct err *err)
     return rc;
 }
 
-/* ---- the interface of this module */
+// ---- the interface of this module --------------------------------------------------------
 
 void net_groups_keep(struct net *net, const struct session_security_group *groups, size_t count)
 {

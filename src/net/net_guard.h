@@ -77,7 +77,7 @@ struct net_guard {
 /** Release memory and descriptor. */
 void net_guard_deinit(struct net_guard *guard);
 
-/* ---- net_guard.c. The lock of net is held. */
+// ---- net_guard.c. The lock of net is held ------------------------------------------------
 
 /** Let an interface be heard, as its groups say; before its link is made. Again is fine. */
 MUST_CHECK int net_guard_add(struct net *net, struct net_router *router, const struct net_eni *from,
@@ -95,7 +95,7 @@ MUST_CHECK int net_guard_adopt(struct net *net, struct err *err);
 /** @return the router's interface of that id, or NULL */
 struct guard_member *net_guard_member(const struct net_router *router, struct text eni_id);
 
-/* ---- net_guard_table.c: what is told the kernel. */
+// ---- net_guard_table.c: what is told the kernel ------------------------------------------
 
 /** Everything of a router, instead of what there is. */
 void net_guard_write(const struct net_guard *guard, const char *instance, struct net_nft *nft);
@@ -116,7 +116,7 @@ void net_guard_write_member(const struct guard_member *member, bool add, const c
 void net_guard_write_class_gone(const struct guard_class *class, const char *instance,
                                 struct net_nft *nft);
 
-/* ---- net_guard_rule.c */
+// ---- net_guard_rule.c --------------------------------------------------------------------
 
 /** Append a rule of a group to a chain, unless it is for something that there is not. verdict: of
  *  what fits it. */
@@ -124,7 +124,7 @@ void net_guard_write_rule(const struct session_security_group_rule *rule,
                           const struct net_nft_table *table, const char *chain, int32_t verdict,
                           struct net_nft *nft);
 
-/* ---- net_guard_file.c: what outlives this process, in RUN/groups. */
+// ---- net_guard_file.c: what outlives this process, in RUN/groups -------------------------
 
 /** Keep a group unless it is kept as it is or newer. Failing costs no more than asking the server
  *  again. From any thread. */

@@ -38,7 +38,7 @@
 #define NET_SUBNETS_MAX 256  ///< bridges of a VPC; AWS allows 200 subnets
 #define NET_POOL_MAX 256     ///< each idle namespace costs about 100 KiB of kernel memory
 
-/* ---- addresses and names: net_address.c. Pure. Addresses are in host byte order. */
+// ---- addresses and names: net_address.c. Pure. Addresses are in host byte order ----------
 
 /** A range of addresses. */
 struct net_range {
@@ -90,7 +90,7 @@ bool net_id_valid(struct text id);
 /** The n-th candidate for a range. @return 0, or ERR_NOT_FOUND behind the last */
 MUST_CHECK int net_candidate(enum net_use use, uint32_t n, struct net_range *out_range);
 
-/* ---- netlink: net_netlink.c. A socket belongs to the namespace it was opened in. */
+// ---- netlink: net_netlink.c. A socket belongs to the namespace it was opened in ----------
 
 struct nl_msg;
 
@@ -205,7 +205,7 @@ struct nl_msg *net_message_route(const struct net_route_options *options);
 /** Request: remove a route (ESRCH when there is none). */
 struct nl_msg *net_message_route_delete(const struct net_route_options *options);
 
-/* ---- namespaces: net_namespace.c */
+// ---- namespaces: net_namespace.c ---------------------------------------------------------
 
 /** A network namespace with a socket in it. */
 struct net_space {
@@ -250,7 +250,7 @@ MUST_CHECK int net_mount_directory(const char *dir, struct err *err);
 /** Undo net_mount_directory; nothing there is fine. */
 MUST_CHECK int net_unmount_directory(const char *dir, struct err *err);
 
-/* ---- the pool: net_pool.c */
+// ---- the pool: net_pool.c ----------------------------------------------------------------
 
 /** Namespaces for tasks, made ahead by a thread of the pool's own. */
 struct net_pool {
@@ -273,7 +273,7 @@ void net_pool_deinit(struct net_pool *pool);
 /** A ready namespace with the address of the task's endpoints, or a new one when there is none. */
 MUST_CHECK int net_pool_take(struct net_pool *pool, struct net_space *out_space, struct err *err);
 
-/* ---- plugs: net_plug.c */
+// ---- plugs: net_plug.c -------------------------------------------------------------------
 
 #define NET_PLUG_LINK "eth0"
 
@@ -295,7 +295,7 @@ struct net_router;
 MUST_CHECK int net_plug_make(struct net *net, const struct net_plug *plug,
                              struct net_router *router, struct err *err);
 
-/* ---- the way to a task's endpoints: net_endpoint.c, net_endpoint_filter.c. */
+// ---- the way to a task's endpoints: net_endpoint.c, net_endpoint_filter.c ----------------
 
 /** Give the namespace that the calling thread is in the address of endpoints, after the rules that
  *  lead there. What is there stays. */
@@ -305,7 +305,7 @@ MUST_CHECK int net_endpoint_prepare(struct err *err);
  *  an address. What is there stays. */
 MUST_CHECK int net_filter_endpoint(uint32_t address, struct err *err);
 
-/* ---- packet filter: net_filter.c. All work in the namespace of the calling thread. */
+// ---- packet filter: net_filter.c. All work in the namespace of the calling thread --------
 
 /** Ports of the host that lead to a container's, one after the other. */
 struct net_forward {
@@ -353,7 +353,7 @@ MUST_CHECK int net_filter_peers(const char *instance, bool add, const struct net
 /** Remove the instance's table, and what was put into others'; none is fine. */
 MUST_CHECK int net_filter_remove(const char *instance, struct err *err);
 
-/* ---- routers: net_router.c, net_transit.c, net_bridge.c */
+// ---- routers: net_router.c, net_transit.c, net_bridge.c ----------------------------------
 
 struct net_guard;
 
@@ -380,7 +380,7 @@ struct net_router {
     struct net_guard *guard; ///< of security groups: see net_guard.h
 };
 
-/* ---- the bridge network: net_task.c, net_tasks.c, net_task_file.c, net_port.c, net_conntrack.c */
+// ---- the bridge network: net_task.c, net_tasks.c, net_task_file.c, net_port.c, net_conntrack.c 
 
 #define NET_TASK_ID_CHARS 32
 #define NET_TASK_PREFIX "task-" ///< of names of namespaces

@@ -51,7 +51,7 @@ struct nl_msg *net_message(int type, int flags, const void *header, size_t size)
     return message;
 }
 
-/* ---- batches */
+// ---- batches -----------------------------------------------------------------------------
 
 void net_batch_add(struct net_batch *batch, struct nl_msg *message, const char *what)
 {
@@ -181,7 +181,7 @@ void net_batch_deinit(struct net_batch *batch)
     *batch = (struct net_batch){0};
 }
 
-/* ---- questions */
+// ---- questions ---------------------------------------------------------------------------
 
 typedef void (*answer_fn)(const struct nlmsghdr *header, void *context);
 
@@ -310,7 +310,7 @@ int net_link_delete(int socket_fd, uint32_t index, struct err *err)
     return net_batch_commit(socket_fd, &batch, ENODEV, err);
 }
 
-/* ---- lists */
+// ---- lists -------------------------------------------------------------------------------
 
 /** Where a dump goes: entries one behind the other. */
 struct dump {
@@ -456,7 +456,7 @@ int net_routes(int socket_fd, struct arena *arena, struct net_route **out_routes
     return rc;
 }
 
-/* ---- common requests */
+// ---- common requests ---------------------------------------------------------------------
 
 struct nl_msg *net_message_up(uint32_t index)
 {

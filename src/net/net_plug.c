@@ -15,7 +15,7 @@
  * pair of links, one system call for what is inside, one mount.
  */
 
-/* ---- requests */
+// ---- requests ----------------------------------------------------------------------------
 
 // Both ends at once, each in its namespace. The kernel can set only the router's up in this step.
 static struct nl_msg *message_pair(const struct net_plug *plug, int space_fd)
@@ -58,7 +58,7 @@ static struct nl_msg *message_neighbour(uint32_t link_index, uint32_t address, u
     return message;
 }
 
-/* ---- making */
+// ---- making ------------------------------------------------------------------------------
 
 static int delete_by_name(int socket_fd, const char *name, struct err *err)
 {

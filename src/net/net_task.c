@@ -15,7 +15,7 @@
 
 _Static_assert(NET_TASK_CONTAINERS_MAX <= NET_TASK_BLOCK, "a block has room for a task");
 
-/* ---- the network */
+// ---- the network -------------------------------------------------------------------------
 
 // A program of the host that asks for 127.0.0.1:PORT is passed on with that address until the link
 // is chosen; the packet filter sees to it that nothing comes in the same way.
@@ -73,7 +73,7 @@ static int ensure_network(struct net *net, struct net_router **out_router, struc
     return 0;
 }
 
-/* ---- addresses and ports */
+// ---- addresses and ports -----------------------------------------------------------------
 
 static bool address_taken(const struct net_tasks *tasks, uint32_t address)
 {
@@ -166,7 +166,7 @@ static int take_ports(struct net_tasks *tasks, const struct net_task *task,
     return 0;
 }
 
-/* ---- rules */
+// ---- rules -------------------------------------------------------------------------------
 
 // Small changes are made in place; where that fails, because somebody emptied the table for
 // example, it is written anew from what is known.
@@ -219,7 +219,7 @@ static int set_peers(struct net *net, const struct net_router *router,
     return rc;
 }
 
-/* ---- connecting */
+// ---- connecting --------------------------------------------------------------------------
 
 static void space_name(const struct net_task_entry *entry, uint32_t index,
                        char out_name[NET_ID_MAX + 1])
@@ -265,7 +265,7 @@ static int remember(const struct net *net, const struct net_task_entry *entry, s
     return file_replace(AT_FDCWD, path, 0600, buf_view(&content), err);
 }
 
-/* ---- disconnecting */
+// ---- disconnecting -----------------------------------------------------------------------
 
 static struct net_router *find_bridge_router(const struct net *net)
 {
@@ -337,7 +337,7 @@ static int disconnect(struct net *net, struct net_task_entry *entry, struct err 
     return 0;
 }
 
-/* ---- the interface of this module */
+// ---- the interface of this module --------------------------------------------------------
 
 static int check_mapping(const struct net_mapping *mapping, struct err *err)
 {

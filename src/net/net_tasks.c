@@ -13,7 +13,7 @@
 
 #define FILE_BYTES_MAX (256u << 10)
 
-/* ---- the list */
+// ---- the list ----------------------------------------------------------------------------
 
 void net_task_entry_free(struct net_task_entry *entry)
 {
@@ -136,7 +136,7 @@ size_t net_tasks_peers(const struct net_tasks *tasks, struct arena *arena,
     return count;
 }
 
-/* ---- what an earlier process left */
+// ---- what an earlier process left --------------------------------------------------------
 
 bool net_task_id_valid(struct text id)
 {

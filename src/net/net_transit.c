@@ -16,7 +16,7 @@
  * router, chosen so that no other on this host has it.
  */
 
-/* ---- addresses of a link */
+// ---- addresses of a link -----------------------------------------------------------------
 
 static int list_addresses(int socket_fd, uint32_t link_index, struct arena *arena,
                           struct net_address **out_addresses, size_t *out_count, struct err *err)
@@ -78,7 +78,7 @@ int net_set_address(int socket_fd, uint32_t link_index, uint32_t address, uint32
     return net_batch_commit(socket_fd, &batch, EEXIST, err);
 }
 
-/* ---- the link */
+// ---- the link ----------------------------------------------------------------------------
 
 static struct nl_msg *message_transit(const char *host_name, int router_fd)
 {
@@ -199,7 +199,7 @@ int net_transit_ensure(struct net *net, struct net_router *router, struct net_li
     return rc;
 }
 
-/* ---- its range */
+// ---- its range ---------------------------------------------------------------------------
 
 static int transit_free(struct net *net, uint32_t candidate, bool *out_free, struct err *err)
 {
