@@ -380,7 +380,7 @@ struct net_router {
     struct net_guard *guard; ///< of security groups: see net_guard.h
 };
 
-// ---- the bridge network: net_task.c, net_tasks.c, net_task_file.c, net_port.c, net_conntrack.c 
+// ---- the bridge network: net_task.c, net_tasks.c, net_task_file.c, net_port.c, net_conntrack.c
 
 #define NET_TASK_ID_CHARS 32
 #define NET_TASK_PREFIX "task-" ///< of names of namespaces
