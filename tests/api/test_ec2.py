@@ -416,8 +416,9 @@ def test_a_service_says_that_its_group_is_gone(berth, ec2):
                    networkConfiguration=network) == ("InvalidParameterException", reason)
     assert refused(ecs.create_service, serviceName="other", taskDefinition="web", desiredCount=1,
                    launchType="FARGATE", networkConfiguration=network)[1] == reason
-    ecs.update_service(service="web", forceNewDeployment=True)
+    assert refused(ecs.update_service, service="web", forceNewDeployment=True)[1] == reason
 
+    # What has no place is looked for again every five seconds.
     def told():
         """an event that names the group"""
         [service] = ecs.describe_services(services=["web"])["services"]
