@@ -346,7 +346,8 @@ def test_a_group_in_use_stays(world):
 def test_ipv6_that_a_task_turns_on_leads_nowhere(world, mode):
     """Rules are IPv4's alone: what a task gives itself on its link must reach nobody."""
     turned_on = [{"namespace": "net.ipv6.conf.all.disable_ipv6", "value": "0"}]
-    definition = {"containerDefinitions": [fields.box(SLEEP, systemControls=turned_on)]}
+    definition = {"containerDefinitions": [
+        fields.box(SLEEP, memory=32, systemControls=turned_on)]}
     if mode == "awsvpc":
         definition = {**DEFINITION, **definition}
     world.node.register(f"ipv6-{mode}", definition)
