@@ -149,6 +149,25 @@ static void a_new_session_has_them_with_its_tasks(void **state)
     assert_int_equal(count(world, MESSAGE), 1);
 }
 
+// It may run on for minutes, and its node was away when the rules changed.
+static void a_task_that_is_to_stop_has_them_too(void **state)
+{
+    struct world *world = *state;
+    size_t node = world_pool_node(world, "eu-west-1a", 4096, 8192);
+    world_run(world, 0, "");
+    world_ack(world, node);
+    world_forget(world);
+    harness_contains(&world->harness, "StopTask",
+                     world_text("{'cluster':'c','task':'%s'}", world->task), "'STOPPED'");
+    world_effect(world, "PayloadMessage");
+    world_no_effect(world, "'rules'"); // it has them
+    allow(world, 80);
+    world_forget(world);
+    world_connect(world, node);
+    world_effect(world, "'desiredStatus':'STOPPED'");
+    world_effect(world, "'fromPort':80");
+}
+
 static void who_has_no_member_hears_nothing(void **state)
 {
     struct world *world = *state;
@@ -205,6 +224,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_late_acknowledgement_is_not_for_the_newest, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(a_new_session_has_them_with_its_tasks, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(a_task_that_is_to_stop_has_them_too, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(who_has_no_member_hears_nothing, world_setup,
                                         world_teardown),

@@ -319,6 +319,34 @@ static void what_it_names_may_be_gone(void **state)
     world_task_has(world, "'lastStatus':'PENDING'");
 }
 
+// Nothing is in the group while the task waits, so it can be deleted. The task never runs in none.
+static void its_group_may_be_gone(void **state)
+{
+    struct world *world = *state;
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'net','networkMode':'awsvpc','containerDefinitions':[{'name':'app',"
+                     "'image':'i','cpu':100,'memory':64}]}",
+                     "'revision':1");
+    harness_call(&world->harness, "CreateSecurityGroup",
+                 "{'GroupName':'gone','GroupDescription':'x'}");
+    char id[40];
+    harness_member(&world->harness, "groupId", id, sizeof(id));
+    run(world, "net", 1,
+        world_text(STRATEGY("grow") ",'networkConfiguration':{'awsvpcConfiguration':{'subnets':"
+                                    "['%s'],'securityGroups':['%s']}}",
+                   world->subnets[0], id));
+    harness_contains(&world->harness, "DeleteSecurityGroup", "{'GroupName':'gone'}",
+                     "'return':true");
+    host(world, "grow", 250);
+    world_task_has(world, "'lastStatus':'STOPPED'");
+    world_task_has(world, "'stopCode':'TaskFailedToStart'");
+    world_task_has(world, world_text("'stoppedReason':'TaskFailedToStart: Error retrieving "
+                                     "security group information for [%s]: The security group ",
+                                     id));
+    world_task_has(world, " does not exist (ErrorCode: InvalidGroup.NotFound)'");
+    assert_int_equal(waiting(world), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +366,7 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(tasks_of_a_service_wait_too, setup, world_teardown),
         cmocka_unit_test_setup_teardown(what_it_names_may_be_gone, setup, world_teardown),
+        cmocka_unit_test_setup_teardown(its_group_may_be_gone, setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
