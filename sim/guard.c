@@ -16,6 +16,7 @@
  * What should pass is worked out a second time, from the region's records alone.
  */
 
+#define AGAIN_MS 2000 // src/agent/agent_groups.c
 #define STALE_MS 1000 // a walk over members, a commit, a message and a job
 
 static struct world *world_of(const struct node *node)
@@ -74,6 +75,9 @@ static struct guard_router *router_of(const struct node *node, struct text vpc)
 
 // ---- the agent --------------------------------------------------------------------------------
 
+static void post_put(struct node *node, const struct session_security_groups_message *message,
+                     bool acknowledge);
+
 /** Groups on their way into the filter. */
 struct put {
     struct session_security_groups_message *message; // owned
@@ -87,6 +91,17 @@ static void put_free(void *payload)
     alloc_free(put);
 }
 
+// All that the agent was told, as it does not remember what could not be applied.
+static void on_again(void *context, void *payload)
+{
+    (void)payload;
+    struct node *node = context;
+    AUTO(arena_deinit) struct arena arena = {0};
+    const struct session_security_groups_message all = {
+        .message_id = TEXT(""), .security_groups = agent_rules_all(&node->guard.told, &arena)};
+    post_put(node, &all, false);
+}
+
 static void on_put(void *context, void *payload)
 {
     struct node *node = context;
@@ -96,6 +111,10 @@ static void on_put(void *context, void *payload)
         world_chance(world_of(node), 250)) {
         world_trace(world_of(node), "%s cannot apply rules", node->name);
         node->sim->churn.counts[ACT_GROUP_NOT_APPLIED]++;
+        world_post(world_of(node), &(struct world_event){.delay_ms = AGAIN_MS,
+                                                         .life = &node->life,
+                                                         .run = on_again,
+                                                         .context = node});
         return; // not acknowledged
     }
     for (size_t i = 0; i < put->message->security_groups.count; i++) {

@@ -79,7 +79,6 @@ static const struct {
     {"forget-group-change", "hosts are not told when the rules of a group change"},
     {"keep-group-version", "rules that were added are of the version before"},
     {"tell-first-host", "of a group's hosts one is told"},
-    {"tell-groups-once", "rules that a host could not apply are not told again"},
     {"hand-over-without-rules", "a task is handed over without the rules of its groups"},
     {"forget-what-ends", "a host that was away hears of no rules for tasks that are to stop"},
     {"stop-telling", "a task that is to stop hears of no change of rules any more"},

@@ -308,6 +308,7 @@ int agent_start(const struct agent_options *options, struct agent **out_agent, s
     ASSERT(rc == 0);
     agent->handle_count += 2;
     agent_secrets_begin(agent);
+    agent_groups_begin(agent);
     const struct agent_logic_options logic_options = {.boot_id = agent_host_boot_id(&agent->arena)};
     agent->logic = agent_logic_new(&logic_options);
 
@@ -426,6 +427,7 @@ void agent_free(struct agent *agent)
     agent_protection_end(agent);
     agent_tags_end(agent);
     agent_secrets_end(agent);
+    agent_groups_end(agent);
     endpoints_close(agent->endpoints);
     agent_job_drop_waiting(agent);
     agent_close_handle(agent, (uv_handle_t *)&agent->wake);

@@ -12,6 +12,8 @@
  * prepared.
  */
 
+#define AGAIN_MS 2000 // as often as the server sends what was not acknowledged
+
 static void run_put(struct job *job)
 {
     struct err err = {0};
@@ -21,12 +23,18 @@ static void run_put(struct job *job)
     }
 }
 
+static void on_again(uv_timer_t *timer);
+
 static void done_put(struct job *job)
 {
+    struct agent *agent = job->agent;
     if (job->rc != 0) {
-        // Not acknowledged: the server sends it again.
         LOG(ERROR, "the rules of security groups cannot be applied",
             LOG_TXT("reason", job->reason));
+        // What came with a task the server does not send again, nor what a new session knows of.
+        if (!agent->closed && !uv_is_active((uv_handle_t *)&agent->rules_again)) {
+            uv_timer_start(&agent->rules_again, on_again, AGAIN_MS, 0);
+        }
         return;
     }
     if (!text_empty(job->message_id)) {
@@ -52,6 +60,26 @@ static void put(struct agent *agent, const struct session_security_group *items,
     job->groups = copy->security_groups;
     job->message_id = copy->message_id;
     agent_job_submit(job);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    struct agent *agent = CONTAINER_OF(timer, struct agent, rules_again);
+    AUTO(arena_deinit) struct arena arena = {0};
+    const struct session_security_group_list all = agent_rules_all(&agent->rules, &arena);
+    put(agent, all.items, all.count, (struct text){0});
+}
+
+void agent_groups_begin(struct agent *agent)
+{
+    int rc = uv_timer_init(agent->options.loop, &agent->rules_again);
+    ASSERT(rc == 0);
+    agent->handle_count++;
+}
+
+void agent_groups_end(struct agent *agent)
+{
+    agent_close_handle(agent, (uv_handle_t *)&agent->rules_again);
 }
 
 void agent_groups_take(struct agent *agent, const struct session_security_groups_message *in)

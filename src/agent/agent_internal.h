@@ -180,6 +180,7 @@ struct agent {
     struct map addresses;        ///< task id to what agent_socket.c keeps
     struct map credentials;      ///< task id to what agent_credentials.c keeps
     struct agent_rules rules;    ///< of security groups
+    uv_timer_t rules_again;      ///< when they could not be applied
     struct map stats;            ///< task id to what agent_stats.c keeps
     struct map faults;           ///< task id to what agent_fault.c keeps
     bool can_fault;              ///< this host can do all faults
@@ -225,6 +226,12 @@ void agent_copy_id(struct text id, char *out_id);
 void agent_close_handle(struct agent *agent, uv_handle_t *handle);
 
 // ---- agent_groups.c
+
+/** Make the timer. */
+void agent_groups_begin(struct agent *agent);
+
+/** Begin to close it. */
+void agent_groups_end(struct agent *agent);
 
 /** Rules of security groups that changed. */
 void agent_groups_take(struct agent *agent, const struct session_security_groups_message *in);

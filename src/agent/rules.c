@@ -27,6 +27,19 @@ bool agent_rules_keep(struct agent_rules *rules, const struct session_security_g
     return true;
 }
 
+struct session_security_group_list agent_rules_all(const struct agent_rules *rules,
+                                                   struct arena *arena)
+{
+    struct session_security_group_list all = {
+        .items = arena_array(arena, rules->groups.count, sizeof(*all.items))};
+    size_t cursor = 0;
+    for (const struct session_security_group *group = map_next(&rules->groups, &cursor, NULL);
+         group != NULL; group = map_next(&rules->groups, &cursor, NULL)) {
+        all.items[all.count++] = *group;
+    }
+    return all;
+}
+
 const struct session_security_group *agent_rules_of(const struct agent_rules *rules, struct text id)
 {
     return map_get(&rules->groups, id);

@@ -147,9 +147,6 @@ void task_groups_tell_work(struct core_call *call, void *state, int64_t key)
         return;
     }
     node->groups_sent = node->groups_wanted;
-    if (MUTANT("tell-groups-once")) {
-        return;
-    }
     core_timer(call, &task_managers[TASK_MANAGER_GROUPS_TELL], key, call->now_ms + NODE_RESEND_MS);
 }
 

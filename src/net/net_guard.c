@@ -218,6 +218,7 @@ int net_guard_restore(struct net *net, struct net_router *router, struct err *er
     if (rc == 0 && number != 0) {
         rc = err_sys(err, number, "writing the rules of security groups");
     }
+    guard->behind = rc != 0;
     if (rc == 0) {
         mark_made(guard);
     }
@@ -456,7 +457,7 @@ int net_guard_add(struct net *net, struct net_router *router, const struct net_e
         forget_past(guard, plug->address);
     }
     struct guard_member *member = same ? NULL : member_new(guard, plug, class);
-    if (!guard->made) {
+    if (!guard->made || guard->behind) {
         return net_guard_restore(net, router, err);
     }
     write_changes(guard, net->instance, changed, count, &nft);
@@ -561,7 +562,9 @@ int net_groups_put(struct net *net, const struct session_security_group *groups,
                 changed_count += learn_all(guard, &groups[i], 1, &changed[changed_count]);
             }
         }
-        if (changed_count > 0 && guard->made) {
+        if (guard->behind) {
+            rc = net_guard_restore(locked, router, err);
+        } else if (changed_count > 0 && guard->made) {
             AUTO(net_nft_deinit) struct net_nft nft = {0};
             write_changes(guard, net->instance, changed, changed_count, &nft);
             rc = commit(locked, router, &nft, err);

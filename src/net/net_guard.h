@@ -65,7 +65,8 @@ struct guard_member {
 struct net_guard {
     int fd; ///< to the packet filter of the router's namespace; 0 for none
     struct net_range cidr;
-    bool made; ///< the tables are there
+    bool made;   ///< the tables are there
+    bool behind; ///< the kernel has not what is known here: writing it failed
     uint32_t class_last;
     struct guard_group *groups;
     struct guard_class *classes;
