@@ -104,16 +104,6 @@ bool shape_present(const struct shape_member *member, const void *value)
     return shape_has(member, value);
 }
 
-bool text_list_has(const struct text_list *list, struct text text)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (text_equal(list->items[i], text)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 const char *shape_enum_name(const struct shape_type *type, int32_t number)
 {
     ASSERT(type->kind == SHAPE_ENUM);

@@ -154,9 +154,6 @@ const struct shape_member *shape_find_number(const struct shape_type *type, uint
 /** @return whether the member is present in the struct at value */
 bool shape_present(const struct shape_member *member, const void *value);
 
-/** @return whether a text is in a list */
-bool text_list_has(const struct text_list *list, struct text text);
-
 /** @return the wire name of an enum's number, NULL for 0 and for unknown ones */
 const char *shape_enum_name(const struct shape_type *type, int32_t number);
 
