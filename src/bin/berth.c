@@ -20,7 +20,8 @@ static const struct cli_command own_commands[] = {
      "                [--spot-interruption-rate 5%]\n"
      "                [--any-credentials] [--keep-stopped-tasks 7d] [--healthy-after 40s]\n"
      "                [--events-mib 16] [--scale-command PATH] [--scale-timeout 5m]\n"
-     "                [--scaling-period 60s] [--provisioning-timeout 15m] [--strict]",
+     "                [--scaling-period 60s] [--provisioning-timeout 15m]\n"
+     "                [--exec-idle-timeout 20m] [--strict]",
      "server and node in one process: the way to begin", bin_up},
     {"server",
      "[--data DIR] [--listen ADDR:PORT] [--session-listen ADDR:PORT] [--advertise NAME]\n"
@@ -28,6 +29,7 @@ static const struct cli_command own_commands[] = {
      "                    [--spot-fallback] [--spot-interruption-rate 5%]\n"
      "                    [--events-mib 16] [--scale-command PATH] [--scale-timeout 5m]\n"
      "                    [--scaling-period 60s] [--provisioning-timeout 15m]\n"
+     "                    [--exec-idle-timeout 20m]\n"
      "                    [--any-credentials] [--strict]",
      "the server alone; nodes join it with a token", bin_server},
     {"agent",

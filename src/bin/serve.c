@@ -239,6 +239,7 @@ static int open_front(struct serve *serve, struct err *err)
         .locate = task_locate,
         .exec_plan = task_execute_plan,
         .exec_dir = data_path(serve->options.data, "server/exec"),
+        .exec_idle_ms = serve->options.exec_idle_ms,
         .write_metrics = task_write_metrics,
         .scale_command = serve->options.scale_command,
         .scale_dir = data_path(serve->options.data, "server/scale"),

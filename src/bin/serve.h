@@ -28,6 +28,7 @@ struct serve_options {
     int64_t scale_timeout_ms;  ///< 0: five minutes
     int64_t waiting_ms;        ///< see task_set_waiting_ms; 0: a quarter of an hour
     int64_t scaling_period_ms; ///< see task_set_scaling
+    int64_t exec_idle_ms;      ///< see server_options; 0 for ECS's
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
 };

@@ -201,6 +201,7 @@ static const struct row rows[] = {
     {"scale-timeout", set_duration, offsetof(struct settings, scale_timeout_ms)},
     {"provisioning-timeout", set_duration, offsetof(struct settings, waiting_ms)},
     {"scaling-period", set_duration, offsetof(struct settings, scaling_period_ms)},
+    {"exec-idle-timeout", set_duration, offsetof(struct settings, exec_idle_ms)},
     {"any-credentials", set_flag, offsetof(struct settings, any_credentials)},
     {"strict", set_flag, offsetof(struct settings, strict)},
 };

@@ -50,6 +50,7 @@ struct settings {
     const char *scale_command;
     int64_t scale_timeout_ms;
     int64_t scaling_period_ms;
+    int64_t exec_idle_ms;
     int64_t waiting_ms;
     int64_t settle_ms; ///< until a task without a health check is healthy; 0: the default
     bool any_credentials;

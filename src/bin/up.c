@@ -196,6 +196,7 @@ static int start_server(struct program *program, struct err *err)
         .scale_command = settings->scale_command,
         .scale_timeout_ms = settings->scale_timeout_ms,
         .scaling_period_ms = settings->scaling_period_ms,
+        .exec_idle_ms = settings->exec_idle_ms,
         .waiting_ms = settings->waiting_ms,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,

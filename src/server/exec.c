@@ -325,7 +325,8 @@ static bool tell_node(struct exec_session *session, struct text container, struc
         .session_id = text_of(session->id),
         .command = command,
         .has_idle_timeout_ms = true,
-        .idle_timeout_ms = IDLE_MS,
+        .idle_timeout_ms =
+            server->options.exec_idle_ms > 0 ? server->options.exec_idle_ms : IDLE_MS,
         .token = text_of(session->sides[EXEC_NODE].token),
     };
     return server_sessions_send(server->sessions, session->node_id, "ExecuteCommandMessage",

@@ -77,6 +77,7 @@ struct server_options {
     int (*exec_plan)(const struct core *core, struct text task_arn, struct text container,
                      struct text *out_node_id, bool *out_logged);
     const char *exec_dir; ///< of transcripts; NULL: there are none
+    int64_t exec_idle_ms; ///< without input and output a session of ECS Exec ends; 0: 20 minutes
     /** Append lines of metrics of the engine's services, as task_write_metrics does. May be NULL.
      */
     void (*write_metrics)(struct core *core, int64_t now_ms, struct buf *out);

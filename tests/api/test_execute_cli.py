@@ -20,7 +20,7 @@ import websocket
 
 @pytest.fixture(name="world", scope="module")
 def make_world(tmp_path_factory):
-    server = stock_agent.server(tmp_path_factory.mktemp("server"))
+    server = stock_agent.server(tmp_path_factory.mktemp("server"), "--exec-idle-timeout", "90s")
     world = exec_world.ExecWorld(server)
     world.ssm = server.client("ssm")
     yield world
@@ -100,6 +100,7 @@ class Exec:
 def test_a_terminal(world):
     run = Exec(world, "sh", "-c", "echo $A 'it is'")
     assert run.asked["command"] == """sh -c 'echo $A '\\''it is'\\'''"""
+    assert run.asked["idleTimeoutMs"] == 90000  # as the server was told
     assert json.loads(run.take(data_channel.SIZE)) == {"cols": 100, "rows": 30}
     assert not termios.tcgetattr(run.slave)[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
     run.agent.say(b"$ ")
