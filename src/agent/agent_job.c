@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TRIM_PERIOD_NS INT64_C(1000000000) // it takes half a millisecond
+#define TRIM_PERIOD_NS INT64_C(200000000) // it takes half a millisecond
 
 /*
  * Blocking calls, each in one of libuv's workers. The agent has no more of them under way than
@@ -78,6 +78,9 @@ static void after_job(uv_work_t *work, int status)
     }
     job_free(job);
     start_jobs(agent);
+    if (agent->job_busy == 0) {
+        trim_at_times(agent); // a wave of them is over
+    }
     agent_check_stopped(agent);
 }
 

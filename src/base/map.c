@@ -8,12 +8,12 @@
 // Open addressing with linear probing; a slot with a key but no value was deleted.
 struct map_slot {
     char *key; ///< owned
-    size_t key_size;
-    uint64_t hash;
     void *value;
+    uint32_t key_size;
+    uint32_t hash;
 };
 
-static size_t find_slot(const struct map *map, struct text key, uint64_t hash)
+static size_t find_slot(const struct map *map, struct text key, uint32_t hash)
 {
     size_t mask = map->capacity - 1;
     size_t free_slot = SIZE_MAX;
@@ -32,10 +32,10 @@ static size_t find_slot(const struct map *map, struct text key, uint64_t hash)
 }
 
 // A hash of 0 marks a slot that was never used.
-static uint64_t hash_of(struct text key)
+static uint32_t hash_of(struct text key)
 {
-    uint64_t hash = text_hash(key);
-    hash ^= hash >> 29;
+    uint64_t wide = text_hash(key);
+    uint32_t hash = (uint32_t)(wide ^ wide >> 29);
     return hash == 0 ? 1 : hash;
 }
 
@@ -69,10 +69,11 @@ void *map_get(const struct map *map, struct text key)
 void *map_put(struct map *map, struct text key, void *value)
 {
     ASSERT(value != NULL);
+    ASSERT(key.size < UINT32_MAX);
     if (map->used * 4 >= map->capacity * 3) {
         rehash(map);
     }
-    uint64_t hash = hash_of(key);
+    uint32_t hash = hash_of(key);
     struct map_slot *slot = &map->slots[find_slot(map, key, hash)];
     void *old = slot->value;
     if (old == NULL) {
@@ -82,7 +83,7 @@ void *map_put(struct map *map, struct text key, void *value)
         if (key.size > 0) {
             memcpy(slot->key, key.data, key.size);
         }
-        slot->key_size = key.size;
+        slot->key_size = (uint32_t)key.size;
         slot->hash = hash;
     }
     slot->value = value;

@@ -282,6 +282,8 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         return now["supervisors"] == 0 and now["files of tasks"] == 0
     support.wait_for(quiet, step=0.5)
     before, before_kib = host.traces(), host.agent_kib()
+    with open(host.proc("environ"), encoding="utf-8") as file:
+        assert "glibc.malloc.tcache_count=0" in file.read(), "it keeps memory for each thread"
     print(f"\nbefore: {before}, agent {before_kib} KiB", flush=True)
 
     load.begin(TASKS)
