@@ -165,6 +165,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 void agent_link_open(struct agent *agent, struct text task_id, int fd)
 {
     agent_link_close(agent, task_id);
+    fd = fd_raise(fd);
     struct link *link = ALLOC(struct link);
     link->agent = agent;
     link->fd = fd;

@@ -21,6 +21,19 @@ void fd_close(int fd)
     }
 }
 
+int fd_raise(int fd)
+{
+    if (fd >= FD_HIGH) {
+        return fd;
+    }
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_HIGH);
+    if (high < 0) {
+        return fd;
+    }
+    close(fd);
+    return high;
+}
+
 #define OPEN_TRIES 1000
 #define SMALL_FILE_BYTES 4096
 #define LARGE_READ_BYTES 16384

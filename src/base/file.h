@@ -17,6 +17,18 @@ UNUSED static inline void fd_close_auto(int *fd)
     fd_close(*fd);
 }
 
+/** Descriptors from here on are beyond what select() can watch. */
+#define FD_HIGH 1024
+
+/**
+ * Move a descriptor to FD_HIGH or above. libnftables watches its own sockets with select(), and the
+ * process ends when it is given a higher one: what there are hundreds of leaves it the lower ones.
+ *
+ * @param fd  this function's from here on
+ * @return the descriptor: where it was, when the process may not have one as high
+ */
+int fd_raise(int fd);
+
 /** Append a whole file to out. @return 0, ERR_NOT_FOUND, ERR_NO_ROOM past limit_bytes, ERR_SYS */
 MUST_CHECK int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out,
                          struct err *err);

@@ -255,7 +255,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
             }
             break;
         }
-        add_caller(owner, fd);
+        add_caller(owner, fd_raise(fd));
     }
     run(endpoints, 1);
 }
@@ -457,6 +457,7 @@ int endpoints_add(struct endpoints *endpoints, struct text name, int fd, struct 
 {
     ASSERT(!endpoints->closing);
     endpoints_remove(endpoints, name);
+    fd = fd_raise(fd);
     struct owner *owner = ALLOC(struct owner);
     int rc = uv_poll_init(endpoints->loop, &owner->poll, fd);
     if (rc != 0) {

@@ -31,6 +31,8 @@ AGENT_KIB = 6 << 10
 SUPERVISOR_KIB = 1 << 10
 # Connections to the server are kept for a while when they are idle.
 CONNECTIONS = 4
+# Descriptors that work under way may have for a moment.
+BUSY = 32
 # What an agent may keep of tasks that have gone: it remembers the last 4,096 of them.
 KEPT_KIB = 1 << 10
 UNITS = "4194304"
@@ -78,6 +80,10 @@ class Node:
             kind = "descriptors: " + re.sub(r"\d+", "N", target.split(":[")[0])
             kinds[kind] = kinds.get(kind, 0) + 1
         return kinds
+
+    def low_descriptors(self):
+        """How many of the descriptors that libnftables can use are taken."""
+        return sum(int(name) < 1024 for name in os.listdir(self.proc("fd")))
 
     def filter_elements(self, prefix):
         """How much the instance's table of a namespace has: lines of its listing, and elements."""
@@ -286,6 +292,8 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         assert "glibc.malloc.tcache_count=0" in file.read(), "it keeps memory for each thread"
     print(f"\nbefore: {before}, agent {before_kib} KiB", flush=True)
 
+    low = host.low_descriptors()
+
     load.begin(TASKS)
     load.wait(load.running, "RUNNING", "HEALTHY")
     most_kib, most_supervisor_kib, replaced = 0, 0, 0
@@ -304,6 +312,7 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
     load.wait(load.running, "RUNNING")  # one that was just started again has not been checked yet
     print(f"with all: {host.traces()}", flush=True)
     assert len(host.supervisors()) == TASKS
+    assert host.low_descriptors() <= low + BUSY, "tasks take descriptors that libnftables needs"
 
     load.wait(load.end(TASKS), "STOPPED")
     emptied(host, before)

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -286,6 +287,59 @@ static void file_remove_tree_works_from_anywhere(void **state)
     assert_int_equal(access(folder, F_OK), -1);
 }
 
+static void file_read_takes_files_of_any_size(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 20479, 20480, 20481, 100000};
+    AUTO(alloc_string) char *folder = make_folder();
+    AUTO(alloc_string) char *path = alloc_format("%s/file", folder);
+    AUTO(alloc_free) char *bytes = alloc_zero(100000);
+    struct err err;
+    for (size_t i = 0; i < 100000; i++) {
+        bytes[i] = (char)('a' + i % 23);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        AUTO(buf_deinit) struct buf content = {0};
+        struct text want = {bytes, sizes[i]};
+        buf_string(&content, "before:");
+        assert_int_equal(file_replace(AT_FDCWD, path, 0600, want, &err), 0);
+        assert_int_equal(file_read(AT_FDCWD, path, sizes[i], &content, &err), 0);
+        assert_int_equal(content.size, 7 + sizes[i]);
+        assert_memory_equal(content.data, "before:", 7);
+        assert_memory_equal(content.data + 7, bytes, sizes[i]);
+        assert_int_equal(content.data[content.size], 0);
+        buf_reset(&content);
+        if (sizes[i] > 0) {
+            assert_int_equal(file_read(AT_FDCWD, path, sizes[i] - 1, &content, &err), ERR_NO_ROOM);
+        }
+    }
+    assert_int_equal(file_remove_tree(AT_FDCWD, folder, &err), 0);
+}
+
+static void fd_raise_leaves_the_lower_ones(void **state)
+{
+    (void)state;
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const struct rlimit few = {FD_HIGH, limit.rlim_max};
+    const struct rlimit many = {limit.rlim_max, limit.rlim_max};
+    int low = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_in_range(low, 0, FD_HIGH - 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(fd_raise(low), low);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+    if (limit.rlim_max > FD_HIGH) {
+        AUTO(fd_close) int high = fd_raise(low);
+        assert_true(high >= FD_HIGH);
+        assert_int_equal(fcntl(high, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+        assert_int_equal(fd_raise(high), high);
+        assert_int_equal(fcntl(low, F_GETFD), -1); // it was moved, not copied
+    } else {
+        fd_close(low);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +355,8 @@ int main(void)
         cmocka_unit_test(file_replace_is_whole_or_nothing),
         cmocka_unit_test(file_remove_tree_follows_no_link),
         cmocka_unit_test(file_remove_tree_works_from_anywhere),
+        cmocka_unit_test(file_read_takes_files_of_any_size),
+        cmocka_unit_test(fd_raise_leaves_the_lower_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
