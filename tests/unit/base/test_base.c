@@ -293,7 +293,7 @@ static void file_read_takes_files_of_any_size(void **state)
     static const size_t sizes[] = {0, 1, 4095, 4096, 4097, 20479, 20480, 20481, 100000};
     AUTO(alloc_string) char *folder = make_folder();
     AUTO(alloc_string) char *path = alloc_format("%s/file", folder);
-    AUTO(alloc_free) char *bytes = alloc_zero(100000);
+    AUTO(alloc_string) char *bytes = alloc_zero(100000);
     struct err err;
     for (size_t i = 0; i < 100000; i++) {
         bytes[i] = (char)('a' + i % 23);
