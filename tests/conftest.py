@@ -10,11 +10,22 @@ import support  # noqa: E402  (the path comes first)
 
 
 def pytest_configure(config):
+    for line in ("guest: of the short choice that ./test runs on pure cgroup v2, too",
+                 "not_in_guest(reason): what tests/in_guest cannot show, or not better than here"):
+        config.addinivalue_line("markers", line)
     if os.geteuid() != 0:
         pytest.exit("these tests start containers: run them as root through tests/in_namespace")
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     if any(name in links for name in ("eth0", "ens", "enp")):
         pytest.exit("these tests change networks: run them through tests/in_namespace")
+
+
+def pytest_collection_modifyitems(items):
+    if support.GUEST:
+        for item in items:
+            mark = item.get_closest_marker("not_in_guest")
+            if mark is not None:
+                item.add_marker(pytest.mark.skip(reason="not in the guest: " + mark.args[0]))
 
 
 @pytest.fixture(scope="module")

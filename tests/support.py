@@ -17,7 +17,8 @@ import models
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BERTH = os.environ.get("BERTH", os.path.join(ROOT, "build/berth"))
-# How much longer than on an idle machine things may take: tests/in_guest says so.
+# Whether this is the emulated guest of tests/in_guest, and how much longer things may take there.
+GUEST = "BERTH_GUEST" in os.environ
 SLOW = float(os.environ.get("BERTH_SLOW", "1"))
 IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
 # Seconds after which something will not come any more. Far longer than anything takes: no test is

@@ -9,9 +9,11 @@ import concurrent.futures
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -140,16 +142,20 @@ def python_with(*modules):
     return None
 
 
-def pytest_file(python, name, path, berth):
-    """Run one file in namespaces of its own. @return its command, log, report and status"""
-    base = os.path.join(ROOT, "build-logs", f"{name}-{os.path.basename(path)[:-3]}")
+def pytest_run(python, base, paths, berth, prefix=("tests/in_namespace",), timeout=1200):
+    """Run files in a process, in namespaces of its own. @return command, log, report and status"""
+    base = os.path.join(ROOT, "build-logs", base)
     report, log = base + ".xml", base + ".log"
-    command = ["tests/in_namespace", python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-               "-o", "junit_family=xunit1", f"--junitxml={report}", path]
+    command = [*prefix, python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+               "-o", "junit_family=xunit1", f"--junitxml={report}", *paths]
     env = dict(os.environ, BERTH=os.path.join(ROOT, berth), PYTHONDONTWRITEBYTECODE="1")
     if os.path.exists(report):
         os.remove(report)
-    return command, log, report, run(command, log, env, timeout=1200)
+    return command, log, report, run(command, log, env, timeout=timeout)
+
+
+def pytest_file(python, name, path, berth):
+    return pytest_run(python, f"{name}-{os.path.basename(path)[:-3]}", [path], berth)
 
 
 def pytest(result, name, paths, berth="build/berth", files_at_once=PYTEST_FILES):
@@ -180,6 +186,10 @@ def pytest(result, name, paths, berth="build/berth", files_at_once=PYTEST_FILES)
 
 def count_pytest(result, python, berth, command, log, report, status):
     """Count the cases of a file's report."""
+    if status == SKIPPED:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            result.skipped.append(f"{command[-1]}: {file.read().strip()[-200:]}")
+        return
     if not os.path.exists(report):
         tail(log)
         result.fail(command[-1], " ".join(command))
@@ -194,7 +204,8 @@ def count_pytest(result, python, berth, command, log, report, status):
         if problem is not None:
             failures += 1
             print((problem.text or "")[-3000:])
-            result.fail(title, f"BERTH={berth} tests/in_namespace {python} -m pytest '{title}'")
+            runner = IN_GUEST + " --" if IN_GUEST in command else command[0]
+            result.fail(title, f"BERTH={berth} {runner} {python} -m pytest '{title}'")
         elif case.find("skipped") is not None:
             result.skipped.append(f"{title}: {case.find('skipped').get('message')}")
         else:
@@ -204,6 +215,8 @@ def count_pytest(result, python, berth, command, log, report, status):
         result.fail(command[-1], " ".join(command))
 
 
+IN_GUEST = "tests/in_guest"
+SKIPPED = 77  # how a program says that it cannot run here
 SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
 
 
@@ -239,8 +252,16 @@ def stage_sim(result):
     meson_test(result, "build", ["sim"])
 
 
+IMAGES = threading.Lock()  # of stages that run beside each other, one makes them
+
+
 def images(result):
     """The example images, once."""
+    with IMAGES:
+        return images_there(result)
+
+
+def images_there(result):
     if not os.path.exists(os.path.join(ROOT, "build/images/.done")):
         log = os.path.join(ROOT, "build-logs", "images.log")
         if result.run(["examples/build-images.sh", "build/images"], log) != 0:
@@ -301,9 +322,49 @@ def stage_sanitize_api(result):
         pytest(result, "api-asan", ["tests/api"], berth="build-asan/berth")
 
 
+def guest_pytest(result, name, paths, timeout):
+    """Run test files in one guest: most of the time there goes into the start of things."""
+    python = python_with("pytest", "boto3")
+    if python is None:
+        result.fail(name, "apt-get install python3-pytest python3-boto3")
+        return
+    prefix = [*(STEP_BACK if result.behind else []), IN_GUEST, "--deadline", str(timeout),
+              "--keep", os.path.join(ROOT, "build-logs"), "--"]
+    count_pytest(result, python, "build/berth",
+                 *pytest_run(python, name, paths, "build/berth", prefix, timeout + 60))
+
+
+def tests_marked(mark):
+    """The end-to-end tests' files that use a mark."""
+    for file in sorted(glob.glob(os.path.join(ROOT, "tests/e2e/test_*.py"))):
+        with open(file, encoding="utf-8") as text:
+            if f"@pytest.mark.{mark}\n" in text.read():
+                yield os.path.relpath(file, ROOT)
+
+
 def stage_guest(result):
-    """the runtime on pure cgroup v2 and late packets, in an emulated guest"""
-    meson_test(result, "build", ["guest"])
+    """in emulated guests with pure cgroup v2: the runtime, late packets, a choice of members"""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        parts = [pool.submit(meson_test, result, "build", ["guest"])]
+        if images(result):
+            parts.append(pool.submit(guest_pytest, result, "guest",
+                                     ["-m", "guest", *tests_marked("guest")], 3000))
+        for part in parts:
+            part.result()
+
+
+# Beside the files that docs/fields.md names: what else binds a container, and what it may harm.
+GUEST_FILES = ["tests/e2e/test_abuse.py", "tests/e2e/test_exec.py"]
+
+
+def stage_guest_members(result):
+    """on pure cgroup v2, in an emulated guest: every member's test that looks from a container"""
+    with open(os.path.join(ROOT, "docs/fields.md"), encoding="utf-8") as page:
+        named = {f"tests/e2e/{name}" for name in re.findall(r"`(test_\w+\.py)::", page.read())}
+    files = [file for file in sorted({*named, *GUEST_FILES})
+             if os.path.exists(os.path.join(ROOT, file))]
+    if images(result):
+        guest_pytest(result, "guest-members", files, 7200)
 
 
 def stage_release(result):
@@ -427,7 +488,7 @@ def stage_bench(result):
 # In the order of their beginning.
 QUICK = ["gcc", "lint", "fuzz", "sanitize", "clang", "sim", "guest", "node", "e2e", "api",
          "sanitize_some"]
-LONG = ["sanitize_api", "release", "thread", "valgrind", "static", "fuzz_long", "sim_long",
+LONG = ["guest_members", "sanitize_api", "release", "thread", "valgrind", "static", "fuzz_long", "sim_long",
         "stamina", "bench"]
 # These go on beside the stages that follow, one of a lane after the other. A stage that is not named
 # here waits for those of its NEEDS.

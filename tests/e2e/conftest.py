@@ -6,8 +6,8 @@ import support
 
 
 def life_of_node(fixture_name, config):
-    """Where all is slow, as in an emulated guest, a node is started once for all modules."""
-    return "session" if support.SLOW > 1 else "module"
+    """In the emulated guest, where a start takes its time, one node serves all modules."""
+    return "session" if support.GUEST else "module"
 
 
 @pytest.fixture(scope=life_of_node)

@@ -43,6 +43,7 @@ def documents(ended, name="main"):
     return [json.loads(line) for line in ended.lines(name)]
 
 
+@pytest.mark.guest
 @task(box(ALL, dockerLabels={"team": "blue", "com.amazonaws.ecs.cluster": "mine"}, cpu=128,
           memory=256, portMappings=[{"containerPort": 8080}]))
 def test_metadata_v4_on_fargate(ended):

@@ -82,6 +82,7 @@ def resident_kib(pid):
         return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
 
 
+@pytest.mark.guest
 def test_exit_codes(arn, execute):
     for code in (0, 7, 255):
         client = execute(arn, script(f"echo out; exit {code}"))

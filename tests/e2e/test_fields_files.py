@@ -2,6 +2,8 @@
 import os
 import stat
 
+import pytest
+
 from fields import box, task
 
 SCRATCH = [{"name": "shared"}]
@@ -93,6 +95,7 @@ def test_tmpfs(ended):
     assert ended.lines()[-1].split()[1] == "7168"
 
 
+@pytest.mark.guest
 @task(box("cat /proc/mounts", memory=64, linuxParameters={"sharedMemorySize": 5}), ec2=True)
 def test_shared_memory_size(ended):
     assert "size=5120k" in mount_of(ended, "/dev/shm")[1]
@@ -141,6 +144,7 @@ def test_devices_of_a_folder(node, tmp_path):
     assert ended.log().count(ABSENT) == 2, ended.log()
 
 
+@pytest.mark.guest
 def test_devices_permissions(node, tmp_path):
     make_device(tmp_path)
     ended = device_errors(node, "permitted", str(tmp_path / "node"),

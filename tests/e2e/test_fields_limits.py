@@ -1,4 +1,6 @@
 """Members about CPU and memory: the control groups that bind a task and its containers."""
+import pytest
+
 import fields
 import support
 from fields import box, task
@@ -7,6 +9,7 @@ MIB = 1 << 20
 SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
 
+@pytest.mark.guest
 @task(box(SLEEP), cpu="512", memory="1024")
 def test_task_sizes(node, live):
     """`cpu` and `memory` of the task bind all of it."""
@@ -24,6 +27,7 @@ def test_task_sizes_with_units(node, live):
     assert node.memory_limit(live) == 2048 * MIB
 
 
+@pytest.mark.guest
 @task(box(SLEEP, cpu=100, memory=64), box(SLEEP, name="second", cpu=0, memory=128))
 def test_container_sizes(node, live):
     """`cpu` is a share, 2 at least; `memory` a limit of the container's own."""
@@ -34,6 +38,7 @@ def test_container_sizes(node, live):
     assert node.memory_limit(live, "second") == 128 * MIB
 
 
+@pytest.mark.guest
 @task(box(SLEEP, memoryReservation=32), ec2=True, cpu=None, memory=None)
 def test_memory_reservation(node, live):
     node.until(live, lastStatus="RUNNING")
@@ -41,6 +46,7 @@ def test_memory_reservation(node, live):
     assert node.memory_limit(live, "main") > 1 << 40
 
 
+@pytest.mark.guest
 @task(box("held=$(tr '\\0' x </dev/zero | head -c 100000000); echo survived", memory=16), ec2=True)
 def test_memory_is_enforced(ended):
     """What holds more than its limit is killed, and the container says why."""

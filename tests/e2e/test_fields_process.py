@@ -1,6 +1,9 @@
 """Members about a container's first process, seen from inside."""
 import os
+import re
 import resource
+
+import pytest
 
 import support
 from fields import box, task
@@ -22,6 +25,23 @@ def limit(ended, name):
 def test_container_definitions(ended):
     """Every container runs, on its own: two outputs."""
     assert (ended.log("main"), ended.log("second")) == ("one\n", "two\n")
+
+
+GROUPS = ("grep cgroup /proc/mounts; cat /proc/self/cgroup; cd /sys/fs/cgroup; "
+          "test -d memory && cd memory; cat memory.max memory.limit_in_bytes 2>/dev/null; mkdir own")
+
+
+@pytest.mark.guest
+@task(box(GROUPS, memory=96, user="0"))
+def test_control_groups(ended):
+    """A container sees its own alone, with its limits, and changes nothing there."""
+    lines = ended.log().splitlines()
+    mounts = [line.split() for line in lines if " cgroup ro" in line or " cgroup2 ro" in line]
+    assert mounts and not any(kind in ended.log() for kind in (" cgroup rw", " cgroup2 rw")), lines
+    own = [line.split(":")[2] for line in lines if re.match(r"\d+:[^:]*:/", line)]
+    assert own and set(own) == {"/"}, lines
+    assert str(96 << 20) in lines
+    assert lines[-1] == "mkdir: can't create directory 'own': Read-only file system", lines
 
 
 @task(box("echo here", name="some_Name-1"))
@@ -140,6 +160,7 @@ def own_capabilities():
 WRITE_PARAMETER = "(cd /proc/sys/kernel; echo $(cat msgmax) >msgmax) && echo open"
 
 
+@pytest.mark.guest
 @task(box("grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted; "
           + WRITE_PARAMETER + "; ls -d /dev/kmsg", user="0", memory=64, privileged=True), ec2=True)
 def test_privileged(ended):

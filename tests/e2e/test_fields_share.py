@@ -20,6 +20,7 @@ LOOK_UP = "look() { " + NAMES + "; }; "
 BEGUN = LOOK_UP + "until look | grep -q '^sleep 4711'; do sleep 0.1; done; "
 
 
+@pytest.mark.guest
 @task(box(BEGUN + "look; readlink /proc/1/exe; ls /proc/1/root/", dependsOn=AFTER), OTHER,
       pidMode="task")
 def test_pid_mode_task(ended):
@@ -136,6 +137,7 @@ def limits(node, arn):
     return int(text) + (node.memory_limit(arn, "main") if v2 else 0)
 
 
+@pytest.mark.guest
 @task(box(SLEEP, memory=64, **linux(maxSwap=32)), ec2=True)
 def test_max_swap(node, live):
     """Memory and swap together are limited to the sum; the task's limit leaves room for it."""
@@ -149,6 +151,7 @@ def test_max_swap_none(node, live):
     assert limits(node, live) == 64 << 20
 
 
+@pytest.mark.guest
 @task(box(SLEEP, memory=64, **linux(maxSwap=32, swappiness=7)), ec2=True)
 def test_swappiness(node, live):
     """On v1; on v2 the node says that it cannot."""

@@ -11,6 +11,9 @@ from hosts import Agent, Host, Lan, sh
 from services import (container, create, describe, messages, remove, running, stable, supervisor,
                       tasks_of)
 
+pytestmark = pytest.mark.not_in_guest(
+    "several hosts and agents that are killed: of the server, the same on every kernel")
+
 LOOP = "echo started; trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
 

@@ -7,7 +7,8 @@ The guest is Debian's cloud kernel in QEMU's microvm machine with this machine's
 reads through virtiofs and cannot change but below the folders to keep; what it writes elsewhere is
 in memory and goes with it. It has loopback alone. The kernel loads modules as they are asked for: a
 test that wants network emulation just runs `tc`, or `modprobe sch_netem` to know whether it is had.
-The command gets this environment and folder, and BERTH_SLOW, how many times longer things may take.
+The command gets this environment and folder, BERTH_GUEST, and BERTH_SLOW: how many times longer
+things may take.
 KVM is not used even where it is: a /dev/kvm that opens may still hang.
 
 Ends with the command's own status; 77 (skipped) when there can be no guest here.
@@ -61,6 +62,7 @@ def exported():
     names = {name: value for name, value in os.environ.items()
              if name not in DROPPED and name.isidentifier()}
     names.setdefault("BERTH_SLOW", SLOW)
+    names["BERTH_GUEST"] = "1"
     names["BERTH_OWN_CLOCK"] = "1"  # the guest's may be set
     names["PYTHONDONTWRITEBYTECODE"] = "1"
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in names.items())
