@@ -1,8 +1,10 @@
 """What containers share or keep apart: processes, shared memory, terminals, swap."""
 import os
+import subprocess
 
 import pytest
 
+import support
 from fields import SLEEP, box, task
 
 
@@ -149,6 +151,33 @@ def test_max_swap(node, live):
 def test_max_swap_none(node, live):
     node.until(live, lastStatus="RUNNING")
     assert limits(node, live) == 64 << 20
+
+
+@pytest.fixture
+def swap():
+    """Swap on the host, in memory; only in the guest is the host the tests' own."""
+    if not support.GUEST:
+        pytest.skip("it turns on swap, which it does in the guest of tests/in_guest alone")
+    subprocess.run(["modprobe", "zram"], check=True)
+    with open("/sys/block/zram0/disksize", "w", encoding="ascii") as size:
+        size.write("128M")
+    for command in ("mkswap", "swapon"):
+        subprocess.run([command, "/dev/zram0"], check=True, capture_output=True)
+    yield
+    subprocess.run(["swapoff", "/dev/zram0"], check=True)
+    with open("/sys/block/zram0/reset", "w", encoding="ascii") as again:
+        again.write("1")
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("size, ends", [(64, "held\n"), (0, "")])
+def test_max_swap_is_used(node, swap, size, ends):
+    """What does not fit into the memory goes there, and where there is none the container ends."""
+    held = box("dd if=/dev/zero of=/dev/shm/held bs=1M count=48 2>/dev/null && echo held",
+               memory=32, **linux(maxSwap=size, sharedMemorySize=64))
+    ended = node.stopped(node.launch(
+        "swapped", {"networkMode": "host", "containerDefinitions": [held]}, {"launchType": "EC2"}))
+    assert ended.log() == ends, ended.task
 
 
 @pytest.mark.guest
