@@ -115,7 +115,6 @@ def bomb(tmp_path_factory):
     return {"name": "bomb", "host": {"sourcePath": str(folder)}}
 
 
-@pytest.mark.guest
 def test_forks_without_end(node, abuse, bomb):
     """Up to the limit of its processes, and no further; on a quota of the CPU."""
     abuse.run("exec /bomb/bomb", "begun", members={"volumes": [bomb], "cpu": "256"},
