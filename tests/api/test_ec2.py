@@ -425,7 +425,7 @@ def test_a_service_says_that_its_group_is_gone(berth, ec2):
         assert service["runningCount"] == service["pendingCount"] == 0
         return [event["message"] for event in service["events"] if gone in event["message"]]
     try:
-        assert support.wait_for(told, 30)[0] == (
+        assert support.wait_for(told)[0] == (
             f"(service web) was unable to place a task. Reason: {reason}.")
     finally:
         ecs.delete_service(service="web", force=True)

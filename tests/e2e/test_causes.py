@@ -128,7 +128,7 @@ def test_health_failing(node):
         node.ecs.delete_service(service="sick", force=True)
     alone = node.launch("sick-alone", definition(box(SLEEP, healthCheck=FAILING)),
                         {"launchType": "EC2"})
-    node.until(alone, 40, healthStatus="UNHEALTHY")
+    node.until(alone, healthStatus="UNHEALTHY")
     shown = node.run("diagnose", alone, check=False)
     assert "Unhealthy: Container main runs and fails its health check." in shown.stdout
     assert node.describe(alone)["lastStatus"] == "RUNNING"
@@ -147,7 +147,7 @@ def test_dependency_never_healthy(node):
         """what it waits for, and why in vain"""
         shown = node.run("diagnose", arn, check=False)
         return shown if "Unhealthy" in shown.stdout else None
-    shown = support.wait_for(told, 40, 0.3)
+    shown = support.wait_for(told, step=0.3)
     assert shown.returncode == 1
     assert ("Container main waits for container first to be HEALTHY, which fails its health check."
             in shown.stdout), shown.stdout

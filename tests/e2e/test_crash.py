@@ -11,6 +11,7 @@ import botocore.exceptions
 import pytest
 
 import support
+from services import container
 
 
 SERVES = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
@@ -304,7 +305,7 @@ def test_last_steps_are_told_when_the_server_is_back(apart):
     server, start_agent = apart
     ecs = server.client()
     ecs.create_cluster(clusterName="default")
-    name = definition(ecs, "trap 'exit 0' TERM; sleep 3 & wait; exit 5")
+    name = definition(ecs, "trap 'exit 0' TERM; until test -e /tmp/go; do sleep 0.1; done; exit 5")
     start_agent("--join", server.run("node", "token").strip())
     arguments = placed_with_the_agent(server, name)
 
@@ -312,10 +313,13 @@ def test_last_steps_are_told_when_the_server_is_back(apart):
         """a placed task"""
         tasks = ecs.run_task(**arguments)["tasks"]
         return tasks[0]["taskArn"] if tasks else None
-    arn = support.wait_for(run_task, 20, 0.2)
+    arn = support.wait_for(run_task, step=0.2)
     ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
+    pid = container(arn)
     server.kill()
-    time.sleep(3)  # it ends meanwhile
+    with open(f"/proc/{pid}/root/tmp/go", "w", encoding="ascii"):
+        pass
+    support.wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
     server.start()
     settled(server.client(), [arn], {})
 
