@@ -23,8 +23,9 @@ PYTEST_FILES = int(CORES) + 1  # at a time
 E2E_FILES = PYTEST_FILES + 1  # they wait more than they work
 # Files that take longer than their size tells, and so begin before the others, in this order.
 LONGEST = """
-    test_fields_restart test_timeline test_abuse test_service_replace test_group_hosts test_seed
-    test_escape test_endpoints test_services test_bridge test_deploy test_service_hosts test_plan
+    test_abuse test_seed test_escape test_bridge test_service_replace test_fields_restart
+    test_timeline test_group_hosts test_stamina test_services test_deploy test_endpoints
+    test_service_hosts test_exec test_groups test_plan test_service_stages test_reboot
     test_scaling test_hostile test_paging test_service_members test_messages_service_reasons
     test_messages_capacity test_messages_service_events test_messages_deployments
     """.split()
