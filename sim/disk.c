@@ -14,6 +14,7 @@
 #define SECTOR_BYTES 512
 #define FILES_MAX 8
 #define DEAD INT_MIN // what is left of a disk that failed
+#define WHOLE SIZE_MAX
 #define NAME_CHARS 128
 #define RESERVE_BYTES (16 << 20) // more than the store wants to hold back: it leaves it alone
 
@@ -25,6 +26,7 @@ struct disk_file {
     bool *dirty; // owned: by sector, whether both may differ
     size_t size;
     size_t safe_size;
+    size_t cut; // what is behind was cut off since the last synchronisation; WHOLE: nothing
     size_t capacity;
 };
 
@@ -63,6 +65,7 @@ static struct disk_file *make(const char *name)
         if (!file->there) {
             snprintf(file->name, sizeof(file->name), "%s", name);
             file->there = true;
+            file->cut = WHOLE;
             return file;
         }
     }
@@ -171,12 +174,22 @@ static int on_truncate(sqlite3_file *handle, sqlite3_int64 size)
     if (dead() || fails_now()) {
         return SQLITE_IOERR_TRUNCATE;
     }
-    for (size_t i = (size_t)size; i < file->size; i++) {
-        file->now[i] = 0;
-        file->dirty[i / SECTOR_BYTES] = true;
+    if ((size_t)size < file->size) {
+        memset(file->now + size, 0, file->size - (size_t)size);
+        file->size = (size_t)size;
+        file->cut = MIN(file->cut, (size_t)size);
     }
-    file->size = MIN(file->size, (size_t)size);
     return SQLITE_OK;
+}
+
+// What was cut off is gone from the platter, too.
+static void cut_safe(struct disk_file *file)
+{
+    if (file->cut < file->capacity) {
+        memset(file->safe + file->cut, 0, file->capacity - file->cut);
+    }
+    file->safe_size = MIN(file->safe_size, file->cut);
+    file->cut = WHOLE;
 }
 
 static int on_sync(sqlite3_file *handle, int flags)
@@ -189,6 +202,7 @@ static int on_sync(sqlite3_file *handle, int flags)
     if (MUTANT("skip-sync")) {
         return SQLITE_OK;
     }
+    cut_safe(file);
     for (size_t i = 0; i < file->capacity / SECTOR_BYTES; i++) {
         if (file->dirty[i]) {
             memcpy(file->safe + i * SECTOR_BYTES, file->now + i * SECTOR_BYTES, SECTOR_BYTES);
@@ -402,10 +416,29 @@ void disk_stop(struct disk *disk)
     disk->left = DEAD;
 }
 
+// A file system cuts a file in one piece, whatever its size, and has nothing of what was written
+// behind the cut later without the cut itself: their blocks are new ones.
+static void settle_cut(struct disk *disk, struct disk_file *file)
+{
+    if (file->cut == WHOLE || world_chance(disk->world, 500)) {
+        cut_safe(file);
+        return;
+    }
+    size_t first = file->cut / SECTOR_BYTES;
+    memcpy(file->now + first * SECTOR_BYTES, file->safe + first * SECTOR_BYTES,
+           file->capacity - first * SECTOR_BYTES);
+    memset(file->dirty + first, 0, file->capacity / SECTOR_BYTES - first);
+    file->cut = WHOLE;
+}
+
 void disk_lose_power(struct disk *disk)
 {
     for (size_t i = 0; i < FILES_MAX; i++) {
         struct disk_file *file = &disk->files[i];
+        if (!file->there) {
+            continue;
+        }
+        settle_cut(disk, file);
         size_t end = file->safe_size;
         for (size_t j = 0; j < file->capacity / SECTOR_BYTES; j++) {
             if (!file->dirty[j]) {
