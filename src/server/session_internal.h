@@ -60,6 +60,7 @@ struct session {
 struct sessions {
     struct server *server;
     struct lws_context *context;
+    size_t file_limit; // connections have descriptors below it
     char *urls[SERVER_LISTEN_MAX];
     struct session *first;
     struct map nodes; // node id to its attached ACS session

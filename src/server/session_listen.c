@@ -32,10 +32,49 @@ static int on_upgrade(struct sessions *sessions, struct lws *wsi)
     return session_upgrade(sessions, wsi);
 }
 
+// Says it once a second: what goes wrong with one connection may go wrong with all at once.
+static void complain(struct text line)
+{
+    static int64_t told_ns;
+    static uint64_t left_out;
+    int64_t now_ns = clock_monotonic_ns();
+    if (told_ns != 0 && now_ns - told_ns < LOG_PAUSE_NS) {
+        left_out++;
+        return;
+    }
+    LOG(WARN, "websocket library", LOG_TXT("line", line), LOG_U64("left_out_before", left_out));
+    told_ns = now_ns;
+    left_out = 0;
+}
+
+// The library gives its log no context. What it finds wrong it may find again at once, and write
+// megabytes a second of it.
+static void on_log(int level, const char *line)
+{
+    (void)level;
+    complain(text_trim(text_of(line)));
+}
+
+// Its refusal of a descriptor above its table writes behind the table (4.1.6), so it must not come
+// to that. @return whether to hang up
+static bool is_one_too_many(struct lws *wsi, const void *descriptor)
+{
+    const struct sessions *sessions = lws_context_user(lws_get_context(wsi));
+    if ((uintptr_t)descriptor < sessions->file_limit) {
+        return false;
+    }
+    complain(TEXT("too many connections: one more is closed, as other files need room, too; raise "
+                  "the limit of open files"));
+    return true;
+}
+
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *bytes,
                     size_t size)
 {
     (void)user;
+    if (reason == LWS_CALLBACK_FILTER_NETWORK_CONNECTION) {
+        return is_one_too_many(wsi, bytes);
+    }
     // Some events come before a connection has its context set up.
     const struct lws_protocols *protocol = wsi == NULL ? NULL : lws_get_protocol(wsi);
     struct sessions *sessions = protocol == NULL ? NULL : protocol->user;
@@ -51,36 +90,20 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     return peer == NULL ? 0 : peer->event(peer, reason, bytes, size);
 }
 
-// What the library finds wrong it may find again at once, and write megabytes a second of it: one
-// line a second says as much. It gives its log no context.
-static void on_log(int level, const char *line)
-{
-    static int64_t told_ns;
-    static uint64_t left_out;
-    (void)level;
-    int64_t now_ns = clock_monotonic_ns();
-    if (told_ns != 0 && now_ns - told_ns < LOG_PAUSE_NS) {
-        left_out++;
-        return;
-    }
-    struct text text = text_trim(text_of(line));
-    LOG(WARN, "websocket library", LOG_TXT("line", text), LOG_U64("left_out_before", left_out));
-    told_ns = now_ns;
-    left_out = 0;
-}
-
 // The library takes memory for every descriptor that the process may open, used or not; where that
-// is a million, it would be most of the server. It refuses descriptors above what it saw: so some
-// are left to the API and the store, whoever connects to the sessions' port and says nothing.
-static struct lws_context *create_limited(const struct lws_context_creation_info *info)
+// is a million, it would be most of the server. Below the limit some are left to the API and the
+// store, whoever connects to the sessions' port and says nothing.
+static struct lws_context *create_limited(struct sessions *sessions,
+                                          const struct lws_context_creation_info *info)
 {
     struct rlimit limit = {0};
+    sessions->file_limit = FILES_MAX;
     bool lowered = getrlimit(RLIMIT_NOFILE, &limit) == 0;
     if (lowered) {
         rlim_t spared = MIN(limit.rlim_cur / 4, (rlim_t)FILES_SPARED);
-        const struct rlimit lower = {.rlim_cur = MIN(limit.rlim_cur - spared, (rlim_t)FILES_MAX),
-                                     .rlim_max = limit.rlim_max};
-        IGNORE(setrlimit(RLIMIT_NOFILE, &lower), "it then takes more memory");
+        sessions->file_limit = MIN(limit.rlim_cur - spared, (rlim_t)FILES_MAX);
+        const struct rlimit lower = {.rlim_cur = sessions->file_limit, .rlim_max = limit.rlim_max};
+        lowered = setrlimit(RLIMIT_NOFILE, &lower) == 0; // else the library takes more memory
     }
     struct lws_context *context = lws_create_context(info);
     if (lowered) {
@@ -107,8 +130,9 @@ static int create_context(struct sessions *sessions, struct err *err)
         .uid = -1,
         .max_http_header_data = LIMIT_HEADER_BYTES,
         .timeout_secs = UPGRADE_SECONDS,
+        .user = sessions,
     };
-    sessions->context = create_limited(&info);
+    sessions->context = create_limited(sessions, &info);
     if (sessions->context == NULL) {
         return err_set(err, ERR_SYS,
                        "the websocket library does not start: is libwebsockets-evlib-uv there?");
