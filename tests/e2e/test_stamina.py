@@ -95,18 +95,20 @@ class Node:
                 if name == "bridge" or name.startswith("vpc-")]
 
     def supervisors(self):
-        """Pids of the tasks' supervisors."""
-        found = []
+        """Pids of the tasks' supervisors. What one is about to run looks like it for a moment."""
+        found = {}
         for name in os.listdir("/proc"):
             if name.isdigit():
                 try:
                     with open(f"/proc/{name}/cmdline", encoding="utf-8") as file:
                         words = file.read()
+                    with open(f"/proc/{name}/stat", encoding="utf-8") as file:
+                        parent = int(file.read().rsplit(")", 1)[1].split()[1])
                 except OSError:
                     continue  # it has ended
                 if "berth-task" in words.split("\0")[0] and "--detach" in words and self.run in words:
-                    found.append(int(name))
-        return found
+                    found[int(name)] = parent
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def end_tasks(self):
         """Tasks outlive their agent: those that a failed test left end here."""
@@ -128,9 +130,12 @@ class Node:
         for pid in self.supervisors():
             try:
                 with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-                    sizes.append(int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1)))
-            except (OSError, AttributeError):
-                pass  # it has ended
+                    about = re.search(r"^Name:\s+berth-task$.*^VmRSS:\s+(\d+)", file.read(),
+                                      re.MULTILINE | re.DOTALL)
+            except OSError:
+                continue  # it has ended
+            if about is not None:
+                sizes.append(int(about.group(1)))
         return max(sizes, default=0)
 
     def cgroups(self):
