@@ -43,7 +43,6 @@ def documents(ended, name="main"):
     return [json.loads(line) for line in ended.lines(name)]
 
 
-@pytest.mark.guest
 @task(box(ALL, dockerLabels={"team": "blue", "com.amazonaws.ecs.cluster": "mine"}, cpu=128,
           memory=256, portMappings=[{"containerPort": 8080}]))
 def test_metadata_v4_on_fargate(ended):
@@ -144,12 +143,19 @@ def test_metadata_on_a_container_instance(ended):
     assert container["Labels"]["com.amazonaws.ecs.cluster"] == "default"
 
 
+def others_ended(count):
+    """Waits for the others, which are not essential: else the first to end would end them all."""
+    return (f"; until test $({GET} $ECS_CONTAINER_METADATA_URI_V4/task | "
+            f"grep -o 'KnownStatus\":\"STOPPED' | wc -l) = {count}; do sleep 0.1; done")
+
+
 @task(box(STARTED + GET + "$ECS_CONTAINER_METADATA_URI_V4; echo; ip -o -4 addr show dev eth0 | "
-          "awk '{print $4}' | cut -d/ -f1 | sed 's/.*/\"&\"/'; " + GET + CREDENTIALS, memory=64,
-          portMappings=[{"containerPort": 80}]),
+          "awk '{print $4}' | cut -d/ -f1 | sed 's/.*/\"&\"/'; " + GET + CREDENTIALS +
+          others_ended(2), memory=64, portMappings=[{"containerPort": 80}]),
       box(GET + "$ECS_CONTAINER_METADATA_URI_V4/task; echo; env | grep -c ^ECS_", name="side",
-          memory=64),
-      box("env | grep -c ^ECS_; true", name="alone", memory=64, disableNetworking=True),
+          memory=64, essential=False),
+      box("env | grep -c ^ECS_; true", name="alone", memory=64, essential=False,
+          disableNetworking=True),
       ec2=True, networkMode="bridge", taskRoleArn=ROLE)
 def test_bridge(ended):
     """A socket in the namespace of each container; none in one without a network."""
@@ -175,8 +181,9 @@ ON_HOST = "; ".join([
     "env | grep -c RELATIVE_URI; true"])
 
 
-@task(box(ON_HOST, memory=64), box("env | grep -c ^ECS_; true", name="alone", memory=64,
-                                   disableNetworking=True),
+@task(box(ON_HOST + others_ended(1), memory=64),
+      box("env | grep -c ^ECS_; true", name="alone", memory=64, essential=False,
+          disableNetworking=True),
       ec2=True, networkMode="host", taskRoleArn=ROLE)
 def test_host(ended):
     container, whole, credentials, _, relative = documents(ended)
