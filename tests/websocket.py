@@ -54,6 +54,7 @@ class WebSocket:
             context = ssl.create_default_context(cafile=ca_file)
             self.socket = context.wrap_socket(self.socket, server_hostname=parts.hostname)
         self.lock = threading.Lock()
+        self.reading = threading.Lock()
         self.received = b""
         headers = {"Host": parts.netloc, "Upgrade": "websocket", "Connection": "Upgrade",
                    "Sec-WebSocket-Version": "13",
@@ -82,7 +83,8 @@ class WebSocket:
         raise Refused(status, self.received.decode(errors="replace"))
 
     def receive(self):
-        more = self.socket.recv(65536)
+        with self.reading:
+            more = self.socket.recv(65536)
         if not more:
             raise Closed("the other end closed the connection")
         self.received += more
@@ -142,4 +144,7 @@ class WebSocket:
             self.socket.shutdown(socket.SHUT_RDWR)  # wakes a reader, as close does not
         except OSError:
             pass
-        self.socket.close()
+        # Not below a thread that still uses it: its number may be another file's at once, and what is
+        # read or written then is that file's.
+        with self.reading, self.lock:
+            self.socket.close()
