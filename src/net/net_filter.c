@@ -1,6 +1,9 @@
 #include "base/alloc.h"
+#include "base/file.h"
 #include "net/net_internal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +14,8 @@
  * crash or an upgrade leaves exactly what this version wants. What changes with every task is in
  * net_filter_element.c.
  */
+
+#define DESCRIPTORS 64 // that other threads may take meanwhile, and the library's own
 
 static struct nft_ctx *context_new(void)
 {
@@ -59,11 +64,31 @@ static void *run_commands(void *context)
     return NULL;
 }
 
+// A program with so many connections loses a task by this, and not itself.
+static int check_descriptors(const char *what, struct err *err)
+{
+    AUTO(fd_close) int fd = open("/", O_PATH | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(err, errno, "%s", what);
+    }
+    if (fd >= FD_HIGH - DESCRIPTORS) {
+        return err_set(err, ERR_BUSY,
+                       "%s: the packet filter's library needs descriptors below %d, and "
+                       "connections have nearly all of them",
+                       what, FD_HIGH);
+    }
+    return 0;
+}
+
 // Libnftables leaves half a megabyte of stack touched, and as much memory with the thread that
 // calls it. Callers are many threads that live long, so each call gets a short-lived one, which is
 // in its caller's network namespace.
 static int run_alone(const struct buf *text, const char *what, struct err *err)
 {
+    int rc = check_descriptors(what, err);
+    if (rc != 0) {
+        return rc;
+    }
     struct commands commands = {.text = text, .what = what, .err = err};
     pthread_t thread;
     int number = pthread_create(&thread, NULL, run_commands, &commands);

@@ -350,6 +350,33 @@ static void net_eni_create_refuses(void **state)
     in_own_host(refuses);
 }
 
+// Libnftables would end this process: it watches its sockets with select().
+static void needs_low_descriptors(struct host *host)
+{
+    struct net *net = open_instance(host, "1a2b3c4d", 0);
+    struct net_eni eni;
+    eni_in(host, &vpc, 0, 4, &eni);
+    int first = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int last = first;
+    while (last < FD_HIGH) {
+        last = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        CHECK(last >= 0);
+    }
+    struct text path;
+    CHECK(net_eni_create(net, &eni, &host->arena, &path, &host->err) == ERR_BUSY);
+    CHECK(strstr(host->err.text, "descriptors below 1024") != NULL);
+    CHECK(close_range((unsigned)first, (unsigned)last, 0) == 0);
+    close(make_eni(host, net, &eni));
+    OK(net_destroy_all(net, &host->err));
+    net_close(net);
+}
+
+static void net_eni_create_without_low_descriptors(void **state)
+{
+    (void)state;
+    in_own_host(needs_low_descriptors);
+}
+
 static void leaves_nothing(struct host *host)
 {
     make_world(host);
@@ -882,6 +909,7 @@ int main(void)
         cmocka_unit_test(net_eni_addresses_move_at_once),
         cmocka_unit_test(every_step_runs_twice),
         cmocka_unit_test(net_eni_create_refuses),
+        cmocka_unit_test(net_eni_create_without_low_descriptors),
         cmocka_unit_test(net_destroy_all_leaves_nothing),
         cmocka_unit_test(net_eni_makes_many),
         cmocka_unit_test(net_serves_many_threads),
