@@ -509,7 +509,7 @@ void supervisor_children_end(struct supervisor *supervisor)
 {
     // What holds the task's namespaces is the last to be needed.
     supervisor->holder_pid = 0;
-    supervisor_exec_forget(supervisor);
+    supervisor_exec_finish(supervisor);
     for (size_t i = 0; i < STRAY_ROUNDS_MAX && kill_strays(supervisor); i++) {
         while (waitpid(-1, NULL, 0) > 0) {}
     }

@@ -281,13 +281,14 @@ bool supervisor_exec_starting(const struct supervisor *supervisor)
     return false;
 }
 
-void supervisor_exec_forget(struct supervisor *supervisor)
+// A container's end reaches its commands, too, but not always before the task is over.
+void supervisor_exec_finish(struct supervisor *supervisor)
 {
     while (supervisor->execs != NULL) {
         struct supervised_exec *exec = supervisor->execs;
-        supervisor->execs = exec->next;
-        forget_files(supervisor, exec);
-        exec_free(exec);
+        IGNORE(supervisor_signal_child(exec->pid, SIGKILL), "it ended with its container");
+        int status = 0;
+        bool ended = exec->pid != 0 && waitpid(exec->pid, &status, 0) == exec->pid;
+        finish(supervisor, exec, status, ended ? NULL : "The container has ended.");
     }
-    supervisor->exec_count = 0;
 }

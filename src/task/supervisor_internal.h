@@ -197,8 +197,8 @@ bool supervisor_exec_knows(const struct supervisor *supervisor, pid_t pid);
 /** @return whether the runtime is starting one */
 bool supervisor_exec_starting(const struct supervisor *supervisor);
 
-/** Forget all, with their files: the task is over. */
-void supervisor_exec_forget(struct supervisor *supervisor);
+/** End all that are left and tell it: the task is over. */
+void supervisor_exec_finish(struct supervisor *supervisor);
 
 /**
  * Open the pipe and the file of a container's output.
