@@ -80,13 +80,13 @@ static void carry_out(struct agent *agent, const struct agent_effect *effect)
         agent_job_clean(agent, effect);
         break;
     case AGENT_EFFECT_REPORT:
-        agent_server_report(agent, effect);
+        agent_report(agent, effect);
         break;
     case AGENT_EFFECT_SEND:
-        agent_server_send(agent, effect, false);
+        agent_frame_send(agent, effect, false);
         break;
     case AGENT_EFFECT_HEALTH:
-        agent_server_send(agent, effect, true);
+        agent_frame_send(agent, effect, true);
         break;
     case AGENT_EFFECT_WAKE_AT:
         set_wake(agent, effect->at_ms);

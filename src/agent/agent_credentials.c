@@ -29,8 +29,8 @@ static void acknowledge(struct agent *agent, const struct session_iam_role_crede
         .credentials_id = in->role_credentials->credentials_id,
         .expiration = in->role_credentials->expiration,
     };
-    agent_server_send_session(agent, "IAMRoleCredentialsAckRequest",
-                              &session_iam_role_credentials_ack_request_shape, &ack);
+    agent_frame_send_session(agent, "IAMRoleCredentialsAckRequest",
+                             &session_iam_role_credentials_ack_request_shape, &ack);
 }
 
 void agent_credentials_take(struct agent *agent,

@@ -455,7 +455,7 @@ void agent_exec_take(struct agent *agent, const struct session_execute_command_m
         .cluster = text_of(agent->server.cluster),
         .container_instance = text_of(agent->server.container_instance),
     };
-    agent_server_send_session(agent, "AckRequest", &session_ack_request_shape, &ack);
+    agent_frame_send_session(agent, "AckRequest", &session_ack_request_shape, &ack);
     // It may come twice, when the acknowledgement was lost.
     if (find(agent, message->session_id) == NULL) {
         begin(agent, message);

@@ -43,7 +43,7 @@ static void done_put(struct job *job)
             .cluster = text_of(job->agent->server.cluster),
             .container_instance = text_of(job->agent->server.container_instance),
         };
-        agent_server_send_session(job->agent, "AckRequest", &session_ack_request_shape, &ack);
+        agent_frame_send_session(job->agent, "AckRequest", &session_ack_request_shape, &ack);
     }
 }
 

@@ -16,9 +16,10 @@
 /*
  * What the parts of the agent share. agent.c starts, stops and carries effects out; agent_job.c
  * runs blocking calls in workers; agent_journal.c writes the journal; agent_link.c talks to
- * supervisors; agent_server.c registers and keeps the sessions; agent_logs.c reads output;
- * agent_endpoint.c and what agent_endpoint.h names answer tasks; agent_stats.c looks at what they
- * take; agent_exec.c and what agent_exec.h names run commands in containers.
+ * supervisors; agent_server.c registers and keeps the sessions, agent_frame.c says and hears what
+ * goes over these, agent_report.c reports tasks; agent_logs.c reads output; agent_endpoint.c and
+ * what agent_endpoint.h names answer tasks; agent_stats.c looks at what they take; agent_exec.c and
+ * what agent_exec.h names run commands in containers.
  */
 
 #define ID_CHARS 33 ///< of a task's id, with its terminator
@@ -107,12 +108,7 @@ enum server_step { SERVER_REGISTER, SERVER_DISCOVER, SERVER_SESSION };
 
 /** How it stands with the server. */
 struct agent_server {
-    struct client *client;       ///< registers, asks for sessions
-    struct client *reporter;     ///< reports
-    struct report_call *reports; ///< under way
-    size_t report_calls;
-    struct report_call *report_first; ///< waiting
-    struct report_call *report_last;
+    struct client *client; ///< registers, asks for sessions
     struct sessions *sessions;
     enum server_step step;
     bool calling;      ///< a registration or discovery is under way
@@ -130,6 +126,15 @@ struct agent_server {
     bool connected; ///< the ACS session is open
     bool tcs_connected;
     bool ready; ///< on_ready was called
+};
+
+/** Reports of tasks to the server: agent_report.c. */
+struct agent_reports {
+    struct client *client; ///< also asks for tasks' secrets
+    struct report_call *under_way;
+    size_t call_count;         ///< under way
+    struct report_call *first; ///< waiting
+    struct report_call *last;
 };
 
 /** What the runtime's check told last. */
@@ -195,6 +200,7 @@ struct agent {
     struct secrets_call *secrets_calls;
     uv_timer_t secrets_retry;
     struct agent_server server;
+    struct agent_reports reports;
     struct agent_status status;
     struct agent_garbage garbage;
     uint64_t report_count;
@@ -391,19 +397,33 @@ void agent_server_deinit(struct agent_server *server);
 /** @return whether what a call failed with may pass, so that it is to be tried again */
 bool agent_server_may_pass(const struct client_result *result);
 
-/** Submit a report. */
-void agent_server_report(struct agent *agent, const struct agent_effect *effect);
+// ---- agent_report.c
+
+/** Make the connections of reports; they are as the options say, but several. */
+MUST_CHECK int agent_reports_begin(struct agent *agent, const struct client_options *options,
+                                   struct err *err);
+
+/** Submit a report; it may wait for others. The logic is told what became of it. */
+void agent_report(struct agent *agent, const struct agent_effect *effect);
+
+/** Forget those that wait and those under way; of these the logic is told nothing any more. */
+void agent_reports_end(struct agent *agent);
+
+// ---- agent_frame.c
+
+/** A session's frame came: a websocket_handlers.text whose context is the agent. */
+void agent_frame_take(void *context, struct websocket *session, struct text bytes);
 
 /** Send a frame on the ACS session, or the TCS session. */
-void agent_server_send(struct agent *agent, const struct agent_effect *effect, bool telemetry);
+void agent_frame_send(struct agent *agent, const struct agent_effect *effect, bool telemetry);
 
 /** Send a frame on the TCS session; nothing when there is none. */
-void agent_server_send_telemetry(struct agent *agent, const char *type,
-                                 const struct shape_type *shape, const void *message);
+void agent_frame_send_telemetry(struct agent *agent, const char *type,
+                                const struct shape_type *shape, const void *message);
 
 /** Send a frame on the ACS session; nothing when there is none. */
-void agent_server_send_session(struct agent *agent, const char *type,
-                               const struct shape_type *shape, const void *message);
+void agent_frame_send_session(struct agent *agent, const char *type, const struct shape_type *shape,
+                              const void *message);
 
 // ---- agent_endpoint.c
 

@@ -215,7 +215,7 @@ static void done_logs(struct job *job)
     const struct agent_effect effect = {.frame_type = "LogsReply",
                                         .frame_shape = &session_logs_reply_shape,
                                         .frame = job->logs_reply};
-    agent_server_send(job->agent, &effect, false);
+    agent_frame_send(job->agent, &effect, false);
 }
 
 static bool is_container_name(struct text name)

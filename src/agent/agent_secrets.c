@@ -128,8 +128,8 @@ static void ask(struct secrets_call *call)
 {
     call->waiting = false;
     const struct berth_get_task_secrets_request request = {.task = call->spec->task_arn};
-    client_call(call->agent->server.reporter, &berth_operations[BERTH_OP_GET_TASK_SECRETS],
-                &request, CALL_TIMEOUT_MS, on_answer, call);
+    client_call(call->agent->reports.client, &berth_operations[BERTH_OP_GET_TASK_SECRETS], &request,
+                CALL_TIMEOUT_MS, on_answer, call);
 }
 
 static bool has_secrets(const struct session_task_spec *spec)

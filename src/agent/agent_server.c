@@ -23,13 +23,6 @@
 #define SILENCE_MS 10000           // the server sends a heartbeat every second
 #define TELEMETRY_SILENCE_MS 50000 // there it sends one every 20 s
 #define URL_BYTES_MAX 2048
-// Connections for reports, each of which costs a handshake and room in the server: when many tasks
-// start, hundreds of reports are under way, and share these. Registering and asking for sessions
-// have a client of their own, so that they never wait behind reports.
-#define REPORT_CONNECTIONS 4
-// Reports given to the client at once, so that its connections always have the next one; each takes
-// 20 KiB there. The others wait as what they say, which is less than 1 KiB.
-#define REPORT_CALLS_MAX 16
 
 static void server_step(struct agent *agent);
 
@@ -112,174 +105,6 @@ bool agent_server_may_pass(const struct client_result *result)
         }
     }
     return true;
-}
-
-// ---- frames -------------------------------------------------------------------------------
-
-static void send_frame(struct websocket *session, const char *type, const struct shape_type *shape,
-                       const void *message)
-{
-    AUTO(buf_deinit) struct buf frame = {0};
-    buf_format(&frame, "{\"type\":\"%s\",\"message\":", type);
-    json_encode(shape, message, &frame);
-    buf_byte(&frame, '}');
-    websocket_send_text(session, buf_view(&frame));
-}
-
-void agent_server_send(struct agent *agent, const struct agent_effect *effect, bool telemetry)
-{
-    struct websocket *session = telemetry ? agent->server.tcs : agent->server.acs;
-    if (session != NULL) {
-        send_frame(session, effect->frame_type, effect->frame_shape, effect->frame);
-    }
-}
-
-void agent_server_send_telemetry(struct agent *agent, const char *type,
-                                 const struct shape_type *shape, const void *message)
-{
-    if (agent->server.tcs != NULL) {
-        send_frame(agent->server.tcs, type, shape, message);
-    }
-}
-
-void agent_server_send_session(struct agent *agent, const char *type,
-                               const struct shape_type *shape, const void *message)
-{
-    if (agent->server.acs != NULL) {
-        send_frame(agent->server.acs, type, shape, message);
-    }
-}
-
-static void take_payload(struct agent *agent, const void *message)
-{
-    // An agent that is about to stop takes no more; the server keeps what is not acknowledged.
-    if (!agent->stopping) {
-        agent_groups_payload(agent, message);
-        agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_PAYLOAD, .payload = message});
-    }
-}
-
-static void take_manifest(struct agent *agent, const void *message)
-{
-    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_MANIFEST, .manifest = message});
-}
-
-static void take_stop_ack(struct agent *agent, const void *message)
-{
-    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_STOP_VERIFICATION_ACK,
-                                             .stop_ack = message});
-}
-
-static void take_logs(struct agent *agent, const void *message)
-{
-    agent_logs_answer(agent, message);
-}
-
-static void take_credentials(struct agent *agent, const void *message)
-{
-    agent_credentials_take(agent, message);
-}
-
-static void take_groups(struct agent *agent, const void *message)
-{
-    agent_groups_take(agent, message);
-}
-
-static void take_command(struct agent *agent, const void *message)
-{
-    agent_exec_take(agent, message);
-}
-
-static const struct {
-    const char *type;
-    const struct shape_type *shape;
-    void (*take)(struct agent *agent, const void *message);
-} acs_frames[] = {
-    {"PayloadMessage", &session_payload_message_shape, take_payload},
-    {"TaskManifestMessage", &session_task_manifest_message_shape, take_manifest},
-    {"TaskStopVerificationAck", &session_task_stop_verification_ack_shape, take_stop_ack},
-    {"LogsRequest", &session_logs_request_shape, take_logs},
-    {"ExecuteCommandMessage", &session_execute_command_message_shape, take_command},
-    {"SecurityGroupsMessage", &session_security_groups_message_shape, take_groups},
-    {"IAMRoleCredentialsMessage", &session_iam_role_credentials_message_shape, take_credentials},
-};
-
-static int read_message(const struct shape_type *shape, struct text json, struct arena *arena,
-                        void *out, struct shape_error *why)
-{
-    int rc = json_decode(shape, json, arena, out, why);
-    return rc == 0 ? shape_validate(shape, out, why) : rc;
-}
-
-// The lease that the server gave is short, so this goes before anything else.
-static int take_heartbeat(struct websocket *session, const struct session_frame *frame,
-                          struct arena *arena, struct shape_error *why)
-{
-    struct session_heartbeat_message heartbeat = {0};
-    int rc = read_message(&session_heartbeat_message_shape, frame->message, arena, &heartbeat, why);
-    if (rc == 0) {
-        const struct session_heartbeat_ack_request ack = {.message_id = heartbeat.message_id};
-        send_frame(session, "HeartbeatAckRequest", &session_heartbeat_ack_request_shape, &ack);
-    }
-    return rc;
-}
-
-static int take_tcs(struct agent *agent, struct websocket *session,
-                    const struct session_frame *frame, struct arena *arena, struct shape_error *why)
-{
-    if (text_is(frame->type, "HeartbeatMessage")) {
-        return take_heartbeat(session, frame, arena, why);
-    }
-    if (!text_is(frame->type, "AckPublishTimeline")) {
-        return 0;
-    }
-    struct session_ack_publish_timeline ack = {0};
-    int rc = read_message(&session_ack_publish_timeline_shape, frame->message, arena, &ack, why);
-    if (rc == 0) {
-        agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_TIMELINE_TAKEN,
-                                                 .message_id = ack.message_id});
-    }
-    return rc;
-}
-
-static int take_acs(struct agent *agent, struct websocket *session,
-                    const struct session_frame *frame, struct arena *arena, struct shape_error *why)
-{
-    if (text_is(frame->type, "HeartbeatMessage")) {
-        return take_heartbeat(session, frame, arena, why);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(acs_frames); i++) {
-        if (text_is(frame->type, acs_frames[i].type)) {
-            void *message = arena_alloc(arena, acs_frames[i].shape->size_bytes);
-            int rc = read_message(acs_frames[i].shape, frame->message, arena, message, why);
-            if (rc == 0) {
-                acs_frames[i].take(agent, message);
-            }
-            return rc;
-        }
-    }
-    LOG(DEBUG, "the server sent a frame of a type that is not known", LOG_TXT("type", frame->type));
-    return 0;
-}
-
-static void on_frame(void *context, struct websocket *session, struct text bytes)
-{
-    struct agent *agent = context;
-    AUTO(arena_deinit) struct arena arena = {0};
-    struct session_frame frame = {0};
-    struct shape_error why = {0};
-    agent->server.failures = 0;
-    int rc = read_message(&session_frame_shape, bytes, &arena, &frame, &why);
-    if (rc == 0 && session == agent->server.acs) {
-        rc = take_acs(agent, session, &frame, &arena, &why);
-    } else if (rc == 0 && session == agent->server.tcs) {
-        rc = take_tcs(agent, session, &frame, &arena, &why);
-    }
-    if (rc != 0) {
-        // Dropped, as Amazon's agent does: it is not acknowledged, so the server sends it again.
-        LOG(WARN, "the server sent a frame that cannot be read", LOG_TXT("type", frame.type),
-            LOG_STR("member", why.path), LOG_STR("reason", why.text));
-    }
 }
 
 // ---- sessions -----------------------------------------------------------------------------
@@ -369,7 +194,7 @@ static struct websocket *open_session(struct agent *agent, const char *base, boo
         add_parameter(&url, "seqNum", TEXT("1"));
     }
     const struct websocket_handlers handlers = {
-        .open = on_open, .text = on_frame, .closed = on_session_closed, .context = agent};
+        .open = on_open, .text = agent_frame_take, .closed = on_session_closed, .context = agent};
     agent_sessions_set_clock(server->sessions, client_clock_offset_ms(server->client));
     return url.full ? NULL : agent_session_open(server->sessions, buf_view(&url), &handlers);
 }
@@ -520,119 +345,6 @@ static void server_step(struct agent *agent)
     }
 }
 
-// ---- reports ------------------------------------------------------------------------------
-
-/** A report that waits or is under way. */
-struct report_call {
-    struct agent *agent;
-    struct report_call *next;
-    char task_id[ID_CHARS];
-    int64_t report_id;
-    struct ecs_submit_task_state_change_request *report; ///< owned; NULL once it is under way
-};
-
-static void unlink_report(struct report_call *call)
-{
-    struct report_call **at = &call->agent->server.reports;
-    while (*at != call) {
-        at = &(*at)->next;
-    }
-    *at = call->next;
-    call->agent->server.report_calls--;
-}
-
-static void free_reports(struct report_call *first)
-{
-    struct report_call *next = NULL;
-    for (struct report_call *call = first; call != NULL; call = next) {
-        next = call->next;
-        alloc_free(call->report);
-        alloc_free(call);
-    }
-}
-
-static void send_reports(struct agent *agent);
-
-static void on_reported(void *context, const struct client_result *result)
-{
-    struct report_call *call = context;
-    struct agent *agent = call->agent;
-    unlink_report(call);
-    enum agent_outcome outcome = AGENT_REPORT_ACCEPTED;
-    if (result->rc != 0) {
-        outcome = agent_server_may_pass(result) ? AGENT_REPORT_TRY_AGAIN : AGENT_REPORT_REFUSED;
-    }
-    if (outcome == AGENT_REPORT_REFUSED) {
-        LOG(WARN, "the server refused what was reported of a task", LOG_STR("task", call->task_id),
-            LOG_TXT("code", result->fault_code), LOG_TXT("reason", result->message));
-    }
-    agent_apply(agent, &(struct agent_event){.kind = AGENT_EVENT_REPORTED,
-                                             .task_id = text_of(call->task_id),
-                                             .report_id = call->report_id,
-                                             .outcome = outcome});
-    alloc_free(call);
-    send_reports(agent);
-    agent_check_stopped(agent);
-}
-
-static void send_report(struct report_call *call,
-                        const struct ecs_submit_task_state_change_request *report)
-{
-    struct agent_server *server = &call->agent->server;
-    call->next = server->reports;
-    server->reports = call;
-    server->report_calls++;
-    client_call(server->reporter, &ecs_operations[ECS_OP_SUBMIT_TASK_STATE_CHANGE], report,
-                CALL_TIMEOUT_MS, on_reported, call);
-}
-
-// As many of those that wait as there is room for, the oldest first.
-static void send_reports(struct agent *agent)
-{
-    struct agent_server *server = &agent->server;
-    while (server->report_first != NULL && server->report_calls < REPORT_CALLS_MAX &&
-           !agent->closed) {
-        struct report_call *call = server->report_first;
-        server->report_first = call->next;
-        if (server->report_first == NULL) {
-            server->report_last = NULL;
-        }
-        struct ecs_submit_task_state_change_request *report = call->report;
-        call->report = NULL;
-        send_report(call, report);
-        alloc_free(report);
-    }
-}
-
-static void keep_report(struct report_call *call,
-                        const struct ecs_submit_task_state_change_request *report)
-{
-    struct agent_server *server = &call->agent->server;
-    call->report = shape_clone(&ecs_submit_task_state_change_request_shape, report, NULL);
-    if (server->report_last == NULL) {
-        server->report_first = call;
-    } else {
-        server->report_last->next = call;
-    }
-    server->report_last = call;
-}
-
-void agent_server_report(struct agent *agent, const struct agent_effect *effect)
-{
-    struct report_call *call = ALLOC(struct report_call);
-    call->agent = agent;
-    call->report_id = effect->report_id;
-    agent_copy_id(effect->task_id, call->task_id);
-    agent->report_count++;
-    LOG(INFO, "reporting a task", LOG_STR("task", call->task_id),
-        LOG_TXT("status", effect->report->status), LOG_TXT("reason", effect->report->reason));
-    if (agent->server.report_first == NULL && agent->server.report_calls < REPORT_CALLS_MAX) {
-        send_report(call, effect->report);
-    } else {
-        keep_report(call, effect->report);
-    }
-}
-
 // ---- life ---------------------------------------------------------------------------------
 
 static void open_timer(struct agent *agent, uv_timer_t *timer)
@@ -654,9 +366,8 @@ int agent_server_begin(struct agent *agent, struct err *err)
         .region = agent->identity.region.data,
     };
     int rc = client_new(&options, &server->client, err);
-    options.connection_max = REPORT_CONNECTIONS;
     if (rc == 0) {
-        rc = client_new(&options, &server->reporter, err);
+        rc = agent_reports_begin(agent, &options, err);
     }
     if (rc == 0) {
         rc = agent_sessions_new(agent->options.loop, &agent->identity, &server->sessions, err);
@@ -691,15 +402,8 @@ void agent_server_end(struct agent *agent)
         agent_close_handle(agent, (uv_handle_t *)&server->tcs_retry);
     }
     client_free(server->client); // calls no callbacks any more
-    client_free(server->reporter);
     server->client = NULL;
-    server->reporter = NULL;
-    free_reports(server->reports);
-    free_reports(server->report_first);
-    server->reports = NULL;
-    server->report_first = NULL;
-    server->report_last = NULL;
-    server->report_calls = 0;
+    agent_reports_end(agent);
 }
 
 void agent_server_deinit(struct agent_server *server)

@@ -370,8 +370,8 @@ static void send_frame(struct publication *publication, bool last, bool idle)
                          .count = publication->count},
         .timestamp = agent_now().wall_ms,
     };
-    agent_server_send_telemetry(agent, "PublishMetricsRequest",
-                                &session_publish_metrics_request_shape, &frame);
+    agent_frame_send_telemetry(agent, "PublishMetricsRequest",
+                               &session_publish_metrics_request_shape, &frame);
     publication->count = 0;
     arena_reset(&publication->arena);
 }

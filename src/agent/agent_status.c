@@ -33,8 +33,8 @@ static void send_status(struct agent *agent)
         .statuses = {.items = &said, .count = 1},
         .timestamp = agent_now().wall_ms,
     };
-    agent_server_send_telemetry(agent, "PublishInstanceStatusRequest",
-                                &session_publish_instance_status_request_shape, &frame);
+    agent_frame_send_telemetry(agent, "PublishInstanceStatusRequest",
+                               &session_publish_instance_status_request_shape, &frame);
 }
 
 // In a worker.
