@@ -62,7 +62,7 @@ int agent_identity_store(const char *data_dir, const struct agent_identity *iden
     AUTO(buf_deinit) struct buf content = {0};
     json_encode(&node_file_identity_shape, &file, &content);
     buf_byte(&content, '\n');
-    return file_replace(AT_FDCWD, path, 0600, buf_view(&content), err);
+    return file_keep(AT_FDCWD, path, 0600, buf_view(&content), err);
 }
 
 // Ask the server named in a token. The answer is in the arena.

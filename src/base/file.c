@@ -156,6 +156,17 @@ int file_replace(int dir_fd, const char *path, mode_t mode, struct text content,
     return sync_parent(dir_fd, path, err);
 }
 
+int file_keep(int dir_fd, const char *path, mode_t mode, struct text content, struct err *err)
+{
+    AUTO(buf_deinit) struct buf found = {0};
+    struct err unread = {0};
+    if (file_read(dir_fd, path, content.size, &found, &unread) == 0 &&
+        text_equal(buf_view(&found), content)) {
+        return 0;
+    }
+    return file_replace(dir_fd, path, mode, content, err);
+}
+
 int file_write(int dir_fd, const char *path, struct text content, struct err *err)
 {
     AUTO(fd_close) int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);

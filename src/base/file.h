@@ -40,6 +40,11 @@ MUST_CHECK int file_read(int dir_fd, const char *path, size_t limit_bytes, struc
 MUST_CHECK int file_replace(int dir_fd, const char *path, mode_t mode, struct text content,
                             struct err *err);
 
+/** As file_replace, but a file that has this content already is left alone: that needs no room on
+ *  the disk. */
+MUST_CHECK int file_keep(int dir_fd, const char *path, mode_t mode, struct text content,
+                         struct err *err);
+
 /** Write all bytes to an existing file such as one of /proc, /sys or a cgroup; no fsync. */
 MUST_CHECK int file_write(int dir_fd, const char *path, struct text content, struct err *err);
 

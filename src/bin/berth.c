@@ -102,7 +102,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (command->run == bin_agent) {
-        node_keep_small(argv);
+        node_keep_small(argv + 1);
     }
     int status = command->run(argc - 1, argv + 1);
     if (status == CLI_USAGE) {

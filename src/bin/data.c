@@ -36,11 +36,13 @@ static int take_lock(struct data_dir *data, struct err *err)
                        "with --data, or stop that one",
                        owner, data->path);
     }
+    // In place: a file that was cut to nothing before would need room on the disk again.
     struct text pid = arena_format(&data->arena, "%d", (int)getpid());
-    if (ftruncate(data->lock_fd, 0) != 0) {
-        return err_sys(err, errno, "truncating '%s'", path);
+    int rc = fd_write_all(data->lock_fd, pid.data, pid.size, err);
+    if (rc == 0 && ftruncate(data->lock_fd, (off_t)pid.size) != 0) {
+        rc = err_sys(err, errno, "truncating '%s'", path);
     }
-    return fd_write_all(data->lock_fd, pid.data, pid.size, err);
+    return rc;
 }
 
 static int read_instance(struct data_dir *data, struct err *err)
@@ -154,5 +156,5 @@ int data_write_client(struct data_dir *data, const char *endpoint, const char *r
     };
     AUTO(buf_deinit) struct buf content = {0};
     json_encode(&config_client_shape, &client, &content);
-    return file_replace(AT_FDCWD, data_path(data, "client.json"), 0600, buf_view(&content), err);
+    return file_keep(AT_FDCWD, data_path(data, "client.json"), 0600, buf_view(&content), err);
 }

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "bin/anew.h"
 #include "bin/pin.h"
 #include "bin/reserve.h"
 #include "image/image.h"
@@ -50,24 +51,18 @@ const char *node_data_dir(struct data_dir *data)
     return data_path(data, "node");
 }
 
-void node_keep_small(char **argv)
+void node_keep_small(char *const *words)
 {
     const char *set = getenv(TUNABLES);
     if (set != NULL && strstr(set, TUNABLE_NAME) != NULL) {
         return;
     }
-    char self[4096];
-    ssize_t size = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (size < 0) {
-        return;
-    }
-    self[size] = '\0';
     AUTO(alloc_string)
     char *tunables = alloc_format("%s%s" TUNABLE_NAME "=0", set == NULL ? "" : set,
                                   set == NULL || set[0] == '\0' ? "" : ":");
     setenv(TUNABLES, tunables, 1);
-    execv(self, argv);
-    // Replaced while it ran, perhaps: it is larger then, no more.
+    anew(words);
+    // It is larger then, no more.
 }
 
 void node_process_limits(void)

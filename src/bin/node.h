@@ -46,10 +46,10 @@ const char *node_data_dir(struct data_dir *data);
  * Have the C library keep no memory for each thread apart: it does so for the speed of programs
  * that allocate much, and with an agent's workers that would be a sixth of what the agent takes.
  * The library is told at its start only, so this starts the program anew with the same arguments,
- * once; it comes back when that was done, or cannot be. Before anything is opened, in an agent that
- * is a process of its own.
+ * once (bin/anew.h); it comes back when that was done, or cannot be. Before anything is opened, in
+ * an agent that is a process of its own.
  */
-void node_keep_small(char **argv);
+void node_keep_small(char *const *words);
 
 /** Raise what the kernel lets a process have, before the loop is used first. */
 void node_process_limits(void);

@@ -27,6 +27,7 @@
 
 // Standard exit status of an input/output error, see sysexits.h.
 #define EXIT_IO 74
+#define ROOM_CHECK_MS 2000
 #define SCALE_TIMEOUT_MS (5 * 60 * 1000)
 #define EVENTS_MIB_MAX 1024u // all of it is read at the start
 
@@ -39,6 +40,8 @@ struct serve {
     struct seal_key *seal_key;
     struct event_log *events;
     struct server *server;
+    bool read_only;   ///< the disk is full
+    uv_timer_t *room; ///< with read_only: looks for space
 };
 
 const struct core_module *const serve_modules[] = {
@@ -91,9 +94,45 @@ static void on_effect(void *context, const struct core_effect *effect)
 
 static void on_fatal(void *context, const struct err *err)
 {
+    struct serve *serve = context;
+    if (err->code == ERR_FULL_DISK) {
+        LOG(ERROR,
+            "the disk is full; beginning anew to answer what changes nothing, until there is "
+            "space again",
+            LOG_STR("dir", serve->options.data->path), LOG_STR("reason", err->text));
+        serve->options.on_anew(serve->options.context);
+    }
     LOG(ERROR, "the store failed; ending, so that nothing is promised that is not written",
         LOG_STR("reason", err->text));
     _exit(EXIT_IO);
+}
+
+// ---- a full disk ----------------------------------------------------------------------------
+
+static void on_room_check(uv_timer_t *timer)
+{
+    struct serve *serve = timer->data;
+    if (store_has_room(serve->store)) {
+        LOG(INFO, "the disk has space again; beginning anew to take changes");
+        serve->options.on_anew(serve->options.context);
+    }
+}
+
+// Until there is room again, only what reads is answered: whatever was promised is on the disk.
+static void begin_read_only(struct serve *serve)
+{
+    LOG(ERROR, "the disk is full: nothing can be changed until there is space again",
+        LOG_STR("dir", serve->options.data->path));
+    serve->room = ALLOC(uv_timer_t);
+    IGNORE(uv_timer_init(serve->options.loop, serve->room) != 0, "cannot fail");
+    serve->room->data = serve;
+    uv_timer_start(serve->room, on_room_check, ROOM_CHECK_MS, ROOM_CHECK_MS);
+    uv_unref((uv_handle_t *)serve->room);
+}
+
+static void on_room_closed(uv_handle_t *timer)
+{
+    alloc_free(timer);
 }
 
 /** ADDR:PORT or [ADDR]:PORT into its parts; the address is cut out of the arena's copy. */
@@ -127,6 +166,7 @@ static int open_engine(struct serve *serve, struct err *err)
     if (rc != 0) {
         return rc;
     }
+    serve->read_only = !store_has_room(serve->store);
     rc = file_make_dirs(data_path(options->data, "server/scale"), 0700, err);
     if (rc != 0) {
         return rc;
@@ -163,6 +203,7 @@ static int open_engine(struct serve *serve, struct err *err)
         .loop = options->loop,
         .core = serve->core,
         .store = serve->store,
+        .read_only = serve->read_only,
         .on_effect = on_effect,
         .on_fatal = on_fatal,
         .context = serve,
@@ -221,6 +262,21 @@ static int ensure_signing_key(struct serve *serve, struct err *err)
     struct identity_ensure_signing_key_response response = {0};
     return call(serve, &identity_operations[IDENTITY_OP_ENSURE_SIGNING_KEY], &arena, &request,
                 &response, err);
+}
+
+// Without these nobody can ask for anything.
+static int ensure_keys(struct serve *serve, struct err *err)
+{
+    if (!serve->read_only) {
+        int rc = ensure_root_key(serve, err);
+        return rc == 0 ? ensure_signing_key(serve, err) : rc;
+    }
+    struct host_stats stats;
+    host_stats(serve->host, &stats);
+    return stats.version_durable > 0
+               ? 0
+               : err_set(err, ERR_FULL_DISK, "there is no space to begin with in '%s'",
+                         serve->options.data->path);
 }
 
 static int open_front(struct serve *serve, struct err *err)
@@ -283,13 +339,13 @@ int serve_start(const struct serve_options *options, struct serve **out_serve, s
     serve->options = *options;
     int rc = open_engine(serve, err);
     if (rc == 0) {
-        rc = ensure_root_key(serve, err);
-    }
-    if (rc == 0) {
-        rc = ensure_signing_key(serve, err);
+        rc = ensure_keys(serve, err);
     }
     if (rc == 0) {
         rc = open_front(serve, err);
+    }
+    if (rc == 0 && serve->read_only) {
+        begin_read_only(serve);
     }
     if (rc != 0) {
         serve_stop(serve);
@@ -304,6 +360,9 @@ void serve_stop(struct serve *serve)
     if (serve == NULL) {
         return;
     }
+    if (serve->room != NULL) {
+        uv_close((uv_handle_t *)serve->room, on_room_closed);
+    }
     server_stop(serve->server);
     serve->server = NULL;
     host_stop(serve->host);
@@ -313,6 +372,11 @@ void serve_stop(struct serve *serve)
     pki_free(serve->pki);
     seal_key_free(serve->seal_key);
     alloc_free(serve);
+}
+
+bool serve_is_read_only(const struct serve *serve)
+{
+    return serve->read_only;
 }
 
 const char *serve_url(const struct serve *serve)

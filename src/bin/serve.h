@@ -31,6 +31,10 @@ struct serve_options {
     int64_t exec_idle_ms;      ///< see server_options; 0 for ECS's
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
+    /** The disk has become full, or has room again: the process must begin anew, at once. Nothing
+     *  that was promised is lost by that. */
+    void (*on_anew)(void *context);
+    void *context;
 };
 
 /** A node's identity, made in this process. Texts are terminated and in the given arena. */
@@ -44,12 +48,16 @@ struct serve_identity {
 extern const struct core_module *const serve_modules[];
 extern const size_t serve_module_count;
 
-/** Open the store and begin to serve. */
+/** Open the store and begin to serve: on a full disk what reads only (ERR_FULL_DISK when nothing
+ * was ever stored). */
 MUST_CHECK int serve_start(const struct serve_options *options, struct serve **out_serve,
                            struct err *err);
 
 /** Stop serving: replies go out, all is written. NULL is allowed. */
 void serve_stop(struct serve *serve);
+
+/** @return whether changes are refused, because the disk is full; on_anew tells when it has room */
+bool serve_is_read_only(const struct serve *serve);
 
 /** @return URL of the API, with its actual port */
 const char *serve_url(const struct serve *serve);

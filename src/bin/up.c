@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "bin/anew.h"
 #include "bin/node.h"
 #include "bin/reserve.h"
 #include "bin/serve.h"
@@ -38,6 +39,7 @@ struct program {
     int cidr_fd; ///< holds the reservation of the VPC's range; -1 for none
     bool stopping;
     int status;
+    char *const *words; ///< what the program was called with
 };
 
 // ---- running and ending ---------------------------------------------------------------------
@@ -88,6 +90,14 @@ static void say_ready(struct program *program)
     }
     printf("ready %s\n", url);
     fflush(stdout);
+}
+
+// As after `kill -9`: what is running goes on, and is found again.
+static void on_anew(void *context)
+{
+    const struct program *program = context;
+    anew(program->words);
+    LOG(ERROR, "the program cannot be started anew: start it by hand");
 }
 
 static void on_node_ready(void *context)
@@ -167,7 +177,7 @@ static int choose_cidr(struct program *program, struct err *err)
                           &program->cidr_fd, err);
     }
     if (rc == 0) {
-        rc = file_replace(AT_FDCWD, path, 0600, cidr, err);
+        rc = file_keep(AT_FDCWD, path, 0600, cidr, err);
     }
     program->settings.vpc_cidr = arena_text(&program->arena, cidr).data;
     return rc;
@@ -200,6 +210,8 @@ static int start_server(struct program *program, struct err *err)
         .waiting_ms = settings->waiting_ms,
         .any_credentials = settings->any_credentials,
         .strict = settings->strict,
+        .on_anew = on_anew,
+        .context = program,
     };
     return serve_start(&options, &program->serve, err);
 }
@@ -301,6 +313,7 @@ static int start_node(struct program *program, struct err *err)
 static int run(int argc, char **argv, enum half halves, enum agent_stop_mode on_exit)
 {
     struct program program = {.cidr_fd = -1,
+                              .words = argv,
                               .settings = {.halves = halves,
                                            .listen = DEFAULT_LISTEN,
                                            .region = SETTINGS_DEFAULT_REGION,
@@ -314,9 +327,17 @@ static int run(int argc, char **argv, enum half halves, enum agent_stop_mode on_
         return cli_fail(&err);
     }
     int rc = (halves & HALF_SERVER) != 0 ? start_server(&program, &err) : 0;
+    bool read_only = rc == 0 && program.serve != NULL && serve_is_read_only(program.serve);
     if (rc == 0 && (halves & HALF_NODE) != 0) {
         rc = start_node(&program, &err);
-    } else if (rc == 0) {
+    }
+    if (rc == ERR_FULL_DISK && read_only) {
+        LOG(ERROR, "the node cannot be started until there is space again; its tasks go on",
+            LOG_STR("reason", err.text));
+        rc = 0;
+    }
+    // Otherwise the node says when.
+    if (rc == 0 && (program.node == NULL || read_only)) {
         say_ready(&program);
     }
     if (rc == 0) {

@@ -100,7 +100,8 @@ struct core_module {
      */
     void (*changed)(void *state, struct core *core, const struct core_kind *kind, int64_t key,
                     const void *before, const void *after);
-    /** After all rows were loaded: queue work, set timers. An input of its own for each module. */
+    /** After all rows were loaded: queue work, set timers, put at most what a store lacks that was
+     *  never used. An input of its own for each module. */
     void (*recover)(struct core_call *call, void *state);
     /** Append a line for every violated invariant. Changes nothing. */
     void (*check)(void *state, struct core *core, struct buf *violations);

@@ -366,6 +366,12 @@ static void apply(struct exchange *exchange, const void *request)
     } else if (rc == ERR_BUSY) {
         refuse(exchange, FRONT_THROTTLING,
                TEXT("Rate exceeded: the store is behind. Try again in a moment."));
+    } else if (rc == ERR_FULL_DISK) {
+        refuse_declared(exchange, "ServerException", FRONT_UNAVAILABLE,
+                        arena_format(&exchange->arena,
+                                     "The server's disk is full: nothing can be changed until "
+                                     "there is space again where its data is, in '%s'.",
+                                     exchange->server->options.data_dir));
     } else {
         refuse_declared(exchange, "ServerException", FRONT_INTERNAL, text_of(err_name(rc)));
     }

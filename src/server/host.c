@@ -101,6 +101,10 @@ int host_request(struct host *host, const struct core_caller *caller,
         call->fault = NULL;
         return ERR_BUSY;
     }
+    if (host->options.read_only && !operation->read_only) {
+        call->fault = NULL;
+        return ERR_FULL_DISK;
+    }
     struct core_input input;
     make_input(host, &input);
     int rc = core_request(host->options.core, &input, caller, operation, call, request, response);
@@ -267,6 +271,9 @@ static int64_t engine_now_ms(const struct host *host)
 
 static bool is_due(const struct host *host)
 {
+    if (host->options.read_only) {
+        return false;
+    }
     int64_t due_ms = core_next_due(host->options.core);
     return due_ms >= 0 && due_ms <= engine_now_ms(host);
 }
@@ -288,7 +295,7 @@ static void arm(struct host *host)
     uv_idle_stop(&host->awake);
     int64_t due_ms = core_next_due(host->options.core);
     int64_t wait_ms = due_ms - engine_now_ms(host);
-    if (due_ms < 0 || wait_ms <= 0 || host->failed) {
+    if (due_ms < 0 || wait_ms <= 0 || host->failed || host->options.read_only) {
         // Nothing is to come, or it waits for the write under way.
         uv_timer_stop(&host->timer);
         return;
@@ -333,6 +340,7 @@ static int load(struct host *host, struct err *err)
     struct core_input input;
     make_input(host, &input);
     core_recover(host->options.core, &input);
+    ASSERT(!host->options.read_only || version == 0 || core_version(host->options.core) == version);
     return 0;
 }
 
@@ -434,6 +442,11 @@ void host_stop(struct host *host)
     int rc = uv_thread_join(&host->writer);
     ASSERT(rc == 0);
     close_handles(host);
+}
+
+bool host_is_read_only(const struct host *host)
+{
+    return host->options.read_only;
 }
 
 struct core *host_core(struct host *host)

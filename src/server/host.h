@@ -24,6 +24,9 @@ struct host_options {
     uv_loop_t *loop;
     struct core *core;   ///< borrowed; loaded and recovered by host_start
     struct store *store; ///< borrowed
+    /** The store has no room: operations that change something are refused, and managers do
+     *  nothing, so that nothing is ever to be written. Of no use with a store never used. */
+    bool read_only;
     /** A durable effect, in order. Borrowed for the call. */
     void (*on_effect)(void *context, const struct core_effect *effect);
     /** The store failed: report and end the process at once. */
@@ -59,7 +62,7 @@ void host_stop(struct host *host);
 /**
  * Apply an operation now. The reply may be encoded at once but must be held back with host_wait.
  * Results as core_request; ERR_BUSY when too much is waiting to become durable (tell the client
- * ThrottlingException), always after a write failed.
+ * ThrottlingException), always after a write failed; ERR_FULL_DISK for a change while read_only.
  */
 MUST_CHECK int host_request(struct host *host, const struct core_caller *caller,
                             const struct api_operation *operation, struct core_call *call,
@@ -80,6 +83,9 @@ void host_wait(struct host *host, struct host_wait *wait);
 
 /** Take back a wait whose owner goes away; nothing happens when it is over already. */
 void host_wait_cancel(struct host *host, struct host_wait *wait);
+
+/** @return whether changes are refused: host_options.read_only */
+bool host_is_read_only(const struct host *host);
 
 /** The engine, for reads on the loop's thread. */
 struct core *host_core(struct host *host);

@@ -83,7 +83,7 @@ struct server_options {
     void (*write_metrics)(struct core *core, int64_t now_ms, struct buf *out);
     const char *scale_command; ///< program that grows and shrinks Auto Scaling groups, or NULL
     const char *scale_dir;     ///< of what it writes
-    const char *data_dir;      ///< told to it
+    const char *data_dir;      ///< told to it, and to who asks for a change when the disk is full
     uint32_t scale_timeout_ms; ///< it is ended after
     struct event_log *events;  ///< borrowed; NULL: there are no events
     void *context;

@@ -413,6 +413,10 @@ int session_upgrade(struct sessions *sessions, struct lws *wsi)
     int rc = 0;
     if (sessions->server->stopping) {
         rc = -1;
+    } else if (host_is_read_only(sessions->server->options.host)) {
+        refusal = refusal_front(FRONT_UNAVAILABLE, TEXT("the server's disk is full"));
+        refuse(wsi, &refusal);
+        rc = -1;
     } else if (session_upgrade_check(sessions->server, wsi, &sessions->scratch, &upgrade,
                                      &refusal) != 0 ||
                admit(sessions, &upgrade, &refusal) != 0) {

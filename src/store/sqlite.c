@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define FORMAT 1
@@ -21,6 +22,8 @@
 #define LOG_BYTES_KEPT "16777216"
 // What a checkpoint may need when the disk is full: a log of CHECKPOINT_PAGES, with room.
 #define RESERVE_BYTES (12 << 20)
+// What must be free beside the reserve before writing goes on, so that it does not end at once.
+#define ROOM_BYTES (4 << 20)
 
 enum statement { BEGIN, PUT, DELETE, VERSION, COMMIT, STATEMENT_COUNT };
 
@@ -134,18 +137,34 @@ static int step(struct sqlite *sqlite, enum statement which)
 
 // ---- disk space and the log ---------------------------------------------------------------
 
-// Best effort: without the reserve Berth works as well, until the disk is full.
-static void reserve_make(const struct sqlite *sqlite)
+// @return whether it is not for want of room that there is none: a file system that cannot set
+// space aside does without
+static bool reserve_make(const struct sqlite *sqlite)
 {
     AUTO(fd_close)
     int fd = open(sqlite->reserve_path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0 || status.st_size >= RESERVE_BYTES) {
-        return;
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        return errno != ENOSPC && errno != EDQUOT;
     }
-    if (fallocate(fd, 0, 0, RESERVE_BYTES) != 0) {
-        IGNORE(unlink(sqlite->reserve_path) != 0, "a shorter file is tried again next time");
+    if (status.st_size >= RESERVE_BYTES || fallocate(fd, 0, 0, RESERVE_BYTES) == 0) {
+        return true;
     }
+    bool full = errno == ENOSPC || errno == EDQUOT;
+    IGNORE(unlink(sqlite->reserve_path) != 0, "a shorter file is tried again next time");
+    return !full;
+}
+
+static bool sqlite_has_room(struct store *store)
+{
+    const struct sqlite *sqlite = sqlite_of(store);
+    struct statvfs disk;
+    if (!reserve_make(sqlite) || statvfs(sqlite->path, &disk) != 0) {
+        return false;
+    }
+    // The superuser may also use what the file system keeps for it.
+    uint64_t blocks = geteuid() == 0 ? disk.f_bfree : disk.f_bavail;
+    return blocks * disk.f_frsize >= ROOM_BYTES;
 }
 
 static int checkpoint(struct sqlite *sqlite, int mode, struct err *err)
@@ -425,6 +444,7 @@ static const struct store_ops sqlite_ops = {
     .name = "sqlite",
     .load = sqlite_load,
     .write = sqlite_write,
+    .has_room = sqlite_has_room,
     .close = sqlite_close,
 };
 
@@ -460,7 +480,7 @@ int store_sqlite_open(const char *path, struct store **out_store, struct err *er
     if (rc != 0) {
         return rc;
     }
-    reserve_make(sqlite);
+    IGNORE(!reserve_make(sqlite), "store_has_room tells, and tries again");
     *out_store = store;
     store = NULL;
     return 0;

@@ -18,6 +18,11 @@ int store_write(struct store *store, uint64_t version, const struct store_row *r
     return store->ops->write(store, version, rows, row_count, err);
 }
 
+bool store_has_room(struct store *store)
+{
+    return store->ops->has_room == NULL || store->ops->has_room(store);
+}
+
 void store_close(struct store *store)
 {
     if (store != NULL) {

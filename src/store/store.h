@@ -35,6 +35,8 @@ struct store_ops {
      */
     int (*write)(struct store *store, uint64_t version, const struct store_row *rows,
                  size_t row_count, struct err *err);
+    /** See store_has_room. May be NULL: always. */
+    bool (*has_room)(struct store *store);
     void (*close)(struct store *store);
 };
 
@@ -59,6 +61,13 @@ MUST_CHECK int store_load(struct store *store, store_visit_fn visit, void *conte
  */
 MUST_CHECK int store_write(struct store *store, uint64_t version, const struct store_row *rows,
                            size_t row_count, struct err *err);
+
+/**
+ * Whether there is room to go on writing. Where a reserve is held back, this makes it when it is
+ * missing; without it, or with next to nothing beside it, there is no room. Blocking, some system
+ * calls; not while a write is under way.
+ */
+MUST_CHECK bool store_has_room(struct store *store);
 
 /** Close and free; NULL is allowed. */
 void store_close(struct store *store);

@@ -239,8 +239,8 @@ UNREACHABLE = [
     Unreachable("0", "BlockedException: Your Amazon Web Services account was blocked.",
                 "Nobody blocks accounts of a Berth."),
     Unreachable("0", "ServerException",
-                "The server answers so when it fails inside; what fails on purpose, such as the "
-                "store, ends it, so that memory is never ahead of what was promised."),
+                "The server answers so to a change while its disk is full "
+                "(`tests/api/test_full_disk.py`), and when it fails inside."),
     Unreachable("0", "ThrottlingException: Rate exceeded",
                 "Said when the store is behind. Requests are not counted against buckets."),
     Unreachable("0", "NamespaceNotFoundException", "Cloud Map is not built yet."),

@@ -8,56 +8,26 @@ import pytest
 
 import images
 import support
+from disk import MIB, UNANSWERED, fill_store, small_disk
 from test_crash import definition, describe_all
 
-MIB = 1 << 20
 SIZE_MIB = 256
 
 
-def free_bytes(path):
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
-
-
-class Filler:
-    """A file that leaves as much room as is asked for."""
-
-    def __init__(self, folder):
-        self.folder, self.path = folder, os.path.join(folder, "filler")
-
-    def leave(self, left):
-        # The agent's own files come and go meanwhile.
-        support.wait_for(lambda: self.fill(left))
-
-    def fill(self, left):
-        self.remove()
-        # In blocks that are really taken; a tmpfs gives pages one by one.
-        with open(self.path, "wb") as file:
-            try:
-                while free_bytes(self.folder) > left:
-                    room = free_bytes(self.folder) - left
-                    file.write(b"x" * min(MIB, max(4096, room)))
-                    file.flush()
-            except OSError:
-                pass  # nothing is left
-        return free_bytes(self.folder) <= left
-
-    def remove(self):
-        if os.path.exists(self.path):
-            os.remove(self.path)
+@pytest.fixture(name="filler")
+def make_filler(tmp_path):
+    with small_disk(str(tmp_path / "disk"), SIZE_MIB) as filler:
+        yield filler
 
 
 @pytest.fixture
-def small(tmp_path):
+def small(tmp_path, filler):
     """A server, and an agent whose data is on a small file system of its own."""
     subprocess.run(["ip", "link", "add", "apart", "type", "bridge"], check=True)
     subprocess.run(["ip", "addr", "add", "198.18.1.1/24", "dev", "apart"], check=True)
     subprocess.run(["ip", "link", "set", "apart", "up"], check=True)
     server = support.Berth(tmp_path / "server", command="server", address="198.18.1.1").start()
-    disk = str(tmp_path / "disk")
-    os.makedirs(disk)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "none", disk], check=True)
-    data = os.path.join(disk, "data")
+    data = os.path.join(filler.folder, "data")
     subprocess.run([support.BERTH, "image", "load", "--data", data,
                     f"{support.IMAGES}/hello.tar.gz"], check=True, capture_output=True)
     agents = []
@@ -67,13 +37,12 @@ def small(tmp_path):
             agents.append(subprocess.Popen([support.BERTH, "agent", "--data", data, *arguments],
                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log))
         return agents[-1]
-    yield server, start_agent, disk
+    yield server, start_agent, filler
     for agent in agents:
         if agent.poll() is None:
             agent.terminate()
             agent.wait(40)
     server.stop()
-    subprocess.run(["umount", "-l", disk], check=True)
     subprocess.run(["ip", "link", "del", "apart"], check=True)
 
 
@@ -82,7 +51,7 @@ def nodes(server):
 
 
 def test_a_disk_that_fills_up(small):
-    server, start_agent, disk = small
+    server, start_agent, filler = small
     ecs = server.client()
     ecs.create_cluster(clusterName="default")
     name = definition(ecs)
@@ -103,7 +72,6 @@ def test_a_disk_that_fills_up(small):
         return arn
     first, second = run(), run()
     assert "ACTIVE" in nodes(server)
-    filler = Filler(disk)
     filler.leave(6 * MIB)  # a twentieth, less than 13 MiB, is kept
 
     def full():
@@ -209,5 +177,42 @@ def test_images_with_a_name_stay(tmp_path):
         support.wait_for(lambda: not os.path.exists(orphan), step=0.2)
         listed = berth.run("image", "ls")
         assert "hello" in listed and "processor" in listed
+    finally:
+        berth.stop()
+
+
+def test_a_whole_berth_on_a_full_disk(tmp_path, filler):
+    """Server and node end with it and begin anew: tasks go on, and what was promised is there."""
+    berth = support.Berth(os.path.join(filler.folder, "data"))
+    berth.log = str(tmp_path / "log")
+    berth.start()
+    try:
+        berth.load("hello.tar.gz")
+        ecs = berth.client()
+        ecs.create_cluster(clusterName="default")
+        arn = ecs.run_task(taskDefinition=definition(ecs), launchType="FARGATE",
+                           networkConfiguration=berth.network())["tasks"][0]["taskArn"]
+        ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
+        process = berth.process.pid
+        filler.fill(0)
+        promised, _ = fill_store(ecs)
+        for name in promised[-3:]:
+            assert ecs.describe_clusters(clusters=[name])["clusters"][0]["status"] == "ACTIVE"
+        [task] = describe_all(ecs, [arn])
+        assert task["lastStatus"] == "RUNNING"
+        assert "RUNNING" in berth.run("ps")
+        filler.remove()
+
+        def stopped():
+            """the task is told to stop, now that there is room"""
+            try:
+                return ecs.stop_task(task=arn)
+            except UNANSWERED:
+                return None
+        support.wait_for(stopped, step=0.2)
+        ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
+        [task] = describe_all(ecs, [arn])
+        assert task["containers"][0]["exitCode"] == 0, task
+        assert berth.process.poll() is None and berth.process.pid == process
     finally:
         berth.stop()

@@ -244,6 +244,18 @@ static void file_replace_is_whole_or_nothing(void **state)
     assert_int_equal(about.st_mode & 0777, 0600);
     buf_reset(&content);
     assert_int_equal(file_read(AT_FDCWD, path, 2, &content, &err), ERR_NO_ROOM);
+    // What is kept is the file itself, not another one of its content.
+    ino_t inode = about.st_ino;
+    assert_int_equal(file_keep(AT_FDCWD, path, 0600, TEXT("two"), &err), 0);
+    assert_int_equal(stat(path, &about), 0);
+    assert_int_equal(about.st_ino, inode);
+    static const char *const others[] = {"tw", "twos", ""};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_int_equal(file_keep(AT_FDCWD, path, 0600, text_of(others[i]), &err), 0);
+        buf_reset(&content);
+        assert_int_equal(file_read(AT_FDCWD, path, 100, &content, &err), 0);
+        assert_true(text_is(buf_view(&content), others[i]));
+    }
     AUTO(alloc_string) char *missing = alloc_format("%s/none/file", folder);
     assert_int_equal(file_replace(AT_FDCWD, missing, 0600, TEXT("x"), &err), ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, missing));

@@ -21,6 +21,7 @@ struct gate {
     uv_sem_t go; // a write takes one when `gated`
     bool gated;
     uint64_t fail_from; // versions from here on fail; 0 for none
+    bool full;          // the disk was found full before the host began
     size_t write_count;
     size_t row_counts[256];
 };
@@ -100,6 +101,7 @@ static void begin(struct world *world)
         .loop = &world->loop,
         .core = world->core,
         .store = &world->gate.store,
+        .read_only = world->gate.full,
         .on_effect = on_effect,
         .on_fatal = on_fatal,
         .context = world,
@@ -361,6 +363,41 @@ static void a_failed_write_is_fatal(void **state)
     assert_int_equal(world.fatal_count, 1);
 }
 
+// On a full disk what reads is answered and may leave at once; what would change something is
+// refused, and managers do nothing, also when their time has come.
+static void a_full_disk_is_read_only(void **state)
+{
+    (void)state;
+    AUTO(world_deinit) struct world world;
+    world_init(&world);
+    assert_int_equal(create(&world, "kept", 1), 0); // expired: a manager would take it away
+    const int64_t key = world.response.key;
+    end(&world);
+    world.gate.full = true;
+    size_t write_count = world.gate.write_count;
+    begin(&world);
+    assert_true(host_is_read_only(world.host));
+    world.events[0] = '\0';
+    const struct toy_item_request show = {.has_key = true, .key = key};
+    for (int turn = 0; turn < 10; turn++) {
+        assert_int_equal(create(&world, "more", 0), ERR_FULL_DISK);
+        assert_int_equal(ask(&world, TOY_OP_SHOW_ITEM, &show), 0);
+        struct reply reply = make_reply(&world, "read");
+        host_wait(world.host, &reply.wait);
+        uv_run(&world.loop, UV_RUN_NOWAIT);
+    }
+    assert_string_equal(world.events, "read read read read read read read read read read ");
+    end(&world);
+    assert_int_equal(world.gate.write_count, write_count);
+    assert_int_equal(world.fatal_count, 0);
+
+    world.gate.full = false;
+    begin(&world);
+    settle(&world);
+    assert_int_equal(ask(&world, TOY_OP_SHOW_ITEM, &show), ERR_FAULT); // now its time has come
+    assert_int_equal(create(&world, "more", 0), 0);
+}
+
 // Stopping writes what is outstanding, behind a write under way, and releases what waited.
 static void stopping_completes_what_was_begun(void **state)
 {
@@ -454,6 +491,7 @@ int main(void)
         cmocka_unit_test(refusals_and_unknown_operations_come_back),
         cmocka_unit_test(changes_are_refused_when_commits_back_up),
         cmocka_unit_test(a_failed_write_is_fatal),
+        cmocka_unit_test(a_full_disk_is_read_only),
         cmocka_unit_test(stopping_completes_what_was_begun),
         cmocka_unit_test(timers_fire_by_the_wall_clock),
         cmocka_unit_test(work_does_not_starve_requests),
