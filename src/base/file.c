@@ -68,9 +68,8 @@ int file_read(int dir_fd, const char *path, size_t limit_bytes, struct buf *out,
     bool large = false;
     size_t before = out->size;
     for (;;) {
-        size_t room = large ? LARGE_READ_BYTES : sizeof(small);
-        char *to = large ? buf_reserve(out, room) : small;
-        ssize_t got = read(fd, to, room);
+        ssize_t got = large ? read(fd, buf_reserve(out, LARGE_READ_BYTES), LARGE_READ_BYTES)
+                            : read(fd, small, sizeof(small));
         if (got < 0 && errno == EINTR) {
             continue;
         }

@@ -29,7 +29,7 @@ int look_service(struct cli_context *context, struct text cluster, struct text n
                        TEXT_FMT(cli_short(name)),
                        TEXT_FMT(text_empty(cluster) ? TEXT("default") : cli_short(cluster)));
     }
-    *out_service = &answer.services.items[0];
+    *out_service = answer.services.items;
     return 0;
 }
 
@@ -59,7 +59,7 @@ int look_rollout(struct cli_context *context, struct text arn,
     int rc = cli_call(context, &ecs_operations[ECS_OP_DESCRIBE_SERVICE_DEPLOYMENTS], &request,
                       &answer, err);
     if (rc == 0 && answer.service_deployments.count > 0) {
-        *out_rollout = &answer.service_deployments.items[0];
+        *out_rollout = answer.service_deployments.items;
     }
     return rc;
 }

@@ -237,6 +237,7 @@ static void deployment_changed(struct service_state *state, const struct core *c
 {
     struct index_key at = {.size = 0};
     const struct service_record_deployment *either = after == NULL ? before : after;
+    ASSERT(either != NULL);
     index_key_u64(&at, (uint64_t)either->service);
     index_key_u64(&at, (uint64_t)either->number);
     if (before == NULL || after == NULL) {
