@@ -170,7 +170,7 @@ def main():
     parser.add_argument("--memory", type=int, default=2048, help="MiB that the guest has")
     parser.add_argument("--keep", action="append", default=[], type=os.path.abspath,
                         help="a folder where the guest may write")
-    parser.add_argument("--cache", default=os.path.join(ROOT, "build/guest"),
+    parser.add_argument("--cache", type=os.path.abspath, default=os.path.join(ROOT, "build/guest"),
                         help="where the kernel is kept")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
