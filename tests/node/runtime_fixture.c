@@ -28,6 +28,7 @@
 #include <cmocka.h>
 
 #define WAIT_MS 60000
+#define LOOK_MS 5 // from one look at a file to the next
 #define OUTPUT_MAX_BYTES (256u << 10)
 
 static const char *const applets[] = {"sh",    "cat",      "echo", "env",    "id",      "pwd",
@@ -335,9 +336,15 @@ static bool take_frame(struct fixture_task *task)
     return rc > 0;
 }
 
+int fixture_wait_ms(void)
+{
+    const char *slow = getenv("BERTH_SLOW");
+    return WAIT_MS * (slow == NULL ? 1 : MAX(atoi(slow), 1));
+}
+
 void fixture_wait(struct fixture_task *task, fixture_when_fn when)
 {
-    int64_t deadline_ns = clock_monotonic_ns() + INT64_C(1000000) * WAIT_MS;
+    int64_t deadline_ns = clock_monotonic_ns() + INT64_C(1000000) * fixture_wait_ms();
     while (!when(task)) {
         if (take_frame(task)) {
             continue;
@@ -345,6 +352,13 @@ void fixture_wait(struct fixture_task *task, fixture_when_fn when)
         struct pollfd poll_fd = {.fd = task->fd, .events = POLLIN};
         int64_t left_ms = (deadline_ns - clock_monotonic_ns()) / 1000000;
         if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) <= 0) {
+            for (size_t i = 0; i < task->state.containers.count; i++) {
+                const struct supervisor_container_state *state = &task->state.containers.items[i];
+                print_message("%.*s: status %d, health %d, exit code %d, restarts %d, %.*s\n",
+                              TEXT_FMT(state->name), (int)state->status, (int)state->health,
+                              (int)state->exit_code, (int)state->restart_count,
+                              TEXT_FMT(state->reason));
+            }
             fail_msg("the task did not get there in time");
         }
         ssize_t got = read(task->fd, buf_reserve(&task->in, 4096), 4096);
@@ -407,6 +421,19 @@ struct text fixture_output(struct fixture_task *task, const char *name)
         fail_msg("%s", err.text);
     }
     return arena_text(arena, buf_view(&content));
+}
+
+void fixture_wait_output(struct fixture_task *task, const char *name, const char *wanted)
+{
+    int64_t deadline_ns = clock_monotonic_ns() + INT64_C(1000000) * fixture_wait_ms();
+    struct pollfd nothing = {.fd = -1};
+    while (!fixture_holds(fixture_output(task, name), wanted)) {
+        if (clock_monotonic_ns() >= deadline_ns) {
+            fail_msg("'%s' is not in the output of %s: %.*s", wanted, name,
+                     TEXT_FMT(fixture_output(task, name)));
+        }
+        poll(&nothing, 1, LOOK_MS);
+    }
 }
 
 bool fixture_holds(struct text text, const char *string)

@@ -14,6 +14,9 @@
 #define FIXTURE_CONTAINERS_MAX 4
 #define FIXTURE_PIDS_MAX 100 ///< of a container
 
+// A stop timeout of who has to hear its signal: a busy machine takes its time.
+#define FIXTURE_PATIENCE_S 120
+
 struct fixture {
     struct arena arena;
     char *directory; ///< temporary; run, data and the image's layers are below
@@ -84,8 +87,14 @@ void fixture_attach(struct fixture_task *task);
 /** A test on a state. */
 typedef bool (*fixture_when_fn)(const struct fixture_task *task);
 
-/** Read frames until the newest state passes; fails the test after 20 s. */
+/** How long to wait for what has to come: far longer than it takes, and longer in the guest. */
+int fixture_wait_ms(void);
+
+/** Read frames until the newest state passes; fails the test when that takes too long. */
 void fixture_wait(struct fixture_task *task, fixture_when_fn when);
+
+/** Wait until a container has written a string: it is in its file a moment later. */
+void fixture_wait_output(struct fixture_task *task, const char *name, const char *wanted);
 
 /** For fixture_wait: all containers have ended. */
 bool fixture_finished(const struct fixture_task *task);

@@ -116,17 +116,18 @@ static void later_processes_are_filtered(void **state)
     struct ecs_container_definition *definition = fixture_add(
         task, "main",
         "grep Seccomp: /proc/self/status; if test ! -e /again; then touch /again; exit 1; fi; "
-        "while true; do sleep 0.1; done");
+        "touch /second; while true; do sleep 0.1; done");
     struct text command[] = {
         TEXT("CMD-SHELL"),
-        TEXT("grep -q 'Seccomp:.2' /proc/self/status && ! unshare -U /bin/true"),
+        TEXT("test -e /second && grep -q 'Seccomp:.2' /proc/self/status && "
+             "! unshare -U /bin/true"),
     };
     struct ecs_health_check check = {
         .command = {command, 2},
         .has_interval = true,
         .interval = 1,
         .has_timeout = true,
-        .timeout = 5,
+        .timeout = FIXTURE_PATIENCE_S,
         .has_retries = true,
         .retries = 3,
     };
@@ -137,6 +138,7 @@ static void later_processes_are_filtered(void **state)
     fixture_start(task);
     fixture_wait(task, healthy);
     assert_int_equal(task->state.containers.items[0].restart_count, 1);
+    fixture_wait_output(task, "main", "Seccomp:\t2\nSeccomp:\t2\n");
     assert_true(text_is(fixture_output(task, "main"), "Seccomp:\t2\nSeccomp:\t2\n"));
     fixture_command(task, SUPERVISOR_COMMAND_KIND_KILL);
     fixture_end(task);

@@ -33,21 +33,6 @@ static uint64_t number_of(struct text text)
     return number;
 }
 
-static bool said_end(const struct fixture_task *task)
-{
-    struct fixture_task *looked_at = (struct fixture_task *)(uintptr_t)task;
-    return fixture_holds(fixture_output(looked_at, "web"), "end\n");
-}
-
-static void wait_end(struct fixture_task *task)
-{
-    struct pollfd nothing = {.fd = -1};
-    for (size_t i = 0; i < 12000 && !said_end(task); i++) {
-        poll(&nothing, 1, 5);
-    }
-    assert_true(said_end(task));
-}
-
 // What forks without end comes to the limit and is told so; the kill takes all of it.
 static void processes_are_bounded(void **state)
 {
@@ -55,7 +40,7 @@ static void processes_are_bounded(void **state)
     fixture_add(task, "web",
                 "(while :; do sleep 1000 & done) 2>/dev/null; echo end; exec sleep 1000");
     fixture_start(task);
-    wait_end(task);
+    fixture_wait_output(task, "web", "end\n");
     struct text most = fixture_control(task, "pids", "0-web", "pids.max");
     assert_int_equal(number_of(most), FIXTURE_PIDS_MAX);
     uint64_t now = number_of(fixture_control(task, "pids", "0-web", "pids.current"));
@@ -132,7 +117,7 @@ static void figures_are_the_containers(void **state)
     definition->memory = 64;
     fixture_start(task);
     fixture_wait(task, fixture_running);
-    wait_end(task);
+    fixture_wait_output(task, "web", "end\n");
     const struct runtime_sample which = {
         .task_id = task->id, .index = 0, .container = TEXT("web"), .pid = container(task, 0)->pid};
     struct container_sample sample = {0};

@@ -67,16 +67,6 @@ static void wait_restarts(struct fixture_task *task, int32_t count)
     fixture_wait(task, has_restarted);
 }
 
-// What a container has written is in its file a moment later.
-static void wait_output(struct fixture_task *task, const char *wanted)
-{
-    struct pollfd nothing = {.fd = -1};
-    for (size_t i = 0; i < 12000 && !fixture_holds(fixture_output(task, "web"), wanted); i++) {
-        poll(&nothing, 1, 5);
-    }
-    assert_true(fixture_holds(fixture_output(task, "web"), wanted));
-}
-
 // A container that is killed again and again comes up again each time: the same files, one output,
 // and the supervisor holds no more than before.
 static void restarts_leave_nothing_behind(void **state)
@@ -94,7 +84,7 @@ static void restarts_leave_nothing_behind(void **state)
     size_t known = 0;
     for (int32_t i = 1; i <= RESTARTS; i++) {
         AUTO(alloc_string) char *line = alloc_format("run %d\n", i);
-        wait_output(task, line);
+        fixture_wait_output(task, "web", line);
         pid_t before = container(task, 0)->pid;
         assert_int_equal(kill(before, SIGKILL), 0);
         wait_restarts(task, i);
@@ -174,16 +164,20 @@ static void labels_run_commands(void **state)
 {
     struct fixture_task *task = fixture_task(*state);
     struct text_entry labels[] = {
-        {TEXT("berth.post-start"), TEXT("sleep 0.2; echo greeted >/greeting")},
+        {TEXT("berth.post-start"),
+         TEXT("while ! test -e /up; do sleep 0.05; done; sleep 0.2; echo greeted >/greeting")},
         {TEXT("berth.pre-stop"), TEXT("echo parted >/proc/1/fd/1")},
         {TEXT("berth.readiness"), TEXT("CMD /bin/test -e /ready")},
         {TEXT("berth.readiness.interval"), TEXT("1")},
+        {TEXT("berth.readiness.timeout"), TEXT("60")},
         {TEXT("berth.readiness.retries"), TEXT("1")},
     };
-    struct ecs_container_definition *definition = fixture_add(
-        task, "web",
-        "trap 'echo asked; cat /greeting; exit 0' TERM; while true; do sleep 0.05; done");
+    struct ecs_container_definition *definition =
+        fixture_add(task, "web",
+                    "trap 'echo asked; cat /greeting; exit 0' TERM; touch /up; "
+                    "while true; do sleep 0.05; done");
     definition->docker_labels = (struct text_map){labels, ARRAY_LEN(labels)};
+    definition->stop_timeout = FIXTURE_PATIENCE_S;
     fixture_add(task, "after", "exec sleep 1000");
     struct ecs_container_dependency start = {TEXT("web"), ECS_CONTAINER_CONDITION_START};
     task->definitions[1].depends_on.items = &start;
@@ -217,6 +211,7 @@ static void failed_post_start_is_told(void **state)
     struct ecs_container_definition *definition =
         fixture_add(task, "web", "trap 'exit 5' TERM; touch /up; while true; do sleep 0.05; done");
     definition->docker_labels = (struct text_map){&label, 1};
+    definition->stop_timeout = FIXTURE_PATIENCE_S;
     fixture_start(task);
     fixture_wait(task, fixture_finished);
     assert_int_equal(container(task, 0)->exit_code, 5);
@@ -279,7 +274,7 @@ static void shared_namespaces_end_with_the_supervisor(void **state)
     struct pollfd gone = {.fd = pidfd_open(container(task, 0)->pid, 0), .events = POLLIN};
     assert_true(gone.fd >= 0);
     assert_int_equal(kill(fixture_supervisor(task), SIGKILL), 0);
-    assert_int_equal(poll(&gone, 1, 60000), 1);
+    assert_int_equal(poll(&gone, 1, fixture_wait_ms()), 1);
     close(gone.fd);
     close(task->fd);
     task->fd = -1;
@@ -404,7 +399,7 @@ static void storage_is_of_one_task(void **state)
     fixture_start(second);
     fixture_wait(second, fixture_running);
     assert_false(mounts_hold(fixture_supervisor(second), path));
-    wait_output(first, "\nroom\n");
+    fixture_wait_output(first, "web", "\nroom\n");
     assert_true(text_starts(fixture_output(first, "web"), TEXT("no room\n")));
     fixture_command(first, SUPERVISOR_COMMAND_KIND_KILL);
     fixture_end(first);
