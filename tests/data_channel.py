@@ -9,7 +9,7 @@ import struct
 import time
 import uuid
 
-from support import PATIENCE
+import support
 import websocket
 
 HEADER = struct.Struct(">I32sIQqQ16s32sII")
@@ -20,6 +20,7 @@ INPUT, OUTPUT, ACKNOWLEDGE, CLOSED = (
 FLAG, STDERR, EXIT_CODE = 10, 11, 12
 PIECE = 1024
 RESEND_S = 0.5
+PATIENCE_S = support.PATIENCE * support.SLOW
 
 
 def encode(kind, payload=b"", sequence=0, flags=0, payload_type=0, message_id=None):
@@ -69,7 +70,7 @@ class Channel:
                 f"{sorted(self.pending)}")
 
     def connect(self, url, token, **more):
-        self.socket = websocket.WebSocket(url, timeout=90, **more)
+        self.socket = websocket.WebSocket(url, timeout=PATIENCE_S, **more)
         self.socket.send(open_input(token))
         self.again()
 
@@ -93,10 +94,10 @@ class Channel:
     def hear(self):
         """The next messages of the stream in order, each as (payload type, payload); none when what
         came was something else. Raises websocket.Closed."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + PATIENCE_S
         while not self.socket.readable(RESEND_S):
             if time.monotonic() > until:
-                raise TimeoutError(f"nothing came for {PATIENCE} s: {self}")
+                raise TimeoutError(f"nothing came for {PATIENCE_S} s: {self}")
             self.again()
         frame = self.socket.read()
         if frame.startswith(b"{"):
@@ -144,14 +145,14 @@ class Channel:
 def together(ends, wanted):
     """Let the ends take what comes to either of them until the function says so. What is lost with
     a line comes only when its sender is listening, too: so it is for tests that cut lines."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + PATIENCE_S
     again = time.monotonic() + RESEND_S
     while not wanted():
         for end in ends:
             if end.socket.readable(0.02):
                 end.take()
         if time.monotonic() > until:
-            raise TimeoutError(f"not within {PATIENCE} s: " + "; ".join(map(str, ends)))
+            raise TimeoutError(f"not within {PATIENCE_S} s: " + "; ".join(map(str, ends)))
         if time.monotonic() > again:
             again = time.monotonic() + RESEND_S
             for end in ends:

@@ -36,12 +36,15 @@ RESOURCES = [{"name": name, "type": "INTEGER", "integerValue": UNITS} for name i
 
 
 SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+# The most that Fargate takes: a busy machine can stand still for seconds.
+PATIENT = {"stopTimeout": 120}
 
 
 def box(script, name="main", **members):
     """A container that runs a shell script.
 
-    A first process that has set no trap yet ignores SIGTERM: hence a short stopTimeout.
+    A first process that has set no trap yet ignores SIGTERM: hence a short stopTimeout. One that
+    has to hear it gets PATIENT instead.
     """
     return {"name": name, "image": "hello", "entryPoint": ["/bin/sh", "-c"], "command": [script],
             "stopTimeout": 2, **members}

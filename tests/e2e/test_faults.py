@@ -111,7 +111,11 @@ ask blackhole-port/start '{json.dumps(HOLE)}'
 try 7000 2; try 7001 30
 wget -qO- $ECS_CONTAINER_METADATA_URI_V4 | grep -c DockerId
 ask blackhole-port/status '{json.dumps(HOLE)}'
-ask blackhole-port/status '{json.dumps(HOLE)}'
+for i in $(seq 20); do
+    again=$(ask blackhole-port/status '{json.dumps(HOLE)}')
+    case $again in *429*) break;; esac
+done
+echo "$again"
 ask blackhole-port/stop '{json.dumps(HOLE)}'
 try 7000 30
 ask latency/start '{{}}'
@@ -158,7 +162,9 @@ def test_answers(node, live):
     uri = seen.uris[0]
     assert seen.ask("blackhole-port/start", "", uri=uri) == (
         400, {"Error": "required request body is missing"})
-    assert seen.raw("blackhole-port/start", HOLE, uri=uri) == (429, LIMIT)
+    # On a machine that stands still they may be over: then the next one is too early.
+    support.wait_for(
+        lambda: seen.raw("blackhole-port/start", HOLE, uri=uri) == (429, LIMIT))
     assert seen.ask("blackhole-port/stop", HOLE, uri=uri) == (200, STOPPED)
     assert seen.ask("blackhole-port/start", {**HOLE, "Port": "x"}, uri=seen.uris[1]) == (
         400, {"Error": "json: cannot unmarshal string into Go struct field "

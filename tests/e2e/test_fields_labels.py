@@ -4,7 +4,7 @@ import os
 
 import services
 import support
-from fields import SLEEP, box, task
+from fields import PATIENT, SLEEP, box, task
 
 SHARED = {"volumes": [{"name": "v"}]}
 MOUNT = {"user": "0", "mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}
@@ -25,14 +25,15 @@ def test_post_start(ended):
     assert written == own
 
 
-@task(box(SLEEP, **labels(post_start="exit 3")))
+@task(box("trap 'exit 0' TERM; touch /tmp/up; while :; do sleep 0.1; done", **PATIENT,
+          **labels(post_start="until test -e /tmp/up; do sleep 0.1; done; exit 3")))
 def test_post_start_fails(ended):
     assert ended.code() == 0
     assert ended.container()["reason"] == "CannotStartContainerError: its post-start command failed"
 
 
 @task(box("trap 'cat /tmp/parted; exit 0' TERM; echo up; while :; do sleep 0.1; done",
-          **labels(pre_stop="echo parted >/tmp/parted")))
+          **PATIENT, **labels(pre_stop="echo parted >/tmp/parted")))
 def test_pre_stop(node, live):
     """Before the signal: whoever hears that finds what it did."""
     node.until(live, lastStatus="RUNNING")
@@ -42,7 +43,7 @@ def test_pre_stop(node, live):
 
 
 READY = {"berth.readiness": "test ! -e /tmp/busy", "berth.readiness.interval": "1",
-         "berth.readiness.retries": "1"}
+         "berth.readiness.timeout": "60", "berth.readiness.retries": "1"}
 
 
 @task(box(SLEEP, dockerLabels=READY))

@@ -1,6 +1,6 @@
 """Members about when containers start, whether they are well, and how they end."""
 import support
-from fields import SLEEP, box, task
+from fields import PATIENT, SLEEP, box, task
 
 
 def wait_for_output(node, arn, text, count=1):
@@ -54,10 +54,11 @@ def test_depends_on_start(ended):
     assert ended.output() == "started\n"
 
 
-@task(box("trap 'ls /v; exit 0' TERM; while :; do sleep 0.05; done", name="first",
-          essential=False, **MOUNT),
-      box("trap 'sleep 0.3; touch /v/ended; exit 0' TERM; echo up; while :; do sleep 0.05; done",
-          dependsOn=then("START"), **MOUNT), **SHARED)
+@task(box("trap 'rm /v/up; ls /v; exit 0' TERM; touch /v/up; while :; do sleep 0.05; done",
+          name="first", essential=False, **PATIENT, **MOUNT),
+      box("trap 'sleep 0.3; touch /v/ended; exit 0' TERM; until test -e /v/up; do sleep 0.05; done; "
+          "echo up; while :; do sleep 0.05; done",
+          dependsOn=then("START"), **PATIENT, **MOUNT), **SHARED)
 def test_depends_on_orders_the_end(node, live):
     """What depends ends first: when the other is asked to, it has."""
     wait_for_output(node, live, "up")
@@ -77,19 +78,19 @@ def test_start_timeout(ended):
 
 
 @task(box("trap 'echo asked' TERM; touch /v/up; while :; do sleep 0.1; done", name="deaf",
-          essential=False, **MOUNT),
+          essential=False, stopTimeout=7, **MOUNT),
       box("while ! test -e /v/up; do sleep 0.05; done", **MOUNT), **SHARED)
 def test_stop_timeout(ended):
-    """SIGTERM, then SIGKILL once the container's own 2 s are over."""
+    """SIGTERM, then SIGKILL once the container's own 7 s are over."""
     assert ended.log("deaf") == "asked\n"
     assert ended.code("deaf") == 137
     waited = (ended.task["stoppedAt"] - ended.task["executionStoppedAt"]).total_seconds()
-    assert waited >= 1.9
+    assert waited >= 6.9
 
 
 @task(box("while ! test -e /v/up; do sleep 0.05; done; exit 5", essential=True, **MOUNT),
       box("trap 'exit 6' TERM; touch /v/up; while :; do sleep 0.1; done", name="other",
-          essential=False, **MOUNT), **SHARED)
+          essential=False, **PATIENT, **MOUNT), **SHARED)
 def test_essential(ended):
     """The end of an essential container ends the task."""
     assert (ended.code(), ended.code("other")) == (5, 6)

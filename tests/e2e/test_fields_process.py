@@ -6,7 +6,7 @@ import resource
 import pytest
 
 import support
-from fields import box, task
+from fields import PATIENT, box, task
 
 CAPABILITIES = {"CHOWN": 0, "KILL": 5, "NET_RAW": 13, "SYS_PTRACE": 19, "SYS_TIME": 25}
 
@@ -196,7 +196,8 @@ def test_init_process_enabled(ended):
     assert ended.code() == 3
 
 
-@task(box("trap 'echo asked; exit 4' TERM; echo up; while :; do sleep 0.1; done", **INIT))
+@task(box("trap 'echo asked; exit 4' TERM; echo up; while :; do sleep 0.1; done", **PATIENT,
+          **INIT))
 def test_init_process_passes_signals_on(node, live):
     def up():
         """the program has its trap"""
@@ -213,8 +214,12 @@ def test_standard_input_is_empty(ended):
     assert ended.output() == "end\n"
 
 
-@task(box("echo begin; cat; echo end", name="reader", essential=False, interactive=True),
-      box("sleep 0.5", dependsOn=[{"containerName": "reader", "condition": "START"}]))
+MOUNT = {"user": "0", "mountPoints": [{"sourceVolume": "v", "containerPath": "/v"}]}
+
+
+@task(box("echo begin; touch /v/up; cat; echo end", name="reader", essential=False,
+          interactive=True, **MOUNT),
+      box("until test -e /v/up; do sleep 0.1; done; sleep 0.5", **MOUNT), volumes=[{"name": "v"}])
 def test_interactive(ended):
     """Standard input stays open: who reads it waits, until the task ends."""
     assert ended.log("reader") == "begin\n"

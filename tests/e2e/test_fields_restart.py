@@ -1,5 +1,7 @@
 """restartPolicy: which containers are started again, and what they find then."""
-import support
+import time
+
+import services
 from fields import box, task
 
 
@@ -11,14 +13,19 @@ def policy(**members):
 COUNT = "echo run >>/tmp/runs; wc -l </tmp/runs"
 
 
-@task(box(f"{COUNT}; test $(wc -l </tmp/runs) -gt 1 && exit 0; sleep 60.5; exit 1",
+@task(box(f"{COUNT}; test $(wc -l </tmp/runs) -gt 1 && exit 0; "
+          "until test -e /tmp/go; do sleep 0.1; done; exit 1",
           restartPolicy=policy(ignoredExitCodes=[0], restartAttemptPeriod=60)))
 def test_restart_attempt_period(node, live):
     """One that ran for its period is started again: same files, same log, and the task goes on.
 
     The second run ends soon, with a code that is ignored: that is the container's end.
     """
-    ended = node.stopped(live, 60 + support.PATIENCE)
+    node.until(live, lastStatus="RUNNING")
+    time.sleep(60.1)  # its period began before anybody was told
+    with open(f"/proc/{services.container(live)}/root/tmp/go", "w", encoding="utf-8"):
+        pass
+    ended = node.stopped(live)
     assert ended.output() == "1\n2\n"
     assert ended.task["stopCode"] == "EssentialContainerExited"
     assert (ended.task["stoppedAt"] - ended.task["startedAt"]).total_seconds() > 60

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 import support
-from fields import SLEEP, box, task
+from fields import PATIENT, SLEEP, box, task
 
 
 def linux(**parameters):
@@ -81,7 +81,7 @@ def test_pid_mode_host(ended):
 
 
 @task(box("ipcs -q; touch /dev/shm/of-other; stat -c %i /proc/self/ns/ipc -L; sleep 1",
-          name="other", essential=False),
+          name="other", essential=False, **PATIENT),
       box("while ! ls /dev/shm/of-other; do sleep 0.05; done 2>/dev/null; "
           "df -m /dev/shm | tail -n 1; stat -c %i /proc/self/ns/ipc -L",
           linuxParameters={"sharedMemorySize": 80}), ec2=True, ipcMode="task")
