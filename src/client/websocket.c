@@ -130,8 +130,12 @@ static void connect_to(struct websocket *socket, const char *address)
         .userdata = socket,
         .pwsi = &socket->wsi,
     };
-    // When this fails at once, the callback was called, which freed the socket.
-    IGNORE(lws_client_connect_via_info(&info) == NULL, "the callback tells");
+    // What fails at once the library tells its caller alone, and calls nobody.
+    if (lws_client_connect_via_info(&info) == NULL) {
+        finish(socket, NULL,
+               "no connection can be begun: there is no way to the server, or this process has too "
+               "many files open");
+    }
 }
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -130,6 +131,30 @@ static void where_nobody_is_nothing_opens(void **state)
     end(&loop, sockets);
 }
 
+// What the library cannot even begin is told as any other failure: who waits for it tries again.
+static void without_descriptors_it_is_told_and_not_lost(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct websockets *sockets = begin(&loop);
+    struct rlimit before = {0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct outcome outcome = {0};
+    const struct websocket_handlers handlers = {
+        .open = on_open, .closed = on_closed, .context = &outcome};
+    assert_non_null(websocket_open(sockets, TEXT("ws://127.0.0.1:9/"), &handlers));
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    while (outcome.closed == 0) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(outcome.closed, 1);
+    assert_false(outcome.refused);
+    assert_non_null(strstr(outcome.why, "files open"));
+    end(&loop, sockets);
+}
+
 // Without TLS there is none; and what is under way when all ends calls nobody.
 static void ends_are_quiet(void **state)
 {
@@ -152,6 +177,7 @@ int main(void)
         cmocka_unit_test(urls_name_where_to_go),
         cmocka_unit_test(what_is_no_url_is_refused),
         cmocka_unit_test(where_nobody_is_nothing_opens),
+        cmocka_unit_test(without_descriptors_it_is_told_and_not_lost),
         cmocka_unit_test(ends_are_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
