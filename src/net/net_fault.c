@@ -1,5 +1,6 @@
 #include "net/net_fault.h"
 
+#include "base/alloc.h"
 #include "base/text.h"
 #include "net/net_fault_internal.h"
 
@@ -25,8 +26,7 @@ struct site {
     int filter_fd;
     int socket_fd;
     struct arena arena;
-    struct text_list tables; // of this instance, by name
-    int rc;
+    struct text_list tables; // of this instance, by name; their list is owned
 };
 
 // ---- names ------------------------------------------------------------------------------------
@@ -91,11 +91,10 @@ static void collect(void *context, const char *name)
             return;
         }
     }
-    if (site->tables.count == FAULTS_MAX) {
-        site->rc = ERR_NO_ROOM;
-        return;
-    }
-    site->tables.items[site->tables.count++] = arena_text(&site->arena, found);
+    // All of them, however many: what cannot be listed could never be ended.
+    struct text_list *tables = &site->tables;
+    tables->items = alloc_resize(tables->items, tables->count + 1, sizeof(struct text));
+    tables->items[tables->count++] = arena_text(&site->arena, found);
 }
 
 static void site_leave(struct site *site)
@@ -105,6 +104,7 @@ static void site_leave(struct site *site)
     if (site->back >= 0) {
         net_namespace_leave(site->back);
     }
+    alloc_free(site->tables.items);
     arena_deinit(&site->arena);
     pthread_mutex_unlock(&site->net->fault_lock);
 }
@@ -116,14 +116,7 @@ static int enter(struct site *site, int namespace_fd, struct err *err)
     int rc = net_namespace_enter(namespace_fd, &site->back, err);
     rc = rc == 0 ? net_nft_open(&site->filter_fd, err) : rc;
     rc = rc == 0 ? net_socket_open(&site->socket_fd, err) : rc;
-    if (rc == 0) {
-        site->tables.items = arena_array(&site->arena, FAULTS_MAX, sizeof(struct text));
-        rc = net_nft_tables(site->filter_fd, NFPROTO_INET, collect, site, err);
-    }
-    if (rc == 0 && site->rc != 0) {
-        rc = err_set(err, site->rc, "there are %d faults already", FAULTS_MAX);
-    }
-    return rc;
+    return rc == 0 ? net_nft_tables(site->filter_fd, NFPROTO_INET, collect, site, err) : rc;
 }
 
 // Until site_leave, which is to be called whatever this returns, the thread is there.
@@ -290,6 +283,10 @@ int net_fault_start(struct net *net, const struct net_fault_place *place,
     }
     if (find_running(&site, fault, out_running)) {
         return err_set(err, ERR_EXISTS, "the fault is there already");
+    }
+    if (site.tables.count >= FAULTS_MAX) {
+        return err_set(err, ERR_NO_ROOM, "there are %zu faults already, no more can be: stop one",
+                       site.tables.count);
     }
     return start(&site, place, fault, err);
 }

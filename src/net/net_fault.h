@@ -72,7 +72,8 @@ struct net_fault_place {
  * @param out_running  the kind that is there instead, with ERR_EXISTS
  * @return 0; ERR_EXISTS when the same one is there already, or for loss and latency either of the
  *         two; ERR_UNSUPPORTED with a sentence of what this kernel lacks; ERR_BUSY when somebody
- *         else's queueing discipline is in the way; ERR_NOT_FOUND in a host without a default route
+ *         else's queueing discipline is in the way; ERR_NOT_FOUND in a host without a default
+ *         route; ERR_NO_ROOM when too many are there
  */
 MUST_CHECK int net_fault_start(struct net *net, const struct net_fault_place *place,
                                const struct net_fault *fault, enum net_fault_kind *out_running,

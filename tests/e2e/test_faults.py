@@ -323,6 +323,22 @@ def test_lost_packets(pair):
 
 # ---- mode host
 
+@task(*boxes(3), ec2=True, networkMode="awsvpc", enableFaultInjection=True)
+def test_too_many(node, live):
+    """There is an end to them; what is there can be looked at and ended all the same."""
+    seen = Task(node, live)
+    instance, task_id = networks(node).split("/")[3], live.split("/")[-1]
+    tables = [f"berth-fault-{instance}-egress-tcp-{port}-{task_id}" for port in range(1, 1101)]
+    subprocess.run([*seen.prefix, "nft", "-f", "-"], check=True, text=True,
+                   input="".join(f"add table inet {name}\n" for name in tables))
+    status, error = seen.ask("blackhole-port/start", {**HOLE, "Port": 2000})
+    assert status == 500 and "there are 1100 faults already" in error["Error"], error
+    last = {**HOLE, "Port": 1100}
+    assert seen.ask("blackhole-port/status", last) == (200, RUNNING)
+    assert seen.ask("blackhole-port/stop", last) == (200, STOPPED)
+    assert seen.ask("blackhole-port/status", last) == (200, NOT_RUNNING)
+
+
 CONNECT = """
 import socket, sys
 try:
