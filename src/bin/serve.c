@@ -115,6 +115,7 @@ static void on_room_check(uv_timer_t *timer)
     if (store_has_room(serve->store)) {
         LOG(INFO, "the disk has space again; beginning anew to take changes");
         serve->options.on_anew(serve->options.context);
+        uv_timer_stop(timer); // the process is about to end
     }
 }
 

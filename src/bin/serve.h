@@ -32,7 +32,7 @@ struct serve_options {
     bool any_credentials;
     bool strict; ///< refuse what ECS refuses for want of a role
     /** The disk has become full, or has room again: the process must begin anew, at once. Nothing
-     *  that was promised is lost by that. */
+     *  that was promised is lost by that. Returns only when the process is to end anyway. */
     void (*on_anew)(void *context);
     void *context;
 };

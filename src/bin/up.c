@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 /*
@@ -96,8 +97,15 @@ static void say_ready(struct program *program)
 static void on_anew(void *context)
 {
     const struct program *program = context;
+    // Who asked it to end must not find it running again.
+    if (program->stopping) {
+        LOG(INFO, "the program was told to end: it does not begin anew");
+        return;
+    }
     anew(program->words);
-    LOG(ERROR, "the program cannot be started anew: start it by hand");
+    LOG(ERROR, "the program cannot be started anew, perhaps as its file was replaced: it ends, and "
+               "is to be started again");
+    _exit(EX_OSERR);
 }
 
 static void on_node_ready(void *context)

@@ -1,10 +1,11 @@
 """A server whose disk is full: it answers what changes nothing, has all that it promised, and takes
 changes again when there is room."""
 import os
+import shutil
 import subprocess
 
 import support
-from disk import UNANSWERED, fill_store, small_disk
+from disk import MIB, UNANSWERED, fill_store, small_disk
 
 SIZE_MIB = 40
 
@@ -49,6 +50,28 @@ def test_reads_are_answered_and_room_is_noticed(tmp_path):
             support.wait_for(made, step=0.1)
             assert {*promised, "after"} <= listed(ecs)
             assert server.process.pid == process and server.process.poll() is None
+        finally:
+            server.stop()
+
+
+def test_a_program_that_was_replaced_ends(tmp_path, monkeypatch):
+    """It cannot begin anew by itself: whoever watches over it is to start what is there now."""
+    program = str(tmp_path / "berth")
+    shutil.copy(support.BERTH, program)
+    monkeypatch.setattr(support, "BERTH", program)
+    with small_disk(str(tmp_path / "disk"), SIZE_MIB) as filler:
+        server = support.Berth(os.path.join(filler.folder, "data"), command="server")
+        server.log = str(tmp_path / "log")
+        server.start()
+        server.stop()
+        filler.leave(MIB)
+        server.start()
+        try:
+            assert server.client().list_clusters()["clusterArns"] == []
+            os.remove(program)
+            filler.remove()
+            assert server.process.wait(support.PATIENCE * support.SLOW) == os.EX_OSERR
+            assert "it ends, and is to be started again" in server.tail()
         finally:
             server.stop()
 

@@ -216,3 +216,32 @@ def test_a_whole_berth_on_a_full_disk(tmp_path, filler):
         assert berth.process.poll() is None and berth.process.pid == process
     finally:
         berth.stop()
+
+
+def test_who_is_told_to_end_ends(tmp_path, filler):
+    """Room on the disk is noticed while the last task takes its time: nothing begins anew."""
+    berth = support.Berth(os.path.join(filler.folder, "data"))
+    berth.log = str(tmp_path / "log")
+    berth.start()
+    try:
+        berth.load("hello.tar.gz")
+        ecs = berth.client()
+        ecs.create_cluster(clusterName="default")
+        slow = ecs.register_task_definition(
+            family="slow", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+            memory="512", containerDefinitions=[
+                {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
+                 "stopTimeout": 5, "command": ["trap '' TERM; while :; do sleep 0.1; done"]}],
+        )["taskDefinition"]["taskDefinitionArn"]
+        arn = ecs.run_task(taskDefinition=slow, launchType="FARGATE",
+                           networkConfiguration=berth.network())["tasks"][0]["taskArn"]
+        ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
+        berth.kill()
+        filler.leave(3 * MIB)
+        berth.start()
+        assert describe_all(ecs, [arn])[0]["lastStatus"] == "RUNNING"
+        berth.process.terminate()
+        filler.remove()
+        assert berth.process.wait(support.PATIENCE * support.SLOW) == 0, berth.tail()
+    finally:
+        berth.stop()
