@@ -158,15 +158,20 @@ static void add_names(struct pki *pki, const struct pki_names *names)
     }
 }
 
-static bool certificate_good(const struct pki *pki, int64_t now_s)
+static bool certificate_holds(const struct pki *pki, int64_t until_s)
 {
     if (X509_check_private_key(pki->certificate, pki->key) != 1 ||
         X509_verify(pki->certificate, X509_get0_pubkey(pki->ca)) != 1) {
         ERR_clear_error();
         return false;
     }
-    time_t soon = (time_t)(now_s + RENEW_DAYS * PKI_DAY_SECONDS);
-    if (X509_cmp_time(X509_get0_notAfter(pki->certificate), &soon) < 0) {
+    time_t until = (time_t)until_s;
+    return X509_cmp_time(X509_get0_notAfter(pki->certificate), &until) >= 0;
+}
+
+static bool certificate_good(const struct pki *pki, int64_t now_s)
+{
+    if (!certificate_holds(pki, now_s + RENEW_DAYS * PKI_DAY_SECONDS)) {
         return false;
     }
     for (size_t i = 0; i < pki->name_count; i++) {
@@ -263,6 +268,10 @@ static int open_server_certificate(struct pki *pki, int64_t now_s, struct err *e
     int rc = 0;
     if (!read || !certificate_good(pki, now_s)) {
         rc = make_server_certificate(pki, now_s, err);
+    }
+    // On a full disk the one before serves on. pki_renew finds that it is due, and tells.
+    if (rc != 0 && read && certificate_holds(pki, now_s)) {
+        rc = 0;
     }
     return rc == 0 ? note_end(pki, err) : rc;
 }

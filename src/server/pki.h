@@ -22,7 +22,8 @@ struct pki_names {
 };
 
 /**
- * Read what is in the directory, make what is not there or not good any more.
+ * Read what is in the directory, make what is not there or not good any more. A certificate of the
+ * server's that is due, or lacks a name, and cannot be replaced, serves until its end.
  *
  * localhost, 127.0.0.1, ::1 and the host's name are always part of the names.
  *

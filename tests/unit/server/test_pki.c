@@ -7,10 +7,12 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -134,12 +136,58 @@ static void damage_is_healed_or_told(void **state)
     assert_int_equal(pki_open(folder.path, &names, now_ms, &none, &err), ERR_CORRUPT);
 }
 
+// As on a full disk: files keep what they have, and nothing can be written.
+static void write_nothing(bool nothing)
+{
+    static struct rlimit before;
+    struct rlimit none = {0};
+    if (nothing) {
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        none.rlim_max = before.rlim_max;
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, nothing ? &none : &before), 0);
+}
+
+// A server must come up on a full disk, and its certificate is due long before it ends.
+static void what_cannot_be_renewed_yet_serves_on(void **state)
+{
+    (void)state;
+    AUTO(folder_deinit) struct folder folder = folder_new();
+    int64_t now_ms = clock_wall_ms();
+    const struct pki_names names = {NULL, 0};
+    const char *name = "berth.example.org";
+    const struct pki_names more = {&name, 1};
+    AUTO(pki_free) struct pki *first = open_at(&folder, NULL, now_ms);
+    AUTO(pki_free) struct pki *due = NULL;
+    AUTO(pki_free) struct pki *named = NULL;
+    AUTO(pki_free) struct pki *ended = NULL;
+    struct err err = {0};
+    signal(SIGXFSZ, SIG_IGN);
+    write_nothing(true);
+    int due_rc = pki_open(folder.path, &names, now_ms + 250 * DAY_MS, &due, &err);
+    int named_rc = pki_open(folder.path, &more, now_ms, &named, &err);
+    int ended_rc = pki_open(folder.path, &names, now_ms + 400 * DAY_MS, &ended, &err);
+    write_nothing(false);
+    assert_int_equal(due_rc, 0);
+    assert_string_equal(pki_certificate(due), pki_certificate(first));
+    assert_int_equal(pki_expires_at_ms(due), pki_expires_at_ms(first));
+    assert_int_equal(named_rc, 0);
+    assert_string_equal(pki_key(named), pki_key(first));
+    assert_int_not_equal(ended_rc, 0);
+
+    bool renewed = false;
+    assert_int_equal(pki_renew(due, now_ms + 250 * DAY_MS, &renewed, &err), 0);
+    assert_true(renewed);
+    assert_string_not_equal(pki_certificate(due), pki_certificate(first));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_start_makes_everything),
         cmocka_unit_test(later_starts_keep_what_is_good),
         cmocka_unit_test(damage_is_healed_or_told),
+        cmocka_unit_test(what_cannot_be_renewed_yet_serves_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
