@@ -257,18 +257,23 @@ int fault_rules_add(int filter_fd, const struct fault_rules *rules, struct err *
     return rc == 0 && number != 0 ? err_sys(err, number, "writing the rules of a fault") : rc;
 }
 
-int fault_rules_remove(int filter_fd, const char *table, bool loss, struct err *err)
+static int remove_table(int filter_fd, const struct net_nft_table *table, struct err *err)
 {
     AUTO(net_nft_deinit) struct net_nft nft = {0};
-    const struct net_nft_table tables[] = {{NFPROTO_INET, table}, {NFPROTO_NETDEV, table}};
     int number = 0;
-    // The first goes last, as net_fault.c looks for it.
-    if (loss) {
-        net_nft_table_delete(&nft, &tables[1]);
-    }
-    net_nft_table_delete(&nft, &tables[0]);
+    net_nft_table_delete(&nft, table);
     int rc = net_nft_commit(filter_fd, &nft, &number, err);
     return rc == 0 && number != 0 && number != ENOENT
                ? err_sys(err, number, "removing the rules of a fault")
                : rc;
+}
+
+// Each by itself: together, one that somebody else has removed would keep the other. The first goes
+// last, as net_fault.c looks for it.
+int fault_rules_remove(int filter_fd, const char *table, bool loss, struct err *err)
+{
+    const struct net_nft_table first = {NFPROTO_INET, table};
+    const struct net_nft_table second = {NFPROTO_NETDEV, table};
+    int rc = loss ? remove_table(filter_fd, &second, err) : 0;
+    return rc == 0 ? remove_table(filter_fd, &first, err) : rc;
 }

@@ -319,6 +319,15 @@ def test_lost_packets(pair):
         came = len(heard.stdout.readlines())
         # Fewer or more come once in 10^25 runs.
         assert 25 < came < 175, came
+    # The half that throws packets away was removed by somebody else: the other ends all the same.
+    uris = first.uris
+    assert first.ask("packet-loss/start", {**meant, "LossPercent": 100}, uri=uris[0]) == (
+        200, RUNNING)
+    tables = subprocess.run([*first.prefix, "nft", "list", "tables", "netdev"], check=True,
+                            capture_output=True, text=True).stdout
+    subprocess.run([*first.prefix, "nft", "delete", *tables.split()], check=True)
+    assert first.ask("packet-loss/stop", uri=uris[1]) == (200, STOPPED)
+    assert first.ask("packet-loss/status", uri=uris[1]) == (200, NOT_RUNNING)
 
 
 # ---- mode host
