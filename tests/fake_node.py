@@ -10,6 +10,7 @@ import threading
 import urllib.parse
 
 import raw
+import support
 import websocket
 
 # What plain task definitions ask of an instance.
@@ -82,6 +83,6 @@ class FakeNode:
         self.ending = True
         if self.session is not None:
             self.session.close()
-            self.thread.join(10)
+            self.thread.join(support.PATIENCE)
             self.session = None
         self.caller.close()

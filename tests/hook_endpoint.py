@@ -3,6 +3,8 @@ import http.server
 import json
 import threading
 
+import support
+
 
 class Endpoint:
     """A lifecycle hook: answers one after the other, the last for ever, and keeps what it was told.
@@ -20,7 +22,7 @@ class Endpoint:
                 if len(endpoint.answers) > 1:
                     endpoint.answers.pop(0)
                 if isinstance(answer, threading.Event):
-                    answer.wait(60)
+                    answer.wait(support.PATIENCE)
                     return
                 body = json.dumps(answer).encode()
                 self.send_response(200)

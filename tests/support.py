@@ -23,7 +23,7 @@ SLOW = float(os.environ.get("BERTH_SLOW", "1"))
 IMAGES = os.environ.get("BERTH_IMAGES", os.path.join(ROOT, "build/images"))
 # Seconds after which something will not come any more. Far longer than anything takes: no test is
 # about how fast a machine is, nor about what else it does at the time.
-PATIENCE = 90
+PATIENCE = 240
 # It keeps the models of services, which take longer to read than anything that is asked of a client.
 SESSION = boto3.session.Session()
 PORTS = iter(range(random.randrange(12000, 22000), 32000))

@@ -197,8 +197,8 @@ def test_a_short_pool_holds_up_its_own_share_only(tmp_path):
     (["spot", "what", "x"], "usage: berth spot interrupt"),
 ])
 def test_commands_refuse_what_they_do_not_understand(arguments, message):
-    done = subprocess.run([support.BERTH, *arguments], capture_output=True, text=True, timeout=30,
-                          check=False)
+    done = subprocess.run([support.BERTH, *arguments], capture_output=True, text=True,
+                          timeout=support.PATIENCE, check=False)
     assert done.returncode != 0
     assert message in done.stderr
 

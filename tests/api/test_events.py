@@ -30,7 +30,8 @@ class Stream:
         signer = raw.Signer(key_id or keys["accessKeyId"], secret or keys["secretAccessKey"],
                             keys["region"], f"{berth.address}:{berth.port}", "berth")
         headers = signer.sign({}, b"", method="GET", path="/events", query=query)
-        self.connection = raw.Connection(berth.address, berth.port, 30, keys.get("caFile"))
+        self.connection = raw.Connection(berth.address, berth.port, support.PATIENCE,
+                                         keys.get("caFile"))
         if receive_bytes:
             self.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.connection.send((f"GET /events?{query} HTTP/1.1\r\n" + "".join(

@@ -218,7 +218,7 @@ def test_a_session_that_the_server_ends(world):
 
 def exec_fails(world, *arguments):
     return subprocess.run([support.BERTH, "exec", "--data", world.berth.data, *arguments],
-                          capture_output=True, text=True, check=False, timeout=60,
+                          capture_output=True, text=True, check=False, timeout=support.PATIENCE,
                           stdin=subprocess.DEVNULL)
 
 

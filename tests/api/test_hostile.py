@@ -62,13 +62,13 @@ class Watcher(threading.Thread):
         with self.answered:
             wanted = self.count + 2
             while self.count < wanted and self.failure is None:
-                assert self.answered.wait(60), "a good client is not answered any more"
+                assert self.answered.wait(support.PATIENCE), "a good client is not answered any more"
         if self.failure is not None:
             raise self.failure
 
     def stop(self):
         self.ending = True
-        self.join(60)
+        self.join(support.PATIENCE)
         self.caller.close()
 
 
@@ -344,6 +344,6 @@ def test_many_requests_at_once_on_one_connection(target):
     for _ in range(1000):
         answer = connection.read()
         assert answer.status == 200 and json.loads(answer.body)["clusterArns"]
-    sender.join(60)
+    sender.join(support.PATIENCE)
     connection.close()
     target.alive()

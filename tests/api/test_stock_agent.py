@@ -328,8 +328,8 @@ def test_a_session_that_ends(agent, ecs, how):
         support.wait_for(lambda: not host.describe()["agentConnected"])
     host.disconnect()
     host.connect()
-    manifest = host.sequence
-    assert manifest > before  # else the agent would drop it as an old one
+    # Else the agent would drop it as an old one. It looks at it once it has come.
+    support.wait_for(lambda: host.sequence > before)
     host.wait_payload(task)   # once more; the agent knows the task by its ARN
     assert [status for arn, status in host.reports if arn == task] == ["PENDING", "RUNNING"]
     assert stock_agent.status_of(ecs, ecs.cluster, task)["lastStatus"] == "RUNNING"

@@ -67,7 +67,7 @@ def test_a_time_that_cannot_be_read_is_refused(tmp_path, word):
     done = subprocess.run(
         [support.BERTH, "server", "--data", str(tmp_path), "--listen", "127.0.0.1:0",
          "--keep-stopped-tasks", word],
-        capture_output=True, text=True, timeout=30, check=False)
+        capture_output=True, text=True, timeout=support.PATIENCE, check=False)
     assert done.returncode != 0
     assert f"--keep-stopped-tasks takes a number with a unit, such as 90s, 30m, 1h or 7d, and at " \
            f"most 3650d; not '{word}'" in done.stderr

@@ -50,6 +50,12 @@ def box(script, name="main", **members):
             "stopTimeout": 2, **members}
 
 
+def after(*names):
+    """What makes a container begin when others, which are not essential, are done: were it not so,
+    the task would end with the first, whether the others had begun or not."""
+    return {"dependsOn": [{"containerName": name, "condition": "COMPLETE"} for name in names]}
+
+
 def task(*containers, ec2=False, run=None, **members):
     """Decorates a test with the task it is about: on Fargate, or on the container instance."""
     definition = {"containerDefinitions": list(containers), "cpu": "256", "memory": "512", **members}

@@ -81,6 +81,17 @@ def running(ecs, name):
             if task["lastStatus"] == task["desiredStatus"] == "RUNNING"}
 
 
+def running_at_once(ecs, name):
+    """The same, at one moment: between listing and describing tasks some may take the place of others,
+    which would then be missed."""
+    def unchanged():
+        """two equal lists of the tasks, one before and one after they are described"""
+        before = ecs.list_tasks(serviceName=name)["taskArns"]
+        found = running(ecs, name)
+        return (found,) if ecs.list_tasks(serviceName=name)["taskArns"] == before else None
+    return support.wait_for(unchanged)[0]
+
+
 def address(task):
     for interface in task["containers"][0].get("networkInterfaces", []):
         return interface.get("privateIpv4Address")

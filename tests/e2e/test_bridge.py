@@ -9,7 +9,7 @@ import pytest
 
 import fields
 import support
-from fields import box, task
+from fields import after, box, task
 from test_crash import leftovers
 
 # Answers each connection with the container's host name.
@@ -221,16 +221,16 @@ def test_port_of_another_task_is_told_before(node, run):
     assert [one["reason"] for one in answer["failures"]] == ["RESOURCE:PORTS"]
 
 
-@task(box("exec nc -l -p 18473 -e echo hi", memory=64, portMappings=[
-    {"containerPort": 18473}, {"containerPort": 18474, "protocol": "udp"}]), ec2=True)
+@task(box("exec nc -ll -p 8473 -e echo hi", memory=64, portMappings=[
+    {"containerPort": 8473}, {"containerPort": 8474, "protocol": "udp"}]), ec2=True)
 def test_host_mode_shows_its_ports(node, live):
     described = node.until(live, lastStatus="RUNNING")
-    assert bindings(described) == [binding(18473, 18473), binding(18474, 18474, "udp")]
-    assert answered(18473) == "hi"
+    assert bindings(described) == [binding(8473, 8473), binding(8474, 8474, "udp")]
+    assert answered(8473) == "hi"
 
 
 LINKED = """
-i=0; while ! nc -w 1 db 80 && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done
+until nc -w 20 db 80; do sleep 0.1; done
 grep -w database /etc/hosts; env | grep ^DATABASE_ | sort
 """
 
@@ -255,8 +255,9 @@ NAMED = "hostname; grep -w \"$(hostname)\" /etc/hosts; cat /etc/resolv.conf; tai
 
 @task(box(NAMED, memory=64, hostname="named", dnsServers=["192.0.2.7"],
           dnsSearchDomains=["a.example"],
-          extraHosts=[{"hostname": "db.example", "ipAddress": "192.0.2.9"}]),
-      box("ls /sys/class/net", name="off", memory=64, disableNetworking=True), ec2=True,
+          extraHosts=[{"hostname": "db.example", "ipAddress": "192.0.2.9"}], **after("off")),
+      box("ls /sys/class/net", name="off", memory=64, essential=False, disableNetworking=True),
+      ec2=True,
       networkMode="bridge")
 def test_names_in_bridge_mode(ended):
     name, own, server_line, search, extra = ended.lines()
@@ -290,14 +291,14 @@ def test_what_a_container_reaches(node, run):
         loopback.listen()
         everywhere.bind(("0.0.0.0", 0))
         everywhere.listen()
-        reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
+        reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))"
 
-        def reaches(listener):
+        def reaches(listener, seconds):
             return subprocess.run([*other, "python3", "-c", reach, gateway,
-                                   str(listener.getsockname()[1])], capture_output=True,
-                                  check=False).returncode == 0
-        assert reaches(everywhere)
-        assert not reaches(loopback)
+                                   str(listener.getsockname()[1]), str(seconds)],
+                                  capture_output=True, check=False).returncode == 0
+        assert reaches(everywhere, 60)
+        assert not reaches(loopback, 2)
     # Nobody else's endpoint answers at the address of the task's own.
     assert ask(80, "169.254.170.2", other) is None
 
@@ -390,5 +391,5 @@ def test_ranges_of_addresses_and_ports(start):
 def test_ranges_are_checked(tmp_path, option, value, said):
     done = subprocess.run([support.BERTH, "up", "--data", str(tmp_path), "--listen",
                            f"127.0.0.1:{support.free_port()}", option, value],
-                          capture_output=True, text=True, timeout=30, check=False)
+                          capture_output=True, text=True, timeout=support.PATIENCE, check=False)
     assert done.returncode != 0 and said in done.stderr

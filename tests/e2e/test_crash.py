@@ -14,16 +14,19 @@ import support
 from services import container
 
 
-SERVES = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+# It hears that it is to stop from its first line of output on.
+SERVES = "trap 'exit 0' TERM; echo started; while :; do sleep 0.1; done"
 
 
-def definition(ecs, script=SERVES):
+def definition(ecs, script=SERVES, stop_timeout=2):
+    """A task that says when it starts. Whoever looks at its exit code gives it time to end."""
     return ecs.register_task_definition(
         family="worker", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
         memory="512", containerDefinitions=[
-            {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"], "stopTimeout": 2,
+            {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
+             "stopTimeout": stop_timeout,
              # Each start leaves a line, so a second start of the same task would be seen.
-             "command": ["echo started; " + script]}],
+             "command": [script]}],
     )["taskDefinition"]["taskDefinitionArn"]
 
 
@@ -145,7 +148,7 @@ def test_killed_at_a_launch(crashing, tmp_path):
     slow.chmod(0o755)
     os.rename(slow, os.path.join(folder, content, "berth-task"))
     ecs = crashing.client()
-    arn = ecs.run_task(taskDefinition=definition(ecs), launchType="FARGATE",
+    arn = ecs.run_task(taskDefinition=definition(ecs, stop_timeout=60), launchType="FARGATE",
                        networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
 
     def launched():
@@ -211,7 +214,7 @@ def test_kill_supervisor(crashing):
 
 def test_tasks_outlive_server_and_agent(crashing):
     ecs = crashing.client()
-    name = definition(ecs)
+    name = definition(ecs, stop_timeout=60)
     arn = ecs.run_task(taskDefinition=name, launchType="FARGATE",
                        networkConfiguration=crashing.network())["tasks"][0]["taskArn"]
     ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
@@ -222,6 +225,7 @@ def test_tasks_outlive_server_and_agent(crashing):
     ecs = crashing.client()
     task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
     assert task["lastStatus"] == "RUNNING" and supervisors(crashing) == before
+    crashing.written(arn)
     ecs.stop_task(task=arn)
     ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
     assert ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0]["exitCode"] == 0
@@ -250,7 +254,7 @@ def apart(tmp_path):
     for agent in agents:
         if agent.poll() is None:
             agent.terminate()
-            agent.wait(40)
+            agent.wait(support.PATIENCE)
     server.stop()
     subprocess.run(["ip", "link", "del", "apart"], check=True)
 
@@ -266,7 +270,7 @@ def test_server_and_agent_die_apart(apart):
     server, start_agent = apart
     ecs = server.client()
     ecs.create_cluster(clusterName="default")
-    name = definition(ecs)
+    name = definition(ecs, stop_timeout=60)
     token = server.run("node", "token").strip()
     agent = start_agent("--join", token)
     arguments = placed_with_the_agent(server, name)
@@ -294,6 +298,7 @@ def test_server_and_agent_die_apart(apart):
     wait([first, third])
     arns = [arn for arn in (first, second, third) if arn]
     for arn in arns:
+        server.written(arn)
         ecs.stop_task(task=arn)
     tasks = settled(ecs, arns, {})
     assert [task["containers"][0]["exitCode"] for task in tasks] == [0] * len(arns)
@@ -305,7 +310,7 @@ def test_last_steps_are_told_when_the_server_is_back(apart):
     server, start_agent = apart
     ecs = server.client()
     ecs.create_cluster(clusterName="default")
-    name = definition(ecs, "trap 'exit 0' TERM; until test -e /tmp/go; do sleep 0.1; done; exit 5")
+    name = definition(ecs, "trap 'exit 0' TERM; echo started; until test -e /tmp/go; do sleep 0.1; done; exit 5")
     start_agent("--join", server.run("node", "token").strip())
     arguments = placed_with_the_agent(server, name)
 

@@ -75,7 +75,7 @@ def test_an_image_that_is_not_there(house, service):
 
 def test_a_task_that_does_not_fit(house, ecs, service, tmp_path):
     """Nothing fails when nothing starts: the time is up, and the hosts say why."""
-    out = berth(house, "deploy", service, "--file", write(tmp_path, LARGE), "--timeout", "4s",
+    out = berth(house, "deploy", service, "--file", write(tmp_path, LARGE), "--timeout", "10s",
                 status=2)
     assert re.search(r"^NOT COMPLETED after [0-9.]+ s: service web with web:\d: it goes on in the "
                      r"server$", out, re.M), out
@@ -86,7 +86,7 @@ def test_a_task_that_does_not_fit(house, ecs, service, tmp_path):
 
 
 def test_a_failing_health_check(house, service, tmp_path):
-    check = {"command": ["CMD-SHELL", "exit 1"], "interval": 5, "timeout": 2, "retries": 1}
+    check = {"command": ["CMD-SHELL", "exit 1"], "interval": 5, "timeout": 30, "retries": 1}
     sick = definition("web", "echo listening on 9090; " + GOOD, healthCheck=check)
     out = berth(house, "deploy", service, "--file", write(tmp_path, sick), status=1)
     assert "cause      Unhealthy" in out, out
@@ -109,7 +109,7 @@ def test_a_terminal_is_drawn_anew(house, service):
     except OSError:
         pass  # Linux: the other side is closed
     os.close(main)
-    assert process.wait(60) == 0, out
+    assert process.wait(support.PATIENCE) == 0, out
     assert re.search(rb"\x1b\[\d+A\r\x1b\[J", out), out
     assert b"HEALTHY" in out and b"COMPLETED after" in out, out
     assert b"\x1b" not in berth(house, "deploy", service, "--force").encode()
@@ -126,7 +126,7 @@ def test_ctrl_c_leaves_it_alone(house, ecs, service, tmp_path):
         assert line
     process.send_signal(signal.SIGINT)
     out = process.stdout.read()
-    assert process.wait(30) == 130, out
+    assert process.wait(support.PATIENCE) == 130, out
     assert re.search(r"^LEFT ALONE after [0-9.]+ s: .*: it goes on in the server$", out, re.M), out
     assert len(current(ecs)["deployments"]) == 2
     berth(house, "deploy", service, "--task-definition", "web:2")
@@ -164,7 +164,7 @@ def test_a_server_that_restarts_is_asked_again(house, ecs, service, tmp_path):
     """Whoever watches goes on watching: deployments are in the store, not in the command."""
     process = subprocess.Popen(
         [support.BERTH, "deploy", "--data", house.data, service, "--file", write(tmp_path, LARGE),
-         "--timeout", "60s"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+         "--timeout", "10m"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     line = ""
     while "IN_PROGRESS" not in line:
         line = process.stdout.readline()
@@ -173,7 +173,7 @@ def test_a_server_that_restarts_is_asked_again(house, ecs, service, tmp_path):
     house.start()
     ecs.update_service(service=service, taskDefinition="web:2")
     out = process.stdout.read()
-    assert process.wait(60) == 1, out
+    assert process.wait(support.PATIENCE) == 1, out
     assert re.search(r"^SUPERSEDED after [0-9.]+ s: .*: a newer deployment took its place$", out,
                      re.M), out
     berth(house, "deploy", service, "--count", "2")

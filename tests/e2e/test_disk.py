@@ -41,7 +41,7 @@ def small(tmp_path, filler):
     for agent in agents:
         if agent.poll() is None:
             agent.terminate()
-            agent.wait(40)
+            agent.wait(support.PATIENCE)
     server.stop()
     subprocess.run(["ip", "link", "del", "apart"], check=True)
 
@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up(small):
     server, start_agent, filler = small
     ecs = server.client()
     ecs.create_cluster(clusterName="default")
-    name = definition(ecs)
+    name = definition(ecs, stop_timeout=60)
     agent = start_agent("--join", server.run("node", "token").strip())
     subnets = {"awsvpcConfiguration": {
         "subnets": server.network()["awsvpcConfiguration"]["subnets"][:1]}}
@@ -69,9 +69,10 @@ def test_a_disk_that_fills_up(small):
         arn = support.wait_for(run_task, step=0.2)[0]["taskArn"]
         ecs.get_waiter("tasks_running").wait(tasks=[arn],
                                              WaiterConfig=support.WAITER)
+        server.written(arn)
         return arn
     first, second = run(), run()
-    assert "ACTIVE" in nodes(server)
+    support.wait_for(lambda: "ACTIVE" in nodes(server), step=0.2)
     filler.leave(6 * MIB)  # a twentieth, less than 13 MiB, is kept
 
     def full():
@@ -117,8 +118,7 @@ def test_a_disk_that_fills_up(small):
 
 
 def test_what_nothing_needs_goes(tmp_path):
-    berth = support.Berth(tmp_path / "data", "--cpu-units", "8192", "--cleanup-interval", "1s",
-                          "--keep-output", "2s", "--remove-unused-images", "4s")
+    berth = support.Berth(tmp_path / "data", "--cpu-units", "8192")
     store = os.path.join(berth.data, "node/images")
     berth.start()
     try:
@@ -139,6 +139,7 @@ def test_what_nothing_needs_goes(tmp_path):
         waits = support.WAITER
         ecs.get_waiter("tasks_running").wait(tasks=[live], WaiterConfig=waits)
         ecs.get_waiter("tasks_stopped").wait(tasks=[short], WaiterConfig=waits)
+        assert os.path.exists(os.path.join(berth.data, "node/output", short.split("/")[-1]))
         # Of a load that was killed: a layer that no image has, and its scratch.
         os.makedirs(os.path.join(store, "layers", "ab" * 32, "fs"))
         os.makedirs(os.path.join(store, "tmp", "1-2", "half"))
@@ -146,6 +147,12 @@ def test_what_nothing_needs_goes(tmp_path):
         berth.run("image", "load", images.derive(
             tmp_path / "unused.tar", "unused", [(images.entry("here"), os.urandom(16))]))
         assert "unused" in berth.run("image", "ls")
+        # Only now, when all is there, does the time of what nothing needs begin to be short.
+        berth.kill()
+        berth.arguments += ["--cleanup-interval", "1s", "--keep-output", "2s",
+                            "--remove-unused-images", "4s"]
+        berth.start()
+        ecs = berth.client()
         output = os.path.join(berth.data, "node/output")
 
         def gone():
@@ -154,6 +161,7 @@ def test_what_nothing_needs_goes(tmp_path):
                 "layer": os.path.exists(os.path.join(store, "layers", "ab" * 32)),
                 "scratch": os.listdir(os.path.join(store, "tmp")),
                 "output": set(os.listdir(output)) - {live.split("/")[-1]},
+                "blobs": os.listdir(os.path.join(store, "blobs/sha256"))[2:],
             }
             gone.__doc__ = f"only what is in use is left, but there is {left}"
             return not any(left.values())
@@ -190,9 +198,10 @@ def test_a_whole_berth_on_a_full_disk(tmp_path, filler):
         berth.load("hello.tar.gz")
         ecs = berth.client()
         ecs.create_cluster(clusterName="default")
-        arn = ecs.run_task(taskDefinition=definition(ecs), launchType="FARGATE",
+        arn = ecs.run_task(taskDefinition=definition(ecs, stop_timeout=60), launchType="FARGATE",
                            networkConfiguration=berth.network())["tasks"][0]["taskArn"]
         ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
+        berth.written(arn)
         process = berth.process.pid
         filler.fill(0)
         promised, _ = fill_store(ecs)

@@ -122,7 +122,8 @@ def test_terminate_session_ends_the_command(node, arn):
 
 def run(node, arn, *words, **more):
     return subprocess.run([support.BERTH, "exec", "--data", node.data, arn, "--container", "main",
-                           *words], capture_output=True, timeout=60, check=False, **more)
+                           *words], capture_output=True,
+                          timeout=support.PATIENCE, check=False, **more)
 
 
 def test_berth_exec(node, arn):

@@ -1,7 +1,7 @@
 """Members about names, addresses and kernel parameters of the network."""
 import os
 
-from fields import box, task
+from fields import after, box, task
 
 
 @task(box("ip -o -4 addr show dev eth0; hostname; readlink /proc/self/ns/net"))
@@ -15,7 +15,8 @@ def test_network_mode_awsvpc(ended):
     assert lines[2] != os.readlink("/proc/self/ns/net")
 
 
-@task(box("readlink /proc/self/ns/net"), box("readlink /proc/self/ns/net", name="second"))
+@task(box("readlink /proc/self/ns/net", **after("second")),
+      box("readlink /proc/self/ns/net", name="second", essential=False))
 def test_network_mode_awsvpc_is_shared_by_containers(ended):
     assert ended.output() == ended.output("second")
 
@@ -65,8 +66,9 @@ def test_extra_hosts(ended):
 NAMES = "hostname; cat /etc/hostname; echo $HOSTNAME; awk '{print $2}' /etc/hosts | tail -1"
 
 
-@task(box(NAMES, memory=64, hostname="named"), box(NAMES, name="b", memory=64, hostname="other"),
-      box(NAMES, name="c", memory=64), ec2=True)
+@task(box(NAMES, memory=64, hostname="named", **after("b", "c")),
+      box(NAMES, name="b", memory=64, hostname="other", essential=False),
+      box(NAMES, name="c", memory=64, essential=False), ec2=True)
 def test_hostname(ended):
     """Each container's own; without one, the beginning of the task's id."""
     assert ended.lines() == ["named"] * 4

@@ -6,7 +6,7 @@ import resource
 import pytest
 
 import support
-from fields import PATIENT, box, task
+from fields import PATIENT, after, box, task
 
 CAPABILITIES = {"CHOWN": 0, "KILL": 5, "NET_RAW": 13, "SYS_PTRACE": 19, "SYS_TIME": 25}
 
@@ -21,7 +21,7 @@ def limit(ended, name):
     return tuple(line[26:].split()[:2])
 
 
-@task(box("echo one"), box("echo two", name="second", essential=False))
+@task(box("echo one", **after("second")), box("echo two", name="second", essential=False))
 def test_container_definitions(ended):
     """Every container runs, on its own: two outputs."""
     assert (ended.log("main"), ended.log("second")) == ("one\n", "two\n")

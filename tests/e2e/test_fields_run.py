@@ -4,7 +4,7 @@ import pytest
 
 import fields
 import support
-from fields import box, task
+from fields import after, box, task
 
 EC2 = {"launchType": "EC2"}
 SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
@@ -38,7 +38,8 @@ def test_override_environment(ended):
     assert ended.output() == "kept override new\n"
 
 
-@task(box("echo $WORD"), box("echo second $WORD", name="second"),
+@task(box("echo $WORD", **after("second")),
+      box("echo second $WORD", name="second", essential=False),
       run=override(environment=[{"name": "WORD", "value": "override"}]))
 def test_override_name(ended):
     """Only the container that it names."""

@@ -8,6 +8,7 @@ import botocore.exceptions
 import pytest
 
 import fields
+import services
 import support
 from fields import box
 
@@ -168,11 +169,14 @@ def test_values_are_those_of_the_start(world):
     """A restart of the container has them again; a new value is for the next task."""
     world.manager.create_secret(Name="moving", SecretString="before")
     arn = world.manager.describe_secret(SecretId="moving")["ARN"]
-    script = 'echo "$A"; [ -e /tmp/again ] && exit 0; touch /tmp/again; sleep 1; exit 1'
+    script = ('echo "$A"; [ -e /tmp/again ] && exit 0; touch /tmp/again; '
+              'until [ -e /tmp/go ]; do sleep 0.1; done; exit 1')
     task = world.launch({"A": arn}, script, restartPolicy={
         "enabled": True, "ignoredExitCodes": [0], "restartAttemptPeriod": 60})
     world.node.until(task, lastStatus="RUNNING")
     world.manager.put_secret_value(SecretId="moving", SecretString="after")
+    with open(f"/proc/{services.container(task)}/root/tmp/go", "w", encoding="ascii"):
+        pass
     ended = world.node.stopped(task)
     assert set(ended.log().split()) == {"before"}, ended.log()
     assert world.variables({"A": arn}) == {"A": "after"}
@@ -222,7 +226,7 @@ def ask(node, keys, task):
     body = json.dumps({"task": task}).encode()
     headers = signer.sign({"x-amz-target": "Berth.GetTaskSecrets",
                            "content-type": "application/x-amz-json-1.1"}, body)
-    connection = http.client.HTTPConnection(host, timeout=10)
+    connection = http.client.HTTPConnection(host, timeout=support.PATIENCE)
     connection.request("POST", "/", body, headers)
     return json.loads(connection.getresponse().read())
 
@@ -266,6 +270,7 @@ def test_where_values_are(world):
         run = os.path.join("/run/berth", file.read().strip())
     found = holders(run, needle)
     assert found and not any(mode & 0o077 for mode in found.values()), found
+    node.written(task, text="0\n0\n")
     node.ecs.stop_task(task=task)
     ended = node.stopped(task)
     assert ended.log().split() == ["0", "0"], ended.log()

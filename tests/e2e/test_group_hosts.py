@@ -44,7 +44,8 @@ def end(directory):
     pid = int((directory / "pid").read_text())
     try:
         os.kill(pid, signal.SIGTERM)
-        subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=False, timeout=40)
+        subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], check=False,
+                       timeout=support.PATIENCE)
     except ProcessLookupError:
         pass
     subprocess.run(["ip", "netns", "del", directory.name], check=False, capture_output=True)
@@ -80,7 +81,7 @@ def test_a_group_grows_from_nothing_and_shrinks_to_nothing(region):
     # Two hosts at first, as ECS has it, then the third.
     assert len(support.wait_for(running(3), step=0.5)) == 3, region.run("capacity")
     assert len(namespaces()) == 3
-    assert "3/0" in region.run("capacity"), region.run("capacity")
+    support.wait_for(lambda: "3/0" in region.run("capacity"), step=0.5)
 
     # What the service keeps running stays; the two others go, once they are idle long enough.
     ecs.update_service(cluster="c", service="s", desiredCount=1)
@@ -106,5 +107,6 @@ def test_a_group_grows_from_nothing_and_shrinks_to_nothing(region):
 
     ecs.delete_service(cluster="c", service="s", force=True)
     support.wait_for(instances(0), step=0.5)
-    assert not [path for path in pathlib.Path(region.hosts).iterdir() if path.is_dir()]
-    assert region.run("node", "ls").count("\n") == 1, region.run("node", "ls")
+    support.wait_for(lambda: not [path for path in pathlib.Path(region.hosts).iterdir()
+                                  if path.is_dir()], step=0.1)
+    support.wait_for(lambda: region.run("node", "ls").count("\n") == 1, step=0.1)

@@ -1,4 +1,5 @@
 """Several hosts: agents in network namespaces of their own join with a token over TLS."""
+import functools
 import glob
 import subprocess
 
@@ -34,7 +35,7 @@ def nothing_between_hosts(server, hosts, tasks):
         {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}])
     here, there = ([task for task in tasks if task["availabilityZone"][-1] == zone] for zone in "bc")
     (one, inside), (twin, _), (other, beyond) = details(here[0]), details(here[1]), details(there[0])
-    assert answers(inside, twin, 5), "two of a host"
+    support.wait_for(lambda: answers(inside, twin, 30), step=0.1)  # two of a host
     assert not answers(inside, other, 1) and not answers(beyond, one, 1), "of two hosts"
     # From another host, and from the server's, that send packets for the VPC to the first.
     for prefix in (hosts[1].prefix, []):
@@ -84,9 +85,8 @@ def test_two_more_agents_join_over_tls_and_run_tasks(lan, tmp_path):
         for task in tasks:
             host = hosts["bc".index(task["availabilityZone"][-1])]
             address = task["containers"][0]["networkInterfaces"][0]["privateIpv4Address"]
-            body = subprocess.run([*host.prefix, "curl", "-sf", "-m", "5",
-                                   f"http://{address}:8080/"], capture_output=True, check=True)
-            assert body.stdout
+            # A task is RUNNING before its program listens.
+            support.wait_for(functools.partial(answers, host.prefix, address, 30), step=0.1)
             assert server.run("logs", task["taskArn"]) is not None
         nothing_between_hosts(server, hosts, tasks)
         for arn in arns:
@@ -131,7 +131,7 @@ def test_plain_http_off_loopback_is_refused(lan, tmp_path):
         with pytest.raises(subprocess.CalledProcessError):
             subprocess.run(["curl", "-sf", "-m", "5", f"http://198.18.0.1:{server.port}/healthz"],
                            check=True, capture_output=True)
-        subprocess.run(["curl", "-sf", "-m", "5", "--cacert", server.keys["caFile"],
+        subprocess.run(["curl", "-sf", "-m", "60", "--cacert", server.keys["caFile"],
                         f"https://198.18.0.1:{server.port}/healthz"], check=True,
                        capture_output=True)
     finally:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import services
 import support
 
 EXAMPLE = os.path.join(support.ROOT, "examples", "pinterest-image-processor.json")
@@ -66,7 +67,7 @@ def processes(pattern, task_id):
 
 
 def curl(url, *options):
-    return subprocess.run(["curl", "-sf", "-m", "5", *options, url], capture_output=True,
+    return subprocess.run(["curl", "-sf", "-m", "60", *options, url], capture_output=True,
                           check=True).stdout
 
 
@@ -108,7 +109,8 @@ def test_sidecar_may_die_essential_may_not(berth, ecs, definition):
     arn = run_seed(berth, definition)
     task_id = arn.rsplit("/", 1)[1]
     until(ecs, arn, lastStatus="RUNNING")
-    [redis] = support.wait_for(lambda: processes("redis-server", task_id))
+    berth.written(arn, "sidecar-cache", text="Ready to accept connections")
+    [redis] = processes("redis-server", task_id)
     os.kill(redis, signal.SIGKILL)
 
     def sidecar_stopped():
@@ -125,7 +127,7 @@ def test_sidecar_may_die_essential_may_not(berth, ecs, definition):
     assert task["stopCode"] == "EssentialContainerExited"
     assert task["stoppedReason"] == "Essential container in task exited"
     assert container(task, "image-processor")["exitCode"] == 137
-    assert processes(".", task_id) == []
+    support.wait_for(lambda: processes(".", task_id) == [])  # the supervisor parts after that
 
 
 def test_essential_exit_stops_the_other_with_sigterm_then_sigkill(berth, ecs):
@@ -137,11 +139,11 @@ def test_essential_exit_stops_the_other_with_sigterm_then_sigkill(berth, ecs):
             {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
              "command": ["until test -e /v/polite && test -e /v/deaf; do sleep 0.1; done; exit 7"],
              **ready},
-            {"name": "polite", "image": "hello", "essential": False, "stopTimeout": 2,
+            {"name": "polite", "image": "hello", "essential": False, "stopTimeout": 60,
              "entryPoint": ["/bin/sh", "-c"],
              "command": ["trap 'exit 3' TERM; touch /v/polite; while :; do sleep 0.2; done"],
              **ready},
-            {"name": "deaf", "image": "hello", "essential": False, "stopTimeout": 2,
+            {"name": "deaf", "image": "hello", "essential": False, "stopTimeout": 5,
              "entryPoint": ["/bin/sh", "-c"], "command": [stubborn], **ready}])
     arn = ecs.run_task(taskDefinition="stubborn", launchType="FARGATE",
                        networkConfiguration=berth.network())["tasks"][0]["taskArn"]
@@ -149,7 +151,7 @@ def test_essential_exit_stops_the_other_with_sigterm_then_sigkill(berth, ecs):
     codes = {c["name"]: c["exitCode"] for c in task["containers"]}
     assert codes == {"main": 7, "polite": 3, "deaf": 137}
     took = (task["stoppedAt"] - task["executionStoppedAt"]).total_seconds()
-    assert took > 1.5
+    assert took > 4.5
     assert "got TERM" in berth.run("logs", arn, "deaf")
 
 
@@ -178,11 +180,19 @@ def test_logs_follow_ends_with_the_container(berth, ecs):
         family="counting", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
         memory="512", containerDefinitions=[
             {"name": "count", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
-             "command": ["for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done"]}])
+             "command": ["for i in 1 2 3 4 5; do echo line $i; sleep 0.2; "
+                         "while [ $i = 3 ] && [ ! -e /tmp/go ]; do sleep 0.1; done; done"]}])
     arn = ecs.run_task(taskDefinition="counting", launchType="FARGATE",
                        networkConfiguration=berth.network())["tasks"][0]["taskArn"]
     until(ecs, arn, lastStatus="RUNNING")
-    assert berth.run("logs", "-f", arn) == "".join(f"line {i}\n" for i in range(1, 6))
+    with subprocess.Popen([support.BERTH, "logs", "--data", berth.data, "-f", arn], text=True,
+                          stdout=subprocess.PIPE) as follower:
+        begin = "".join(follower.stdout.readline() for _ in range(3))
+        with open(f"/proc/{services.container(arn)}/root/tmp/go", "w", encoding="ascii"):
+            pass
+        shown = begin + follower.stdout.read()
+    assert shown == "".join(f"line {i}\n" for i in range(1, 6))
+    assert follower.returncode == 0
 
 
 def test_ps_shows_it(berth, ecs, definition):

@@ -8,8 +8,8 @@ import pytest
 
 import support
 from hosts import Agent, Host, Lan, sh
-from services import (container, create, describe, messages, remove, running, stable, supervisor,
-                      tasks_of)
+from services import (container, create, describe, messages, remove, running, running_at_once,
+                      stable, supervisor, tasks_of)
 
 pytestmark = pytest.mark.not_in_guest(
     "several hosts and agents that are killed: of the server, the same on every kernel")
@@ -124,7 +124,7 @@ def test_a_port_of_the_host_is_on_each_host_once(fleet):
 
     def names():
         """each task's host name from another host"""
-        found = {subprocess.run(["busybox", "nc", "-w", "20", host.address, "8088"],
+        found = {subprocess.run(["busybox", "nc", "-w", "60", host.address, "8088"],
                                 stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                 check=False).stdout.strip() for host in fleet.hosts}
         return found == {task.rsplit("/", 1)[1][:12] + "-0" for task in tasks}
@@ -233,7 +233,7 @@ def test_an_instance_drains(fleet):
         def left():
             """none of its tasks on the instance"""
             nonlocal least
-            least = min(least, len(running(ecs, "drains")))
+            least = min(least, len(running_at_once(ecs, "drains")))
             return not ecs.list_tasks(containerInstance=instance)["taskArns"]
         support.wait_for(left)
         print(f"drained in {time.monotonic() - began:.2f} s; {least} of 6 ran at least")

@@ -157,7 +157,7 @@ def test_pause(ecs, service):
     [shown] = rollout(ecs, first)["lifecycleHookDetails"]
     assert shown["targetType"] == "PAUSE" and shown["timeoutAction"] == "ROLLBACK"
     began = rollout(ecs, first)["startedAt"]
-    assert 3600 <= (shown["expiresAt"] - began).total_seconds() < 3660
+    assert 3600 <= (shown["expiresAt"] - began).total_seconds() < 3600 + support.PATIENCE
     assert len(running(ecs, service)) == 4
     assert weights(ecs, first) == (100.0, 0.0)
     again = ecs.continue_service_deployment(serviceDeploymentArn=first, hookId=identity)

@@ -80,7 +80,7 @@ class Load:
                     self.passes += 1
 
     def ask(self, task):
-        connection = http.client.HTTPConnection(address(task), 8080, timeout=30)
+        connection = http.client.HTTPConnection(address(task), 8080, timeout=support.PATIENCE)
         try:
             connection.request("GET", "/")
             assert connection.getresponse().status == 200
@@ -167,8 +167,8 @@ def test_crashing_revision_is_rolled_back(house, ecs, how):
     print(f"{how}: tripped after {at - began:.2f} s, rolled back {time.monotonic() - at:.2f} s "
           "after that")
     after = running(ecs, name)
-    assert set(after) == set(before)
-    assert [t["startedAt"] for t in after.values()] == [t["startedAt"] for t in before.values()]
+    assert {arn: task["startedAt"] for arn, task in after.items()} == {
+        arn: task["startedAt"] for arn, task in before.items()}
     said = messages(ecs, name)
     assert any(m.endswith("deployment failed: tasks failed to start.") for m in said)
     assert f"(service {name}) rolling back to deployment {first}." in said
@@ -186,8 +186,8 @@ def test_crashing_revision_is_rolled_back(house, ecs, how):
     assert want in shown["rollback"]["reason"], shown
     breaker = shown["deploymentCircuitBreaker"]
     assert breaker["status"] == "TRIGGERED" and breaker["threshold"] == 3
-    # Four start at the same time: the fourth may have failed, too, before the count is looked at.
-    assert breaker["failureCount"] in (3, 4)
+    # Four start at the same time: more may have failed before the count is looked at.
+    assert 3 <= breaker["failureCount"] <= len(stopped)
     remove(ecs, name)
 
 

@@ -114,6 +114,16 @@ static const char *hear(struct fixture *f, int fd)
     return reply;
 }
 
+// Turn the loop until a call is with the handler.
+static void until_kept(struct fixture *f)
+{
+    for (int i = 0; i < TURNS_MAX && f->kept == NULL; i++) {
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+        poll(NULL, 0, 1);
+    }
+    assert_non_null(f->kept);
+}
+
 #define GET "GET /v4/x?y=z HTTP/1.1\r\nHost: a\r\n\r\n"
 
 static void assert_starts(const char *reply, const char *start)
@@ -147,10 +157,7 @@ static void an_answer_may_come_later(void **state)
     int fd = call(serve(f, "one"));
     f->keep = true;
     say(fd, GET);
-    for (int i = 0; i < TURNS_MAX && f->kept == NULL; i++) {
-        uv_run(&f->loop, UV_RUN_NOWAIT);
-    }
-    assert_non_null(f->kept);
+    until_kept(f);
     answer(f->kept);
     assert_starts(hear(f, fd), "HTTP/1.1 200");
     close(fd);
@@ -166,10 +173,7 @@ static void calls_outlive_their_callers(void **state)
         f->kept = NULL;
         int fd = call(serve(f, "one"));
         say(fd, GET);
-        for (int i = 0; i < TURNS_MAX && f->kept == NULL; i++) {
-            uv_run(&f->loop, UV_RUN_NOWAIT);
-        }
-        assert_non_null(f->kept);
+        until_kept(f);
         if (way == 0) {
             close(fd);
         }

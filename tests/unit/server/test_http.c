@@ -374,7 +374,8 @@ static void sizes_have_limits(void **state)
 static void slow_clients_are_cut_off(void **state)
 {
     (void)state;
-    const struct fixture_options options = {.request_timeout_ms = 1500};
+    enum { TIMEOUT_MS = 1500 };
+    const struct fixture_options options = {.request_timeout_ms = TIMEOUT_MS};
     AUTO(fixture_free) struct fixture *fixture = fixture_new(&options);
     AUTO(wire_close) struct wire silent = {0};
     AUTO(wire_close) struct wire header = {0};
@@ -391,9 +392,13 @@ static void slow_clients_are_cut_off(void **state)
                                  {.fd = body.fd, .events = POLLIN}};
         open = poll(ready, 2, 20) < 2;
         AUTO(wire_close) struct wire other = {0};
+        int64_t begin_ns = clock_monotonic_ns();
         wire_open(&other, fixture_port(fixture));
         struct wire_answer answer = wire_call(&other, TOY "ShowItem", "{\"key\":99}", NULL);
-        expect(&answer, 400, "no such item");
+        // On a busy machine this one may have been slow itself.
+        if (answer.status != 0 || clock_monotonic_ns() - begin_ns < TIMEOUT_MS * INT64_C(1000000)) {
+            expect(&answer, 400, "no such item");
+        }
     }
     assert_false(open);
     wire_expect_closed(&silent);

@@ -255,8 +255,8 @@ static void berth_agents_hear_every_second(void **state)
     for (int i = 0; i < 3; i++) {
         alloc_free(expect(&wire, "{\"type\":\"HeartbeatMessage\",\"message\":{\"messageId\":"));
     }
-    // Two seconds and what a busy machine adds; Amazon's would not have heard the first by then.
-    assert_true(clock_monotonic_ns() - begin_ns < INT64_C(20000000000));
+    // Two seconds and what a busy machine adds; Amazon's would not have heard the second by then.
+    assert_true(clock_monotonic_ns() - begin_ns < INT64_C(39000000000));
 }
 
 static void newer_sessions_replace_older(void **state)
