@@ -1,4 +1,5 @@
 #include "base/alloc.h"
+#include "base/file.h"
 #include "net/net_internal.h"
 
 #include <arpa/inet.h>
@@ -55,7 +56,7 @@ static int bind_port(bool udp, uint16_t port, int *out_fd, struct err *err)
         }
         return err_sys(err, number, "taking %s port %u of the host", udp ? "udp" : "tcp", port);
     }
-    *out_fd = fd;
+    *out_fd = fd_raise(fd); // a range has hundreds
     fd = -1;
     return 0;
 }

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -59,6 +60,11 @@ static int run_child(void (*test)(struct host *host))
     if (net_batch_commit(socket_fd, &batch, 0, &err) != 0) {
         return 1;
     }
+    // As much as there is, as in an agent.
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     struct host host = {.world_fd = -1};
     test(&host);
     arena_deinit(&host.arena);
