@@ -3,8 +3,10 @@
 A `Channel` is one end on a websocket: it numbers, acknowledges and orders messages. `Client` is the
 plugin's end: it opens the stream URL, answers the handshake and collects what the command says.
 """
+import contextlib
 import hashlib
 import json
+import ssl
 import struct
 import time
 import uuid
@@ -77,6 +79,11 @@ class Channel:
     def again(self):
         """Send what was not acknowledged."""
         for frame in self.pending.values():
+            self.answer(frame)
+
+    def answer(self, frame):
+        """Send to an end that may have gone by now: who reads hears that, and what it said before."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             self.socket.send(frame, websocket.BINARY)
 
     def say(self, payload, payload_type=DATA):
@@ -127,11 +134,11 @@ class Channel:
         return []
 
     def acknowledge(self, message):
-        self.socket.send(encode(ACKNOWLEDGE, json.dumps({
+        self.answer(encode(ACKNOWLEDGE, json.dumps({
             "AcknowledgedMessageType": message["type"],
             "AcknowledgedMessageId": str(message["id"]),
             "AcknowledgedMessageSequenceNumber": message["sequence"],
-            "IsSequentialMessage": True}).encode(), flags=3), websocket.BINARY)
+            "IsSequentialMessage": True}).encode(), flags=3))
 
     def close(self, output=""):
         """Say that the channel is closed."""

@@ -49,6 +49,10 @@ class ExecWorld(World):
         self.tokens = {}  # of the node's end, by session
         self.ecs.create_cluster(clusterName="x")
         self.ecs.create_cluster(clusterName="empty")
+        # A server that hears nothing of several at once counts none as lost, for the fault is more
+        # likely its own: so one that is never used is silent, too, when all of this stands still.
+        self.ecs.create_cluster(clusterName="beside")
+        self.beside = Host(berth, "beside").connect()
         self.host = Host(berth, "x").connect()
         container = {"name": "app", "image": "i", "memory": 16}
         self.ecs.register_task_definition(family="one", containerDefinitions=[container])

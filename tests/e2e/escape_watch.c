@@ -20,7 +20,7 @@
 #define PIDS_MAX 4096
 #define FDS_MAX 64
 #define CALLS_MAX 2000
-#define SECONDS 40 // in which somebody comes
+#define SECONDS 120 // in which somebody comes
 #define WANTED 1   // that are looked at
 
 static bool leads_out(int pid, const char *what)

@@ -97,7 +97,12 @@ class Ended:
     def log(self, name="main"):
         if "exitCode" not in self.container(name):
             return ""
-        return self.node.run("logs", self.task["taskArn"], name)
+
+        def told():
+            """the output: a node that stands still for five seconds is asked again"""
+            done = self.node.run("logs", self.task["taskArn"], name, check=False)
+            return done if done.returncode == 0 else None
+        return support.wait_for(told).stdout
 
 
 class Node(support.Berth):

@@ -82,8 +82,8 @@ def running(ecs, name):
 
 
 def running_at_once(ecs, name):
-    """The same, at one moment: between listing and describing tasks some may take the place of others,
-    which would then be missed."""
+    """The same, at one moment: between listing and describing tasks some may take the place of
+    others, which would then be missed."""
     def unchanged():
         """two equal lists of the tasks, one before and one after they are described"""
         before = ecs.list_tasks(serviceName=name)["taskArns"]

@@ -257,8 +257,7 @@ NAMED = "hostname; grep -w \"$(hostname)\" /etc/hosts; cat /etc/resolv.conf; tai
           dnsSearchDomains=["a.example"],
           extraHosts=[{"hostname": "db.example", "ipAddress": "192.0.2.9"}], **after("off")),
       box("ls /sys/class/net", name="off", memory=64, essential=False, disableNetworking=True),
-      ec2=True,
-      networkMode="bridge")
+      ec2=True, networkMode="bridge")
 def test_names_in_bridge_mode(ended):
     name, own, server_line, search, extra = ended.lines()
     assert name == "named" and own.split()[1:] == ["named"]
@@ -291,7 +290,8 @@ def test_what_a_container_reaches(node, run):
         loopback.listen()
         everywhere.bind(("0.0.0.0", 0))
         everywhere.listen()
-        reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))"
+        reach = ("import socket, sys; _, host, port, seconds = sys.argv; "
+                 "socket.create_connection((host, int(port)), float(seconds))")
 
         def reaches(listener, seconds):
             return subprocess.run([*other, "python3", "-c", reach, gateway,

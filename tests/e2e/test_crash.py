@@ -310,7 +310,8 @@ def test_last_steps_are_told_when_the_server_is_back(apart):
     server, start_agent = apart
     ecs = server.client()
     ecs.create_cluster(clusterName="default")
-    name = definition(ecs, "trap 'exit 0' TERM; echo started; until test -e /tmp/go; do sleep 0.1; done; exit 5")
+    name = definition(ecs, "trap 'exit 0' TERM; echo started; until test -e /tmp/go; do sleep 0.1; "
+                           "done; exit 5")
     start_agent("--join", server.run("node", "token").strip())
     arguments = placed_with_the_agent(server, name)
 

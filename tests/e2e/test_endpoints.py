@@ -121,7 +121,8 @@ OLD = (GET + "$ECS_CONTAINER_METADATA_URI; echo; " + GET + "$ECS_CONTAINER_METAD
        GET + "http://169.254.170.2/v2/stats; echo")
 
 
-@task(box(STARTED + OLD), box("sleep 30", name="side", essential=False))
+@task(box(STARTED + OLD, dependsOn=[{"containerName": "side", "condition": "START"}]),
+      box("sleep 600", name="side", essential=False))
 def test_metadata_v3_and_v2(ended):
     container, third, second, stats = documents(ended)
     assert container["Name"] == "main"
@@ -194,8 +195,8 @@ def test_host(ended):
     assert ended.lines("alone") == ["0"]
 
 
-@task(box("env | grep -e ^ECS -e ^AWS_CONT; echo end=; sleep 600", memory=64), ec2=True, networkMode="host",
-      taskRoleArn=ROLE)
+@task(box("env | grep -e ^ECS -e ^AWS_CONT; echo end=; sleep 600", memory=64), ec2=True,
+      networkMode="host", taskRoleArn=ROLE)
 def test_no_other_task_gets_in_on_the_host(node, live):
     """Another task in mode host, and the host itself, reach the socket: without one of the ids,
     which nobody can guess, it tells nothing. With an id of its own neither."""

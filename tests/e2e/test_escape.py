@@ -153,7 +153,7 @@ class World:
         container.setdefault("user", "0")
         arn = self.launch(mode, box("/escape/escape " + " ".join(names), environment=words,
                                     **container), **(members or {}))
-        lines = self.node.stopped(arn, 60).output().splitlines()
+        lines = self.node.stopped(arn).output().splitlines()
         return {line.split()[0]: line.split(" ", 1)[1].strip() for line in lines}
 
 
@@ -497,7 +497,7 @@ def test_who_comes_in_is_watched(world):
                                            pidMode="task"),
         "ECHILD": world.launch("fargate", {**watch, "healthCheck": check})}
     for name, arn in arns.items():
-        lines = world.node.stopped(arn, 90).lines()
+        lines = world.node.stopped(arn).lines()
         assert lines[-1] == "watch held " + name.split(",", maxsplit=1)[0], (name, lines)
 
 

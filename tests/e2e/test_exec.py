@@ -226,9 +226,12 @@ def test_terminate_session(arn, execute, node):
 
 
 def test_two_sessions_of_a_container(arn, execute):
-    first, second = execute(arn, SHELL), execute(arn, SHELL)
-    for client in (first, second):
-        client.until_output(b"# ")
+    def entered():
+        """a shell, once the session of a test before has given its place away"""
+        client = execute(arn, SHELL)
+        client.until(lambda: b"# " in client.output or client.closed is not None)
+        return client if client.closed is None else None
+    first, second = support.wait_for(entered), support.wait_for(entered)
     assert execute(arn, "true").until_closed() == (
         "The container main has 2 sessions already, which is the limit. Exit one of them and try "
         "again.")

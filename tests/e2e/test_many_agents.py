@@ -17,7 +17,7 @@ def run(*options):
     """Run the program; what it printed."""
     done = subprocess.run(
         [BENCH, "--berth", support.BERTH, "--agents", "20", "--tasks", "500", *options],
-        capture_output=True, text=True, timeout=300, check=False)
+        capture_output=True, text=True, timeout=600, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said
