@@ -127,7 +127,9 @@ static int on_timeline(struct session *session, const struct session_frame *fram
             message.metadata != NULL && !text_empty(message.metadata->message_id)) {
             const struct session_ack_publish_timeline ack = {.message_id =
                                                                  message.metadata->message_id};
-            session_send(session, "AckPublishTimeline", &session_ack_publish_timeline_shape, &ack);
+            // The node then forgets it.
+            session_send_durable(session, "AckPublishTimeline", &session_ack_publish_timeline_shape,
+                                 &ack);
         }
     }
     return rc;

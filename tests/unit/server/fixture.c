@@ -25,13 +25,19 @@
 
 #define DEADLINE_MS 60000
 
+/** Rows in memory, whose writes can be held. */
+struct slow_store {
+    struct store store; // first
+    struct store *rows;
+};
+
 struct fixture {
     uv_loop_t loop;
     uv_thread_t thread;
     uv_async_t stop;
     uv_timer_t look; // copies numbers out for the test's thread
     struct core *core;
-    struct store *store;
+    struct slow_store slow;
     struct host *host;
     struct pki *pki;
     char directory[64];
@@ -42,6 +48,8 @@ struct fixture {
     char log[FIXTURE_LOG_CHARS];
     struct server_stats stats;
     bool check_certificate; // asked for, and not yet done
+    bool held;              // the store
+    uv_cond_t released;
 };
 
 // The engine's modules have no context of their own; tests run one server at a time.
@@ -154,6 +162,16 @@ static int node_health(struct core_call *call, void *state, const void *body, vo
     return 0;
 }
 
+static int node_timeline(struct core_call *call, void *state, const void *body, void *response)
+{
+    (void)call;
+    (void)state;
+    (void)response;
+    const struct node_node_timeline_request *request = body;
+    note("timeline %.*s;", TEXT_FMT(request->tasks.items[0].task_arn));
+    return 0;
+}
+
 static const struct core_handler node_handlers[] = {
     {&node_operations[NODE_OP_NODE_CONNECT], node_connect},
     {&node_operations[NODE_OP_NODE_DISCONNECT], node_disconnect},
@@ -161,12 +179,50 @@ static const struct core_handler node_handlers[] = {
     {&node_operations[NODE_OP_NODE_ACK], node_ack},
     {&node_operations[NODE_OP_NODE_STOP_CANDIDATES], node_candidates},
     {&node_operations[NODE_OP_NODE_HEALTH], node_health},
+    {&node_operations[NODE_OP_NODE_TIMELINE], node_timeline},
     {&node_operations[NODE_OP_NODE_ADMIT], node_admit},
     {&node_operations[NODE_OP_NODE_INSTANCE_STATUS], node_instance_status},
 };
 
 static const struct core_module node_module = {
     .name = "nodes", .handlers = node_handlers, .handler_count = ARRAY_LEN(node_handlers)};
+
+// ---- the store --------------------------------------------------------------------------------
+
+static int slow_load(struct store *store, store_visit_fn visit, void *context,
+                     uint64_t *out_version, struct err *err)
+{
+    struct slow_store *slow = CONTAINER_OF(store, struct slow_store, store);
+    return store_load(slow->rows, visit, context, out_version, err);
+}
+
+static int slow_write(struct store *store, uint64_t version, const struct store_row *rows,
+                      size_t row_count, struct err *err)
+{
+    struct slow_store *slow = CONTAINER_OF(store, struct slow_store, store);
+    uv_mutex_lock(&current->lock);
+    bool held = current->held;
+    uv_mutex_unlock(&current->lock);
+    if (held) {
+        note("writing;");
+    }
+    uv_mutex_lock(&current->lock);
+    while (current->held) {
+        uv_cond_wait(&current->released, &current->lock);
+    }
+    uv_mutex_unlock(&current->lock);
+    return store_write(slow->rows, version, rows, row_count, err);
+}
+
+static const struct store_ops slow_ops = {.name = "slow", .load = slow_load, .write = slow_write};
+
+void fixture_hold_store(struct fixture *fixture, bool hold)
+{
+    uv_mutex_lock(&fixture->lock);
+    fixture->held = hold;
+    uv_cond_signal(&fixture->released);
+    uv_mutex_unlock(&fixture->lock);
+}
 
 // ---- the server -------------------------------------------------------------------------------
 
@@ -269,10 +325,10 @@ static void start_host(struct fixture *fixture)
 {
     struct err err;
     fixture->core = core_new(modules, ARRAY_LEN(modules));
-    fixture->store = store_memory_new();
+    fixture->slow = (struct slow_store){.store.ops = &slow_ops, .rows = store_memory_new()};
     const struct host_options options = {.loop = &fixture->loop,
                                          .core = fixture->core,
-                                         .store = fixture->store,
+                                         .store = &fixture->slow.store,
                                          .on_effect = on_effect,
                                          .on_fatal = on_fatal,
                                          .context = fixture};
@@ -285,6 +341,7 @@ struct fixture *fixture_new(const struct fixture_options *options)
     struct err err = {0};
     current = fixture;
     uv_mutex_init(&fixture->lock);
+    uv_cond_init(&fixture->released);
     uv_loop_init(&fixture->loop);
     uv_async_init(&fixture->loop, &fixture->stop, on_stop);
     uv_timer_init(&fixture->loop, &fixture->look);
@@ -337,12 +394,13 @@ void fixture_free(struct fixture *fixture)
     // Nothing may be left in the loop.
     assert_int_equal(uv_loop_close(&fixture->loop), 0);
     core_free(fixture->core);
-    store_close(fixture->store);
+    store_close(fixture->slow.rows);
     pki_free(fixture->pki);
     if (fixture->directory[0] != '\0') {
         struct err err;
         assert_int_equal(file_remove_tree(AT_FDCWD, fixture->directory, &err), 0);
     }
+    uv_cond_destroy(&fixture->released);
     uv_mutex_destroy(&fixture->lock);
     alloc_free(fixture);
 }

@@ -44,6 +44,9 @@ const struct pki *fixture_pki(const struct fixture *fixture);
 /** Have the server look at its certificate, and wait until it has. */
 void fixture_check_certificate(struct fixture *fixture);
 
+/** Have what the store is told wait, after `writing;` in what is heard, or go on. */
+void fixture_hold_store(struct fixture *fixture, bool hold);
+
 /** What the engine heard of nodes so far, such as `connect node-1;ack 7;`; waits until it holds
  *  the text, and fails the test when it does not come. */
 void fixture_expect(struct fixture *fixture, const char *text);

@@ -297,6 +297,48 @@ static void telemetry_has_header_lines(void **state)
     alloc_free(expect(&wire, "\"AckPublishInstanceStatus\""));
 }
 
+// @return whether a text is in what has come so far
+static bool has_come(const struct wire *wire, const char *text)
+{
+    char bytes[65536];
+    ssize_t size = recv(wire->fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    return memmem(wire->received.data, wire->received.size, text, strlen(text)) != NULL ||
+           (size > 0 && memmem(bytes, (size_t)size, text, strlen(text)) != NULL);
+}
+
+// A node forgets what was acknowledged: a server that is killed must not, which comes back with
+// what it wrote.
+static void timelines_are_acknowledged_once_written(void **state)
+{
+    (void)state;
+    AUTO(fixture_free) struct fixture *fixture = fixture_new(&plain);
+    AUTO(wire_close) struct wire told = {0};
+    AUTO(wire_close) struct wire beside = {0};
+    AUTO(wire_close) struct wire api = {0};
+    connect_session(&told, fixture, TCS);
+    connect_session(&beside, fixture, ACS_BERTH);
+    fixture_hold_store(fixture, true);
+    wire_open(&api, fixture_port(fixture));
+    const struct wire_sign sign = {0};
+    AUTO(buf_deinit) struct buf change = {0};
+    wire_request(&change, "Toy_20240101.CreateItem", TEXT("{\"name\":\"a\"}"), &sign);
+    wire_send(&api, buf_view(&change));
+    fixture_expect(fixture, "writing;");
+    say(&told, "{\"type\":\"PublishTimelineRequest\",\"message\":{\"metadata\":{\"messageId\":"
+               "\"timeline-7\"},\"tasks\":[{\"taskArn\":\"a\",\"containers\":[]}],\"timestamp\":"
+               "1700000000}}");
+    fixture_expect(fixture, "timeline a;");
+    // The loop turns: what would come has come with the second.
+    for (int i = 0; i < 2; i++) {
+        alloc_free(expect(&beside, "HeartbeatMessage"));
+    }
+    bool early = has_come(&told, "AckPublishTimeline");
+    fixture_hold_store(fixture, false);
+    assert_false(early);
+    alloc_free(expect(
+        &told, "{\"type\":\"AckPublishTimeline\",\"message\":{\"messageId\":\"timeline-7\"}"));
+}
+
 static void strangers_are_refused(void **state)
 {
     (void)state;
@@ -524,6 +566,7 @@ int main(void)
         cmocka_unit_test(berth_agents_hear_every_second),
         cmocka_unit_test(newer_sessions_replace_older),
         cmocka_unit_test(telemetry_has_header_lines),
+        cmocka_unit_test(timelines_are_acknowledged_once_written),
         cmocka_unit_test(strangers_are_refused),
         cmocka_unit_test(a_stock_agent_acts_for_its_instance),
         cmocka_unit_test(bad_frames_end_the_session),
