@@ -24,11 +24,12 @@
 #define STATE_BYTES_MAX (256u << 10)
 #define LINKS_BYTES_MAX (64u << 10) // of /proc/PID/net/dev: a line for each link
 
-// A supervisor is ready within a few milliseconds; one that is not by then hangs on a mount.
-#define LAUNCH_TIMEOUT_MS 20000
+// A supervisor is ready within a few milliseconds; one that is not by then hangs on a mount, for a
+// busy host stands still for seconds and not for a minute.
+#define LAUNCH_TIMEOUT_MS 60000
 
 // Killed processes go within milliseconds, unless the kernel waits for a device.
-#define KILL_TIMEOUT_MS 10000
+#define KILL_TIMEOUT_MS 30000
 
 struct oci *oci_of(struct runtime *runtime)
 {

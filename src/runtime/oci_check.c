@@ -17,7 +17,7 @@
  * Whether this host can run containers right now, without running one.
  */
 
-#define VERSION_TIMEOUT_MS 10000 // a runtime that takes longer to say its version is of no use
+#define VERSION_TIMEOUT_MS 60000 // a runtime that takes longer to say its version is of no use
 #define VERSION_BYTES 256
 #define CRUN_VERSION "crun version "
 #define CRUN_TAKES_PROGRAMS 18 // from 0.18 on

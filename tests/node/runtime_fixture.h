@@ -81,7 +81,7 @@ int fixture_prepare(struct fixture_task *task, struct err *err);
 /** Prepare, launch and attach. */
 void fixture_start(struct fixture_task *task);
 
-/** Attach, or attach once more. */
+/** Attach, or attach once more; of a task that is over, take the last state. */
 void fixture_attach(struct fixture_task *task);
 
 /** A test on a state. */
@@ -114,7 +114,7 @@ void fixture_end(struct fixture_task *task);
 /** Make an empty file in the root of a container that runs. */
 void fixture_touch(struct fixture_task *task, size_t index, const char *name);
 
-/** What a container wrote, in the arena. */
+/** What a container wrote, in the arena; nothing before it has begun. */
 struct text fixture_output(struct fixture_task *task, const char *name);
 
 /** @return whether a text holds a string */
