@@ -6,9 +6,11 @@
 #include "task/frame.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +22,9 @@
 
 // From the hang-up to SIGKILL: a shell ends at once, an editor saves what it has.
 #define KILL_AFTER_MS 3000
+
+// What a start may still take when its container has ended.
+#define START_END_MS 20000
 
 #define NAME_BYTES 64
 #define LOG_BYTES_MAX (64u << 10)
@@ -281,11 +286,29 @@ bool supervisor_exec_starting(const struct supervisor *supervisor)
     return false;
 }
 
+// With its container the runtime that starts a command ends by itself; only then it is known what
+// became of the command. One that hangs is not waited for.
+static void end_start(struct supervisor *supervisor, struct supervised_exec *exec)
+{
+    struct pollfd poll_fd = {.fd = pidfd_open(exec->start_pid, 0), .events = POLLIN};
+    int status = 0;
+    if (poll_fd.fd < 0 || poll(&poll_fd, 1, START_END_MS) != 1) {
+        kill(exec->start_pid, SIGKILL);
+    }
+    fd_close(poll_fd.fd);
+    IGNORE(waitpid(exec->start_pid, &status, 0) < 0, "nobody else takes our children");
+    started(supervisor, exec, status);
+}
+
 // A container's end reaches its commands, too, but not always before the task is over.
 void supervisor_exec_finish(struct supervisor *supervisor)
 {
     while (supervisor->execs != NULL) {
         struct supervised_exec *exec = supervisor->execs;
+        if (exec->start_pid != 0) {
+            end_start(supervisor, exec); // it is finished by that, or has its pid
+            continue;
+        }
         IGNORE(supervisor_signal_child(exec->pid, SIGKILL), "it ended with its container");
         int status = 0;
         bool ended = exec->pid != 0 && waitpid(exec->pid, &status, 0) == exec->pid;
