@@ -4,8 +4,9 @@
 
 #include "base/err.h"
 
-// What a Fargate task can ask for, and what most others do. The rest is rare: whoever asks for it
-// has the attributes of each instance looked at.
+// What a Fargate task can ask for and a host of a pool can have, for those are told apart by bits
+// alone; and what most others ask for. The rest is rare: whoever asks for it has the attributes of
+// each instance looked at, and finds no host of a pool.
 static const struct text known[] = {
     TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.18"),
     TEXT("com.amazonaws.ecs.capability.docker-remote-api.1.19"),
@@ -15,7 +16,6 @@ static const struct text known[] = {
     TEXT("com.amazonaws.ecs.capability.ecr-auth"),
     TEXT("com.amazonaws.ecs.capability.logging-driver.awsfirelens"),
     TEXT("com.amazonaws.ecs.capability.logging-driver.awslogs"),
-    TEXT("com.amazonaws.ecs.capability.logging-driver.splunk"),
     TEXT("com.amazonaws.ecs.capability.task-iam-role"),
     TEXT("ecs.capability.container-health-check"),
     TEXT("ecs.capability.container-ordering"),
@@ -25,6 +25,7 @@ static const struct text known[] = {
     TEXT(CAPABILITY_EXECUTE_COMMAND),
     TEXT("ecs.capability.execution-role-awslogs"),
     TEXT("ecs.capability.execution-role-ecr-pull"),
+    TEXT("ecs.capability.fault-injection"),
     TEXT("ecs.capability.firelens.fluentbit"),
     TEXT("ecs.capability.firelens.fluentd"),
     TEXT("ecs.capability.network.container-port-range"),

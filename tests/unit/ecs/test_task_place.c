@@ -285,6 +285,38 @@ static void a_host_of_the_pool_needs_them_too(void **state)
         "eu-west-1a: ATTRIBUTE on 1 of 1 (ecs.capability.secrets.ssm.environment-variables)");
 }
 
+// What only some hosts can: a pool's host that says so gets the tasks that ask for it.
+static void faults_go_to_a_host_of_the_pool_that_can(void **state)
+{
+    struct world *world = *state;
+    world_pool_node(world, "eu-west-1a", 4096, 8192);
+    harness_contains(&world->harness, "RegisterTaskDefinition",
+                     "{'family':'faults','networkMode':'awsvpc','requiresCompatibilities':["
+                     "'FARGATE'],'cpu':'256','memory':'512','enableFaultInjection':true,"
+                     "'containerDefinitions':[{'name':'a','image':'i'}]}",
+                     "'revision':1");
+    const char *run = world_text(
+        "{'cluster':'c','taskDefinition':'faults','launchType':'FARGATE'," WORLD_NETWORK "}",
+        world->subnets[0]);
+    harness_contains(&world->harness, "RunTask", run,
+                     "eu-west-1a: ATTRIBUTE on 1 of 1 (ecs.capability.fault-injection)");
+    size_t able = world_join(world);
+    world_as_node(world, able);
+    harness_contains(&world->harness, "RegisterContainerInstance",
+                     "{'attributes':[{'name':'ecs.availability-zone','value':'eu-west-1a'},"
+                     "{'name':'berth.capacity','value':'FARGATE'}," WORLD_CAPABILITIES
+                     ",{'name':'ecs.capability.fault-injection'}],'totalResources':[{'name':'CPU',"
+                     "'type':'INTEGER','integerValue':4096},{'name':'MEMORY','type':'INTEGER',"
+                     "'integerValue':8192}]}",
+                     "containerInstanceArn");
+    harness_member(&world->harness, "containerInstanceArn", world->nodes[able].instance,
+                   sizeof(world->nodes[able].instance));
+    world_connect(world, able);
+    world_as_root(world);
+    const char *answer = harness_call(&world->harness, "RunTask", run);
+    assert_non_null(strstr(answer, "\"failures\":[]"));
+}
+
 // Reserved ports and capabilities are what a stock agent says of its host.
 static void a_stock_agent_needs_the_capabilities(void **state)
 {
@@ -485,6 +517,8 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(a_host_needs_the_capabilities, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_host_of_the_pool_needs_them_too, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(faults_go_to_a_host_of_the_pool_that_can, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(gpus_are_counted, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(a_stock_agent_needs_the_capabilities, world_setup,
