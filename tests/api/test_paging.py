@@ -123,7 +123,7 @@ class Churn(threading.Thread):
         with self.changed:
             before = self.count
             while self.count == before and self.failure is None:
-                assert self.changed.wait(60), "nothing comes or goes any more"
+                assert self.changed.wait(support.PATIENCE), "nothing comes or goes any more"
         if self.failure is not None:
             raise self.failure
 
@@ -134,7 +134,7 @@ class Churn(threading.Thread):
 
     def __exit__(self, *_):
         self.ending = True
-        self.join(60)
+        self.join(support.PATIENCE)
         self.caller.close()
 
 

@@ -10,6 +10,7 @@ import time
 import botocore.exceptions
 import pytest
 
+import services
 import support
 from services import container
 
@@ -180,17 +181,7 @@ def test_killed_at_a_launch(crashing, tmp_path):
 
 def supervisors(berth):
     with open(os.path.join(berth.data, "instance"), encoding="utf-8") as file:
-        instance = file.read().strip().encode()
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"berth-task") and any(instance in word for word in words):
-            found.append(int(pid))
-    return found
+        return services.supervisors(file.read().strip().encode())
 
 
 def test_kill_supervisor(crashing):

@@ -17,7 +17,7 @@
 #define HOUSE_REGION "eu-west-1"
 #define HOUSE_KEY "AKIDROOT"
 #define HOUSE_SECRET "the secret of the account"
-#define HOUSE_WAIT_MS 60000
+#define HOUSE_WAIT_MS 240000
 
 struct house {
     uv_loop_t loop;

@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#define TIMEOUT_MS 60000
+#define TIMEOUT_MS 240000
 #define CALLS 50
 
 static const struct fixture_options plain;

@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#define DEADLINE_MS 60000
+#define DEADLINE_MS 240000
 
 /** Rows in memory, whose writes can be held. */
 struct slow_store {

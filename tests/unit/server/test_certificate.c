@@ -23,7 +23,7 @@
 
 #define DUE_DAYS 250
 #define RENEWED_DAYS 300 // a certificate that has more than this left was made just now
-#define DEADLINE_NS (INT64_C(60) * 1000000000)
+#define DEADLINE_NS (INT64_C(240) * 1000000000)
 #define HEALTH "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
 
 /** A connection that trusts the server's authority and nothing else. */
