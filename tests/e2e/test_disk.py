@@ -189,68 +189,68 @@ def test_images_with_a_name_stay(tmp_path):
         berth.stop()
 
 
-def test_a_whole_berth_on_a_full_disk(tmp_path, filler):
+@pytest.fixture
+def filled(tmp_path, filler):
+    """A whole Berth on a small disk, with an image and a cluster, and what fills that disk."""
+    berth = support.Berth(os.path.join(filler.folder, "data"))
+    berth.log = str(tmp_path / "log")
+    berth.start()
+    try:
+        berth.load("hello.tar.gz")
+        berth.client().create_cluster(clusterName="default")
+        yield berth, filler
+    finally:
+        berth.stop()
+
+
+def test_a_whole_berth_on_a_full_disk(filled):
     """Server and node end with it and begin anew: tasks go on, and what was promised is there."""
-    berth = support.Berth(os.path.join(filler.folder, "data"))
-    berth.log = str(tmp_path / "log")
-    berth.start()
-    try:
-        berth.load("hello.tar.gz")
-        ecs = berth.client()
-        ecs.create_cluster(clusterName="default")
-        arn = ecs.run_task(taskDefinition=definition(ecs, stop_timeout=60), launchType="FARGATE",
-                           networkConfiguration=berth.network())["tasks"][0]["taskArn"]
-        ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
-        berth.written(arn)
-        process = berth.process.pid
-        filler.fill(0)
-        promised, _ = fill_store(ecs)
-        for name in promised[-3:]:
-            assert ecs.describe_clusters(clusters=[name])["clusters"][0]["status"] == "ACTIVE"
-        [task] = describe_all(ecs, [arn])
-        assert task["lastStatus"] == "RUNNING"
-        assert "RUNNING" in berth.run("ps")
-        filler.remove()
+    berth, filler = filled
+    ecs = berth.client()
+    arn = ecs.run_task(taskDefinition=definition(ecs, stop_timeout=60), launchType="FARGATE",
+                       networkConfiguration=berth.network())["tasks"][0]["taskArn"]
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
+    berth.written(arn)
+    process = berth.process.pid
+    filler.fill(0)
+    promised, _ = fill_store(ecs)
+    for name in promised[-3:]:
+        assert ecs.describe_clusters(clusters=[name])["clusters"][0]["status"] == "ACTIVE"
+    [task] = describe_all(ecs, [arn])
+    assert task["lastStatus"] == "RUNNING"
+    assert "RUNNING" in berth.run("ps")
+    filler.remove()
 
-        def stopped():
-            """the task is told to stop, now that there is room"""
-            try:
-                return ecs.stop_task(task=arn)
-            except UNANSWERED:
-                return None
-        support.wait_for(stopped, step=0.2)
-        ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
-        [task] = describe_all(ecs, [arn])
-        assert task["containers"][0]["exitCode"] == 0, task
-        assert berth.process.poll() is None and berth.process.pid == process
-    finally:
-        berth.stop()
+    def stopped():
+        """the task is told to stop, now that there is room"""
+        try:
+            return ecs.stop_task(task=arn)
+        except UNANSWERED:
+            return None
+    support.wait_for(stopped, step=0.2)
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=support.WAITER)
+    [task] = describe_all(ecs, [arn])
+    assert task["containers"][0]["exitCode"] == 0, task
+    assert berth.process.poll() is None and berth.process.pid == process
 
 
-def test_who_is_told_to_end_ends(tmp_path, filler):
+def test_who_is_told_to_end_ends(filled):
     """Room on the disk is noticed while the last task takes its time: nothing begins anew."""
-    berth = support.Berth(os.path.join(filler.folder, "data"))
-    berth.log = str(tmp_path / "log")
+    berth, filler = filled
+    ecs = berth.client()
+    slow = ecs.register_task_definition(
+        family="slow", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
+        memory="512", containerDefinitions=[
+            {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
+             "stopTimeout": 5, "command": ["trap '' TERM; while :; do sleep 0.1; done"]}],
+    )["taskDefinition"]["taskDefinitionArn"]
+    arn = ecs.run_task(taskDefinition=slow, launchType="FARGATE",
+                       networkConfiguration=berth.network())["tasks"][0]["taskArn"]
+    ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
+    berth.kill()
+    filler.leave(3 * MIB)
     berth.start()
-    try:
-        berth.load("hello.tar.gz")
-        ecs = berth.client()
-        ecs.create_cluster(clusterName="default")
-        slow = ecs.register_task_definition(
-            family="slow", networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256",
-            memory="512", containerDefinitions=[
-                {"name": "main", "image": "hello", "entryPoint": ["/bin/sh", "-c"],
-                 "stopTimeout": 5, "command": ["trap '' TERM; while :; do sleep 0.1; done"]}],
-        )["taskDefinition"]["taskDefinitionArn"]
-        arn = ecs.run_task(taskDefinition=slow, launchType="FARGATE",
-                           networkConfiguration=berth.network())["tasks"][0]["taskArn"]
-        ecs.get_waiter("tasks_running").wait(tasks=[arn], WaiterConfig=support.WAITER)
-        berth.kill()
-        filler.leave(3 * MIB)
-        berth.start()
-        assert describe_all(ecs, [arn])[0]["lastStatus"] == "RUNNING"
-        berth.process.terminate()
-        filler.remove()
-        assert berth.process.wait(support.PATIENCE * support.SLOW) == 0, berth.tail()
-    finally:
-        berth.stop()
+    assert describe_all(ecs, [arn])[0]["lastStatus"] == "RUNNING"
+    berth.process.terminate()
+    filler.remove()
+    assert berth.process.wait(support.PATIENCE * support.SLOW) == 0, berth.tail()
