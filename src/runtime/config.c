@@ -139,7 +139,7 @@ static void write_limits(const struct config_process *process, struct buf *out)
     buf_byte(out, ']');
 }
 
-void config_begin_process(const struct config_process *process, struct buf *out)
+static void write_process(const struct config_process *process, struct buf *out)
 {
     buf_byte(out, '{');
     member_bool(out, "terminal", process->terminal);
@@ -155,21 +155,10 @@ void config_begin_process(const struct config_process *process, struct buf *out)
     member_texts(out, "permitted", process->capabilities);
     buf_byte(out, '}');
     write_limits(process, out);
-    // The supervisor is protected from the OOM killer; what it starts is not.
-    member_number(out, "oomScoreAdj", 0);
+    member_number(out, "oomScoreAdj", CONFIG_OOM_SCORE);
     member_bool(out, "noNewPrivileges", process->no_new_privileges);
-}
-
-void config_end_process(struct text_list arguments, struct buf *out)
-{
-    member_texts(out, "args", arguments);
+    member_texts(out, "args", process->arguments);
     buf_byte(out, '}');
-}
-
-void config_write_process(const struct config_process *process, struct buf *out)
-{
-    config_begin_process(process, out);
-    config_end_process(process->arguments, out);
 }
 
 static void write_shm(const struct config *config, struct buf *out)
@@ -410,7 +399,7 @@ void config_write(const struct config *config, struct buf *out)
     buf_byte(out, '{');
     member(out, "ociVersion", TEXT("1.0.2"));
     config_key(out, "process");
-    config_write_process(&config->process, out);
+    write_process(&config->process, out);
     config_key(out, "root");
     buf_byte(out, '{');
     member(out, "path", TEXT("rootfs"));

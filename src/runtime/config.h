@@ -4,10 +4,13 @@
 #include "shape/shape.h"
 
 /*
- * The documents that an OCI runtime reads: config.json of a bundle, and the process document of an
- * exec. Everything is decided before: this only writes. What every container of Berth has in common
- * is here: namespaces, Docker's masked and read-only paths, its default mounts and devices.
+ * The document that an OCI runtime reads: config.json of a bundle. Everything is decided before:
+ * this only writes. What every container of Berth has in common is here: namespaces, Docker's
+ * masked and read-only paths, its default mounts and devices.
  */
+
+/** The supervisor is protected from the OOM killer; what it starts is not. */
+#define CONFIG_OOM_SCORE 0
 
 /** A mount besides the default ones. */
 struct config_mount {
@@ -31,6 +34,7 @@ struct config_device {
 
 struct config_limit {
     const char *name; ///< such as RLIMIT_NOFILE
+    int resource;     ///< its number
     uint64_t soft;
     uint64_t hard;
 };
@@ -88,12 +92,3 @@ struct config {
 
 /** Append config.json. */
 void config_write(const struct config *config, struct buf *out);
-
-/** Append the document of a process to be executed in a running container. */
-void config_write_process(const struct config_process *process, struct buf *out);
-
-/** Append the same document without its arguments and its end: config_end_process adds them. */
-void config_begin_process(const struct config_process *process, struct buf *out);
-
-/** See config_begin_process. */
-void config_end_process(struct text_list arguments, struct buf *out);

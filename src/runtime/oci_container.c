@@ -409,17 +409,29 @@ static int write_config(struct bundle *bundle, struct err *err)
     return oci_write_file(bundle->path, "config.json", 0600, buf_view(&document), err);
 }
 
-// The document of a command to be run in the container, for the runtime's exec.
+// The filter of what enters the container later. Whatever the runtime is given for the first
+// process, here it is a program.
+static int command_filter(struct bundle *bundle, struct text *out_filter, struct err *err)
+{
+    *out_filter = bundle->config.filter;
+    return !bundle->config.confined || out_filter->data != NULL
+               ? 0
+               : oci_filter(bundle->task->oci, bundle->config.process.capabilities, bundle->arena,
+                            out_filter, err);
+}
+
+// How a command is run in the container, for the supervisor.
 static int write_command(struct bundle *bundle, struct text_list command, const char *name,
                          struct text *out_path, struct err *err)
 {
     struct config_process process = bundle->config.process;
+    struct text filter = {0};
     process.terminal = false;
     process.arguments = command;
-    AUTO(buf_deinit) struct buf document = {0};
-    config_write_process(&process, &document);
     *out_path = joined(bundle->arena, bundle->path, name);
-    return oci_write_file(bundle->path, name, 0600, buf_view(&document), err);
+    int rc = command_filter(bundle, &filter, err);
+    return rc != 0 ? rc
+                   : oci_command_write(&process, filter, bundle->path, name, bundle->arena, err);
 }
 
 static int write_commands(struct bundle *bundle, struct supervisor_plan_container *plan,
@@ -428,19 +440,19 @@ static int write_commands(struct bundle *bundle, struct supervisor_plan_containe
     struct shape_extension extension = {0};
     int rc = spec_extension(bundle->definition, bundle->arena, &extension, err);
     if (rc == 0 && plan->health_check != NULL) {
-        rc = write_command(bundle, plan->health_check->command, "health.json",
+        rc = write_command(bundle, plan->health_check->command, "health.process",
                            &plan->health_check->process, err);
     }
     if (rc == 0 && plan->readiness != NULL) {
-        rc = write_command(bundle, plan->readiness->command, "readiness.json",
+        rc = write_command(bundle, plan->readiness->command, "readiness.process",
                            &plan->readiness->process, err);
     }
     if (rc == 0 && plan->post_start != NULL) {
-        rc = write_command(bundle, extension.post_start, "post-start.json",
+        rc = write_command(bundle, extension.post_start, "post-start.process",
                            &plan->post_start->process, err);
     }
     if (rc == 0 && plan->pre_stop != NULL) {
-        rc = write_command(bundle, extension.pre_stop, "pre-stop.json", &plan->pre_stop->process,
+        rc = write_command(bundle, extension.pre_stop, "pre-stop.process", &plan->pre_stop->process,
                            err);
     }
     return rc;
@@ -461,9 +473,12 @@ static int write_exec(struct bundle *bundle, struct err *err)
     process.groups = root.groups;
     process.group_count = root.group_count;
     process.environment = spec_exec_environment(environment_of(bundle, root.home), bundle->arena);
-    AUTO(buf_deinit) struct buf document = {0};
-    config_begin_process(&process, &document);
-    return oci_write_file(bundle->path, OCI_EXEC_TEMPLATE, 0600, buf_view(&document), err);
+    process.arguments = (struct text_list){0};
+    struct text filter = {0};
+    rc = command_filter(bundle, &filter, err);
+    return rc != 0 ? rc
+                   : oci_command_write(&process, filter, bundle->path, OCI_EXEC_TEMPLATE,
+                                       bundle->arena, err);
 }
 
 static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *out_plan,

@@ -10,26 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-// A process document: the environment is what is large in it, and comes from a definition.
-#define TEMPLATE_BYTES_MAX (1u << 20)
-
-// The runtime connects once.
+// The supervisor's helper connects once.
 #define BACKLOG 1
-
-static int write_process(const struct oci *oci, const struct runtime_exec *exec,
-                         struct text directory, const char *name, struct err *err)
-{
-    AUTO(buf_deinit) struct buf document = {0};
-    AUTO(alloc_string)
-    char *template = alloc_format("%s/tasks/%.*s/c/%zu/%s", oci->run_dir, TEXT_FMT(exec->task_id),
-                                  exec->index, OCI_EXEC_TEMPLATE);
-    int rc = file_read(AT_FDCWD, template, TEMPLATE_BYTES_MAX, &document, err);
-    if (rc != 0) {
-        return rc;
-    }
-    config_end_process(exec->arguments, &document);
-    return oci_write_file(directory, name, 0600, buf_view(&document), err);
-}
 
 // The address holds 108 bytes; a path through the directory's descriptor always fits.
 static int listen_at(struct text directory, const char *name, int *out_fd, struct err *err)
@@ -57,9 +39,11 @@ int oci_exec(struct runtime *runtime, const struct runtime_exec *exec, struct ar
         return rc;
     }
     struct text directory = oci_run_directory(oci, exec->task_id, arena);
-    struct text document = arena_format(arena, "exec-%08x.json", exec->number);
+    struct text document = arena_format(arena, "exec-%08x.process", exec->number);
     struct text console = arena_format(arena, "exec-%08x.tty", exec->number);
-    rc = write_process(oci, exec, directory, document.data, err);
+    struct text how =
+        arena_format(arena, "%.*s/c/%zu/%s", TEXT_FMT(directory), exec->index, OCI_EXEC_TEMPLATE);
+    rc = oci_command_copy(how.data, exec->arguments, directory, document.data, arena, err);
     if (rc != 0) {
         return rc;
     }

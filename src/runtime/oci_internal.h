@@ -8,9 +8,9 @@
 #include "runtime/runtime.h"
 
 /*
- * The parts of the OCI driver: prepare (a task), container (a bundle), device (nodes), exec
- * (commands of ECS Exec), files (hosts, resolv.conf), syscalls (compiled filters), and the rest in
- * oci.c.
+ * The parts of the OCI driver: prepare (a task), container (a bundle), device (nodes), command
+ * (what runs in a container later), exec (commands of ECS Exec), files (hosts, resolv.conf),
+ * syscalls (compiled filters), and the rest in oci.c.
  *
  *   <run_dir>/tasks/<id>/            plan, state, lock, socket, log: see task/supervisor.h
  *   <run_dir>/tasks/<id>/c/<n>/      bundle of a container
@@ -93,7 +93,21 @@ MUST_CHECK int oci_exec(struct runtime *runtime, const struct runtime_exec *exec
                         struct arena *arena, struct runtime_exec_ready *out_ready, struct err *err);
 
 /** Name, in a bundle, of how a command of ECS Exec is run there: all but its arguments. */
-#define OCI_EXEC_TEMPLATE "exec.part"
+#define OCI_EXEC_TEMPLATE "exec.process"
+
+/**
+ * Write the record of a command that is to run in a container, supervisor.Process.
+ *
+ * @param filter  of system calls, a program; absent for none
+ * @param name    of the file, in the directory
+ */
+MUST_CHECK int oci_command_write(const struct config_process *process, struct text filter,
+                                 struct text directory, const char *name, struct arena *arena,
+                                 struct err *err);
+
+/** Write such a record again, with these arguments, elsewhere. */
+MUST_CHECK int oci_command_copy(const char *path, struct text_list arguments, struct text directory,
+                                const char *name, struct arena *arena, struct err *err);
 
 /** The prepare of runtime_ops. */
 MUST_CHECK int oci_prepare(struct runtime *runtime, const struct runtime_task *task,

@@ -344,6 +344,18 @@ struct text_list spec_capabilities(const struct ecs_container_definition *defini
     return list;
 }
 
+uint64_t spec_capability_bits(struct text_list capabilities)
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < capabilities.count; i++) {
+        struct text name = text_slice(capabilities.items[i], strlen("CAP_"), SIZE_MAX);
+        for (size_t k = 0; k < ARRAY_LEN(all_capabilities); k++) {
+            bits |= (uint64_t)text_is(name, all_capabilities[k]) << k;
+        }
+    }
+    return bits;
+}
+
 // Negative numbers mean no limit, as for Docker.
 static uint64_t limit_value(int32_t value)
 {
@@ -371,7 +383,11 @@ void spec_limits(const struct ecs_container_definition *definition, spec_hard_li
         uint64_t soft = found == NULL ? NOFILE_DEFAULT : limit_value(found->soft_limit);
         hard = MIN(hard, most);
         limits[count++] = (struct config_limit){
-            .name = limit_names[i].name, .hard = hard, .soft = MIN(soft, hard)};
+            .name = limit_names[i].name,
+            .resource = limit_names[i].resource,
+            .hard = hard,
+            .soft = MIN(soft, hard),
+        };
     }
     *out_limits = limits;
     *out_count = count;

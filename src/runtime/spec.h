@@ -147,6 +147,9 @@ MUST_CHECK int spec_plan(const struct ecs_container_definition *definition,
 struct text_list spec_capabilities(const struct ecs_container_definition *definition, uint64_t own,
                                    struct arena *arena);
 
+/** @return capabilities, each as the bit of its number */
+uint64_t spec_capability_bits(struct text_list capabilities);
+
 /** @return this process's hard limit of a resource of getrlimit, UINT64_MAX for none */
 typedef uint64_t (*spec_hard_limit_fn)(int resource);
 

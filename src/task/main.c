@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "task/init.h"
+#include "task/join.h"
 #include "task/pause.h"
 #include "task/supervisor.h"
 
@@ -22,6 +23,7 @@
  *   berth-task [--detach] [--cgroup PATH] DIRECTORY
  *   berth-task --init PROGRAM ARGUMENTS...
  *   berth-task --pause
+ *   berth-task --join PROCESS REPORT [CONSOLE]
  *
  * With --detach it returns once agents can connect, and goes on in a session of its own that writes
  * its log to DIRECTORY/log; what keeps it from starting is told on standard error, status 1, or 3
@@ -29,6 +31,7 @@
  * --cgroup names the v2 group, out of the plan, in which that process is to be made.
  * --init is the first process of a container that asks for one: see init.h.
  * --pause is the first process of namespaces that containers share: see pause.h.
+ * --join starts a process in a container that runs: see join.h.
  */
 
 #define READY_BYTE 'R'
@@ -190,6 +193,10 @@ int main(int argument_count, char **argument_strings)
     }
     if (argument_count == 2 && strcmp(argument_strings[1], "--pause") == 0) {
         return pause_run();
+    }
+    if ((argument_count == 4 || argument_count == 5) &&
+        strcmp(argument_strings[1], "--join") == 0) {
+        return join_run(argument_count - 2, argument_strings + 2);
     }
     struct arguments arguments = {.detach = false};
     if (!parse(argument_count, argument_strings, &arguments)) {

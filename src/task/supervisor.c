@@ -297,7 +297,7 @@ static int prepare(struct supervisor *supervisor, struct err *err)
         return rc;
     }
     hasten(&supervisor->plan);
-    rc = supervisor_mounts_make(&supervisor->plan, err);
+    rc = supervisor_mounts_make(&supervisor->plan, &supervisor->program_fd, err);
     if (rc != 0) {
         return rc;
     }
@@ -322,6 +322,7 @@ static void supervisor_deinit(struct supervisor *supervisor)
     fd_close(supervisor->signal_fd);
     fd_close(supervisor->epoll_fd);
     fd_close(supervisor->null_fd);
+    fd_close(supervisor->program_fd);
     fd_close(supervisor->silence_fds[0]);
     fd_close(supervisor->silence_fds[1]);
     fd_close(supervisor->lock_fd);
@@ -340,6 +341,7 @@ int supervisor_run(const struct supervisor_options *options, struct err *err)
         .dir_fd = -1,
         .lock_fd = -1,
         .null_fd = -1,
+        .program_fd = -1,
         .silence_fds = {-1, -1},
         .epoll_fd = -1,
         .signal_fd = -1,

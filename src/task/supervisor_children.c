@@ -22,11 +22,14 @@
 // Where the kernel cannot kill a cgroup: what forks meanwhile is found in the next round.
 #define KILL_ROUNDS_MAX 64
 
-pid_t supervisor_read_pid(const struct supervisor *supervisor, const char *name)
+// Of a container's first process, in the runtime's file; or 0.
+static pid_t read_pid(const struct supervisor *supervisor, size_t index)
 {
+    char name[NAME_BYTES];
     AUTO(buf_deinit) struct buf content = {0};
     struct err ignored = {0};
     int64_t pid = 0;
+    snprintf(name, sizeof(name), "%zu.pid", index);
     if (file_read(supervisor->dir_fd, name, NAME_BYTES, &content, &ignored) != 0 ||
         text_to_i64(text_trim(buf_view(&content)), &pid) != 0 || pid <= 1 || pid > INT32_MAX) {
         return 0;
@@ -34,11 +37,17 @@ pid_t supervisor_read_pid(const struct supervisor *supervisor, const char *name)
     return (pid_t)pid;
 }
 
-static pid_t read_pid(const struct supervisor *supervisor, size_t index, const char *suffix)
+void supervisor_read_report(const struct supervisor *supervisor, const char *name,
+                            struct join_report *out_report)
 {
-    char name[NAME_BYTES];
-    snprintf(name, sizeof(name), "%zu.%s", index, suffix);
-    return supervisor_read_pid(supervisor, name);
+    AUTO(buf_deinit) struct buf content = {0};
+    struct err ignored = {0};
+    *out_report = (struct join_report){0};
+    if (file_read(supervisor->dir_fd, name, sizeof(*out_report), &content, &ignored) == 0 &&
+        content.size == sizeof(*out_report)) {
+        memcpy(out_report, content.data, sizeof(*out_report));
+        out_report->reason[sizeof(out_report->reason) - 1] = '\0';
+    }
 }
 
 // While a child is not reaped, its number belongs to it: then it is safe to signal by number.
@@ -165,7 +174,7 @@ static int run_command(struct supervisor *supervisor, size_t index, enum order_c
         return err_set(err, ERR_BUSY, "the one before has not ended yet");
     }
     command->cancelled = false;
-    return supervisor_runtime_exec(supervisor, index, which, err);
+    return supervisor_runtime_command(supervisor, index, which, err);
 }
 
 void supervisor_children_act(struct supervisor *supervisor, const struct order_action *action)
@@ -300,8 +309,9 @@ static void container_ended(struct supervisor *supervisor, size_t index, int sta
                                            .oom_killed = oom});
 }
 
-// The text behind the last `"msg":"`, without its escapes.
-void supervisor_log_message(struct text log, char out_message[ORDER_REASON_MAX])
+// The text behind the last `"msg":"` in a log of the runtime's, without its escapes; empty when
+// there is none.
+static void log_message(struct text log, char out_message[ORDER_REASON_MAX])
 {
     static const char mark[] = "\"msg\":\"";
     const char *found = NULL;
@@ -331,7 +341,7 @@ static void start_failed(struct supervisor *supervisor, size_t index, int status
     struct err ignored = {0};
     snprintf(name, sizeof(name), "%zu.log", index);
     if (file_read(supervisor->dir_fd, name, LOG_BYTES_MAX, &log, &ignored) == 0) {
-        supervisor_log_message(buf_view(&log), message);
+        log_message(buf_view(&log), message);
     }
     if (message[0] == '\0') {
         snprintf(message, sizeof(message), "the runtime ended with %s %d and no message",
@@ -350,7 +360,7 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
 {
     struct supervised *container = &supervisor->containers[index];
     container->start_pid = 0;
-    pid_t pid = supervisor_exit_code(status) == 0 ? read_pid(supervisor, index, "pid") : 0;
+    pid_t pid = supervisor_exit_code(status) == 0 ? read_pid(supervisor, index) : 0;
     if (pid == 0) {
         start_failed(supervisor, index, status);
         return;
@@ -383,18 +393,21 @@ static void command_started(struct supervisor *supervisor, size_t index, enum or
                             int status)
 {
     struct supervised_command *command = &supervisor->containers[index].commands[which];
-    command->start_pid = 0;
-    pid_t pid = read_pid(supervisor, index, supervisor_runtime_suffix(which));
+    char name[NAME_BYTES];
+    struct join_report report;
     int ended = 0;
-    if (command->cancelled && pid != 0 && kill(pid, 0) == 0) {
-        // Cancelled half-way; it is ended as soon as it is ours.
-        command->pid = pid;
-    } else if (supervisor_exit_code(status) != 0 || pid == 0) {
-        command_ended(supervisor, index, which, status == 0 ? 1 << 8 : status);
-    } else if (supervisor_claim(supervisor, pid, &ended)) {
-        command_ended(supervisor, index, which, ended);
-    } else {
-        command->pid = pid;
+    snprintf(name, sizeof(name), "%zu.%s", index, supervisor_runtime_suffix(which));
+    supervisor_read_report(supervisor, name, &report);
+    bool failed = supervisor_exit_code(status) != 0 || report.pid == 0;
+    command->start_pid = 0;
+    if (report.pid == 0 || supervisor_claim(supervisor, report.pid, &ended)) {
+        command_ended(supervisor, index, which, failed ? 1 << 8 : ended);
+        return;
+    }
+    command->pid = report.pid;
+    if (failed) {
+        // The helper was killed half-way; its child is ours all the same.
+        IGNORE(supervisor_signal_child(command->pid, SIGKILL), "it has just ended");
     }
 }
 

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 /*
- * Processes of ECS Exec. Each is started by the runtime, on a terminal whose other end the agent
- * gets, and becomes our child as containers do. It belongs to the agent's connection that asked for
+ * Processes of ECS Exec. Each is started by a helper (join.h), on a terminal whose other end the
+ * agent gets, and is our child. It belongs to the agent's connection that asked for
  * it: without that nobody holds its terminal.
  */
 
@@ -27,35 +27,30 @@
 #define START_END_MS 20000
 
 #define NAME_BYTES 64
-#define LOG_BYTES_MAX (64u << 10)
 
 struct supervised_exec {
     struct supervised_exec *next;
     char *session;
-    char *process; ///< path of the document
+    char *process; ///< path of its record
     char *console; ///< path of the socket
     uint64_t number;
     size_t link;
-    pid_t start_pid; ///< the runtime, while it starts the process; or 0
+    pid_t start_pid; ///< the helper, while it starts the process; or 0
     pid_t pid;       ///< or 0
     bool ending;
     int64_t kill_at_ms; ///< with ending; monotonic
 };
 
-static void file_name(const struct supervised_exec *exec, const char *suffix,
-                      char out_name[NAME_BYTES])
+static void report_name(const struct supervised_exec *exec, char out_name[NAME_BYTES])
 {
-    snprintf(out_name, NAME_BYTES, "exec-%llu.%s", (unsigned long long)exec->number, suffix);
+    snprintf(out_name, NAME_BYTES, "exec-%llu.report", (unsigned long long)exec->number);
 }
 
 static void forget_files(const struct supervisor *supervisor, const struct supervised_exec *exec)
 {
-    static const char *const suffixes[] = {"pid", "log"};
-    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
-        char name[NAME_BYTES];
-        file_name(exec, suffixes[i], name);
-        IGNORE(unlinkat(supervisor->dir_fd, name, 0) != 0, "it need not exist");
-    }
+    char name[NAME_BYTES];
+    report_name(exec, name);
+    IGNORE(unlinkat(supervisor->dir_fd, name, 0) != 0, "it need not exist");
     // The agent that made these may be gone.
     IGNORE(unlink(exec->process) != 0, "it need not exist");
     IGNORE(unlink(exec->console) != 0, "it need not exist");
@@ -136,17 +131,12 @@ void supervisor_exec_begin(struct supervisor *supervisor, size_t link,
         finish(supervisor, exec, 0, refusal);
         return;
     }
-    char pid_name[NAME_BYTES];
-    char log_name[NAME_BYTES];
-    file_name(exec, "pid", pid_name);
-    file_name(exec, "log", log_name);
-    const struct supervisor_runtime_session session = {.process = exec->process,
-                                                       .console = exec->console,
-                                                       .pid_name = pid_name,
-                                                       .log_name = log_name};
+    char name[NAME_BYTES];
+    report_name(exec, name);
+    const struct supervisor_runtime_join join = {
+        .process = exec->process, .report = name, .console = exec->console};
     struct err err = {0};
-    if (supervisor_runtime_exec_session(supervisor, container, &session, &exec->start_pid, &err) !=
-        0) {
+    if (supervisor_runtime_join(supervisor, container, &join, &exec->start_pid, &err) != 0) {
         finish(supervisor, exec, 0, err.text);
     }
 }
@@ -216,34 +206,30 @@ void supervisor_exec_tick(struct supervisor *supervisor)
 
 // ---- children -------------------------------------------------------------------------------
 
-// Why the runtime did not start it; the runtime's own words are about the image, mostly.
-static void start_failed(struct supervisor *supervisor, struct supervised_exec *exec, int status)
+// Why it was not started, in the helper's words.
+static void start_failed(struct supervisor *supervisor, struct supervised_exec *exec, int status,
+                         struct join_report *report)
 {
-    char name[NAME_BYTES];
-    char message[ORDER_REASON_MAX] = "";
-    AUTO(buf_deinit) struct buf log = {0};
-    struct err ignored = {0};
-    file_name(exec, "log", name);
-    if (file_read(supervisor->dir_fd, name, LOG_BYTES_MAX, &log, &ignored) == 0) {
-        supervisor_log_message(buf_view(&log), message);
+    if (report->reason[0] == '\0') {
+        snprintf(report->reason, sizeof(report->reason),
+                 "what starts it ended with code %d and no message", supervisor_exit_code(status));
     }
-    if (message[0] == '\0') {
-        snprintf(message, sizeof(message), "the runtime ended with code %d and no message",
-                 supervisor_exit_code(status));
-    }
+    // Killed half-way, it can leave a child of ours.
     supervisor->has_strays = true;
-    finish(supervisor, exec, 0, message);
+    finish(supervisor, exec, 0, report->reason);
 }
 
 static void started(struct supervisor *supervisor, struct supervised_exec *exec, int status)
 {
     char name[NAME_BYTES];
+    struct join_report report;
     int ended = 0;
-    file_name(exec, "pid", name);
+    report_name(exec, name);
+    supervisor_read_report(supervisor, name, &report);
     exec->start_pid = 0;
-    exec->pid = supervisor_exit_code(status) == 0 ? supervisor_read_pid(supervisor, name) : 0;
+    exec->pid = supervisor_exit_code(status) == 0 ? report.pid : 0;
     if (exec->pid == 0) {
-        start_failed(supervisor, exec, status);
+        start_failed(supervisor, exec, status, &report);
     } else if (supervisor_claim(supervisor, exec->pid, &ended)) {
         finish(supervisor, exec, ended, NULL);
     } else if (exec->ending) {

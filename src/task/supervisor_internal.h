@@ -1,5 +1,6 @@
 #pragma once
 
+#include "task/join.h"
 #include "task/order.h"
 
 #include "api/supervisor.h"
@@ -41,7 +42,7 @@ struct supervisor_output {
 
 /** One of a container's commands; pids are 0 when there is none. */
 struct supervised_command {
-    pid_t start_pid; ///< the runtime, while it starts the command
+    pid_t start_pid; ///< the helper, while it starts the command
     pid_t pid;
     bool cancelled;
 };
@@ -82,6 +83,7 @@ struct supervisor {
     int dir_fd;
     int lock_fd;
     int null_fd;
+    int program_fd;     ///< of this program, where it cannot be written
     int silence_fds[2]; ///< a pipe that nobody writes to: input that stays open
     int epoll_fd;
     int signal_fd;
@@ -110,8 +112,13 @@ struct order_time supervisor_time(void);
 MUST_CHECK int supervisor_watch(struct supervisor *supervisor, int fd, uint32_t events,
                                 enum supervisor_source source, size_t index, struct err *err);
 
-/** Leave the host's mount namespace and mount the containers' root file systems. */
-MUST_CHECK int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err);
+/**
+ * Leave the host's mount namespace and mount the containers' root file systems.
+ *
+ * @param out_program_fd  this program, where it cannot be written; the caller closes it
+ */
+MUST_CHECK int supervisor_mounts_make(const struct supervisor_plan *plan, int *out_program_fd,
+                                      struct err *err);
 
 /**
  * Start a container by the runtime; its child start_pid ends once it runs.
@@ -125,24 +132,23 @@ MUST_CHECK int supervisor_runtime_start(struct supervisor *supervisor, size_t in
 MUST_CHECK int supervisor_runtime_delete(struct supervisor *supervisor, size_t index,
                                          struct err *err);
 
-/** Run a command in a container; the runtime's child is its start_pid. */
-MUST_CHECK int supervisor_runtime_exec(struct supervisor *supervisor, size_t index,
-                                       enum order_command which, struct err *err);
+/** Run a command in a container; join.h's helper is its start_pid. */
+MUST_CHECK int supervisor_runtime_command(struct supervisor *supervisor, size_t index,
+                                          enum order_command which, struct err *err);
 
-/** How to run a process of ECS Exec: absolute paths, and names in the task's directory. */
-struct supervisor_runtime_session {
-    const char *process;
-    const char *console;
-    const char *pid_name;
-    const char *log_name;
+/** A process that enters a container. */
+struct supervisor_runtime_join {
+    const char *process; ///< absolute path of its record
+    const char *report;  ///< name in the task's directory of what comes of it: see join.h
+    const char *console; ///< absolute path of the socket for its terminal; NULL for none
 };
 
-/** Run it in a container; out_pid is the runtime's child. */
-MUST_CHECK int supervisor_runtime_exec_session(struct supervisor *supervisor, size_t index,
-                                               const struct supervisor_runtime_session *session,
-                                               pid_t *out_pid, struct err *err);
+/** Start it; out_pid is the helper. */
+MUST_CHECK int supervisor_runtime_join(struct supervisor *supervisor, size_t index,
+                                       const struct supervisor_runtime_join *join, pid_t *out_pid,
+                                       struct err *err);
 
-/** @return how the file is called, behind the container's number, that gets a command's pid */
+/** @return how the file is called, behind the container's number, that tells of a command */
 const char *supervisor_runtime_suffix(enum order_command command);
 
 /** Make the namespaces that the task's containers share, and what holds them until its end. */
@@ -163,14 +169,12 @@ bool supervisor_signal_child(pid_t pid, int signal);
 /** @return a child's exit code, 128 and more for signals */
 int32_t supervisor_exit_code(int status);
 
-/** @return the pid in a file of the task's directory, or 0 */
-pid_t supervisor_read_pid(const struct supervisor *supervisor, const char *name);
+/** What a helper tells in a file of the task's directory; nothing of it when there is none. */
+void supervisor_read_report(const struct supervisor *supervisor, const char *name,
+                            struct join_report *out_report);
 
 /** @return whether a process has ended already, with its status in out_status */
 bool supervisor_claim(struct supervisor *supervisor, pid_t pid, int *out_status);
-
-/** The text of the last message in a log of the runtime's, in JSON; empty when there is none. */
-void supervisor_log_message(struct text log, char out_message[ORDER_REASON_MAX]);
 
 /** An agent asks for a process of ECS Exec. Whatever comes of it is told on its connection. */
 void supervisor_exec_begin(struct supervisor *supervisor, size_t link,

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 // A mount table of ten thousand lines of 200 bytes fits.
 #define MOUNTINFO_BYTES_MAX (4u << 20)
@@ -180,21 +181,42 @@ static int hide(struct text what, struct err *err)
     return 0;
 }
 
+static bool protect(const char *path)
+{
+    return mount(path, path, NULL, MS_BIND, NULL) == 0 &&
+           mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0;
+}
+
 // So that no container can change the program of its runtime, crun copies itself at each start and
 // begins again from the copy, unless its file is on a mount that cannot be written. Here it is:
 // that is as safe, and saves most of the time that crun takes before it does anything.
 static void protect_runtime(const struct supervisor_plan *plan)
 {
     char path[PATH_BYTES];
-    if (text_copy(plan->runtime.items[0], path, sizeof(path)) != 0 ||
-        mount(path, path, NULL, MS_BIND, NULL) != 0 ||
-        mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0) {
+    if (text_copy(plan->runtime.items[0], path, sizeof(path)) != 0 || !protect(path)) {
         LOG(WARN, "the runtime's program cannot be protected: it will copy itself at each start",
             LOG_STR("error", strerror(errno)));
     }
 }
 
-int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
+// The same holds for our own, which a process that has just entered a container runs still. Kept
+// open, as another version can take its place at any time.
+static int protect_own(int *out_fd, struct err *err)
+{
+    static const char own[] = "/proc/self/exe";
+    char path[PATH_BYTES];
+    ssize_t length = readlink(own, path, sizeof(path) - 1);
+    path[MAX(length, 0)] = '\0';
+    bool protected = length > 0 && protect(path);
+    if (!protected) {
+        LOG(WARN, "the program of what enters containers cannot be protected",
+            LOG_STR("error", strerror(errno)));
+    }
+    *out_fd = open(protected ? path : own, O_PATH | O_CLOEXEC);
+    return *out_fd < 0 ? err_sys(err, errno, "opening '%s'", path) : 0;
+}
+
+int supervisor_mounts_make(const struct supervisor_plan *plan, int *out_program_fd, struct err *err)
 {
     if (unshare(CLONE_NEWNS) != 0) {
         return err_sys(err, errno, "making a mount namespace");
@@ -209,6 +231,9 @@ int supervisor_mounts_make(const struct supervisor_plan *plan, struct err *err)
     }
     if (rc == 0) {
         rc = let_others_go(plan, err);
+    }
+    if (rc == 0) {
+        rc = protect_own(out_program_fd, err);
     }
     if (rc != 0) {
         return rc;

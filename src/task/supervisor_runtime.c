@@ -13,7 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-// Runs of the OCI runtime: each is a child that ends soon, with its word in a file.
+// Runs of the OCI runtime, and of what enters a container: each is a child that ends soon, with its
+// word in a file.
 
 #define NAME_BYTES 64
 #define ARGUMENTS_MAX 64
@@ -65,7 +66,7 @@ static void begin_command(struct command *command, const struct supervisor *supe
     }
 }
 
-// The runtime inherits our protection from the OOM killer; until it sets the container's own value,
+// A child inherits our protection from the OOM killer; until it sets the container's own value,
 // it must not use it.
 static void make_ordinary(pid_t pid)
 {
@@ -75,8 +76,9 @@ static void make_ordinary(pid_t pid)
     IGNORE(file_write(AT_FDCWD, path, TEXT("0"), &ignored), "it may have ended already");
 }
 
-static int spawn(struct command *command, int input_fd, int output_fd, pid_t *out_pid,
-                 struct err *err)
+// proc_fd becomes JOIN_PROC_FD; -1 for none.
+static int spawn(struct command *command, const char *program, int input_fd, int output_fd,
+                 int proc_fd, pid_t *out_pid, struct err *err)
 {
     static char path_variable[] =
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -89,7 +91,7 @@ static int spawn(struct command *command, int input_fd, int output_fd, pid_t *ou
     sigfillset(&all);
     int rc = posix_spawn_file_actions_init(&actions);
     if (rc != 0) {
-        return err_sys(err, rc, "preparing to run the runtime");
+        return err_sys(err, rc, "preparing to run '%s'", command->arguments[0]);
     }
     rc = posix_spawnattr_init(&attributes);
     // Ignored signals stay ignored over exec, and would be so in the container.
@@ -101,9 +103,12 @@ static int spawn(struct command *command, int input_fd, int output_fd, pid_t *ou
     rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, input_fd, 0);
     rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 1);
     rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, output_fd, 2);
+    if (proc_fd >= 0) {
+        rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, proc_fd, JOIN_PROC_FD);
+    }
     rc = rc != 0 ? rc
-                 : posix_spawn(out_pid, command->arguments[0], &actions, &attributes,
-                               command->arguments, environment);
+                 : posix_spawn(out_pid, program, &actions, &attributes, command->arguments,
+                               environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (rc != 0) {
@@ -169,8 +174,8 @@ int supervisor_runtime_start(struct supervisor *supervisor, size_t index, struct
     int input_fd = container->plan->interactive && !container->plan->terminal
                        ? supervisor->silence_fds[0]
                        : supervisor->null_fd;
-    return spawn(&command, input_fd, output_fd < 0 ? supervisor->null_fd : output_fd,
-                 &container->start_pid, err);
+    return spawn(&command, command.arguments[0], input_fd,
+                 output_fd < 0 ? supervisor->null_fd : output_fd, -1, &container->start_pid, err);
 }
 
 int supervisor_runtime_delete(struct supervisor *supervisor, size_t index, struct err *err)
@@ -183,7 +188,8 @@ int supervisor_runtime_delete(struct supervisor *supervisor, size_t index, struc
     add(&command, "delete");
     add(&command, "--force");
     add_text(&command, container->plan->id);
-    return spawn(&command, supervisor->null_fd, supervisor->null_fd, &container->delete_pid, err);
+    return spawn(&command, command.arguments[0], supervisor->null_fd, supervisor->null_fd, -1,
+                 &container->delete_pid, err);
 }
 
 static struct text process_of(const struct supervisor_plan_container *plan,
@@ -209,45 +215,39 @@ const char *supervisor_runtime_suffix(enum order_command command)
     return names[command];
 }
 
-int supervisor_runtime_exec(struct supervisor *supervisor, size_t index, enum order_command which,
+int supervisor_runtime_join(struct supervisor *supervisor, size_t index,
+                            const struct supervisor_runtime_join *join, pid_t *out_pid,
                             struct err *err)
 {
-    struct supervised *container = &supervisor->containers[index];
-    const char *suffix = supervisor_runtime_suffix(which);
-    forget_file(supervisor, index, suffix);
+    char path[NAME_BYTES];
     AUTO(command_deinit) struct command command = {0};
-    begin_command(&command, supervisor);
-    add(&command, "--log");
-    add(&command, "/dev/null");
-    add(&command, "exec");
-    add(&command, "--detach");
-    add(&command, "--pid-file");
-    add_path(&command, supervisor, index, suffix);
-    add(&command, "--process");
-    add_text(&command, process_of(container->plan, which));
-    add_text(&command, container->plan->id);
-    return spawn(&command, supervisor->null_fd, supervisor->null_fd,
-                 &container->commands[which].start_pid, err);
+    // Of our child that is not reaped: the number is its own still, and the descriptor stays so.
+    snprintf(path, sizeof(path), "/proc/%d", (int)supervisor->containers[index].pid);
+    AUTO(fd_close) int proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (supervisor->containers[index].pid == 0 || proc_fd < 0) {
+        return err_set(err, ERR_NOT_FOUND, "the container is not running");
+    }
+    IGNORE(unlinkat(supervisor->dir_fd, join->report, 0) != 0, "it need not exist");
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", supervisor->program_fd);
+    add(&command, "berth-task");
+    add(&command, "--join");
+    add(&command, join->process);
+    add_named(&command, supervisor, join->report);
+    if (join->console != NULL) {
+        add(&command, join->console);
+    }
+    return spawn(&command, path, supervisor->null_fd, supervisor->null_fd, proc_fd, out_pid, err);
 }
 
-int supervisor_runtime_exec_session(struct supervisor *supervisor, size_t index,
-                                    const struct supervisor_runtime_session *session,
-                                    pid_t *out_pid, struct err *err)
+int supervisor_runtime_command(struct supervisor *supervisor, size_t index,
+                               enum order_command which, struct err *err)
 {
-    AUTO(command_deinit) struct command command = {0};
-    begin_command(&command, supervisor);
-    add(&command, "--log");
-    add_named(&command, supervisor, session->log_name);
-    add(&command, "--log-format");
-    add(&command, "json");
-    add(&command, "exec");
-    add(&command, "--detach");
-    add(&command, "--pid-file");
-    add_named(&command, supervisor, session->pid_name);
-    add(&command, "--console-socket");
-    add(&command, session->console);
-    add(&command, "--process");
-    add(&command, session->process);
-    add_text(&command, supervisor->containers[index].plan->id);
-    return spawn(&command, supervisor->null_fd, supervisor->null_fd, out_pid, err);
+    struct supervised *container = &supervisor->containers[index];
+    AUTO(alloc_string)
+    char *process = alloc_format("%.*s", TEXT_FMT(process_of(container->plan, which)));
+    char report[NAME_BYTES];
+    snprintf(report, sizeof(report), "%zu.%s", index, supervisor_runtime_suffix(which));
+    return supervisor_runtime_join(
+        supervisor, index, &(struct supervisor_runtime_join){.process = process, .report = report},
+        &container->commands[which].start_pid, err);
 }

@@ -963,6 +963,7 @@ static const struct {
     {"debug", try_debug},
     {"security", try_security},
     {"watch", try_watch},
+    {"race", try_race},
     {"claim-address", try_claim_address},
     {"spoofed-datagram", try_spoofed_datagram},
     {"broadcast", try_broadcast},

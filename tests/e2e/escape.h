@@ -50,3 +50,4 @@ int try_security(void);
 // ---- escape_watch.c: who comes into the container
 
 int try_watch(void);
+int try_race(void);

@@ -274,7 +274,8 @@ int fixture_prepare(struct fixture_task *task, struct err *err)
         .spec = &task->spec,
         .containers = containers,
         .container_count = task->count,
-        .network_namespace = text_of(task->fixture->network_path),
+        .network_namespace =
+            task->host_network ? (struct text){0} : text_of(task->fixture->network_path),
         .environment = task->environment,
     };
     return runtime->ops->prepare(runtime, &prepared, err);

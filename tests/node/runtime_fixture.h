@@ -40,6 +40,7 @@ struct fixture_task {
     struct session_task_spec spec;
     struct text_list environment;
     struct image image;
+    bool host_network;
     int fd; ///< of the supervisor's stream, -1 before attach
     struct buf in;
     struct supervisor_state state;      ///< the newest; in the fixture's arena
@@ -52,6 +53,9 @@ int members_run(void);
 
 /** Run the tests of test_exec.c. @return how many failed */
 int exec_run(void);
+
+/** Run the tests of test_join.c. @return how many failed */
+int join_run_tests(void);
 
 /** Run the tests of test_limits.c. @return how many failed */
 int limits_run(void);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -436,6 +437,64 @@ static void commands_share_the_tasks_processes(void **state)
     finish(task);
 }
 
+static void add_program(struct fixture *fixture, const char *variable, const char *name)
+{
+    struct err err = {0};
+    AUTO(buf_deinit) struct buf content = {0};
+    const char *from = getenv(variable);
+    AUTO(alloc_string) char *to = alloc_format("%s/layers/1/%s", fixture->directory, name);
+    assert_int_equal(file_read(AT_FDCWD, from, 16u << 20, &content, &err), 0);
+    assert_int_equal(file_replace(AT_FDCWD, to, 0755, buf_view(&content), &err), 0);
+}
+
+static bool has_said(struct fixture_task *task, const char *wanted)
+{
+    return fixture_holds(fixture_output(task, "web"), wanted);
+}
+
+// A container that may trace takes hold of all that enters it, as early as it can.
+static void nobody_enters_with_more_rights(void **state)
+{
+    if (getenv("ESCAPE") == NULL) {
+        print_message("SKIP: ESCAPE names no program of attempts\n");
+        skip();
+    }
+    struct fixture_task *task = start(*state);
+    add_program(task->fixture, "ESCAPE", "escape");
+    struct text tracing = TEXT("SYS_PTRACE");
+    struct ecs_kernel_capabilities capabilities = {.add = {&tracing, 1}};
+    struct ecs_linux_parameters parameters = {.capabilities = &capabilities};
+    struct text words[] = {TEXT("sh"), TEXT("-c"), TEXT("/escape race; sleep 1000")};
+    const char *races = getenv("BERTH_SLOW") == NULL ? "200" : "20";
+    AUTO(alloc_string) char *met = alloc_format("met %s,", races);
+    struct ecs_key_value_pair variables[] = {{TEXT("WANTED"), text_of(races)},
+                                             {TEXT("HOST_FILE"), TEXT("/etc/machine-id")}};
+    struct ecs_container_definition *definition = &task->definitions[0];
+    definition->linux_parameters = &parameters;
+    definition->user = TEXT("0");
+    definition->command = (struct text_list){words, ARRAY_LEN(words)};
+    definition->environment.items = variables;
+    definition->environment.count = ARRAY_LEN(variables);
+    fixture_start(task);
+    fixture_wait(task, fixture_running);
+    fixture_wait_output(task, "web", "ready\n");
+    // Until enough of them were met, or it gives up: one that comes while the other has no
+    // processor is gone again.
+    for (size_t i = 1; !has_said(task, "race "); i++) {
+        struct command command;
+        begin(task, &command, "web", (const char *const[WORDS_MAX]){"sleep", "0.01"});
+        wait_end(&command, i);
+        drop(&command);
+    }
+    struct text output = fixture_output(task, "web");
+    print_message("%.*s", TEXT_FMT(output));
+    assert_true(fixture_holds(output, met));
+    assert_true(fixture_holds(output, "race held EACCES"));
+    // It was quick enough to see what it should: against crun's exec nearly every one is.
+    assert_false(fixture_holds(output, "met 200, 0 of them"));
+    finish(task);
+}
+
 static void without_the_member_nothing_runs(void **state)
 {
     struct fixture_task *task = start(*state);
@@ -506,6 +565,7 @@ int exec_run(void)
         NODE_TEST(commands_end_with_the_container),
         NODE_TEST(commands_leave_nothing_behind),
         NODE_TEST(commands_share_the_tasks_processes),
+        NODE_TEST(nobody_enters_with_more_rights),
         NODE_TEST(without_the_member_nothing_runs),
         cmocka_unit_test(runc_runs_commands_as_well),
     };

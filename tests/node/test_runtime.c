@@ -812,7 +812,7 @@ static void runc_does_as_well(void **state)
 
 #define NODE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-// With the name of a group, `members`, `exec` or `limits`, only that.
+// With the name of a group, `members`, `exec`, `join` or `limits`, only that.
 int main(int argc, char **argv)
 {
     if (!fixture_possible()) {
@@ -820,6 +820,7 @@ int main(int argc, char **argv)
     }
     if (argc > 1) {
         return strcmp(argv[1], "exec") == 0     ? exec_run()
+               : strcmp(argv[1], "join") == 0   ? join_run_tests()
                : strcmp(argv[1], "limits") == 0 ? limits_run()
                                                 : members_run();
     }
@@ -851,5 +852,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(runc_does_as_well),
     };
     int failed = cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
-    return failed + members_run() + limits_run() + exec_run() + filter_run();
+    return failed + members_run() + limits_run() + exec_run() + join_run_tests() + filter_run();
 }

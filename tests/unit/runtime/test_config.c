@@ -182,20 +182,6 @@ static void config_leaves_out_what_is_not_set(void **state)
     json_decref(root);
 }
 
-static void process_stands_alone(void **state)
-{
-    (void)state;
-    struct text arguments[2];
-    struct text capabilities[1];
-    struct config config = sample(arguments, capabilities);
-    AUTO(buf_deinit) struct buf out = {0};
-    config_write_process(&config.process, &out);
-    json_t *root = parse(&out);
-    assert_string_equal(json_string_value(at(root, "args/0")), "/bin/sh");
-    assert_int_equal(json_integer_value(at(root, "user/uid")), 1000);
-    json_decref(root);
-}
-
 static bool has_rule(json_t *root, int64_t major, int64_t minor, const char *access)
 {
     json_t *rules = at(root, "linux/resources/devices");
@@ -372,7 +358,6 @@ int main(void)
         cmocka_unit_test(config_opens_what_is_asked),
         cmocka_unit_test(config_privileged_hides_nothing),
         cmocka_unit_test(config_leaves_out_what_is_not_set),
-        cmocka_unit_test(process_stands_alone),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
