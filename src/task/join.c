@@ -239,7 +239,9 @@ static int start_child(struct join *join, struct err *err)
         run_child(join);
     }
     if (pid < 0) {
-        return err_sys(err, errno, "starting a process in the container");
+        // A pid namespace whose first process has ended takes no more: that error is the kernel's.
+        return errno == ENOMEM ? err_set(err, ERR_NOT_FOUND, "the container is not running")
+                               : err_sys(err, errno, "starting a process in the container");
     }
     int number = atomic_load(join->number);
     return number == 0 ? 0 : err_sys(err, number, "exec");
