@@ -16,7 +16,7 @@
  *   stubborn  does not hear the stop signal
  *   broken    often cannot be started
  *   sick      its health comes and goes
- *   again     ends by itself after the period of its restart policy, more or less
+ *   again     ends by itself after the period of its restart policy, more or less; may trace others
  */
 
 #define SIGKILL_CODE 137
@@ -183,10 +183,31 @@ static void on_commanded(void *context, void *payload)
 
 // ---- the supervisor -------------------------------------------------------------------------
 
+static bool may_trace(const struct supervisor *supervisor, size_t index)
+{
+    return text_starts(image_of(supervisor, index), TEXT("again"));
+}
+
+// What may trace is stopped while another starts: that it cannot be while it is being started.
+static void check_alone(struct supervisor *supervisor, size_t index)
+{
+    bool traced = false;
+    for (size_t i = 0; i < supervisor->plan.containers.count; i++) {
+        traced = traced || may_trace(supervisor, i);
+    }
+    for (size_t i = 0; traced && i < supervisor->plan.containers.count; i++) {
+        if (supervisor->containers[i].starting) {
+            world_fail(world_of(supervisor), "containers %zu and %zu of %s start at once", i, index,
+                       supervisor->id);
+        }
+    }
+}
+
 static void start_container(struct supervisor *supervisor, size_t index)
 {
     struct world *world = world_of(supervisor);
     struct sim_container *container = &supervisor->containers[index];
+    check_alone(supervisor, index);
     container->starting = true;
     bool broken = text_starts(image_of(supervisor, index), TEXT("broken"));
     bool fails = world_chance(world, broken ? 500 : supervisor->node->sim->calm ? 0 : 10);
@@ -383,6 +404,9 @@ static bool make_plan(struct supervisor *supervisor)
         }
         if (containers[i].restart_policy != NULL) {
             containers[i].restart_policy->attempt_period_ms /= PERIOD_PART;
+        }
+        if (may_trace(supervisor, i)) {
+            containers[i].freezer = TEXT("/frozen");
         }
     }
     supervisor->plan.task_arn = supervisor->spec->task_arn;

@@ -37,8 +37,9 @@ static const char *const definitions[] = {
     "'retries':1}}]}",
     "{'family':'again','cpu':'256','memory':'512','containerDefinitions':[{'name':'app','image':"
     "'again:1','essential':true,'stopTimeout':2,'restartPolicy':{'enabled':true,'ignoredExitCodes':"
-    "[3],"
-    "'restartAttemptPeriod':60}}]}",
+    "[3],'restartAttemptPeriod':60}},{'name':'side','image':'again:2','essential':false,"
+    "'stopTimeout':2,'restartPolicy':{'enabled':true,'restartAttemptPeriod':60}},{'name':'third',"
+    "'image':'app:1','essential':false,'stopTimeout':2}]}",
     "{'family':'plain','containerDefinitions':[{'name':'app','image':'app:1','cpu':300,'memory':"
     "200,'stopTimeout':2}]}",
     "{'family':'port','containerDefinitions':[{'name':'app','image':'app:1','cpu':64,'memory':"

@@ -188,14 +188,32 @@ struct text cgroup_container_path(const struct cgroup_task *task, size_t index,
                         TEXT_FMT(name));
 }
 
+// Of v1 the hierarchy with the controller; no text where none has it.
+static struct text container_directory(const struct cgroup_task *task, const char *controller,
+                                       size_t index, struct text container, struct arena *arena)
+{
+    const char *mount = task->host->unified;
+    if (task->host->layout != CGROUP_V2) {
+        const struct cgroup_mount *found = cgroup_find_mount(task->host, controller);
+        if (found == NULL) {
+            return (struct text){0};
+        }
+        mount = found->path;
+    }
+    struct text path = cgroup_container_path(task, index, container, arena);
+    return arena_format(arena, "%s%.*s", mount, TEXT_FMT(path));
+}
+
 struct text cgroup_memory_directory(const struct cgroup_task *task, size_t index,
                                     struct text container, struct arena *arena)
 {
-    const char *mount = task->host->layout == CGROUP_V2
-                            ? task->host->unified
-                            : cgroup_find_mount(task->host, "memory")->path;
-    struct text path = cgroup_container_path(task, index, container, arena);
-    return arena_format(arena, "%s%.*s", mount, TEXT_FMT(path));
+    return container_directory(task, "memory", index, container, arena);
+}
+
+struct text cgroup_freezer_directory(const struct cgroup_task *task, size_t index,
+                                     struct text container, struct arena *arena)
+{
+    return container_directory(task, "freezer", index, container, arena);
 }
 
 static int make_directory(struct text path, struct err *err)

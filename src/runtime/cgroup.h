@@ -85,6 +85,10 @@ struct text cgroup_container_path(const struct cgroup_task *task, size_t index,
 struct text cgroup_memory_directory(const struct cgroup_task *task, size_t index,
                                     struct text container, struct arena *arena);
 
+/** @return the directory that stops a container's processes; no text where the host has none */
+struct text cgroup_freezer_directory(const struct cgroup_task *task, size_t index,
+                                     struct text container, struct arena *arena);
+
 /** @return whether each group can have a swappiness of its own */
 bool cgroup_has_swappiness(const struct cgroup_task *task);
 

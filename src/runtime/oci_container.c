@@ -481,6 +481,36 @@ static int write_exec(struct bundle *bundle, struct err *err)
                                        bundle->arena, err);
 }
 
+static bool may_trace(const struct bundle *bundle)
+{
+    const struct text_list *capabilities = &bundle->config.process.capabilities;
+    for (size_t i = 0; i < capabilities->count; i++) {
+        if (text_is(capabilities->items[i], "CAP_SYS_PTRACE")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What the runtime makes a container of has more rights than a container for a moment. Where the
+// task's containers see one another's processes, one that may trace must not run meanwhile. With
+// the host's it could do worse.
+static int fill_freezer(const struct bundle *bundle, struct supervisor_plan_container *plan,
+                        struct err *err)
+{
+    if (spec_pids(bundle->task->task->spec->definition) != SPEC_TASK || !may_trace(bundle)) {
+        return 0;
+    }
+    plan->freezer =
+        cgroup_freezer_directory(&bundle->task->cgroup, bundle->index, plan->name, bundle->arena);
+    if (text_empty(plan->freezer)) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "SYS_PTRACE together with pidMode task takes the freezer of cgroups, which "
+                       "this host has not mounted");
+    }
+    return 0;
+}
+
 static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *out_plan,
                      struct err *err)
 {
@@ -503,7 +533,8 @@ static int fill_plan(struct bundle *bundle, struct supervisor_plan_container *ou
     plan.layers = bundle->overlay.layers;
     plan.upper = bundle->overlay.upper;
     plan.work = bundle->overlay.work;
-    rc = write_commands(bundle, &plan, err);
+    rc = fill_freezer(bundle, &plan, err);
+    rc = rc != 0 ? rc : write_commands(bundle, &plan, err);
     if (rc == 0 && task->spec->enable_execute_command) {
         rc = write_exec(bundle, err);
     }

@@ -40,6 +40,8 @@ int order_new(const struct supervisor_plan *plan, struct order **out_order, stru
     for (size_t i = 0; i < order->count; i++) {
         init_container(order, i);
         total += plan->containers.items[i].depends_on.count;
+        // One that is being started cannot be stopped for the sake of another.
+        order->one_by_one = order->one_by_one || !text_empty(plan->containers.items[i].freezer);
     }
     order->depends_on = alloc_array(total, sizeof(*order->depends_on));
     int rc = order_plan_check(order, err);
@@ -128,6 +130,16 @@ static void on_started(struct order *order, const struct order_event *event, str
     }
 }
 
+// One that was about to run again does not: the end that it has had is the one to be told.
+static void keep_last_exit(struct order *order, size_t i)
+{
+    struct order_container *container = &order->containers[i];
+    container->restarting = false;
+    container->exited = true;
+    order->states[i].has_exit_code = true;
+    order->states[i].exit_code = container->last_exit_code;
+}
+
 static void on_start_failed(struct order *order, const struct order_event *event,
                             struct order_time now)
 {
@@ -136,9 +148,9 @@ static void on_start_failed(struct order *order, const struct order_event *event
         return;
     }
     container->starting = false;
-    // One that has run before ended then: that is the exit to be told.
-    container->exited = container->restarting;
-    container->restarting = false;
+    if (container->restarting) {
+        keep_last_exit(order, event->container);
+    }
     if (container->status == SUPERVISOR_STATUS_STOPPING) {
         // It was given up because the task ends: there is nothing wrong with the container.
         end_container(order, event->container, now);
@@ -189,6 +201,7 @@ static void on_exited(struct order *order, const struct order_event *event, stru
     order_commands_end(order, i, now);
     order->version++;
     if (container->restarting) {
+        container->last_exit_code = event->exit_code;
         return;
     }
     container->exited = true;
@@ -235,6 +248,17 @@ void order_event(struct order *order, const struct order_event *event, struct or
     }
 }
 
+// The end of the other start is an event.
+static bool must_wait(const struct order *order)
+{
+    for (size_t i = 0; order->one_by_one && i < order->count; i++) {
+        if (order->containers[i].starting) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool begin_start(struct order *order, size_t i, struct order_time now,
                         struct order_action *out_action)
 {
@@ -260,6 +284,9 @@ static bool next_waiting(struct order *order, size_t i, struct order_time now,
         return false;
     case ORDER_READY:
         break;
+    }
+    if (must_wait(order)) {
+        return false;
     }
     set_status(order, i, SUPERVISOR_STATUS_STARTING);
     return begin_start(order, i, now, out_action);
@@ -290,7 +317,7 @@ static bool next_running(struct order *order, size_t i, struct order_time now,
 {
     struct order_container *container = &order->containers[i];
     if (container->restarting && !container->starting) {
-        return begin_start(order, i, now, out_action);
+        return !must_wait(order) && begin_start(order, i, now, out_action);
     }
     if (!container->starting) {
         return order_commands_next(order, i, now, out_action);
@@ -327,14 +354,12 @@ static bool next_stopping(struct order *order, size_t i, struct order_time now,
     return true;
 }
 
-// The end of a container that was about to be started again is the one it has had.
 static bool begin_stop(struct order *order, size_t i, struct order_time now,
                        struct order_action *out_action)
 {
     struct order_container *container = &order->containers[i];
     if (container->restarting && !container->starting) {
-        container->restarting = false;
-        container->exited = true;
+        keep_last_exit(order, i);
         end_container(order, i, now);
         return false;
     }
@@ -393,6 +418,9 @@ static int64_t container_wake_ms(const struct order *order, size_t i)
         if (container->starting) {
             return container->killed ? ORDER_NEVER
                                      : container->start_begun_ms + ORDER_START_LIMIT_MS;
+        }
+        if (container->restarting) {
+            return ORDER_NEVER; // another start is to end first
         }
         return order_commands_wake_ms(order, i);
     case SUPERVISOR_STATUS_STOPPING:

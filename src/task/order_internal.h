@@ -33,6 +33,7 @@ struct order_container {
     struct order_check checks[ORDER_CHECK_COUNT]; ///< by ORDER_HEALTH and ORDER_READINESS
     enum supervisor_health alive;                 ///< what the health check says
     bool ready;                                   ///< what the readiness check says
+    int32_t last_exit_code;                       ///< of the run before, while it is restarting
     int64_t start_begun_ms;
     int64_t started_ms; ///< last
     int64_t stop_deadline_ms;
@@ -47,6 +48,7 @@ struct order {
     size_t count;
     struct supervisor_state state;
     int64_t version;
+    bool one_by_one; ///< no two containers start at once
     bool ending;
     bool killing;
 };

@@ -363,6 +363,10 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
     pid_t pid = supervisor_exit_code(status) == 0 ? read_pid(supervisor, index) : 0;
     if (pid == 0) {
         start_failed(supervisor, index, status);
+    }
+    // Not before what is left of a start that failed has been killed.
+    supervisor_thaw(supervisor);
+    if (pid == 0) {
         return;
     }
     container->pid = pid;

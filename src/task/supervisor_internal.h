@@ -11,8 +11,9 @@
 
 /*
  * The parts of the supervisor: mounts (its mount namespace), namespaces (those that containers
- * share), runtime (its command lines), children (what becomes of them, exit codes), exec (processes
- * of ECS Exec), output (what containers write), links (agents, the state file).
+ * share), runtime (its command lines), freeze (who must not see a start), children (what becomes of
+ * them, exit codes), exec (processes of ECS Exec), output (what containers write), links (agents,
+ * the state file).
  */
 
 /** Agents at one time: one, a second that takes over, and somebody who looks. */
@@ -127,6 +128,17 @@ MUST_CHECK int supervisor_mounts_make(const struct supervisor_plan *plan, int *o
  */
 MUST_CHECK int supervisor_runtime_start(struct supervisor *supervisor, size_t index,
                                         struct err *err);
+
+/**
+ * Stop those of the task's containers that could trace the start of container `index`; nothing
+ * where none can.
+ *
+ * @return 0, or why one does not stop: then all go on
+ */
+MUST_CHECK int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *err);
+
+/** Let them go on. */
+void supervisor_thaw(struct supervisor *supervisor);
 
 /** Let the runtime forget a container that has ended; its child is delete_pid. */
 MUST_CHECK int supervisor_runtime_delete(struct supervisor *supervisor, size_t index,

@@ -174,8 +174,16 @@ int supervisor_runtime_start(struct supervisor *supervisor, size_t index, struct
     int input_fd = container->plan->interactive && !container->plan->terminal
                        ? supervisor->silence_fds[0]
                        : supervisor->null_fd;
-    return spawn(&command, command.arguments[0], input_fd,
-                 output_fd < 0 ? supervisor->null_fd : output_fd, -1, &container->start_pid, err);
+    rc = supervisor_freeze(supervisor, index, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = spawn(&command, command.arguments[0], input_fd,
+               output_fd < 0 ? supervisor->null_fd : output_fd, -1, &container->start_pid, err);
+    if (rc != 0) {
+        supervisor_thaw(supervisor);
+    }
+    return rc;
 }
 
 int supervisor_runtime_delete(struct supervisor *supervisor, size_t index, struct err *err)

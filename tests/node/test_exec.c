@@ -452,29 +452,39 @@ static bool has_said(struct fixture_task *task, const char *wanted)
     return fixture_holds(fixture_output(task, "web"), wanted);
 }
 
-// A container that may trace takes hold of all that enters it, as early as it can.
-static void nobody_enters_with_more_rights(void **state)
+// The first container may trace, and takes hold of as many others as it is to, as early as it can.
+static struct fixture_task *start_race(struct fixture *fixture, const char *wanted)
 {
+    static struct text tracing = TEXT("SYS_PTRACE");
+    static struct ecs_kernel_capabilities capabilities = {.add = {&tracing, 1}};
+    static struct ecs_linux_parameters parameters = {.capabilities = &capabilities};
     if (getenv("ESCAPE") == NULL) {
         print_message("SKIP: ESCAPE names no program of attempts\n");
         skip();
     }
-    struct fixture_task *task = start(*state);
-    add_program(task->fixture, "ESCAPE", "escape");
-    struct text tracing = TEXT("SYS_PTRACE");
-    struct ecs_kernel_capabilities capabilities = {.add = {&tracing, 1}};
-    struct ecs_linux_parameters parameters = {.capabilities = &capabilities};
-    struct text words[] = {TEXT("sh"), TEXT("-c"), TEXT("/escape race; sleep 1000")};
-    const char *races = getenv("BERTH_SLOW") == NULL ? "200" : "20";
-    AUTO(alloc_string) char *met = alloc_format("met %s,", races);
-    struct ecs_key_value_pair variables[] = {{TEXT("WANTED"), text_of(races)},
-                                             {TEXT("HOST_FILE"), TEXT("/etc/machine-id")}};
+    struct fixture_task *task = start(fixture);
+    add_program(fixture, "ESCAPE", "escape");
+    struct text *words = arena_array(&fixture->arena, 3, sizeof(*words));
+    words[0] = TEXT("sh");
+    words[1] = TEXT("-c");
+    words[2] = TEXT("/escape race; sleep 1000");
+    struct ecs_key_value_pair *variables = arena_array(&fixture->arena, 2, sizeof(*variables));
+    variables[0] = (struct ecs_key_value_pair){TEXT("WANTED"), text_of(wanted)};
+    variables[1] = (struct ecs_key_value_pair){TEXT("HOST_FILE"), TEXT("/etc/machine-id")};
     struct ecs_container_definition *definition = &task->definitions[0];
     definition->linux_parameters = &parameters;
     definition->user = TEXT("0");
-    definition->command = (struct text_list){words, ARRAY_LEN(words)};
+    definition->command = (struct text_list){words, 3};
     definition->environment.items = variables;
-    definition->environment.count = ARRAY_LEN(variables);
+    definition->environment.count = 2;
+    return task;
+}
+
+static void nobody_enters_with_more_rights(void **state)
+{
+    const char *races = getenv("BERTH_SLOW") == NULL ? "200" : "20";
+    AUTO(alloc_string) char *met = alloc_format("met %s,", races);
+    struct fixture_task *task = start_race(*state, races);
     fixture_start(task);
     fixture_wait(task, fixture_running);
     fixture_wait_output(task, "web", "ready\n");
@@ -492,6 +502,33 @@ static void nobody_enters_with_more_rights(void **state)
     assert_true(fixture_holds(output, "race held EACCES"));
     // It was quick enough to see what it should: against crun's exec nearly every one is.
     assert_false(fixture_holds(output, "met 200, 0 of them"));
+    finish(task);
+}
+
+// What the runtime makes a container of, in the pid namespace of one that may trace.
+static void nobody_starts_with_more_rights(void **state)
+{
+    struct fixture_task *task = start_race(*state, "2");
+    task->definition.pid_mode = ECS_PID_MODE_TASK;
+    struct ecs_container_dependency first = {.container_name = TEXT("web"),
+                                             .condition = ECS_CONTAINER_CONDITION_START};
+    struct ecs_container_dependency second = {.container_name = TEXT("second"),
+                                              .condition = ECS_CONTAINER_CONDITION_COMPLETE};
+    struct ecs_container_definition *other = fixture_add(task, "second", "sleep 3");
+    other->essential = false;
+    other->depends_on.items = &first;
+    other->depends_on.count = 1;
+    other = fixture_add(task, "third", "sleep 3");
+    other->essential = false;
+    other->depends_on.items = &second;
+    other->depends_on.count = 1;
+    fixture_start(task);
+    // The third can be met as soon as it is a program of its own: no more is to be seen of it.
+    fixture_wait_output(task, "web", "race ");
+    struct text output = fixture_output(task, "web");
+    print_message("%.*s", TEXT_FMT(output));
+    assert_true(fixture_holds(output, "met 2, 0 of them early"));
+    assert_true(fixture_holds(output, "race held EACCES"));
     finish(task);
 }
 
@@ -566,6 +603,7 @@ int exec_run(void)
         NODE_TEST(commands_leave_nothing_behind),
         NODE_TEST(commands_share_the_tasks_processes),
         NODE_TEST(nobody_enters_with_more_rights),
+        NODE_TEST(nobody_starts_with_more_rights),
         NODE_TEST(without_the_member_nothing_runs),
         cmocka_unit_test(runc_runs_commands_as_well),
     };

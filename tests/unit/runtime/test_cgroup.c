@@ -64,10 +64,15 @@ static void paths_bear_instance_and_task(void **state)
     assert_true(
         text_is(cgroup_memory_directory(&task, 1, TEXT("web"), &arena),
                 "/sys/fs/cgroup/memory/berth-1a2b3c4d/0123456789abcdef0123456789abcdef/1-web"));
+    assert_true(
+        text_is(cgroup_freezer_directory(&task, 1, TEXT("web"), &arena),
+                "/sys/fs/cgroup/freezer/berth-1a2b3c4d/0123456789abcdef0123456789abcdef/1-web"));
     struct text_list list = cgroup_supervisor_directories(&task, &arena);
     assert_int_equal(list.count, 4);
     assert_string_equal(cgroup_finder(&v1), "/sys/fs/cgroup/freezer");
     task.host = &v2;
+    assert_true(text_is(cgroup_freezer_directory(&task, 1, TEXT("web"), &arena),
+                        "/sys/fs/cgroup/berth-1a2b3c4d/0123456789abcdef0123456789abcdef/1-web"));
     list = cgroup_supervisor_directories(&task, &arena);
     assert_int_equal(list.count, 1);
     assert_true(

@@ -31,6 +31,7 @@ struct container {
     const struct supervisor_restart_policy *policy;
     bool greets; ///< has a post-start command
     bool parts;  ///< has a pre-stop command
+    bool traces; ///< could trace the starts of others
 };
 
 struct step {
@@ -65,6 +66,46 @@ static const struct scenario scenarios[] = {
         .steps = {{0, NOTHING, NULL, 0, "start a; start b"},
                   {5, ORDER_STARTED, "b", 0, ""},
                   {6, ORDER_STARTED, "a", 0, ""}},
+    },
+    {
+        .name = "beside one that may trace, containers start one after another",
+        .containers = {{.name = "a", .optional = true},
+                       {.name = "b", .traces = true},
+                       {.name = "c", .optional = true}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, "start b"},
+                  {6, ORDER_EXITED, "a", 0, ""},
+                  {7, ORDER_STARTED, "b", 0, "start c"},
+                  {8, ORDER_START_FAILED, "c", 0, ""}},
+    },
+    {
+        .name = "a restart beside one that may trace waits for another",
+        .containers = {{.name = "a", .policy = &policy_60s, .traces = true, .check = &check_10s},
+                       {.name = "b", .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, "start b"},
+                  {6, ORDER_STARTED, "b", 0, ""},
+                  {10005, NOTHING, NULL, 0, "run health in a"},
+                  {10100, ORDER_COMMANDED, "a", 1, ""},
+                  {70000, ORDER_EXITED, "b", 1, "run health in a; start b"},
+                  {70001, ORDER_EXITED, "a", 1, ""},
+                  {90000, NOTHING, NULL, 0, ""},
+                  {90001, ORDER_STARTED, "b", 0, "start a"},
+                  {90002, ORDER_STARTED, "a", 0, ""}},
+    },
+    {
+        .name = "a stop during such a wait ends it",
+        .containers = {{.name = "a", .policy = &policy_60s, .traces = true},
+                       {.name = "b", .stop_timeout_ms = 5000, .policy = &policy_60s}},
+        .steps = {{0, NOTHING, NULL, 0, "start a"},
+                  {5, ORDER_STARTED, "a", 0, "start b"},
+                  {6, ORDER_STARTED, "b", 0, ""},
+                  {70000, ORDER_EXITED, "b", 1, "start b"},
+                  {70001, ORDER_EXITED, "a", 1, ""},
+                  {70002, ORDER_STOP, NULL, 0, ""},
+                  {70003, ORDER_STARTED, "b", 0, "signal b 15"},
+                  {70004, ORDER_EXITED, "b", 143, ""}},
+        .want_end = "a=1 b=143",
     },
     {
         .name = "START waits until the other runs",
@@ -287,7 +328,7 @@ static const struct scenario scenarios[] = {
                   {90001, ORDER_STOP, NULL, 0, ""},
                   {92001, NOTHING, NULL, 0, "kill a"},
                   {92002, ORDER_START_FAILED, "a", 0, ""}},
-        .want_end = "a=-",
+        .want_end = "a=1",
     },
     {
         .name = "a restart that fails ends the task",
@@ -296,7 +337,7 @@ static const struct scenario scenarios[] = {
                   {0, ORDER_STARTED, "a", 0, ""},
                   {90000, ORDER_EXITED, "a", 1, "start a"},
                   {90001, ORDER_START_FAILED, "a", 0, ""}},
-        .want_end = "a=-",
+        .want_end = "a=1",
     },
     {
         .name = "a check under way at the end of a run is forgotten, and checks begin anew",
@@ -393,6 +434,7 @@ static size_t make_plan(const struct container *containers,
             .restart_policy = (struct supervisor_restart_policy *)(uintptr_t)from->policy,
             .post_start = from->greets ? &hook : NULL,
             .pre_stop = from->parts ? &hook : NULL,
+            .freezer = from->traces ? TEXT("/frozen") : (struct text){0},
         };
         if (from->after != NULL) {
             dependencies[count] =

@@ -1,0 +1,135 @@
+#include "task/supervisor_internal.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+
+/*
+ * What the runtime makes a container's first process of is in the container's pid namespace before
+ * it has given up its rights. Where other containers share that namespace, those that may trace are
+ * stopped until it has: by the freezer of cgroups, which they cannot reach.
+ */
+
+#define PATH_BYTES 4096
+#define FILE_BYTES_MAX 4096
+
+// Freezing takes a millisecond or two. What takes longer waits in the kernel for a disk or a
+// network file system, and such a wait can be made on purpose.
+#define FREEZE_LIMIT_NS INT64_C(5000000000)
+#define LOOK_NS 500000L
+
+/** How a kind of cgroup is told to stop and to go on, and how it says that it has stopped. */
+static const struct freezer {
+    const char *control;
+    const char *stop;
+    const char *go_on;
+    const char *state;
+    const char *stopped; ///< a line of state
+} freezers[] = {
+    {"cgroup.freeze", "1", "0", "cgroup.events", "frozen 1"}, // v2
+    {"freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN"},
+};
+
+static int write_control(struct text directory, const char *name, const char *value,
+                         struct err *err)
+{
+    char path[PATH_BYTES];
+    if (snprintf(path, sizeof(path), "%.*s/%s", TEXT_FMT(directory), name) >= PATH_BYTES) {
+        return err_set(err, ERR_INVALID, "the cgroup has too long a path");
+    }
+    return file_write(AT_FDCWD, path, text_of(value), err);
+}
+
+// @return 0, or ERR_NOT_FOUND when there is no such group
+static int control(struct text directory, bool stop, struct err *err)
+{
+    int rc = ERR_NOT_FOUND;
+    for (size_t i = 0; i < ARRAY_LEN(freezers) && rc == ERR_NOT_FOUND; i++) {
+        rc = write_control(directory, freezers[i].control,
+                           stop ? freezers[i].stop : freezers[i].go_on, err);
+    }
+    return rc;
+}
+
+static bool has_stopped(struct text directory)
+{
+    for (size_t i = 0; i < ARRAY_LEN(freezers); i++) {
+        char path[PATH_BYTES];
+        struct err ignored = {0};
+        AUTO(buf_deinit) struct buf state = {0};
+        int length =
+            snprintf(path, sizeof(path), "%.*s/%s", TEXT_FMT(directory), freezers[i].state);
+        if (length >= PATH_BYTES ||
+            file_read(AT_FDCWD, path, FILE_BYTES_MAX, &state, &ignored) != 0) {
+            continue;
+        }
+        struct text rest = buf_view(&state);
+        while (rest.data != NULL) {
+            if (text_is(text_cut(&rest, '\n'), freezers[i].stopped)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static int wait_until_stopped(struct text directory, int64_t deadline_ns, struct err *err)
+{
+    while (!has_stopped(directory)) {
+        if (clock_monotonic_ns() > deadline_ns) {
+            return err_set(err, ERR_TIMEOUT, "some of its processes wait in the kernel");
+        }
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+    return 0;
+}
+
+static int stop(struct text directory, struct err *err)
+{
+    int rc = control(directory, true, err);
+    return rc != 0 ? rc
+                   : wait_until_stopped(directory, clock_monotonic_ns() + FREEZE_LIMIT_NS, err);
+}
+
+int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *err)
+{
+    for (size_t i = 0; i < supervisor->count; i++) {
+        const struct supervisor_plan_container *plan = supervisor->containers[i].plan;
+        struct err cause = {0};
+        if (i == index || text_empty(plan->freezer)) {
+            continue;
+        }
+        // One that has not run yet has no group.
+        int rc = stop(plan->freezer, &cause);
+        if (rc != 0 && rc != ERR_NOT_FOUND) {
+            supervisor_thaw(supervisor);
+            return err_set(err, rc,
+                           "container '%.*s' has SYS_PTRACE and cannot be stopped while this one "
+                           "starts: %s",
+                           TEXT_FMT(plan->name), cause.text);
+        }
+    }
+    return 0;
+}
+
+void supervisor_thaw(struct supervisor *supervisor)
+{
+    for (size_t i = 0; i < supervisor->count; i++) {
+        const struct supervisor_plan_container *plan = supervisor->containers[i].plan;
+        struct err err = {0};
+        if (text_empty(plan->freezer)) {
+            continue;
+        }
+        int rc = control(plan->freezer, false, &err);
+        if (rc != 0 && rc != ERR_NOT_FOUND) {
+            LOG(ERROR, "a container that was stopped while another started does not go on",
+                LOG_TXT("container", plan->name), LOG_STR("error", err.text));
+        }
+    }
+}
