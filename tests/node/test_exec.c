@@ -505,29 +505,40 @@ static void nobody_enters_with_more_rights(void **state)
     finish(task);
 }
 
+static bool second_runs(const struct fixture_task *task)
+{
+    return task->state.containers.count > 1 &&
+           task->state.containers.items[1].status == SUPERVISOR_STATUS_RUNNING;
+}
+
 // What the runtime makes a container of, in the pid namespace of one that may trace.
 static void nobody_starts_with_more_rights(void **state)
 {
-    struct fixture_task *task = start_race(*state, "2");
+    struct fixture_task *task = start_race(*state, "1");
     task->definition.pid_mode = ECS_PID_MODE_TASK;
     struct ecs_container_dependency first = {.container_name = TEXT("web"),
                                              .condition = ECS_CONTAINER_CONDITION_START};
     struct ecs_container_dependency second = {.container_name = TEXT("second"),
                                               .condition = ECS_CONTAINER_CONDITION_COMPLETE};
-    struct ecs_container_definition *other = fixture_add(task, "second", "sleep 3");
+    // No process of it is newer than the one that watches.
+    struct ecs_container_definition *other =
+        fixture_add(task, "second", "while ! test -e /go; do :; done");
     other->essential = false;
     other->depends_on.items = &first;
     other->depends_on.count = 1;
-    other = fixture_add(task, "third", "sleep 3");
+    other = fixture_add(task, "third", "sleep 5");
     other->essential = false;
     other->depends_on.items = &second;
     other->depends_on.count = 1;
     fixture_start(task);
-    // The third can be met as soon as it is a program of its own: no more is to be seen of it.
+    fixture_wait(task, second_runs);
+    fixture_wait_output(task, "web", "ready\n");
+    fixture_touch(task, 1, "go");
+    // The third is met, as a program of its own: no more is to be seen of it.
     fixture_wait_output(task, "web", "race ");
     struct text output = fixture_output(task, "web");
     print_message("%.*s", TEXT_FMT(output));
-    assert_true(fixture_holds(output, "met 2, 0 of them early"));
+    assert_true(fixture_holds(output, "met 1, 0 of them early"));
     assert_true(fixture_holds(output, "race held EACCES"));
     finish(task);
 }
