@@ -44,6 +44,11 @@ int oci_exec(struct runtime *runtime, const struct runtime_exec *exec, struct ar
     struct text how =
         arena_format(arena, "%.*s/c/%zu/%s", TEXT_FMT(directory), exec->index, OCI_EXEC_TEMPLATE);
     rc = oci_command_copy(how.data, exec->arguments, directory, document.data, arena, err);
+    if (rc == ERR_NOT_FOUND) {
+        return err_set(err, rc,
+                       "the task takes no commands: it was started without enableExecuteCommand, "
+                       "or by a version of Berth that ran them in another way. Start it anew");
+    }
     if (rc != 0) {
         return rc;
     }

@@ -556,6 +556,7 @@ static void without_the_member_nothing_runs(void **state)
     fixture_start(task);
     assert_int_equal(runtime->ops->exec(runtime, &exec, &task->fixture->arena, &ready, &err),
                      ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, "without enableExecuteCommand"));
     finish(task);
 }
 
