@@ -365,7 +365,7 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
         start_failed(supervisor, index, status);
     }
     // Not before what is left of a start that failed has been killed.
-    supervisor_thaw(supervisor);
+    supervisor_thaw(supervisor, pid);
     if (pid == 0) {
         return;
     }

@@ -13,7 +13,7 @@
 /*
  * What the runtime makes a container's first process of is in the container's pid namespace before
  * it has given up its rights. Where other containers share that namespace, those that may trace are
- * stopped until it has: by the freezer of cgroups, which they cannot reach.
+ * stopped until it runs a program of its own: by the freezer of cgroups, which they cannot reach.
  */
 
 #define PATH_BYTES 4096
@@ -79,6 +79,34 @@ static bool has_stopped(struct text directory)
     return false;
 }
 
+// The kernel's PF_FORKNOEXEC: a process that has not run another program since it was forked.
+#define NO_PROGRAM_YET 0x40u
+#define FLAGS_FIELD 7 // of /proc/PID/stat, behind the name in parentheses
+
+// A process that has ended has no more than a program has.
+static bool is_program(pid_t pid)
+{
+    char path[64];
+    struct err ignored = {0};
+    AUTO(buf_deinit) struct buf stat = {0};
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (file_read(AT_FDCWD, path, FILE_BYTES_MAX, &stat, &ignored) != 0) {
+        return true;
+    }
+    size_t name_end = text_find_last(buf_view(&stat), ')');
+    struct text rest = text_slice(buf_view(&stat), MIN(name_end, stat.size), SIZE_MAX);
+    text_cut(&rest, ' ');
+    uint64_t flags = 0;
+    for (int i = 0; i < FLAGS_FIELD; i++) {
+        struct text field = text_cut(&rest, ' ');
+        if (i == 0 && (text_is(field, "Z") || text_is(field, "X"))) {
+            return true;
+        }
+        IGNORE(text_to_u64(field, &flags) != 0, "the last is a number");
+    }
+    return (flags & NO_PROGRAM_YET) == 0;
+}
+
 static int wait_until_stopped(struct text directory, int64_t deadline_ns, struct err *err)
 {
     while (!has_stopped(directory)) {
@@ -108,7 +136,7 @@ int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *e
         // One that has not run yet has no group.
         int rc = stop(plan->freezer, &cause);
         if (rc != 0 && rc != ERR_NOT_FOUND) {
-            supervisor_thaw(supervisor);
+            supervisor_thaw(supervisor, 0);
             return err_set(err, rc,
                            "container '%.*s' has SYS_PTRACE and cannot be stopped while this one "
                            "starts: %s",
@@ -118,8 +146,24 @@ int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *e
     return 0;
 }
 
-void supervisor_thaw(struct supervisor *supervisor)
+static bool freezes(const struct supervisor *supervisor)
 {
+    for (size_t i = 0; i < supervisor->count; i++) {
+        if (!text_empty(supervisor->containers[i].plan->freezer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void supervisor_thaw(struct supervisor *supervisor, pid_t started)
+{
+    // The runtime ends when its child has given up capabilities, some a moment before its filter.
+    int64_t deadline_ns = clock_monotonic_ns() + FREEZE_LIMIT_NS;
+    while (started > 0 && freezes(supervisor) && !is_program(started) &&
+           clock_monotonic_ns() < deadline_ns) {
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
     for (size_t i = 0; i < supervisor->count; i++) {
         const struct supervisor_plan_container *plan = supervisor->containers[i].plan;
         struct err err = {0};

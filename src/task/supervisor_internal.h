@@ -137,8 +137,8 @@ MUST_CHECK int supervisor_runtime_start(struct supervisor *supervisor, size_t in
  */
 MUST_CHECK int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *err);
 
-/** Let them go on. */
-void supervisor_thaw(struct supervisor *supervisor);
+/** Let them go on, once the process that was started, 0 for none, is a program of its own. */
+void supervisor_thaw(struct supervisor *supervisor, pid_t started);
 
 /** Let the runtime forget a container that has ended; its child is delete_pid. */
 MUST_CHECK int supervisor_runtime_delete(struct supervisor *supervisor, size_t index,
