@@ -34,6 +34,7 @@ void websocket_free(struct websocket *socket)
     }
     *at = socket->next;
     buf_deinit(&socket->in);
+    uv_freeaddrinfo(socket->addresses);
     alloc_free(socket->host);
     alloc_free(socket->host_header);
     alloc_free(socket->path);
@@ -108,7 +109,8 @@ static bool certificate_names(const struct websocket *socket, struct lws *wsi)
     return named;
 }
 
-static void connect_to(struct websocket *socket, const char *address)
+// @return whether a connection is begun
+static bool connect_to(struct websocket *socket, const char *address)
 {
     int flags = 0;
     if (socket->tls) {
@@ -131,33 +133,45 @@ static void connect_to(struct websocket *socket, const char *address)
         .pwsi = &socket->wsi,
     };
     // What fails at once the library tells its caller alone, and calls nobody.
-    if (lws_client_connect_via_info(&info) == NULL) {
-        finish(socket, NULL,
-               "no connection can be begun: there is no way to the server, or this process has too "
-               "many files open");
+    return lws_client_connect_via_info(&info) != NULL;
+}
+
+// A name can have several addresses, and a server at one of them: one after the other.
+// @return whether a connection is begun
+static bool connect_next(struct websocket *socket)
+{
+    bool begun = false;
+    while (!begun && socket->untried != NULL) {
+        char address[INET6_ADDRSTRLEN] = {0};
+        const struct sockaddr *raw = socket->untried->ai_addr;
+        if (socket->untried->ai_family == AF_INET) {
+            uv_ip4_name((const struct sockaddr_in *)(const void *)raw, address, sizeof(address));
+        } else {
+            uv_ip6_name((const struct sockaddr_in6 *)(const void *)raw, address, sizeof(address));
+        }
+        socket->untried = socket->untried->ai_next;
+        begun = connect_to(socket, address);
     }
+    return begun;
 }
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
 {
     struct websocket *socket = CONTAINER_OF(request, struct websocket, resolve);
     struct websockets *sockets = socket->sockets;
-    char address[INET6_ADDRSTRLEN] = {0};
-    if (addresses != NULL && addresses->ai_family == AF_INET) {
-        uv_ip4_name((const struct sockaddr_in *)(const void *)addresses->ai_addr, address,
-                    sizeof(address));
-    } else if (addresses != NULL) {
-        uv_ip6_name((const struct sockaddr_in6 *)(const void *)addresses->ai_addr, address,
-                    sizeof(address));
-    }
-    uv_freeaddrinfo(addresses);
+    socket->addresses = addresses;
+    socket->untried = addresses;
     sockets->resolving--;
     socket->resolving = false;
     if (status != 0 || socket->ending || sockets->closing) {
         finish(socket, NULL, status != 0 ? uv_strerror(status) : "closed");
         return;
     }
-    connect_to(socket, address);
+    if (!connect_next(socket)) {
+        finish(socket, NULL,
+               "no connection can be begun: there is no way to the server, or this process has too "
+               "many files open");
+    }
 }
 
 struct websocket *websocket_open(struct websockets *sockets, struct text text,
@@ -290,6 +304,14 @@ static bool receive(struct websocket *socket, const char *bytes, size_t size)
 static void open_failed(struct websocket *socket, struct lws *wsi, const char *why, size_t size)
 {
     unsigned status = wsi == NULL ? 0 : lws_http_client_http_response(wsi);
+    if (status == 0 && !socket->ending && !socket->sockets->closing && socket->untried != NULL) {
+        lws_set_wsi_user(wsi, NULL);
+        socket->wsi = NULL;
+        if (connect_next(socket)) {
+            return;
+        }
+        wsi = NULL;
+    }
     socket->refused = status >= 400 && status < 500;
     AUTO(alloc_string)
     char *text = status >= 400 ? alloc_format("refused with HTTP status %u", status)

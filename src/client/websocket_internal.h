@@ -39,6 +39,8 @@ struct websocket {
     struct lws *wsi;
     uv_getaddrinfo_t resolve;
     bool resolving;
+    struct addrinfo *addresses;     // of the host; owned
+    const struct addrinfo *untried; // those of them that were not tried yet
     bool tls;
     bool is_open;
     bool ending;    // end at the next chance

@@ -139,6 +139,24 @@ def test_berth_exec(node, arn):
     assert done.returncode != 0 and b"no-such-program" in done.stderr
 
 
+def test_a_server_at_one_of_a_names_addresses(node, arn, tmp_path):
+    """The first address of the name is one at which nobody listens."""
+    (tmp_path / "hosts").write_text("::1 several.test\n127.0.0.1 several.test\n", encoding="utf-8")
+    with open(f"{node.data}/client.json", encoding="utf-8") as file:
+        config = json.load(file)
+    assert "//127.0.0.1:" in config["endpoint"]
+    config["endpoint"] = config["endpoint"].replace("127.0.0.1", "several.test")
+    (tmp_path / "client.json").write_text(json.dumps(config), encoding="utf-8")
+    see = 'mount --bind "$0" /etc/hosts && getent ahosts several.test >&2 && exec "$@"'
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", see, tmp_path / "hosts", support.BERTH,
+                           "exec", "--data", tmp_path, arn, "--container", "main", "echo", "here"],
+                          capture_output=True, stdin=subprocess.DEVNULL, timeout=support.PATIENCE,
+                          check=False)
+    if not done.stderr.startswith(b"::1 "):
+        pytest.skip(f"this machine prefers another address: {done.stderr}")
+    assert (done.returncode, done.stdout) == (0, b"here\n"), done
+
+
 class Terminal:
     """A program on a terminal of its own."""
 
