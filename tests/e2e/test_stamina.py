@@ -270,19 +270,20 @@ def make_node(tmp_path):
         lan.remove()
 
 
-def emptied(node, before):
+def emptied(node, before, but=()):
     """Wait for what the kernel and the agent take away in the background."""
     def gone():
         now = node.traces()
         grown = {name: (before.get(name, 0), now[name]) for name in now
-                 if now[name] > before.get(name, 0) +
+                 if not name.startswith(but) and now[name] > before.get(name, 0) +
                  (CONNECTIONS if name == "descriptors: socket" else 0)}
         gone.__doc__ = f"what has grown, from and to: {grown}"
         return not grown
     support.wait_for(gone, step=1)
 
 
-def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
+def warm_up(node):
+    """Let some tasks come and go: what the first ones leave is there. @return a load"""
     server, host = node
     load = Load(server, server.client())
     load.begin(WARM_UP)
@@ -294,6 +295,11 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
         now = host.traces()
         return now["supervisors"] == 0 and now["files of tasks"] == 0
     support.wait_for(quiet, step=0.5)
+    return load
+
+
+def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
+    host, load = node[1], warm_up(node)
     before, before_kib = host.traces(), host.agent_kib()
     with open(host.proc("environ"), encoding="utf-8") as file:
         assert "glibc.malloc.tcache_count=0" in file.read(), "it keeps memory for each thread"
@@ -335,3 +341,33 @@ def test_tasks_leave_nothing_and_the_agent_does_not_grow(node):
     support.wait_for(shrunk, step=5)  # it looks after its memory every 30 s
     status, output = host.agent.stop()
     assert status == 0, output
+
+
+def test_a_killed_agent_takes_all_tasks_over(node, record_property):
+    """kill -9 and a new start with all of them running: none of them notices, and all can be ended."""
+    host, load = node[1], warm_up(node)
+    before = host.traces()
+    load.begin(TASKS)
+    load.wait(load.running, "RUNNING", "HEALTHY")
+    arns = list(load.running)
+    started = {task["taskArn"]: task["startedAt"] for task in load.describe(arns)}
+    supervisors, sockets = set(host.supervisors()), host.descriptors()["descriptors: socket"]
+    host.agent.stop(signal.SIGKILL)
+    begun = time.monotonic()
+    host.agent.start()
+
+    def taken():
+        """a connection to each supervisor"""
+        assert host.agent.process.poll() is None, host.agent.output()
+        return host.descriptors().get("descriptors: socket", 0) >= sockets - CONNECTIONS
+    support.wait_for(taken, PATIENCE_S, 0.05)
+    note = f"{TASKS} tasks taken over within {time.monotonic() - begun:.1f} s"
+    record_property("report", note)
+    print(f"\n{note}, agent {host.agent_kib()} KiB")
+    assert set(host.supervisors()) == supervisors
+    load.wait(load.end(TASKS), "STOPPED")
+    for task in load.describe(arns):
+        assert task["startedAt"] == started[task["taskArn"]], task
+        codes = [container.get("exitCode") for container in task["containers"]]
+        assert all(code is not None for code in codes), task
+    emptied(host, before, "descriptors")
