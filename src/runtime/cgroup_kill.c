@@ -117,6 +117,19 @@ static void freeze(struct text directory, const char *state)
            "only the freezer's hierarchy has it; without, rounds go on until nothing is left");
 }
 
+// Also groups below that were frozen on their own, by a supervisor that has ended.
+static void thaw_tree(struct text directory)
+{
+    AUTO(arena_deinit) struct arena arena = {0};
+    struct text_list list = {0};
+    struct err ignored = {0};
+    IGNORE(cgroup_tree(directory, &arena, &list, &ignored) != 0, "what was found thaws");
+    for (size_t i = 0; i < list.count; i++) {
+        freeze(list.items[i], "THAWED");
+    }
+    freeze(directory, "THAWED");
+}
+
 // A frozen group cannot fork while it is killed; its processes die when it thaws.
 static int kill_by_rounds(struct text directory, int64_t deadline_ns, struct err *err)
 {
@@ -129,7 +142,7 @@ static int kill_by_rounds(struct text directory, int64_t deadline_ns, struct err
             open_batch(buf_view(&procs), &batch);
             rc = kill_batch(directory, &batch, err);
         }
-        freeze(directory, "THAWED");
+        thaw_tree(directory);
         if (rc != 0 || procs.size == 0) {
             return rc;
         }

@@ -240,7 +240,8 @@ static int start_child(struct join *join, struct err *err)
     }
     if (pid < 0) {
         // A pid namespace whose first process has ended takes no more: that error is the kernel's.
-        return errno == ENOMEM ? err_set(err, ERR_NOT_FOUND, "the container is not running")
+        return errno == ENOMEM ? err_set(err, ERR_NOT_FOUND,
+                                         "the container is not running, or has no memory left")
                                : err_sys(err, errno, "starting a process in the container");
     }
     int number = atomic_load(join->number);

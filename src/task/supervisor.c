@@ -182,7 +182,6 @@ static void hasten(const struct supervisor_plan *plan)
 
 static int prepare_process(struct supervisor *supervisor, struct err *err)
 {
-    supervisor->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     supervisor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     sigset_t signals;
     sigemptyset(&signals);
@@ -193,7 +192,7 @@ static int prepare_process(struct supervisor *supervisor, struct err *err)
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     supervisor->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (supervisor->null_fd < 0 || supervisor->epoll_fd < 0 || supervisor->signal_fd < 0 ||
+    if (supervisor->epoll_fd < 0 || supervisor->signal_fd < 0 ||
         pipe2(supervisor->silence_fds, O_CLOEXEC) != 0) {
         return err_sys(err, errno, "preparing the event loop");
     }
@@ -297,7 +296,8 @@ static int prepare(struct supervisor *supervisor, struct err *err)
         return rc;
     }
     hasten(&supervisor->plan);
-    rc = supervisor_mounts_make(&supervisor->plan, &supervisor->program_fd, err);
+    rc = supervisor_mounts_make(&supervisor->plan, &supervisor->program_fd, &supervisor->null_fd,
+                                err);
     if (rc != 0) {
         return rc;
     }

@@ -15,6 +15,7 @@
 #define PATH_BYTES 4096
 #define NAME_BYTES 64
 #define LOG_BYTES_MAX (64u << 10)
+#define PROCS_BYTES_MAX (4u << 20) // half a million processes
 
 // Children of ours that no table knows, at the end: a few helpers of the runtime.
 #define STRAY_ROUNDS_MAX 64
@@ -106,7 +107,7 @@ static bool kill_listed(struct text directory)
     AUTO(buf_deinit) struct buf list = {0};
     bool found = false;
     if (snprintf(path, sizeof(path), "%.*s/cgroup.procs", TEXT_FMT(directory)) >= PATH_BYTES ||
-        file_read(AT_FDCWD, path, LOG_BYTES_MAX, &list, &ignored) != 0) {
+        file_read(AT_FDCWD, path, PROCS_BYTES_MAX, &list, &ignored) != 0) {
         return false;
     }
     struct text rest = buf_view(&list);
@@ -121,7 +122,7 @@ static bool kill_listed(struct text directory)
 
 // What is left of a container in its cgroup: after a start that was given up, or after the end of a
 // container that shares its pid namespace, where the kernel does not end the others.
-static void kill_cgroup(struct text directory)
+void supervisor_kill_cgroup(struct text directory)
 {
     char path[PATH_BYTES];
     struct err ignored = {0};
@@ -201,7 +202,7 @@ void supervisor_children_act(struct supervisor *supervisor, const struct order_a
         signal_container(container, SIGKILL);
         if (container->start_pid != 0) {
             IGNORE(supervisor_signal_child(container->start_pid, SIGKILL), "it has just ended");
-            kill_cgroup(container->plan->cgroup);
+            supervisor_kill_cgroup(container->plan->cgroup);
         }
         return;
     case ORDER_CANCEL_COMMAND:
@@ -298,7 +299,7 @@ static void container_ended(struct supervisor *supervisor, size_t index, int sta
         cancel_command(container, (enum order_command)i);
     }
     if (container->plan->shares_pids) {
-        kill_cgroup(container->plan->cgroup);
+        supervisor_kill_cgroup(container->plan->cgroup);
     }
     // With its first process all others of the container's pid namespace are gone: what they wrote
     // is in the pipe.
@@ -348,7 +349,7 @@ static void start_failed(struct supervisor *supervisor, size_t index, int status
                  WIFSIGNALED(status) ? "signal" : "code",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
-    kill_cgroup(container->plan->cgroup);
+    supervisor_kill_cgroup(container->plan->cgroup);
     supervisor->has_strays = true;
     supervisor_output_drain(supervisor, index);
     tell(supervisor, &(struct order_event){.kind = ORDER_START_FAILED,
@@ -364,8 +365,9 @@ static void start_ended(struct supervisor *supervisor, size_t index, int status)
     if (pid == 0) {
         start_failed(supervisor, index, status);
     }
-    // Not before what is left of a start that failed has been killed.
-    supervisor_thaw(supervisor, pid);
+    if (supervisor_await_program(supervisor, index, pid)) {
+        supervisor_thaw(supervisor);
+    }
     if (pid == 0) {
         return;
     }
@@ -484,15 +486,20 @@ static bool known(const struct supervisor *supervisor, pid_t pid)
     return pid == supervisor->holder_pid || supervisor_exec_knows(supervisor, pid);
 }
 
+int supervisor_children_list(struct buf *out)
+{
+    char path[NAME_BYTES];
+    struct err ignored = {0};
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    return file_read(AT_FDCWD, path, PROCS_BYTES_MAX, out, &ignored);
+}
+
 // Kills our children that belong to no container. @return whether there were any
 static bool kill_strays(const struct supervisor *supervisor)
 {
-    char path[NAME_BYTES];
     AUTO(buf_deinit) struct buf list = {0};
-    struct err ignored = {0};
     bool found = false;
-    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-    if (file_read(AT_FDCWD, path, LOG_BYTES_MAX, &list, &ignored) != 0) {
+    if (supervisor_children_list(&list) != 0) {
         return false;
     }
     struct text rest = buf_view(&list);
@@ -526,6 +533,8 @@ void supervisor_children_end(struct supervisor *supervisor)
 {
     // What holds the task's namespaces is the last to be needed.
     supervisor->holder_pid = 0;
+    // What is stopped does not end.
+    supervisor_thaw(supervisor);
     supervisor_exec_finish(supervisor);
     for (size_t i = 0; i < STRAY_ROUNDS_MAX && kill_strays(supervisor); i++) {
         while (waitpid(-1, NULL, 0) > 0) {}

@@ -215,6 +215,7 @@ static void start_failed(struct supervisor *supervisor, struct supervised_exec *
                  "what starts it ended with code %d and no message", supervisor_exit_code(status));
     }
     // Killed half-way, it can leave a child of ours.
+    IGNORE(supervisor_signal_child(report->pid, SIGKILL), "there is none, or it has just ended");
     supervisor->has_strays = true;
     finish(supervisor, exec, 0, report->reason);
 }

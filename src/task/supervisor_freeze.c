@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /*
@@ -23,6 +25,9 @@
 // network file system, and such a wait can be made on purpose.
 #define FREEZE_LIMIT_NS INT64_C(5000000000)
 #define LOOK_NS 500000L
+
+// What is killed ends at once, unless the kernel waits for a disk in its stead.
+#define END_LIMIT_NS INT64_C(30000000000)
 
 /** How a kind of cgroup is told to stop and to go on, and how it says that it has stopped. */
 static const struct freezer {
@@ -125,8 +130,37 @@ static int stop(struct text directory, struct err *err)
                    : wait_until_stopped(directory, clock_monotonic_ns() + FREEZE_LIMIT_NS, err);
 }
 
+static bool is_empty(struct text group)
+{
+    char path[PATH_BYTES];
+    struct err ignored = {0};
+    AUTO(buf_deinit) struct buf processes = {0};
+    int length = snprintf(path, sizeof(path), "%.*s/cgroup.procs", TEXT_FMT(group));
+    int rc = length >= PATH_BYTES ? ERR_INVALID
+                                  : file_read(AT_FDCWD, path, FILE_BYTES_MAX, &processes, &ignored);
+    return rc == ERR_NOT_FOUND || (rc == 0 && processes.size == 0);
+}
+
+// What is left of the container's own last run could trace it as well.
+static int end_last_run(const struct supervisor_plan_container *plan, struct err *err)
+{
+    int64_t deadline_ns = clock_monotonic_ns() + FREEZE_LIMIT_NS;
+    while (!text_empty(plan->freezer) && !is_empty(plan->freezer)) {
+        supervisor_kill_cgroup(plan->cgroup);
+        if (clock_monotonic_ns() > deadline_ns) {
+            return err_set(err, ERR_TIMEOUT, "processes of its last run do not end");
+        }
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+    return 0;
+}
+
 int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *err)
 {
+    int rc = end_last_run(supervisor->containers[index].plan, err);
+    if (rc != 0) {
+        return rc;
+    }
     for (size_t i = 0; i < supervisor->count; i++) {
         const struct supervisor_plan_container *plan = supervisor->containers[i].plan;
         struct err cause = {0};
@@ -134,9 +168,9 @@ int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *e
             continue;
         }
         // One that has not run yet has no group.
-        int rc = stop(plan->freezer, &cause);
+        rc = stop(plan->freezer, &cause);
         if (rc != 0 && rc != ERR_NOT_FOUND) {
-            supervisor_thaw(supervisor, 0);
+            supervisor_thaw(supervisor);
             return err_set(err, rc,
                            "container '%.*s' has SYS_PTRACE and cannot be stopped while this one "
                            "starts: %s",
@@ -156,14 +190,68 @@ static bool freezes(const struct supervisor *supervisor)
     return false;
 }
 
-void supervisor_thaw(struct supervisor *supervisor, pid_t started)
+// What enters a container runs our own program until it has no more rights than that.
+static bool runs_own_program(const struct supervisor *supervisor, pid_t pid)
 {
-    // The runtime ends when its child has given up capabilities, some a moment before its filter.
-    int64_t deadline_ns = clock_monotonic_ns() + FREEZE_LIMIT_NS;
-    while (started > 0 && freezes(supervisor) && !is_program(started) &&
-           clock_monotonic_ns() < deadline_ns) {
+    char path[64];
+    struct stat own;
+    struct stat theirs;
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    return fstat(supervisor->program_fd, &own) == 0 && stat(path, &theirs) == 0 &&
+           own.st_dev == theirs.st_dev && own.st_ino == theirs.st_ino;
+}
+
+// Children of ours that were forked by a runtime and have not run a program yet: the container that
+// was started, or what is left of a start. @return whether there are any
+static bool look_for_remains(const struct supervisor *supervisor, pid_t started, bool end)
+{
+    AUTO(buf_deinit) struct buf list = {0};
+    if (supervisor_children_list(&list) != 0) {
+        return started > 0 && !is_program(started);
+    }
+    bool found = false;
+    struct text rest = buf_view(&list);
+    while (rest.data != NULL) {
+        int64_t pid = 0;
+        if (text_to_i64(text_cut(&rest, ' '), &pid) != 0 || pid <= 1 || is_program((pid_t)pid) ||
+            runs_own_program(supervisor, (pid_t)pid)) {
+            continue;
+        }
+        found = true;
+        if (end) {
+            kill((pid_t)pid, SIGKILL);
+        }
+    }
+    return found;
+}
+
+bool supervisor_await_program(struct supervisor *supervisor, size_t index, pid_t started)
+{
+    const struct supervisor_plan_container *plan = supervisor->containers[index].plan;
+    const int64_t begun_ns = clock_monotonic_ns();
+    bool end = started == 0;
+    while (freezes(supervisor) && look_for_remains(supervisor, started, end)) {
+        int64_t waited_ns = clock_monotonic_ns() - begun_ns;
+        if (waited_ns > FREEZE_LIMIT_NS && !end) {
+            LOG(WARN, "a container that does not come to run its program is killed",
+                LOG_TXT("container", plan->name));
+            end = true;
+            supervisor_kill_cgroup(plan->cgroup);
+        }
+        if (waited_ns > END_LIMIT_NS) {
+            LOG(ERROR,
+                "what is left of a container's start does not end: containers with SYS_PTRACE stay "
+                "stopped",
+                LOG_TXT("container", plan->name));
+            return false;
+        }
         nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
     }
+    return true;
+}
+
+void supervisor_thaw(struct supervisor *supervisor)
+{
     for (size_t i = 0; i < supervisor->count; i++) {
         const struct supervisor_plan_container *plan = supervisor->containers[i].plan;
         struct err err = {0};

@@ -117,9 +117,10 @@ MUST_CHECK int supervisor_watch(struct supervisor *supervisor, int fd, uint32_t 
  * Leave the host's mount namespace and mount the containers' root file systems.
  *
  * @param out_program_fd  this program, where it cannot be written; the caller closes it
+ * @param out_null_fd     /dev/null, where it cannot be changed; likewise
  */
 MUST_CHECK int supervisor_mounts_make(const struct supervisor_plan *plan, int *out_program_fd,
-                                      struct err *err);
+                                      int *out_null_fd, struct err *err);
 
 /**
  * Start a container by the runtime; its child start_pid ends once it runs.
@@ -137,8 +138,23 @@ MUST_CHECK int supervisor_runtime_start(struct supervisor *supervisor, size_t in
  */
 MUST_CHECK int supervisor_freeze(struct supervisor *supervisor, size_t index, struct err *err);
 
-/** Let them go on, once the process that was started, 0 for none, is a program of its own. */
-void supervisor_thaw(struct supervisor *supervisor, pid_t started);
+/**
+ * Wait until nothing that the start of a container made runs the runtime's code any more; what does
+ * not come to an end, or is left of a start that failed, is killed.
+ *
+ * @param started  the container's first process; 0: the start failed
+ * @return false when something of it does not end: nobody may go on who could trace it
+ */
+bool supervisor_await_program(struct supervisor *supervisor, size_t index, pid_t started);
+
+/** Let those go on that were stopped. */
+void supervisor_thaw(struct supervisor *supervisor);
+
+/** Kill what is in a cgroup. */
+void supervisor_kill_cgroup(struct text directory);
+
+/** List our children: numbers with blanks between. @return 0, or that the kernel has no list */
+MUST_CHECK int supervisor_children_list(struct buf *out);
 
 /** Let the runtime forget a container that has ended; its child is delete_pid. */
 MUST_CHECK int supervisor_runtime_delete(struct supervisor *supervisor, size_t index,

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 // A mount table of ten thousand lines of 200 bytes fits.
@@ -199,24 +200,37 @@ static void protect_runtime(const struct supervisor_plan *plan)
     }
 }
 
-// The same holds for our own, which a process that has just entered a container runs still. Kept
-// open, as another version can take its place at any time.
+// A file of the host's that processes in containers hold: where it cannot be written, nor its mode
+// and owner be changed. Kept open, as another can take its place at any time.
+static int open_protected(const char *path, int flags, int *out_fd, struct err *err)
+{
+    struct statvfs system;
+    AUTO(fd_close) int fd = -1;
+    if (!protect(path) || (fd = open(path, flags | O_CLOEXEC)) < 0 || fstatvfs(fd, &system) != 0) {
+        return err_sys(err, errno, "protecting '%s' from containers", path);
+    }
+    if ((system.f_flag & ST_RDONLY) == 0) {
+        return err_set(err, ERR_BUSY, "'%s' was replaced while it was protected from containers",
+                       path);
+    }
+    *out_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+// What has just entered a container runs our program still.
 static int protect_own(int *out_fd, struct err *err)
 {
     static const char own[] = "/proc/self/exe";
     char path[PATH_BYTES];
     ssize_t length = readlink(own, path, sizeof(path) - 1);
     path[MAX(length, 0)] = '\0';
-    bool protected = length > 0 && protect(path);
-    if (!protected) {
-        LOG(WARN, "the program of what enters containers cannot be protected",
-            LOG_STR("error", strerror(errno)));
-    }
-    *out_fd = open(protected ? path : own, O_PATH | O_CLOEXEC);
-    return *out_fd < 0 ? err_sys(err, errno, "opening '%s'", path) : 0;
+    return length < 0 ? err_sys(err, errno, "reading '%s'", own)
+                      : open_protected(path, O_PATH, out_fd, err);
 }
 
-int supervisor_mounts_make(const struct supervisor_plan *plan, int *out_program_fd, struct err *err)
+int supervisor_mounts_make(const struct supervisor_plan *plan, int *out_program_fd,
+                           int *out_null_fd, struct err *err)
 {
     if (unshare(CLONE_NEWNS) != 0) {
         return err_sys(err, errno, "making a mount namespace");
@@ -234,6 +248,10 @@ int supervisor_mounts_make(const struct supervisor_plan *plan, int *out_program_
     }
     if (rc == 0) {
         rc = protect_own(out_program_fd, err);
+    }
+    // The streams of health checks and hooks.
+    if (rc == 0) {
+        rc = open_protected("/dev/null", O_RDWR, out_null_fd, err);
     }
     if (rc != 0) {
         return rc;

@@ -181,7 +181,7 @@ int supervisor_runtime_start(struct supervisor *supervisor, size_t index, struct
     rc = spawn(&command, command.arguments[0], input_fd,
                output_fd < 0 ? supervisor->null_fd : output_fd, -1, &container->start_pid, err);
     if (rc != 0) {
-        supervisor_thaw(supervisor, 0);
+        supervisor_thaw(supervisor);
     }
     return rc;
 }

@@ -501,6 +501,43 @@ def test_who_comes_in_is_watched(world):
         assert lines[-1] in [f"watch held {name}" for name in names], (names, lines)
 
 
+def test_a_start_that_is_held_up(world):
+    """With SYS_PTRACE and pidMode task: what is about to be a container is held up before it is a
+    program of its own. Nobody goes on who could trace it; it is killed, and others can start."""
+    shared = {"mountPoints": [{"sourceVolume": "shared", "containerPath": "/v"}]}
+    race = box("cp /bin/busybox /v/busybox && exec /escape/escape race", user="0", **TRACING,
+               environment=[*world.host_file(), {"name": "WANTED", "value": "1"},
+                            {"name": "LEASE", "value": "/v/busybox"}], **shared)
+    # Without a process of its own, which would be met.
+    ready = box("while ! test -e /v/busybox.held; do :; done", "ready", essential=False, **shared)
+    held = box("", "held", essential=False, dependsOn=after("ready"), **shared)
+    held.update({"entryPoint": ["/v/busybox"], "command": ["sleep", "3"]})
+    last = box("sleep 20", "last", essential=False, dependsOn=after("held"))
+    arn = world.launch("fargate", race, ready, held, last, pidMode="task",
+                       volumes=[{"name": "shared"}])
+    ended = world.node.stopped(arn)
+    lines = ended.lines()
+    assert lines[-1] == "race held EACCES", lines
+    assert "met 1, 0 of them early" in lines, lines
+    assert ended.container("held")["exitCode"] == 137
+
+
+def after(name):
+    return [{"containerName": name, "condition": "COMPLETE"}]
+
+
+def test_what_a_check_holds_of_the_host(world):
+    """The streams of a health check are the host's /dev/null, whose mode and owner are not the
+    container's to change; nor are those of what masks files of /proc."""
+    tried = "chmod 666 /proc/self/fd/0 && touch /tmp/0; chown 0 /proc/self/fd/1 && touch /tmp/1; " \
+        "touch /proc/self/fd/2 && touch /tmp/2; chmod 666 /proc/kcore && touch /tmp/3; touch /tmp/done"
+    check = {"command": ["CMD-SHELL", tried], "interval": 5, "timeout": 30, "retries": 10}
+    wait = "until test -e /tmp/done; do sleep 0.1; done; ls /tmp"
+    for mode in ("fargate", "bridge"):
+        arn = world.launch(mode, box(wait, user="0", healthCheck=check))
+        assert world.node.stopped(arn).lines() == ["done"], mode
+
+
 def test_links_in_a_volume(world, tmp_path):
     """A volume full of links to the host's files: they lead into the container, for mounts below
     them, too, and the node removes the links, not what they point to."""

@@ -496,6 +496,20 @@ struct text fixture_control(struct fixture_task *task, const char *controller, c
     return text_trim(arena_text(arena, buf_view(&content)));
 }
 
+void fixture_freeze(struct fixture_task *task, const char *below)
+{
+    struct err err = {0};
+    struct text directory = control_directory(task, "freezer");
+    AUTO(alloc_string)
+    char *v1 = alloc_format("%.*s/%s/freezer.state", TEXT_FMT(directory), below);
+    AUTO(alloc_string)
+    char *v2 = alloc_format("%.*s/%s/cgroup.freeze", TEXT_FMT(directory), below);
+    bool is_v1 = access(v1, F_OK) == 0;
+    if (file_write(AT_FDCWD, is_v1 ? v1 : v2, is_v1 ? TEXT("FROZEN") : TEXT("1"), &err) != 0) {
+        fail_msg("%s", err.text);
+    }
+}
+
 pid_t fixture_supervisor(struct fixture_task *task)
 {
     struct text procs = fixture_control(task, "memory", "supervisor", "cgroup.procs");

@@ -128,5 +128,8 @@ bool fixture_holds(struct text text, const char *string);
 struct text fixture_control(struct fixture_task *task, const char *controller, const char *below,
                             const char *file);
 
+/** Stop the processes of a container's cgroup. */
+void fixture_freeze(struct fixture_task *task, const char *below);
+
 /** The supervisor's process, from its cgroup. */
 pid_t fixture_supervisor(struct fixture_task *task);
