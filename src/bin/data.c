@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ROOT_ACCOUNT "000000000000"
@@ -20,6 +22,33 @@ char *data_path(struct data_dir *data, const char *relative)
     return (char *)(uintptr_t)arena_format(&data->arena, "%s/%s", data->path, relative).data;
 }
 
+// What a child that is just being started holds together with its parent, it holds for a moment
+// after the parent was killed, or has begun anew.
+#define LOCK_WAIT_NS INT64_C(10000000000)
+#define LOCK_STEP_NS 20000000L
+
+// @return whether the process that wrote the lock is another, and there
+static bool has_owner(const char *owner)
+{
+    int64_t pid = 0;
+    return text_to_i64(text_of(owner), &pid) != 0 || pid <= 0 || pid > INT32_MAX ||
+           (pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH));
+}
+
+static int wait_for_lock(int fd, char *owner, size_t owner_bytes)
+{
+    int64_t deadline_ns = clock_monotonic_ns() + LOCK_WAIT_NS;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t size = pread(fd, owner, owner_bytes - 1, 0);
+        owner[size < 0 ? 0 : size] = '\0';
+        if (has_owner(owner) || clock_monotonic_ns() > deadline_ns) {
+            return ERR_BUSY;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_STEP_NS}, NULL);
+    }
+    return 0;
+}
+
 static int take_lock(struct data_dir *data, struct err *err)
 {
     const char *path = data_path(data, "lock");
@@ -28,9 +57,7 @@ static int take_lock(struct data_dir *data, struct err *err)
         return err_sys(err, errno, "opening '%s'", path);
     }
     char owner[32] = {0};
-    if (flock(data->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t size = pread(data->lock_fd, owner, sizeof(owner) - 1, 0);
-        owner[size < 0 ? 0 : size] = '\0';
+    if (wait_for_lock(data->lock_fd, owner, sizeof(owner)) != 0) {
         return err_set(err, ERR_BUSY,
                        "process %s runs on the directory '%s' already; choose another "
                        "with --data, or stop that one",

@@ -135,6 +135,23 @@ def test_kill_server_and_agent_in_transition(crashing):
     assert leftovers(crashing) == []
 
 
+def test_the_lock_of_a_killed_one(crashing):
+    """A child that was just being started has its parent's lock for a moment: that is waited for.
+    One that runs is not."""
+    lock = os.path.join(crashing.data, "lock")
+    crashing.kill()
+    with subprocess.Popen(["flock", lock, "sleep", "2"]) as holder:
+        support.wait_for(lambda: subprocess.run(["flock", "-n", lock, "true"],
+                                                check=False).returncode != 0)
+        crashing.start()
+        assert holder.poll() == 0
+    second = subprocess.run([support.BERTH, "up", "--data", crashing.data], check=False,
+                            capture_output=True, text=True, timeout=support.PATIENCE)
+    assert second.returncode == 1
+    assert f"process {crashing.process.pid} runs on the directory '{crashing.data}' already" \
+        in second.stderr
+
+
 def test_killed_at_a_launch(crashing, tmp_path):
     """The agent dies after its record that it launches the task and before the supervisor has
     begun: the next one launches it. What the first one began comes up late, and gives up."""

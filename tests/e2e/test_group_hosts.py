@@ -51,6 +51,13 @@ def end(directory):
     subprocess.run(["ip", "netns", "del", directory.name], check=False, capture_output=True)
 
 
+def told(region):
+    """What server and hosts have to say."""
+    logs = [file.read_text(errors="replace")[-2000:]
+            for file in sorted(region.hosts.glob("g-*/agent.log"))]
+    return "\n".join([region.run("capacity"), region.tail(), *logs])
+
+
 def namespaces():
     out = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
     return sorted(line.split()[0] for line in out.splitlines() if line.startswith("g-"))
@@ -79,7 +86,10 @@ def test_a_group_grows_from_nothing_and_shrinks_to_nothing(region):
             return {task["containerInstanceArn"] for task in tasks}
         return found
     # Two hosts at first, as ECS has it, then the third.
-    assert len(support.wait_for(running(3), step=0.5)) == 3, region.run("capacity")
+    try:
+        assert len(support.wait_for(running(3), step=0.5)) == 3
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{told(region)}") from error
     assert len(namespaces()) == 3
     support.wait_for(lambda: "3/0" in region.run("capacity"), step=0.5)
 
