@@ -35,9 +35,8 @@ SUPERVISOR_KIB = 1 << 10
 CONNECTIONS = 4
 # Descriptors that work under way may have for a moment.
 BUSY = 32
-# What an agent may keep of tasks that have gone: it remembers the last 4,096 of them, and for each
-# that was there at once some page is left on which little is in use.
-KEPT_KIB = (1 << 10) + TASKS
+# What an agent may keep of tasks that have gone: it remembers the last 4,096 of them.
+KEPT_KIB = 1 << 10
 # Of a run that is long enough to tell: how many samples, and by how much their median may differ
 # between the second quarter and the last. What came with the tasks themselves is before.
 LONG_RUN = 80
