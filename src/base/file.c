@@ -276,22 +276,47 @@ int file_remove_tree(int dir_fd, const char *path, struct err *err)
     return rc == 0 ? 0 : err_wrap(err, "removing tree '%s'", path);
 }
 
-int fd_receive(int socket_fd)
-{
+/** A message of one byte with room for a descriptor. */
+struct fd_message {
     char byte;
-    struct iovec part = {&byte, 1};
+    struct iovec part;
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
-    } control = {0};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
+    } control;
+    struct msghdr header;
+};
+
+static void make_message(struct fd_message *message)
+{
+    *message = (struct fd_message){0};
+    message->part = (struct iovec){&message->byte, 1};
+    message->header = (struct msghdr){.msg_iov = &message->part,
+                                      .msg_iovlen = 1,
+                                      .msg_control = message->control.bytes,
+                                      .msg_controllen = sizeof(message->control.bytes)};
+}
+
+int fd_send(int socket_fd, int fd)
+{
+    struct fd_message message;
+    make_message(&message);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message.header);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    return sendmsg(socket_fd, &message.header, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+int fd_receive(int socket_fd)
+{
+    struct fd_message message;
+    make_message(&message);
     int fd = -1;
     errno = 0;
-    ssize_t got = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    const struct cmsghdr *header = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+    ssize_t got = recvmsg(socket_fd, &message.header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    const struct cmsghdr *header = got < 0 ? NULL : CMSG_FIRSTHDR(&message.header);
     if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
         header->cmsg_len == CMSG_LEN(sizeof(int))) {
         memcpy(&fd, CMSG_DATA(header), sizeof(fd));

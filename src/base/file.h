@@ -51,6 +51,9 @@ MUST_CHECK int file_write(int dir_fd, const char *path, struct text content, str
 /** Write all bytes to a descriptor, retrying after signals and short writes. */
 MUST_CHECK int fd_write_all(int fd, const void *bytes, size_t size, struct err *err);
 
+/** Send a descriptor over a unix socket; it stays the caller's, too. @return 0, or -1 with errno */
+MUST_CHECK int fd_send(int socket_fd, int fd);
+
 /** Take a descriptor that was sent over a unix socket, without waiting for it. @return it, or -1
  *  with errno: EAGAIN when there is no message yet, 0 when one brought none, or at the end */
 int fd_receive(int socket_fd);

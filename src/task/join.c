@@ -191,25 +191,7 @@ static int find_program(struct join *join, struct err *err)
 
 static int send_master(struct join *join, struct err *err)
 {
-    if (join->console_fd < 0) {
-        return 0;
-    }
-    char byte = 0;
-    struct iovec part = {&byte, 1};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {0};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &join->master_fd, sizeof(int));
-    return sendmsg(join->console_fd, &message, MSG_NOSIGNAL) == 1
+    return join->console_fd < 0 || fd_send(join->console_fd, join->master_fd) == 0
                ? 0
                : err_sys(err, errno, "sending the terminal away");
 }

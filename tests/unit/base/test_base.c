@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -352,9 +353,35 @@ static void fd_raise_leaves_the_lower_ones(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
+static void descriptors_go_over_a_socket(void **state)
+{
+    (void)state;
+    int ends[2];
+    int pipe_fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+    assert_int_equal(fd_receive(ends[1]), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(fd_send(ends[0], pipe_fds[1]), 0);
+    int got = fd_receive(ends[1]);
+    char byte = 0;
+    assert_true(got >= 0 && got != pipe_fds[1]);
+    assert_int_equal(write(got, "x", 1), 1);
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+    assert_int_equal(byte, 'x');
+    fd_close(ends[1]);
+    assert_int_equal(fd_send(ends[0], got), -1);
+    assert_int_equal(errno, EPIPE);
+    fd_close(ends[0]);
+    fd_close(got);
+    fd_close(pipe_fds[0]);
+    fd_close(pipe_fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(descriptors_go_over_a_socket),
         cmocka_unit_test(err_keeps_code_and_builds_one_sentence),
         cmocka_unit_test(err_never_overflows),
         cmocka_unit_test(arena_memory_is_zero_aligned_and_reusable),
