@@ -280,11 +280,11 @@ int file_remove_tree(int dir_fd, const char *path, struct err *err)
 struct fd_message {
     char byte;
     struct iovec part;
+    struct msghdr header;
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct msghdr header;
 };
 
 static void make_message(struct fd_message *message)
